@@ -1,0 +1,22 @@
+//! The host itself.
+
+use http::Method;
+use podzol_rpc::Endpoint;
+
+use crate::report::HostReport;
+
+/// The host's report, made now.
+#[derive(Debug)]
+pub struct HostGet;
+
+impl Endpoint for HostGet {
+    const METHOD: Method = Method::GET;
+    const ROUTE: &'static str = "/v1/host";
+    type Path = ();
+    type Request = ();
+    type Answer = HostReport;
+
+    fn path((): &()) -> String {
+        Self::ROUTE.into()
+    }
+}

@@ -1,0 +1,246 @@
+//! VMs: what should be, what is, and the endpoints between the two.
+
+use std::net::Ipv4Addr;
+
+use http::Method;
+use podzol_rpc::Endpoint;
+use podzol_vocab::{Generation, MacAddr, Name, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
+use serde::{Deserialize, Serialize};
+
+/// All that a host must know of a VM to run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmPlan {
+    /// Which VM.
+    pub vm: VmId,
+    /// The number of this description.
+    pub generation: Generation,
+    /// Its name, which is its host name.
+    pub name: Name,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Its weight when CPU time is scarce, as cgroups count it: 1 to 10,000, 100 for an ordinary VM.
+    pub cpu_share: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Its disks, the one to boot from first.
+    pub disks: Vec<DiskPlan>,
+    /// Its network interfaces, in the order of its slots.
+    pub nics: Vec<NicPlan>,
+    /// What the VM reads about itself at boot.
+    pub seed: Seed,
+    /// How often it has been told to reboot, ever: a greater number than the one in force reboots it once.
+    pub reboots: u64,
+}
+
+/// A disk of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskPlan {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// Where its contents are.
+    pub source: DiskSource,
+    /// The most I/O operations a second, or no limit.
+    pub iops: Option<u64>,
+}
+
+/// Where a volume is, as a host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DiskSource {
+    /// A qcow2 file in a folder that a storage server exports over NFS.
+    Nfs {
+        /// The storage server's address on the storage network.
+        server: String,
+        /// The exported folder.
+        export: String,
+        /// The file's path below it.
+        file: String,
+    },
+}
+
+/// A network interface of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicPlan {
+    /// Which interface.
+    pub nic: NicId,
+    /// Which network it is in.
+    pub network: NetworkId,
+    /// The tag that keeps the network apart from others on the wire.
+    pub vlan: VlanId,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+    /// The most traffic each way in Mbit/s (10^6 bit), or no limit.
+    pub rate_mbps: Option<u64>,
+}
+
+/// The NoCloud data of a VM: three files on a small disk with the label `cidata`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seed {
+    /// `meta-data`.
+    pub meta_data: String,
+    /// `user-data`. It often holds passwords.
+    pub user_data: Secret<String>,
+    /// `network-config`, version 2.
+    pub network_config: String,
+}
+
+/// What a VM does on its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    /// It does not run, and nothing of it is left on the host.
+    Absent,
+    /// What it needs is being made.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was asked to end, or is being removed.
+    Stopping,
+    /// It ended by itself; what it needs is still there.
+    Stopped,
+    /// It could not be started; the error says why. The agent tries again when it is told again.
+    Failed,
+}
+
+/// Why a VM ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Its operating system shut it down.
+    ByItself,
+    /// It crashed, was killed, or the host was started anew.
+    ByForce,
+}
+
+/// What is known of a VM on its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmStatus {
+    /// Which VM.
+    pub vm: VmId,
+    /// The newest description that the agent was told.
+    pub generation: Generation,
+    /// What it does.
+    pub state: VmState,
+    /// Why it ended, when it is [`VmState::Stopped`].
+    #[serde(default)]
+    pub ended: Option<Ended>,
+    /// Why it could not be started, when it is [`VmState::Failed`].
+    #[serde(default)]
+    pub error: Option<String>,
+    /// How long each step of its last start took.
+    #[serde(default)]
+    pub timing: Vec<StepTiming>,
+    /// What it has used since it was started.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// How long a step of a VM's start took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTiming {
+    /// The step, such as `network` or `libvirt start`.
+    pub step: String,
+    /// Its length in microseconds.
+    pub micros: u64,
+}
+
+/// Counters of a VM. They start from zero at each start of the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time in nanoseconds.
+    pub cpu_nanos: u64,
+    /// Memory in use by the hypervisor for it, in KiB.
+    pub memory_kib: u64,
+    /// Bytes read from its disks.
+    pub disk_read_bytes: u64,
+    /// Bytes written to its disks.
+    pub disk_written_bytes: u64,
+    /// Bytes that it received from networks.
+    pub network_received_bytes: u64,
+    /// Bytes that it sent to networks.
+    pub network_sent_bytes: u64,
+}
+
+macro_rules! vm_endpoint {
+    ($(#[$doc:meta])* $name:ident, $method:ident, $request:ty, $answer:ty) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Endpoint for $name {
+            const METHOD: Method = Method::$method;
+            const ROUTE: &'static str = "/v1/vms/{vm}";
+            type Path = VmId;
+            type Request = $request;
+            type Answer = $answer;
+
+            fn path(vm: &VmId) -> String {
+                format!("/v1/vms/{vm}")
+            }
+        }
+    };
+}
+
+vm_endpoint! {
+    /// Makes a VM run as described. Repeating it is success; an older generation is refused, and so is another
+    /// description with the same one. Answers when the VM runs, has failed, or `wait_ms` has passed.
+    VmPut, PUT, VmPutRequest, VmStatus
+}
+
+vm_endpoint! {
+    /// Ends a VM and removes all of it from the host; success when there is none. Answers when it is gone, or when
+    /// `wait_ms` has passed.
+    VmDelete, DELETE, VmDeleteRequest, VmStatus
+}
+
+/// The body of [`VmPut`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmPutRequest {
+    /// The whole description.
+    pub plan: VmPlan,
+    /// How long to wait for it to come true, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// The body of [`VmDelete`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmDeleteRequest {
+    /// The number of the description "it is not here".
+    pub generation: Generation,
+    /// How long the VM's operating system has to shut down before it is ended by force, in seconds; 0 for at once.
+    pub grace_secs: u64,
+    /// How long to wait for it to be gone, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// The end of what a VM wrote to its serial port.
+#[derive(Debug)]
+pub struct VmConsoleLog;
+
+impl Endpoint for VmConsoleLog {
+    const METHOD: Method = Method::GET;
+    const ROUTE: &'static str = "/v1/vms/{vm}/console-log/{bytes}";
+    /// The VM, and the most bytes to get.
+    type Path = (VmId, u64);
+    type Request = ();
+    type Answer = ConsoleLog;
+
+    fn path((vm, bytes): &(VmId, u64)) -> String {
+        format!("/v1/vms/{vm}/console-log/{bytes}")
+    }
+}
+
+/// What a VM wrote to its serial port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConsoleLog {
+    /// The text, with what is not UTF-8 replaced.
+    pub text: String,
+}

@@ -1,0 +1,165 @@
+//! A part's own identity: its key, its certificate, and the authority that it trusts.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use podzol_vocab::Secret;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A key, the certificate for it, and the authority's certificate, all as PEM.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The authority's certificate.
+    pub ca_pem: String,
+    /// This part's certificate.
+    pub certificate_pem: String,
+    /// This part's private key.
+    pub key_pem: Secret<String>,
+}
+
+/// Why an identity could not be read, written or made.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file could not be read or written.
+    #[error("cannot access {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A text is not the PEM that it should be.
+    #[error("{what} is not valid PEM")]
+    Pem {
+        /// Which text.
+        what: &'static str,
+        /// What is wrong with it.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// A key or a certificate request could not be made.
+    #[error("cannot make a key")]
+    Key(#[from] rcgen::Error),
+    /// The TLS library refuses the key, the certificate or the authority.
+    #[error("cannot use the identity for TLS")]
+    Tls(#[from] rustls::Error),
+    /// The authority's certificate cannot verify clients.
+    #[error("cannot verify clients with the authority's certificate")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+const CA: &str = "ca.pem";
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+impl Identity {
+    /// Reads `ca.pem`, `certificate.pem` and `key.pem` in a folder, or nothing if there is no identity yet.
+    ///
+    /// # Errors
+    /// When a file is there but cannot be read.
+    pub fn load(folder: &Path) -> Result<Option<Self>, IdentityError> {
+        if !folder.join(CERTIFICATE).exists() {
+            return Ok(None);
+        }
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })
+        };
+        Ok(Some(Self { ca_pem: read(CA)?, certificate_pem: read(CERTIFICATE)?, key_pem: Secret::new(read(KEY)?) }))
+    }
+
+    /// Writes the identity into a folder, the key for the owner only. The certificate comes last, each file by rename:
+    /// a crash in between leaves no identity rather than half of one.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn store(&self, folder: &Path) -> Result<(), IdentityError> {
+        let failed = |path: PathBuf| move |source| IdentityError::File { path, source };
+        std::fs::create_dir_all(folder).map_err(failed(folder.to_owned()))?;
+        for (name, text, mode) in [
+            (KEY, self.key_pem.expose(), 0o600),
+            (CA, &self.ca_pem, 0o644),
+            (CERTIFICATE, &self.certificate_pem, 0o644),
+        ] {
+            write_file(&folder.join(name), text.as_bytes(), mode).map_err(failed(folder.join(name)))?;
+        }
+        Ok(())
+    }
+
+    /// The certificate chain and the key, as the TLS library takes them.
+    pub(crate) fn parsed(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
+        let chain = certificates(&self.certificate_pem, "the certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.expose().as_bytes())
+            .map_err(|source| IdentityError::Pem { what: "the key", source })?;
+        Ok((chain, key))
+    }
+
+    /// The authority alone, as roots to verify others with.
+    pub(crate) fn roots(&self) -> Result<rustls::RootCertStore, IdentityError> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in certificates(&self.ca_pem, "the authority's certificate")? {
+            roots.add(certificate)?;
+        }
+        Ok(roots)
+    }
+}
+
+/// The certificates in a PEM text.
+///
+/// # Errors
+/// When the text is not PEM; `what` names it in the error.
+pub fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|source| IdentityError::Pem { what, source })
+}
+
+/// A new key and a request for a certificate for it, both as PEM. The authority decides what the certificate says.
+///
+/// # Errors
+/// When the key cannot be made.
+pub fn new_key_and_request() -> Result<(Secret<String>, String), IdentityError> {
+    let key = rcgen::KeyPair::generate()?;
+    let request = rcgen::CertificateParams::default().serialize_request(&key)?;
+    Ok((Secret::new(key.serialize_pem()), request.pem()?))
+}
+
+/// Writes a file durably and whole: to a temporary name, synced, then renamed.
+///
+/// # Errors
+/// What the operating system says.
+pub fn write_file(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_as_it_was_written_and_its_key_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Identity::load(folder.path()).unwrap().is_none());
+        let (key_pem, _) = new_key_and_request().unwrap();
+        let identity = Identity { ca_pem: "ca".into(), certificate_pem: "certificate".into(), key_pem };
+        identity.store(folder.path()).unwrap();
+
+        let read = Identity::load(folder.path()).unwrap().unwrap();
+
+        assert_eq!(read.key_pem, identity.key_pem);
+        let mode = std::fs::metadata(folder.path().join(KEY)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,22 @@
+//! How Podzol's parts speak to one another: an endpoint is a type, its bodies are JSON, and the connection is mutual
+//! TLS with certificates from the installation's own authority.
+//!
+//! Who a peer *is* stands in its certificate ([`PeerId`]); where it is, an address book says. So a server may move to
+//! another address without a new identity, and nobody gains an identity by taking over an address.
+//!
+//! This crate knows no endpoint but [`join::Join`], by which a server gets its identity.
+
+pub mod client;
+pub mod config;
+pub mod endpoint;
+pub mod exec;
+pub mod identity;
+pub mod join;
+pub mod peer;
+pub mod server;
+pub mod tls;
+
+pub use client::{AddressBook, CallError, Client};
+pub use endpoint::{Endpoint, handle};
+pub use identity::Identity;
+pub use peer::{Caller, PeerId};

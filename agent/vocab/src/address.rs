@@ -1,0 +1,149 @@
+//! MAC addresses and the address ranges of networks.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+
+use crate::{Invalid, string_form};
+
+/// A unicast MAC address, written `02:00:5e:10:00:01`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr([u8; 6]);
+
+impl MacAddr {
+    /// A locally administered unicast address made of 46 of these bits (the two lowest bits of the first octet
+    /// are fixed by IEEE 802-2014, 8.2).
+    pub fn local(random: [u8; 6]) -> Self {
+        let mut octets = random;
+        octets[0] = (octets[0] & 0xfc) | 0x02;
+        Self(octets)
+    }
+
+    /// The six octets.
+    pub const fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let rule = || Invalid::new("must be a unicast MAC address such as 02:00:5e:10:00:01");
+        let mut octets = [0u8; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let two_digits = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let part = parts.next().filter(two_digits).ok_or_else(rule)?;
+            *octet = u8::from_str_radix(part, 16).map_err(|_| rule())?;
+        }
+        if parts.next().is_some() || octets[0] & 1 == 1 || octets == [0; 6] {
+            return Err(rule());
+        }
+        Ok(Self(octets))
+    }
+}
+
+string_form!(MacAddr, "02:00:5e:10:00:01");
+
+/// The IPv4 range of a network: a network address and a prefix length of 8 to 29, written `10.1.1.0/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr(Ipv4Net);
+
+impl Cidr {
+    /// The gateway: the first address after the network address.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.0.network().to_bits() + 1)
+    }
+
+    /// The addresses that VMs may get, lowest first: all but the network, the gateway and the broadcast address.
+    pub fn vm_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let first = self.0.network().to_bits() + 2;
+        let last = self.0.broadcast().to_bits() - 1;
+        (first..=last).map(Ipv4Addr::from_bits)
+    }
+
+    /// Whether a VM may have this address.
+    pub fn is_vm_address(&self, address: Ipv4Addr) -> bool {
+        let bits = address.to_bits();
+        bits >= self.0.network().to_bits() + 2 && bits < self.0.broadcast().to_bits()
+    }
+
+    /// The number of leading one bits in the netmask.
+    pub fn prefix_len(&self) -> u8 {
+        self.0.prefix_len()
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let net: Ipv4Net =
+            text.parse().map_err(|_| Invalid::new("must be an IPv4 range such as 10.1.1.0/24"))?;
+        if net.trunc() != net {
+            return Err(Invalid::new(format!("must be a network address; did you mean {}?", net.trunc())));
+        }
+        if !(8..=29).contains(&net.prefix_len()) {
+            return Err(Invalid::new("must have a prefix length from 8 to 29"));
+        }
+        if net.network().is_loopback() || net.network().is_multicast() || net.network().octets()[0] == 0 {
+            return Err(Invalid::new("must be a range of unicast addresses"));
+        }
+        Ok(Self(net))
+    }
+}
+
+string_form!(Cidr, "10.1.1.0/24");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_address_is_six_octets_and_unicast() {
+        assert_eq!("02:00:5e:10:00:01".parse::<MacAddr>().unwrap().to_string(), "02:00:5e:10:00:01");
+        for bad in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "01:00:5e:10:00:01", "2:0:5e:10:00:01", "02:00:5e:10:00:+1", "00:00:00:00:00:00"] {
+            assert!(bad.parse::<MacAddr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn local_addresses_are_unicast_and_locally_administered() {
+        let mac = MacAddr::local([0xff; 6]);
+        assert_eq!(mac.octets()[0], 0xfe);
+    }
+
+    #[test]
+    fn a_range_keeps_its_first_address_for_the_gateway() {
+        let cidr: Cidr = "10.1.1.0/29".parse().unwrap();
+        assert_eq!(cidr.gateway(), Ipv4Addr::new(10, 1, 1, 1));
+        let all: Vec<_> = cidr.vm_addresses().collect();
+        assert_eq!(all.first(), Some(&Ipv4Addr::new(10, 1, 1, 2)));
+        assert_eq!(all.last(), Some(&Ipv4Addr::new(10, 1, 1, 6)));
+        assert!(all.iter().all(|address| cidr.is_vm_address(*address)));
+        assert!(!cidr.is_vm_address(cidr.gateway()));
+    }
+
+    #[test]
+    fn a_range_with_host_bits_or_a_useless_prefix_is_refused() {
+        for bad in ["10.1.1.1/24", "10.1.1.0/30", "10.0.0.0/7", "10.1.1.0", "::/64", "127.0.0.0/8", "224.0.0.0/8", "0.0.0.0/8"] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The bodies of the public API under `/v1`, one module per resource. They know no database and no HTTP.
+//!
+//! Every resource has the same shape: `Thing` is what is shown, `ThingCreate` what creates it, `ThingFilter` what a list
+//! can be narrowed by. Unknown fields are refused; times are RFC 3339 in UTC; sizes carry their unit in their name.
+
+pub mod account;
+pub mod event;
+pub mod host;
+pub mod network;
+pub mod offering;
+pub mod operation;
+pub mod page;
+pub mod pool;
+pub mod problem;
+pub mod template;
+pub mod timestamp;
+pub mod vm;
+pub mod zone;
+
+pub use page::{Created, Page, PageQuery};
+pub use problem::Problem;
+pub use timestamp::Timestamp;

@@ -1,0 +1,64 @@
+//! Templates.
+
+use podzol_vocab::{ByteSize, Name, Sha256, TemplateId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Timestamp;
+
+/// How far a template is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateState {
+    /// Its bytes are still to be uploaded.
+    AwaitingUpload,
+    /// It is being brought into the pools.
+    Importing,
+    /// VMs can be made of it.
+    Ready,
+    /// It could not be brought in.
+    Failed,
+}
+
+/// A bootable disk image.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Template {
+    /// Its id.
+    pub id: TemplateId,
+    /// Its name, unique in the installation.
+    pub name: Name,
+    /// SHA-256 of the image file.
+    pub sha256: Sha256,
+    /// The format of the image file: `qcow2`.
+    pub format: String,
+    /// The operating system in it, in words.
+    pub os: String,
+    /// Where it came from; none if it was uploaded. A password in it is not shown.
+    pub url: Option<String>,
+    /// How far it is.
+    pub state: TemplateState,
+    /// The size of the image file, once known.
+    pub size_bytes: Option<ByteSize>,
+    /// The size of the disk in it, once known.
+    pub virtual_size_bytes: Option<ByteSize>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// Creates a template from a URL, or for an upload that follows with `PUT /v1/templates/{id}/data`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateCreate {
+    /// Its name, unique in the installation.
+    pub name: Name,
+    /// SHA-256 of the image file. An image with another one is not imported.
+    pub sha256: Sha256,
+    /// An `http` or `https` URL; none for an upload.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The operating system in it, in words of up to 200 characters.
+    #[serde(default)]
+    pub os: String,
+}

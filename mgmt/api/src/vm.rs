@@ -1,0 +1,189 @@
+//! VMs.
+
+use std::net::Ipv4Addr;
+
+use podzol_vocab::{
+    AccountId, ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, Secret, TemplateId,
+    VmId, VolumeId, ZoneId,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::Timestamp;
+use crate::offering::Size;
+
+/// What a VM does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    /// It is being started.
+    Starting,
+    /// It runs.
+    Running,
+    /// It is being stopped.
+    Stopping,
+    /// It does not run and has no host.
+    Stopped,
+    /// It could not be started; `error` says why. It can be started again, or deleted.
+    Failed,
+    /// It is being deleted.
+    Deleting,
+}
+
+/// A virtual machine.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Vm {
+    /// Its id.
+    pub id: VmId,
+    /// Its name, unique in its account, which is also its host name.
+    pub name: Name,
+    /// Its account.
+    pub account: AccountId,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// What it does.
+    pub state: VmState,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Its offering.
+    pub offering: OfferingId,
+    /// What it has.
+    pub size: Size,
+    /// The template that it was made of.
+    pub template: TemplateId,
+    /// The host that it runs on; shown to admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Its network interfaces.
+    pub nics: Vec<Nic>,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
+    /// The number of its description.
+    pub generation: Generation,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last began to run.
+    pub started_at: Option<Timestamp>,
+    /// How long each step of its last start took.
+    #[serde(default)]
+    pub start_timing: Vec<Step>,
+}
+
+/// A step of a VM's start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Step {
+    /// What was done.
+    pub step: String,
+    /// How long it took, in microseconds.
+    pub micros: u64,
+}
+
+/// A network interface of a VM.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Nic {
+    /// Its id.
+    pub id: NicId,
+    /// Its network.
+    pub network: NetworkId,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its IPv4 address.
+    #[schema(value_type = String, format = "ipv4")]
+    pub address: Ipv4Addr,
+}
+
+/// How far a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeState {
+    /// It is to be made when its VM first starts.
+    Creating,
+    /// It is there.
+    Ready,
+    /// It is being destroyed.
+    Deleting,
+}
+
+/// A virtual disk.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Volume {
+    /// Its id.
+    pub id: VolumeId,
+    /// `root` or `data`.
+    pub kind: String,
+    /// Its size.
+    pub size_bytes: ByteSize,
+    /// How far it is.
+    pub state: VolumeState,
+    /// Its pool; shown to admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolId>,
+}
+
+/// Creates a VM, and starts it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmCreate {
+    /// Its name, unique in its account.
+    pub name: Name,
+    /// Its offering.
+    pub offering: OfferingId,
+    /// Its template.
+    pub template: TemplateId,
+    /// Its networks, 1 to 8, all in one zone; it gets an address in each.
+    pub networks: Vec<NetworkId>,
+    /// SSH public keys for its first user, each one line; 32 at the most.
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
+    /// cloud-init user-data of up to 65,536 bytes. It often holds passwords, so it is never shown again.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub user_data: Option<Secret<String>>,
+    /// Its account; the caller's own when left out. Only admins name another.
+    #[serde(default)]
+    pub account: Option<AccountId>,
+}
+
+/// How a VM is to be stopped.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmStop {
+    /// How long its operating system has to shut down before it is ended by force, in seconds: 0 to 3,600; 60 when
+    /// left out.
+    #[serde(default)]
+    pub grace_secs: Option<u64>,
+}
+
+/// Narrows a list of VMs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct VmFilter {
+    /// Only those of this account; customers see only their own anyway.
+    #[param(value_type = Option<String>)]
+    pub account: Option<AccountId>,
+    /// Only those in this state.
+    #[param(inline)]
+    pub state: Option<VmState>,
+    /// Only those on this host; for admins.
+    #[param(value_type = Option<String>)]
+    pub host: Option<HostId>,
+    /// Only those with an interface in this network.
+    #[param(value_type = Option<String>)]
+    pub network: Option<NetworkId>,
+}
+
+/// The end of what a VM wrote to its serial port.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ConsoleLog {
+    /// The text, with what is not UTF-8 replaced.
+    pub text: String,
+}
+
+/// How much of a console log.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ConsoleLogQuery {
+    /// The most bytes, from the end: 1 to 1,048,576; 65,536 when left out.
+    #[param(minimum = 1, maximum = 1_048_576)]
+    pub bytes: Option<u64>,
+}

@@ -1,0 +1,192 @@
+//! Accounts, users and API keys.
+
+use podzol_mgmt_api::account::Role;
+use podzol_vocab::{AccountId, KeyId, Name, UserId};
+use sea_orm::entity::prelude::*;
+use sea_orm::{IntoActiveModel, QueryFilter};
+
+use crate::{Col, DbError, Reader, Tx, zone::PageOf};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "accounts")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Col<AccountId>,
+    pub name: Col<Name>,
+    pub created_at: i64,
+}
+
+crate::no_relations!();
+
+/// Users.
+pub mod user {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "users")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Col<UserId>,
+        pub account_id: Col<AccountId>,
+        pub name: Col<Name>,
+        pub is_admin: bool,
+        pub created_at: i64,
+    }
+
+    crate::no_relations!();
+
+    impl Model {
+        /// What the user may do.
+        pub fn role(&self) -> Role {
+            if self.is_admin { Role::Admin } else { Role::Customer }
+        }
+    }
+}
+
+/// API keys.
+pub mod key {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "keys")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Col<KeyId>,
+        pub account_id: Col<AccountId>,
+        pub user_id: Col<UserId>,
+        pub name: Col<Name>,
+        /// SHA-256 of the secret part. The secret is 32 random bytes, so a slow hash would add nothing.
+        pub hash: Vec<u8>,
+        pub created_at: i64,
+    }
+
+    crate::no_relations!();
+}
+
+/// A key with its user, for authentication.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn key_with_user(
+    db: &impl Reader,
+    id: KeyId,
+) -> Result<Option<(key::Model, user::Model)>, DbError> {
+    let Some(key) = crate::find::<key::Entity>(db, Col(id)).await? else { return Ok(None) };
+    let user = crate::find::<user::Entity>(db, key.user_id).await?;
+    Ok(user.map(|user| (key, user)))
+}
+
+/// Whether there is any user yet.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn any_user(db: &impl Reader) -> Result<bool, DbError> {
+    Ok(user::Entity::find().one(db).await?.is_some())
+}
+
+/// A page of accounts.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(db: &impl Reader, only: Option<AccountId>, page: &PageOf) -> Result<Vec<Model>, DbError> {
+    let mut query = Entity::find();
+    if let Some(only) = only {
+        query = query.filter(Column::Id.eq(Col(only)));
+    }
+    Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
+}
+
+/// A page of users, of one account or all.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn user_list(
+    db: &impl Reader,
+    account: Option<AccountId>,
+    page: &PageOf,
+) -> Result<Vec<user::Model>, DbError> {
+    let mut query = user::Entity::find();
+    if let Some(account) = account {
+        query = query.filter(user::Column::AccountId.eq(Col(account)));
+    }
+    Ok(page.of(query, user::Column::Id, Some(user::Column::Name)).all(db).await?)
+}
+
+/// A page of keys, of one account or all.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn key_list(
+    db: &impl Reader,
+    account: Option<AccountId>,
+    page: &PageOf,
+) -> Result<Vec<key::Model>, DbError> {
+    let mut query = key::Entity::find();
+    if let Some(account) = account {
+        query = query.filter(key::Column::AccountId.eq(Col(account)));
+    }
+    Ok(page.of(query, key::Column::Id, Some(key::Column::Name)).all(db).await?)
+}
+
+impl Tx {
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when there is one with that name.
+    pub async fn account_create(&self, row: Model) -> Result<(), DbError> {
+        self.changed("account", row.id.0, Some(row.id.0));
+        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Removes an account.
+    ///
+    /// # Errors
+    /// [`DbError::Referred`] when something belongs to it.
+    pub async fn account_delete(&self, id: AccountId) -> Result<(), DbError> {
+        self.changed("account", id, Some(id));
+        Entity::delete_by_id(Col(id)).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when its account has one with that name.
+    pub async fn user_create(&self, row: user::Model) -> Result<(), DbError> {
+        self.changed("user", row.id.0, Some(row.account_id.0));
+        user::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Removes a user and its keys.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn user_delete(&self, row: &user::Model) -> Result<(), DbError> {
+        self.changed("user", row.id.0, Some(row.account_id.0));
+        key::Entity::delete_many().filter(key::Column::UserId.eq(row.id)).exec(self.reader()).await?;
+        user::Entity::delete_by_id(row.id).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when its user has one with that name.
+    pub async fn key_create(&self, row: key::Model) -> Result<(), DbError> {
+        self.changed("key", row.id.0, Some(row.account_id.0));
+        key::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn key_delete(&self, row: &key::Model) -> Result<(), DbError> {
+        self.changed("key", row.id.0, Some(row.account_id.0));
+        key::Entity::delete_by_id(row.id).exec(self.reader()).await?;
+        Ok(())
+    }
+}

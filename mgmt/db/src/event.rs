@@ -1,0 +1,77 @@
+//! Events.
+
+use podzol_vocab::AccountId;
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::entity::prelude::*;
+use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::{Col, DbError, Reader, Tx, now};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "events")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub at: i64,
+    pub action: String,
+    pub actor: String,
+    pub account_id: Option<Col<AccountId>>,
+    pub subject_kind: String,
+    pub subject: String,
+    pub detail: String,
+}
+
+crate::no_relations!();
+
+/// An event to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub action: &'static str,
+    pub actor: String,
+    pub account: Option<AccountId>,
+    pub subject_kind: &'static str,
+    pub subject: String,
+    pub detail: String,
+}
+
+/// Events, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(
+    db: &impl Reader,
+    account: Option<AccountId>,
+    subject: Option<&str>,
+    action: Option<&str>,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Model>, DbError> {
+    let which = Condition::all()
+        .add(Column::Id.gt(after))
+        .add_option(account.map(|account| Column::AccountId.eq(Col(account))))
+        .add_option(subject.map(|subject| Column::Subject.eq(subject)))
+        .add_option(action.map(|action| Column::Action.eq(action)));
+    Ok(Entity::find().filter(which).order_by_asc(Column::Id).limit(limit).all(db).await?)
+}
+
+impl Tx {
+    /// Records an event.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn event_create(&self, event: NewEvent) -> Result<(), DbError> {
+        let row = ActiveModel {
+            id: NotSet,
+            at: Set(now().0),
+            action: Set(event.action.into()),
+            actor: Set(event.actor),
+            account_id: Set(event.account.map(Col)),
+            subject_kind: Set(event.subject_kind.into()),
+            subject: Set(event.subject),
+            detail: Set(event.detail),
+        };
+        let id = Entity::insert(row).exec(self.reader()).await?.last_insert_id;
+        self.changed("event", id, event.account);
+        Ok(())
+    }
+}

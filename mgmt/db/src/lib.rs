@@ -1,0 +1,66 @@
+//! The management service's database: one file per resource, and the only crate with SQL in it.
+//!
+//! Reading takes any connection; writing takes a [`Tx`], which is one transaction. What a transaction changes it also
+//! writes to the table `changes`, from which the event stream is served; so a change is never told before it is durable,
+//! and never forgotten after.
+//!
+//! This crate knows no rule of what may happen; those are in mgmt-app.
+//!
+//! # Design notes
+//! SQLite is opened in WAL mode with `synchronous=FULL`: a commit is durable when it returns. Write transactions begin
+//! with `BEGIN IMMEDIATE` and queue on a lock of this process first, so that they never fail with "database is locked".
+
+#![allow(missing_docs, reason = "a row's columns are the fields of mgmt-api's types, and are documented there")]
+
+/// What SeaORM wants of an entity whose rows are joined by hand.
+macro_rules! no_relations {
+    () => {
+        #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+        pub enum Relation {}
+        impl ActiveModelBehavior for ActiveModel {}
+    };
+}
+pub(crate) use no_relations;
+
+pub mod account;
+pub mod change;
+mod column;
+pub mod event;
+pub mod idempotency;
+mod migration;
+pub mod network;
+pub mod offering;
+pub mod operation;
+pub mod pool;
+pub mod server;
+mod store;
+pub mod template;
+pub mod vm;
+pub mod zone;
+
+pub use column::{Col, JsonCol};
+pub use store::{Db, DbError, Tx};
+
+use podzol_mgmt_api::Timestamp;
+use sea_orm::{ConnectionTrait, EntityTrait, PrimaryKeyTrait};
+
+/// A connection to read with: the database or a transaction.
+pub trait Reader: ConnectionTrait {}
+impl<C: ConnectionTrait> Reader for C {}
+
+/// The time now.
+pub fn now() -> Timestamp {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since_1970.as_millis() as i64)
+}
+
+/// The row with that id, if there is one.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn find<E: EntityTrait>(
+    db: &impl Reader,
+    id: impl Into<<E::PrimaryKey as PrimaryKeyTrait>::ValueType>,
+) -> Result<Option<E::Model>, DbError> {
+    Ok(E::find_by_id(id).one(db).await?)
+}

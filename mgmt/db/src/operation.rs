@@ -1,0 +1,172 @@
+//! Operations: what is to be done, who does it, and how it ended.
+//!
+//! ```text
+//!              claim                    done
+//!   queued ------------> running ----------------> succeeded
+//!     ^  ^                 |  |
+//!     |  |   again later   |  |  gave up, deadline
+//!     |  +-----------------+  +-------------------> failed ---+
+//!     |                       |  cancelled, overtaken         |
+//!     |                       +-------------------> cancelled |
+//!     |                              retry                    |
+//!     +-------------------------------------------------------+
+//! ```
+//! - *claim*: one engine takes it for the length of a lease, and renews the lease while it works. A lease that ran out
+//!   belongs to an engine that is dead, and the operation can be claimed again.
+//! - *again later*: the attempt did not get to the end; `due_at` says when the next one may begin.
+
+use podzol_mgmt_api::operation::OperationState;
+use podzol_vocab::{AccountId, OperationId};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Expr;
+use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::zone::PageOf;
+use crate::{Col, DbError, JsonCol, Reader, Tx};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "operations")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Col<OperationId>,
+    pub kind: String,
+    pub account_id: Option<Col<AccountId>>,
+    pub subject_kind: String,
+    pub subject: String,
+    /// What it loads: operations with the same queue share a limit, such as those of one host.
+    pub queue: String,
+    pub state: JsonCol<OperationState>,
+    pub step: Option<String>,
+    pub attempts: i64,
+    pub cancel_requested: bool,
+    pub error_code: Option<String>,
+    pub error_detail: Option<String>,
+    /// When the next attempt may begin, in milliseconds since 1970, as all times here.
+    pub due_at: i64,
+    /// When it fails if it has not ended; none for work that must be done however long it takes.
+    pub deadline_at: Option<i64>,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<i64>,
+    pub created_at: i64,
+    pub finished_at: Option<i64>,
+}
+
+crate::no_relations!();
+
+/// What a list of operations is narrowed by.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub account: Option<AccountId>,
+    pub subject: Option<String>,
+    pub state: Option<OperationState>,
+}
+
+/// A page of operations.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Vec<Model>, DbError> {
+    let which = Condition::all()
+        .add_option(filter.account.map(|account| Column::AccountId.eq(Col(account))))
+        .add_option(filter.subject.as_deref().map(|subject| Column::Subject.eq(subject)))
+        .add_option(filter.state.map(|state| Column::State.eq(JsonCol(state))));
+    Ok(page.of(Entity::find().filter(which), Column::Id, None).all(db).await?)
+}
+
+/// The operations on a thing that have not ended, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn open_of(db: &impl Reader, subject: &str) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::Subject.eq(subject))
+        .filter(Column::FinishedAt.is_null())
+        .order_by_asc(Column::Id)
+        .all(db)
+        .await?)
+}
+
+/// Operations that are due and that nobody holds, the longest waiting first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn due(db: &impl Reader, now: i64, limit: u64) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::FinishedAt.is_null())
+        .filter(Column::DueAt.lte(now))
+        .filter(Condition::any().add(Column::LeaseUntil.is_null()).add(Column::LeaseUntil.lte(now)))
+        .order_by_asc(Column::DueAt)
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?)
+}
+
+/// When the next operation is due that nobody holds, or when the first lease runs out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn next_due(db: &impl Reader) -> Result<Option<i64>, DbError> {
+    let unheld = Entity::find()
+        .filter(Column::FinishedAt.is_null())
+        .filter(Column::LeaseUntil.is_null())
+        .order_by_asc(Column::DueAt)
+        .one(db)
+        .await?
+        .map(|operation| operation.due_at);
+    let held = Entity::find()
+        .filter(Column::FinishedAt.is_null())
+        .filter(Column::LeaseUntil.is_not_null())
+        .order_by_asc(Column::LeaseUntil)
+        .one(db)
+        .await?
+        .and_then(|operation| operation.lease_until);
+    Ok(unheld.into_iter().chain(held).min())
+}
+
+impl Tx {
+    /// Adds an operation.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_create(&self, row: Model) -> Result<(), DbError> {
+        self.operation_changed(&row);
+        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes an operation as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_update(&self, row: Model) -> Result<(), DbError> {
+        self.operation_changed(&row);
+        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Renews the leases that an owner holds. This is no change that anybody is told.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_renew(&self, owner: &str, until: i64) -> Result<u64, DbError> {
+        let renewed = Entity::update_many()
+            .col_expr(Column::LeaseUntil, Expr::value(until))
+            .filter(Column::LeaseOwner.eq(owner))
+            .filter(Column::FinishedAt.is_null());
+        Ok(renewed.exec(self.reader()).await?.rows_affected)
+    }
+
+    /// Forgets operations that ended before a time, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_forget_before(&self, at: i64) -> Result<u64, DbError> {
+        let old = Entity::delete_many().filter(Column::FinishedAt.lt(at));
+        Ok(old.exec(self.reader()).await?.rows_affected)
+    }
+
+    fn operation_changed(&self, row: &Model) {
+        self.changed("operation", row.id.0, row.account_id.map(|account| account.0));
+    }
+}

@@ -1,0 +1,190 @@
+//! Hosts and storage servers: one table, because they join, report, go silent and are removed in the same way.
+
+use podzol_mgmt_api::host::ServerState;
+use podzol_vocab::{HostId, Name, PodId, Sha256, StorageServerId, ZoneId};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::zone::PageOf;
+use crate::{Col, DbError, JsonCol, Reader, Tx, now};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "servers")]
+pub struct Model {
+    /// A [`HostId`] or a [`StorageServerId`].
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub is_host: bool,
+    pub name: Col<Name>,
+    pub pod_id: Col<PodId>,
+    pub zone_id: Col<ZoneId>,
+    pub state: JsonCol<ServerState>,
+    /// SHA-256 of the join token's secret, while it may still be used.
+    pub token_hash: Option<Col<Sha256>>,
+    pub token_expires_at: i64,
+    /// SHA-256 of the one certificate that is believed.
+    pub certificate: Option<Col<Sha256>>,
+    pub address: Option<String>,
+    pub agent_version: Option<String>,
+    pub hypervisor: Option<String>,
+    pub accelerator: Option<String>,
+    pub problem: Option<String>,
+    pub cpus: i64,
+    pub memory_mib: i64,
+    pub boot_id: Option<String>,
+    pub reported_at: Option<i64>,
+    /// The last report, whole, as JSON.
+    pub report: Option<String>,
+    pub created_at: i64,
+}
+
+crate::no_relations!();
+
+impl Model {
+    /// The id, of a host.
+    ///
+    /// # Panics
+    /// When it is not a host.
+    pub fn host(&self) -> HostId {
+        assert!(self.is_host, "{} is not a host", self.id);
+        self.id.parse().expect("only ids are written into this column")
+    }
+
+    /// The id, of a storage server.
+    ///
+    /// # Panics
+    /// When it is not a storage server.
+    pub fn storage_server(&self) -> StorageServerId {
+        assert!(!self.is_host, "{} is not a storage server", self.id);
+        self.id.parse().expect("only ids are written into this column")
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.is_host { "host" } else { "storage-server" }
+    }
+}
+
+/// The host with that id.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn host(db: &impl Reader, id: HostId) -> Result<Option<Model>, DbError> {
+    Ok(crate::find::<Entity>(db, id.to_string()).await?.filter(|server| server.is_host))
+}
+
+/// The storage server with that id.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn storage_server(db: &impl Reader, id: StorageServerId) -> Result<Option<Model>, DbError> {
+    Ok(crate::find::<Entity>(db, id.to_string()).await?.filter(|server| !server.is_host))
+}
+
+/// A page of hosts or of storage servers; removed ones are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(
+    db: &impl Reader,
+    is_host: bool,
+    pod: Option<PodId>,
+    page: &PageOf,
+) -> Result<Vec<Model>, DbError> {
+    let mut query = Entity::find()
+        .filter(Column::IsHost.eq(is_host))
+        .filter(Column::State.ne(JsonCol(ServerState::Removed)));
+    if let Some(pod) = pod {
+        query = query.filter(Column::PodId.eq(Col(pod)));
+    }
+    Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
+}
+
+/// All hosts of a zone that are not removed.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn hosts_of_zone(db: &impl Reader, zone: ZoneId) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::IsHost.eq(true))
+        .filter(Column::ZoneId.eq(Col(zone)))
+        .filter(Column::State.ne(JsonCol(ServerState::Removed)))
+        .all(db)
+        .await?)
+}
+
+/// All servers that have an address: those that have reported and are not removed.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn with_address(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::Address.is_not_null())
+        .filter(Column::State.ne(JsonCol(ServerState::Removed)))
+        .order_by_asc(Column::Id)
+        .all(db)
+        .await?)
+}
+
+/// Servers in a state that last reported before a time, in milliseconds since 1970.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn silent_since(db: &impl Reader, at: i64) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::State.is_in([JsonCol(ServerState::Up), JsonCol(ServerState::Maintenance)]))
+        .filter(Column::ReportedAt.lt(at))
+        .limit(1000)
+        .all(db)
+        .await?)
+}
+
+impl Tx {
+    /// Adds a host or storage server.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when there is one with that name.
+    pub async fn server_create(&self, row: Model) -> Result<(), DbError> {
+        self.changed(row.kind(), &row.id, None);
+        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes a host or storage server as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn server_update(&self, row: Model) -> Result<(), DbError> {
+        self.changed(row.kind(), &row.id, None);
+        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Notes that a server has reported the same as before. This is no change that anybody is told.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn server_reported(&self, id: &str, report: String) -> Result<(), DbError> {
+        Entity::update_many()
+            .col_expr(Column::ReportedAt, Expr::value(now().0))
+            .col_expr(Column::Report, Expr::value(report))
+            .filter(Column::Id.eq(id))
+            .exec(self.reader())
+            .await?;
+        Ok(())
+    }
+
+    /// Marks a server as removed: its name is free again, its certificate and token are not believed any more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn server_remove(&self, row: &Model) -> Result<(), DbError> {
+        self.changed(row.kind(), &row.id, None);
+        let mut removed = ActiveModel { id: Set(row.id.clone()), ..Default::default() };
+        removed.state = Set(JsonCol(ServerState::Removed));
+        removed.token_hash = Set(None);
+        removed.certificate = Set(None);
+        Entity::update(removed).exec(self.reader()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Templates.
+
+use podzol_mgmt_api::template::TemplateState;
+use podzol_vocab::{Name, Sha256, TemplateId};
+use sea_orm::IntoActiveModel;
+use sea_orm::entity::prelude::*;
+
+use crate::zone::PageOf;
+use crate::{Col, DbError, JsonCol, Reader, Tx};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "templates")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Col<TemplateId>,
+    pub name: Col<Name>,
+    pub sha256: Col<Sha256>,
+    pub os: String,
+    pub url: Option<String>,
+    pub state: JsonCol<TemplateState>,
+    pub size_bytes: Option<i64>,
+    pub virtual_size_bytes: Option<i64>,
+    pub error: Option<String>,
+    pub created_at: i64,
+}
+
+crate::no_relations!();
+
+/// A page of templates.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError> {
+    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).all(db).await?)
+}
+
+/// All templates.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn all(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().all(db).await?)
+}
+
+impl Tx {
+    /// Adds a template.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when there is one with that name.
+    pub async fn template_create(&self, row: Model) -> Result<(), DbError> {
+        self.changed("template", row.id.0, None);
+        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes a template as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn template_update(&self, row: Model) -> Result<(), DbError> {
+        self.changed("template", row.id.0, None);
+        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Removes a template.
+    ///
+    /// # Errors
+    /// [`DbError::Referred`] when there are VMs of it.
+    pub async fn template_delete(&self, id: TemplateId) -> Result<(), DbError> {
+        self.changed("template", id, None);
+        Entity::delete_by_id(Col(id)).exec(self.reader()).await?;
+        Ok(())
+    }
+}

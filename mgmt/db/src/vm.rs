@@ -1,0 +1,288 @@
+//! VMs, their network interfaces and their volumes.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use podzol_mgmt_api::offering::Size;
+use podzol_mgmt_api::vm::{Step, VmState, VolumeState};
+use podzol_vocab::{
+    AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, TemplateId, VmId, VolumeId, ZoneId,
+};
+use sea_orm::entity::prelude::*;
+use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::zone::PageOf;
+use crate::{Col, DbError, JsonCol, Reader, Tx};
+
+/// What a VM should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    Running,
+    Stopped,
+    Deleted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "vms")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Col<VmId>,
+    pub account_id: Col<AccountId>,
+    pub zone_id: Col<ZoneId>,
+    pub name: Col<Name>,
+    pub offering_id: Col<OfferingId>,
+    pub template_id: Col<TemplateId>,
+    /// The host on which it runs, or may run: it holds the VM's share of the host until the host says it is gone.
+    pub host_id: Option<Col<HostId>>,
+    pub desired: JsonCol<Desired>,
+    pub state: JsonCol<VmState>,
+    pub generation: i64,
+    pub reboots: i64,
+    /// How long it may take to shut down when it is next stopped.
+    pub grace_secs: i64,
+    pub size: JsonCol<Size>,
+    pub vcpus: i64,
+    pub memory_mib: i64,
+    pub ssh_keys: JsonCol<Vec<String>>,
+    pub user_data: Option<String>,
+    pub error: Option<String>,
+    pub timing: JsonCol<Vec<Step>>,
+    /// What it has used since its last start, as its host reported, as JSON.
+    pub usage: Option<String>,
+    pub created_at: i64,
+    pub started_at: Option<i64>,
+}
+
+crate::no_relations!();
+
+/// Network interfaces.
+pub mod nic {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "nics")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Col<NicId>,
+        pub vm_id: Col<VmId>,
+        /// Its place among the VM's interfaces.
+        pub slot: i64,
+        /// Unique with the address.
+        pub network_id: Col<NetworkId>,
+        pub address: Col<Ipv4Addr>,
+        /// Unique in the installation.
+        pub mac: Col<MacAddr>,
+    }
+
+    crate::no_relations!();
+}
+
+/// Volumes.
+pub mod volume {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "volumes")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Col<VolumeId>,
+        pub account_id: Col<AccountId>,
+        pub vm_id: Col<VmId>,
+        pub pool_id: Col<PoolId>,
+        pub kind: String,
+        pub size_bytes: i64,
+        pub state: JsonCol<VolumeState>,
+        /// Its file, relative to the pool's export, once it is made.
+        pub file: Option<String>,
+    }
+
+    crate::no_relations!();
+}
+
+/// What a list of VMs is narrowed by.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub account: Option<AccountId>,
+    pub state: Option<VmState>,
+    pub host: Option<HostId>,
+    pub network: Option<NetworkId>,
+}
+
+/// A page of VMs.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Vec<Model>, DbError> {
+    let mut which = Condition::all()
+        .add_option(filter.account.map(|account| Column::AccountId.eq(Col(account))))
+        .add_option(filter.state.map(|state| Column::State.eq(JsonCol(state))))
+        .add_option(filter.host.map(|host| Column::HostId.eq(Col(host))));
+    if let Some(network) = filter.network {
+        let inside = nic::Entity::find()
+            .select_only()
+            .column(nic::Column::VmId)
+            .filter(nic::Column::NetworkId.eq(Col(network)));
+        which = which.add(Column::Id.in_subquery(sea_orm::QueryTrait::into_query(inside)));
+    }
+    Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).all(db).await?)
+}
+
+/// The VMs that a host holds.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().filter(Column::HostId.eq(Col(host))).all(db).await?)
+}
+
+/// What the VMs on each host of a zone take: host, virtual CPUs, memory in MiB, and how many they are.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn allocated(db: &impl Reader, zone: Option<ZoneId>) -> Result<Vec<(HostId, i64, i64, i64)>, DbError> {
+    let mut query = Entity::find().filter(Column::HostId.is_not_null());
+    if let Some(zone) = zone {
+        query = query.filter(Column::ZoneId.eq(Col(zone)));
+    }
+    let rows: Vec<(Col<HostId>, i64, i64, i64)> = query
+        .select_only()
+        .column(Column::HostId)
+        .column_as(Column::Vcpus.sum(), "vcpus")
+        .column_as(Column::MemoryMib.sum(), "memory")
+        .column_as(Column::Id.count(), "count")
+        .group_by(Column::HostId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|(host, vcpus, memory, count)| (host.0, vcpus, memory, count)).collect())
+}
+
+/// The interfaces of some VMs, in the order of their slots.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn nics(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<nic::Model>, DbError> {
+    Ok(nic::Entity::find()
+        .filter(nic::Column::VmId.is_in(vms.iter().copied()))
+        .order_by_asc(nic::Column::Slot)
+        .all(db)
+        .await?)
+}
+
+/// The volumes of some VMs.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn volumes(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<volume::Model>, DbError> {
+    Ok(volume::Entity::find()
+        .filter(volume::Column::VmId.is_in(vms.iter().copied()))
+        .order_by_asc(volume::Column::Id)
+        .all(db)
+        .await?)
+}
+
+/// The volumes of a pool.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn volumes_of_pool(db: &impl Reader, pool: PoolId) -> Result<Vec<volume::Model>, DbError> {
+    Ok(volume::Entity::find().filter(volume::Column::PoolId.eq(Col(pool))).all(db).await?)
+}
+
+/// The sum of the volumes' sizes in each pool, in bytes.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn allocated_in_pools(db: &impl Reader) -> Result<Vec<(PoolId, i64)>, DbError> {
+    let rows: Vec<(Col<PoolId>, i64)> = volume::Entity::find()
+        .select_only()
+        .column(volume::Column::PoolId)
+        .column_as(volume::Column::SizeBytes.sum(), "bytes")
+        .group_by(volume::Column::PoolId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|(pool, bytes)| (pool.0, bytes)).collect())
+}
+
+/// The addresses in use in a network.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn addresses_in_use(db: &impl Reader, network: NetworkId) -> Result<BTreeSet<Ipv4Addr>, DbError> {
+    let addresses: Vec<Col<Ipv4Addr>> = nic::Entity::find()
+        .filter(nic::Column::NetworkId.eq(Col(network)))
+        .select_only()
+        .column(nic::Column::Address)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(addresses.into_iter().map(|address| address.0).collect())
+}
+
+impl Tx {
+    /// Adds a VM with its interfaces and volumes.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when its account has one with that name, or an address is taken.
+    pub async fn vm_create(
+        &self,
+        row: Model,
+        nics: Vec<nic::Model>,
+        volumes: Vec<volume::Model>,
+    ) -> Result<(), DbError> {
+        self.changed("vm", row.id.0, Some(row.account_id.0));
+        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        let nics = nics.into_iter().map(IntoActiveModel::into_active_model);
+        nic::Entity::insert_many(nics).exec_without_returning(self.reader()).await?;
+        let volumes = volumes.into_iter().map(IntoActiveModel::into_active_model);
+        volume::Entity::insert_many(volumes).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes a VM as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn vm_update(&self, row: Model) -> Result<(), DbError> {
+        self.changed("vm", row.id.0, Some(row.account_id.0));
+        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Notes what a VM has used. This is no change that anybody is told.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn vm_used(&self, id: VmId, usage: String) -> Result<(), DbError> {
+        Entity::update_many()
+            .col_expr(Column::Usage, sea_orm::sea_query::Expr::value(usage))
+            .filter(Column::Id.eq(Col(id)))
+            .exec(self.reader())
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a VM with its interfaces and volumes; their addresses and names are free again.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn vm_delete(&self, row: &Model) -> Result<(), DbError> {
+        self.changed("vm", row.id.0, Some(row.account_id.0));
+        nic::Entity::delete_many().filter(nic::Column::VmId.eq(row.id)).exec(self.reader()).await?;
+        volume::Entity::delete_many().filter(volume::Column::VmId.eq(row.id)).exec(self.reader()).await?;
+        Entity::delete_by_id(row.id).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes a volume as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn volume_update(&self, row: volume::Model) -> Result<(), DbError> {
+        self.changed("vm", row.vm_id.0, Some(row.account_id.0));
+        volume::Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+}
