@@ -101,3 +101,9 @@ impl<T> TryFromU64 for Col<T> {
         Err(DbErr::Type("a text key is never made by the database".into()))
     }
 }
+
+impl<T: Display> Display for Col<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

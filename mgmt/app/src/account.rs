@@ -1,0 +1,301 @@
+//! Accounts, users and API keys.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use podzol_mgmt_api::account::{
+    Account, AccountCreate, AccountFilter, Key, KeyCreate, KeyCreated, Role, User, UserCreate,
+};
+use podzol_mgmt_api::{Page, PageQuery};
+use podzol_mgmt_db::{Tx, account, find, now};
+use podzol_vocab::{AccountId, KeyId, Name, Secret, UserId};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::error::Meaning;
+use crate::once::{Once, Secretive};
+use crate::{Actor, App, AppError, view};
+
+impl Secretive for Account {}
+impl Secretive for User {}
+impl Secretive for KeyCreated {
+    fn forget_secret(&mut self) {
+        self.secret = Secret::new(String::new());
+    }
+}
+
+/// What the first start of an installation made.
+pub struct Bootstrap {
+    /// The first admin's key. It is shown only here.
+    pub admin_key: Secret<String>,
+}
+
+impl fmt::Debug for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bootstrap")
+    }
+}
+
+/// The text of a key: `podzol.<id>.<secret>`.
+fn key_text(id: KeyId, secret: &[u8; 32]) -> Secret<String> {
+    Secret::new(format!("podzol.{id}.{}", BASE64_URL_SAFE_NO_PAD.encode(secret)))
+}
+
+fn parse_key(text: &str) -> Option<(KeyId, Vec<u8>)> {
+    let (id, secret) = text.strip_prefix("podzol.")?.split_once('.')?;
+    Some((id.parse().ok()?, BASE64_URL_SAFE_NO_PAD.decode(secret).ok()?))
+}
+
+impl App {
+    /// Makes the account `system` with an admin, if there is no user yet.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn bootstrap(&self) -> Result<Option<Bootstrap>, AppError> {
+        if account::any_user(self.db.reader()).await? {
+            return Ok(None);
+        }
+        let name = |text: &str| text.parse::<Name>().map_err(|error| AppError::Internal(error.to_string()));
+        let tx = self.db.begin().await?;
+        let account = account::Model { id: AccountId::new().into(), name: name("system")?.into(), created_at: now().0 };
+        let user = account::user::Model {
+            id: UserId::new().into(),
+            account_id: account.id,
+            name: name("admin")?.into(),
+            is_admin: true,
+            created_at: now().0,
+        };
+        tx.account_create(account).await?;
+        tx.user_create(user.clone()).await?;
+        let (_, admin_key) = new_key(&tx, &user, name("first")?).await?;
+        tx.commit().await?;
+        Ok(Some(Bootstrap { admin_key }))
+    }
+
+    /// Who a key belongs to.
+    ///
+    /// # Errors
+    /// [`AppError::Unauthenticated`] when it is not a valid key.
+    pub async fn authenticate(&self, key: &str) -> Result<Actor, AppError> {
+        let (id, secret) = parse_key(key).ok_or(AppError::Unauthenticated)?;
+        let found = account::key_with_user(self.db.reader(), id).await?;
+        let (key, user) = found.ok_or(AppError::Unauthenticated)?;
+        let hash = Sha256::digest(&secret);
+        if !bool::from(hash.as_slice().ct_eq(&key.hash)) {
+            return Err(AppError::Unauthenticated);
+        }
+        let role = user.role();
+        Ok(Actor { user: user.id.0, name: user.name.0, account: user.account_id.0, role })
+    }
+
+    /// Creates an account.
+    ///
+    /// # Errors
+    /// When the caller is no admin, or the name is taken.
+    pub async fn account_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: AccountCreate,
+    ) -> Result<Account, AppError> {
+        actor.must_be_admin()?;
+        self.create(actor, once, async |tx| {
+            let row =
+                account::Model { id: AccountId::new().into(), name: body.name.clone().into(), created_at: now().0 };
+            tx.account_create(row.clone()).await.or_taken(|| AppError::taken("account", &body.name))?;
+            self.record(tx, actor, "account.create", Some(row.id.0), "account", row.id.0, &body.name).await?;
+            Ok(view::account(row))
+        })
+        .await
+    }
+
+    /// The accounts that the caller may see.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn account_list(&self, actor: &Actor, query: &PageQuery) -> Result<Page<Account>, AppError> {
+        let page = view::page_of(query)?;
+        let rows = account::list(self.db.reader(), actor.scope(None), &page).await?;
+        Ok(view::page(&page, rows.into_iter().map(view::account).collect(), |account| account.id.to_string()))
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn account_show(&self, actor: &Actor, id: AccountId) -> Result<Account, AppError> {
+        let row = find::<account::Entity>(self.db.reader(), id).await?.filter(|row| actor.sees(row.id.0));
+        Ok(view::account(row.ok_or(AppError::NotFound("account"))?))
+    }
+
+    /// Deletes an account without any users or things of its own.
+    ///
+    /// # Errors
+    /// When something belongs to it.
+    pub async fn account_delete(&self, actor: &Actor, id: AccountId) -> Result<(), AppError> {
+        actor.must_be_admin()?;
+        let account = self.account_show(actor, id).await?;
+        let tx = self.db.begin().await?;
+        tx.account_delete(id).await.or_referred(|| AppError::in_use("users, networks or VMs still belong to it"))?;
+        self.record(&tx, actor, "account.delete", Some(id), "account", id, &account.name).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Creates a user.
+    ///
+    /// # Errors
+    /// When the name is taken, or a customer asks for an admin.
+    pub async fn user_create(&self, actor: &Actor, once: Option<Once>, body: UserCreate) -> Result<User, AppError> {
+        let account = actor.account_for(body.account)?;
+        if body.role == Role::Admin {
+            actor.must_be_admin()?;
+        }
+        self.create(actor, once, async |tx| {
+            find::<account::Entity>(tx.reader(), account).await?.ok_or(AppError::NotFound("account"))?;
+            let row = account::user::Model {
+                id: UserId::new().into(),
+                account_id: account.into(),
+                name: body.name.clone().into(),
+                is_admin: body.role == Role::Admin,
+                created_at: now().0,
+            };
+            tx.user_create(row.clone()).await.or_taken(|| AppError::taken("user", &body.name))?;
+            self.record(tx, actor, "user.create", Some(account), "user", row.id.0, &body.name).await?;
+            Ok(view::user(row))
+        })
+        .await
+    }
+
+    /// The users that the caller may see.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn user_list(
+        &self,
+        actor: &Actor,
+        filter: &AccountFilter,
+        query: &PageQuery,
+    ) -> Result<Page<User>, AppError> {
+        let page = view::page_of(query)?;
+        let rows = account::user_list(self.db.reader(), actor.scope(filter.account), &page).await?;
+        Ok(view::page(&page, rows.into_iter().map(view::user).collect(), |user| user.id.to_string()))
+    }
+
+    /// A user.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn user_show(&self, actor: &Actor, id: UserId) -> Result<User, AppError> {
+        Ok(view::user(self.user_row(actor, id).await?))
+    }
+
+    /// Deletes a user and its keys.
+    ///
+    /// # Errors
+    /// When it is the caller itself.
+    pub async fn user_delete(&self, actor: &Actor, id: UserId) -> Result<(), AppError> {
+        let row = self.user_row(actor, id).await?;
+        if id == actor.user {
+            return Err(AppError::in_use("a user cannot delete itself"));
+        }
+        if row.is_admin {
+            actor.must_be_admin()?;
+        }
+        let tx = self.db.begin().await?;
+        tx.user_delete(&row).await?;
+        self.record(&tx, actor, "user.delete", Some(row.account_id.0), "user", id, &row.name).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Creates an API key.
+    ///
+    /// # Errors
+    /// When the name is taken, or there is no such user.
+    pub async fn key_create(&self, actor: &Actor, once: Option<Once>, body: KeyCreate) -> Result<KeyCreated, AppError> {
+        let user = self.user_row(actor, body.user.unwrap_or(actor.user)).await?;
+        if user.is_admin {
+            actor.must_be_admin()?;
+        }
+        self.create(actor, once, async |tx| {
+            let (key, secret) = new_key(tx, &user, body.name.clone()).await?;
+            self.record(tx, actor, "key.create", Some(key.account), "key", key.id, &body.name).await?;
+            Ok(KeyCreated { key, secret })
+        })
+        .await
+    }
+
+    /// The keys that the caller may see, without their secrets.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn key_list(
+        &self,
+        actor: &Actor,
+        filter: &AccountFilter,
+        query: &PageQuery,
+    ) -> Result<Page<Key>, AppError> {
+        let page = view::page_of(query)?;
+        let rows = account::key_list(self.db.reader(), actor.scope(filter.account), &page).await?;
+        Ok(view::page(&page, rows.into_iter().map(view::key).collect(), |key| key.id.to_string()))
+    }
+
+    /// A key, without its secret.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn key_show(&self, actor: &Actor, id: KeyId) -> Result<Key, AppError> {
+        Ok(view::key(self.key_row(actor, id).await?))
+    }
+
+    /// Deletes a key: it is not valid from the next request on.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn key_delete(&self, actor: &Actor, id: KeyId) -> Result<(), AppError> {
+        let row = self.key_row(actor, id).await?;
+        let tx = self.db.begin().await?;
+        tx.key_delete(&row).await?;
+        self.record(&tx, actor, "key.delete", Some(row.account_id.0), "key", id, &row.name).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn user_row(&self, actor: &Actor, id: UserId) -> Result<account::user::Model, AppError> {
+        let row = find::<account::user::Entity>(self.db.reader(), id).await?;
+        row.filter(|row| actor.sees(row.account_id.0)).ok_or(AppError::NotFound("user"))
+    }
+
+    async fn key_row(&self, actor: &Actor, id: KeyId) -> Result<account::key::Model, AppError> {
+        let row = find::<account::key::Entity>(self.db.reader(), id).await?;
+        row.filter(|row| actor.sees(row.account_id.0)).ok_or(AppError::NotFound("key"))
+    }
+}
+
+async fn new_key(tx: &Tx, user: &account::user::Model, name: Name) -> Result<(Key, Secret<String>), AppError> {
+    let secret: [u8; 32] = rand::random();
+    let row = account::key::Model {
+        id: KeyId::new().into(),
+        account_id: user.account_id,
+        user_id: user.id,
+        name: name.clone().into(),
+        hash: Sha256::digest(secret).to_vec(),
+        created_at: now().0,
+    };
+    tx.key_create(row.clone()).await.or_taken(|| AppError::taken("key", &name))?;
+    Ok((view::key(row.clone()), key_text(row.id.0, &secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_text() {
+        let id = KeyId::new();
+        let text = key_text(id, &[5; 32]);
+        assert_eq!(parse_key(text.expose()), Some((id, vec![5; 32])));
+        for bad in ["", "podzol.", "podzol.x.y", "Bearer", &text.expose()[1..]] {
+            assert_eq!(parse_key(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Servers that join, and who is believed afterwards.
+
+use podzol_mgmt_api::host::ServerState;
+use podzol_mgmt_db::event::NewEvent;
+use podzol_mgmt_db::{now, server};
+use podzol_rpc::join::{JoinAnswer, JoinRequest, JoinToken};
+use podzol_rpc::{Caller, PeerId};
+use podzol_vocab::{ErrorCode, Sha256, WireError};
+use sha2::Digest;
+use subtle::ConstantTimeEq;
+
+use crate::server::row_of;
+use crate::{App, AppError};
+
+/// What is kept of a token's secret.
+pub(crate) fn token_hash(secret: &[u8; 32]) -> Sha256 {
+    Sha256::from_bytes(sha2::Sha256::digest(secret).into())
+}
+
+/// Why a token is not accepted; nothing if it is.
+fn refuses(row: Option<&server::Model>, token: &JoinToken, at: i64) -> Option<&'static str> {
+    let Some(row) = row.filter(|row| row.state.0 != ServerState::Removed) else {
+        return Some("there is no such server");
+    };
+    let Some(hash) = row.token_hash else { return Some("the token was used before") };
+    let shown = token_hash(token.secret.expose()).to_string();
+    if !bool::from(shown.as_bytes().ct_eq(hash.to_string().as_bytes())) {
+        return Some("the token's secret is wrong");
+    }
+    (row.token_expires_at <= at).then_some("the token has expired")
+}
+
+impl App {
+    /// Gives a server a certificate for a token, once.
+    ///
+    /// # Errors
+    /// When the token is wrong, used or expired. The caller is told no more than that; the event says which.
+    pub async fn join(&self, caller: &Caller, request: &JoinRequest) -> Result<JoinAnswer, WireError> {
+        let refused = || WireError::new(ErrorCode::Refused, "the join token is not valid, used already, or expired");
+        let Ok(token) = request.token.expose().parse::<JoinToken>() else {
+            self.notice("join.refused", &from(caller), "server", "", "the token cannot be read").await;
+            return Err(refused());
+        };
+        match self.try_join(caller, &token, &request.certificate_request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(reason)) => {
+                self.notice("join.refused", &from(caller), "server", id_of(token.peer), reason).await;
+                Err(refused())
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot let a server join");
+                Err(WireError::new(ErrorCode::Internal, "cannot let the server join now"))
+            }
+        }
+    }
+
+    async fn try_join(
+        &self,
+        caller: &Caller,
+        token: &JoinToken,
+        certificate_request: &str,
+    ) -> Result<Result<JoinAnswer, &'static str>, AppError> {
+        let tx = self.db.begin().await?;
+        let row = row_of(tx.reader(), token.peer).await?;
+        if let Some(reason) = refuses(row.as_ref(), token, now().0) {
+            return Ok(Err(reason));
+        }
+        let Some(mut row) = row else { return Ok(Err("there is no such server")) };
+        let Ok((certificate_pem, fingerprint)) = self.authority.sign(token.peer, certificate_request) else {
+            return Ok(Err("the certificate request is not valid"));
+        };
+        row.token_hash = None;
+        row.certificate = Some(fingerprint.into());
+        tx.event_create(NewEvent {
+            action: "server.joined",
+            actor: from(caller),
+            account: None,
+            subject_kind: if row.is_host { "host" } else { "storage-server" },
+            subject: row.id.clone(),
+            detail: row.name.to_string(),
+        })
+        .await?;
+        tx.server_update(row).await?;
+        tx.commit().await?;
+        Ok(Ok(JoinAnswer { certificate_pem, ca_pem: self.authority.ca_pem().to_owned() }))
+    }
+
+    /// Checks that a caller is that peer, with the one certificate that is believed.
+    ///
+    /// # Errors
+    /// When it is not; this is recorded.
+    pub async fn believe(&self, caller: &Caller, peer: PeerId) -> Result<server::Model, WireError> {
+        let refused = |reason: &'static str| async move {
+            self.notice("peer.refused", &from(caller), "server", id_of(peer), reason).await;
+            Err(WireError::new(ErrorCode::Refused, reason))
+        };
+        let Some(certificate) = &caller.certificate else { return refused("a certificate is needed").await };
+        if certificate.peer != peer {
+            return refused("the certificate is another server's").await;
+        }
+        let row = row_of(self.db.reader(), peer).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot look up a peer");
+            WireError::new(ErrorCode::Unavailable, "cannot look up the caller now")
+        })?;
+        match row {
+            Some(row) if row.certificate.is_some_and(|known| known.0 == certificate.fingerprint) => Ok(row),
+            _ => refused("the certificate was revoked").await,
+        }
+    }
+
+    /// Records a connection that was refused before anything was asked.
+    pub async fn connection_refused(&self, address: std::net::SocketAddr, reason: &str) {
+        self.notice("peer.refused", &format!("peer {address}"), "server", "", reason).await;
+    }
+}
+
+fn from(caller: &Caller) -> String {
+    format!("peer {}", caller.address)
+}
+
+fn id_of(peer: PeerId) -> String {
+    match peer {
+        PeerId::Management => String::new(),
+        PeerId::Host(id) => id.to_string(),
+        PeerId::StorageServer(id) => id.to_string(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Use cases and reconcilers of the management service: what may happen, in what order, and who is told.
+//!
+//! A use case is one transaction: it checks the rules, allocates all that the change needs (host, address, VLAN,
+//! volume), writes the new desired state and an operation, and commits. Only then is an agent told, by [`work`]. So
+//! nothing ever has to be undone that an agent has not been told of.
+//!
+//! This crate knows no HTTP and no SQL. It fails by [`AppError`], whose variants say what the caller can do about it.
+
+mod account;
+mod actor;
+pub mod authority;
+mod changes;
+mod error;
+mod event;
+mod join;
+mod metrics;
+mod network;
+mod offering;
+mod once;
+mod operation;
+mod place;
+mod plan;
+mod pool;
+pub mod reconcile;
+mod report;
+mod server;
+mod template;
+mod view;
+mod vm;
+pub mod work;
+mod zone;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use podzol_mgmt_db::Db;
+use podzol_rpc::{AddressBook, Client};
+use tokio::sync::Notify;
+
+pub use account::Bootstrap;
+pub use actor::Actor;
+pub use authority::Authority;
+pub use changes::ChangeStream;
+pub use error::AppError;
+pub use metrics::Metrics;
+pub use once::{Once, Secretive};
+
+/// The management service without its rim: all use cases are methods of it. Cloning is cheap.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) db: Db,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) peers: Client,
+    pub(crate) book: AddressBook,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: Arc<Settings>,
+}
+
+/// What an operator may decide about the service's behaviour.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where uploaded templates are kept.
+    pub template_folder: PathBuf,
+    /// How many virtual CPUs may be placed on each processor of a host.
+    pub cpu_overcommit: u32,
+    /// How long a host may be silent before it counts as disconnected.
+    pub silent_after: std::time::Duration,
+    /// How long a join token may be used.
+    pub token_lifetime: std::time::Duration,
+    /// How long a VM may take to start.
+    pub start_deadline: std::time::Duration,
+}
+
+impl App {
+    /// Puts the service together.
+    pub fn new(db: Db, authority: Arc<Authority>, peers: Client, book: AddressBook, settings: Settings) -> Self {
+        Self {
+            db,
+            authority,
+            peers,
+            book,
+            wake: Arc::default(),
+            metrics: Arc::default(),
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// The service's counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Notified whenever an operation may have become due.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Fills the address book from the database, once at start.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn load_addresses(&self) -> Result<(), AppError> {
+        for server in podzol_mgmt_db::server::with_address(self.db.reader()).await? {
+            if let Some(address) = &server.address {
+                self.book.set(server::peer_of(&server), address.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn is_ready(&self) -> bool {
+        podzol_mgmt_db::account::any_user(self.db.reader()).await.is_ok()
+    }
+}

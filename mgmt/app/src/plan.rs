@@ -1,0 +1,96 @@
+//! What a host is told of a VM: a pure function of the VM's rows.
+
+use std::collections::HashMap;
+
+use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
+use podzol_mgmt_db::{network, pool, vm};
+use podzol_vocab::{Generation, Name, NetworkId, PoolId, Secret};
+use serde_json::json;
+
+use crate::view;
+
+/// A VM with all that its plan is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) vm: vm::Model,
+    pub(crate) nics: Vec<vm::nic::Model>,
+    pub(crate) volumes: Vec<vm::volume::Model>,
+    pub(crate) networks: HashMap<NetworkId, network::Model>,
+    pub(crate) pools: HashMap<PoolId, pool::Model>,
+}
+
+/// The plan, or what is still missing for it.
+pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
+    let vm = &parts.vm;
+    Ok(VmPlan {
+        vm: vm.id.0,
+        generation: Generation(vm.generation as u64),
+        name: vm.name.0.clone(),
+        vcpus: vm.size.vcpus,
+        cpu_share: vm.size.cpu_share,
+        memory_mib: vm.size.memory_mib,
+        disks: parts.volumes.iter().map(|volume| disk(parts, volume)).collect::<Result<_, _>>()?,
+        nics: parts.nics.iter().map(|nic| nic_plan(parts, nic)).collect::<Result<_, _>>()?,
+        seed: seed(parts)?,
+        reboots: vm.reboots as u64,
+    })
+}
+
+fn disk(parts: &Parts, volume: &vm::volume::Model) -> Result<DiskPlan, String> {
+    let pool = parts.pools.get(&volume.pool_id.0).ok_or("its pool is gone")?;
+    let known = |text: &Option<String>| text.clone().ok_or_else(|| format!("pool {} is not exported", pool.name.0));
+    let file = volume.file.clone().ok_or("its volume is not made yet")?;
+    Ok(DiskPlan {
+        volume: volume.id.0,
+        source: DiskSource::Nfs { server: known(&pool.server)?, export: known(&pool.export)?, file },
+        iops: parts.vm.size.iops,
+    })
+}
+
+fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {
+    let network = parts.networks.get(&nic.network_id.0).ok_or("its network is gone")?;
+    Ok(NicPlan {
+        nic: nic.id.0,
+        network: network.id.0,
+        vlan: view::vlan(network.vlan).ok_or("its network has no valid VLAN id")?,
+        mac: nic.mac.0,
+        address: nic.address.0,
+        rate_mbps: parts.vm.size.network_mbps,
+    })
+}
+
+/// The NoCloud data. JSON is YAML, so nothing in a name or key can break out of its place.
+fn seed(parts: &Parts) -> Result<Seed, String> {
+    let vm = &parts.vm;
+    let meta_data = json!({
+        "instance-id": vm.id.to_string(),
+        "local-hostname": vm.name.to_string(),
+        "public-keys": vm.ssh_keys.0,
+    });
+    let mut ethernets = serde_json::Map::new();
+    for nic in &parts.nics {
+        let network = parts.networks.get(&nic.network_id.0).ok_or("its network is gone")?;
+        let mut ethernet = json!({
+            "match": { "macaddress": nic.mac.to_string() },
+            "addresses": [format!("{}/{}", nic.address.0, network.cidr.prefix_len())],
+        });
+        if nic.slot == 0 {
+            ethernet["gateway4"] = json!(network.cidr.gateway().to_string());
+        }
+        ethernets.insert(format!("nic{}", nic.slot), ethernet);
+    }
+    let network_config = json!({ "version": 2, "ethernets": ethernets });
+    Ok(Seed {
+        meta_data: meta_data.to_string(),
+        user_data: Secret::new(user_data(&vm.name.0, &vm.ssh_keys.0, vm.user_data.as_deref())),
+        network_config: network_config.to_string(),
+    })
+}
+
+/// The customer's user-data, or a cloud-config with the name and the keys where there is none.
+fn user_data(name: &Name, ssh_keys: &[String], own: Option<&str>) -> String {
+    match own {
+        Some(own) => own.to_owned(),
+        None => format!("#cloud-config\n{}\n", json!({ "hostname": name.to_string(), "ssh_authorized_keys": ssh_keys })),
+    }
+}

@@ -1,0 +1,41 @@
+//! Forgets what is no longer needed: old answers, ended operations, old changes, uploads of deleted templates.
+
+use podzol_mgmt_db::{change, now, template};
+
+use crate::{App, AppError};
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+pub(crate) async fn round(app: App) -> Result<(), AppError> {
+    let at = now().0;
+    let tx = app.db.begin().await?;
+    let answers = tx.idempotency_forget_before(at - DAY).await?;
+    let operations = tx.operation_forget_before(at - 30 * DAY).await?;
+    let changes = change::forget_before(&tx, at - HOUR).await?;
+    tx.commit().await?;
+    if answers + operations + changes > 0 {
+        tracing::debug!(answers, operations, changes, "forgot what is no longer needed");
+    }
+    forget_uploads(&app).await
+}
+
+/// Removes uploaded files that no template has.
+async fn forget_uploads(app: &App) -> Result<(), AppError> {
+    let folder = &app.settings.template_folder;
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let known: Vec<String> =
+        template::all(app.db.reader()).await?.iter().map(|row| row.sha256.to_string()).collect();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let old = entry.metadata().and_then(|about| about.modified()).ok().and_then(|time| time.elapsed().ok());
+        // A partial file may still be written to; after a day without a write it is not.
+        let stale = old.is_some_and(|age| age.as_secs() > 86_400);
+        let is_digest = name.len() == 64;
+        if (is_digest && !known.contains(&name) && old.is_some_and(|age| age.as_secs() > 60)) || (!is_digest && stale)
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}

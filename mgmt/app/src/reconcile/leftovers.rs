@@ -1,0 +1,79 @@
+//! Removes from pools what the database does not know, and from hosts the VMs that it does not want there.
+//!
+//! A row is always written before an agent is told of it, so what an agent has without a row is left over: from a
+//! crash, or from a database that was put back to an older state. Every removal is recorded. What is only there for a
+//! moment, because the row was deleted just now, is gone by itself; so a round looks at the database after the agent.
+
+use std::time::Duration;
+
+use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmStatus};
+use podzol_mgmt_db::{find, pool, template, vm};
+use podzol_rpc::PeerId;
+use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
+use podzol_vocab::HostId;
+
+use crate::work::storage_peer;
+use crate::{App, AppError};
+
+/// How long an agent has to answer here.
+const CALL: Duration = Duration::from_secs(30);
+
+pub(crate) async fn round(app: App) -> Result<(), AppError> {
+    for row in pool::ready(app.db.reader(), None).await? {
+        let peer = storage_peer(&row)?;
+        match app.peers.call::<PoolContents>(peer, &(row.id.0,), &(), CALL).await {
+            Ok(contents) => app.clear_pool(&row, peer, contents).await?,
+            Err(error) => tracing::debug!(%error, pool = %row.name.0, "cannot list a pool"),
+        }
+    }
+    Ok(())
+}
+
+impl App {
+    async fn clear_pool(&self, row: &pool::Model, peer: PeerId, contents: Contents) -> Result<(), AppError> {
+        let known = vm::volumes_of_pool(self.db.reader(), row.id.0).await?;
+        for volume in contents.volumes {
+            if known.iter().any(|row| row.id.0 == volume) {
+                continue;
+            }
+            match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
+                Ok(()) => self.notice("leftover.removed", "management", "volume", volume, "no VM has it").await,
+                Err(error) => tracing::warn!(%error, %volume, "cannot remove a leftover volume"),
+            }
+        }
+        let templates = template::all(self.db.reader()).await?;
+        for sha256 in contents.templates {
+            if templates.iter().any(|row| row.sha256.0 == sha256) {
+                continue;
+            }
+            match self.peers.call::<TemplateDelete>(peer, &(row.id.0, sha256), &(), CALL).await {
+                Ok(()) => self.notice("leftover.removed", "management", "template", sha256, "it was deleted").await,
+                Err(error) => tracing::debug!(%error, %sha256, "cannot remove a leftover template"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes VMs from a host that they should not be on, after a second look at the database.
+    pub(crate) async fn remove_strays(&self, host: HostId, strays: Vec<VmStatus>) {
+        for status in strays {
+            match find::<vm::Entity>(self.db.reader(), status.vm).await {
+                Ok(Some(row)) if row.host_id.is_some_and(|at| at.0 == host) => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up a VM");
+                    continue;
+                }
+            }
+            let request =
+                VmDeleteRequest { generation: status.generation.next(), grace_secs: 30, wait_ms: 0 };
+            match self.peers.call::<VmDelete>(PeerId::Host(host), &status.vm, &request, CALL).await {
+                Ok(_) => {
+                    let detail = format!("it should not be on host {host}");
+                    self.notice("leftover.removed", "management", "vm", status.vm, detail).await;
+                }
+                Err(error) => tracing::warn!(%error, vm = %status.vm, "cannot remove a VM from a host"),
+            }
+        }
+    }
+}

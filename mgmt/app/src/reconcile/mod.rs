@@ -1,0 +1,53 @@
+//! Reconcilers: each takes no input but a wake-up, looks at what is, and brings it nearer to what should be.
+//!
+//! They run until stopped, one task each; a failure is logged and the next round comes all the same.
+
+mod housekeeping;
+mod leftovers;
+mod silent;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::{App, AppError};
+
+impl App {
+    /// Runs all reconcilers until `stop` is cancelled.
+    pub async fn reconcile(self, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        tasks.spawn(every(Duration::from_secs(1), "silent", stop.clone(), {
+            let app = self.clone();
+            move || silent::round(app.clone())
+        }));
+        tasks.spawn(every(Duration::from_secs(30), "leftovers", stop.clone(), {
+            let app = self.clone();
+            move || leftovers::round(app.clone())
+        }));
+        tasks.spawn(every(Duration::from_secs(60), "housekeeping", stop, {
+            let app = self;
+            move || housekeeping::round(app.clone())
+        }));
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+async fn every<F: Future<Output = Result<(), AppError>>>(
+    pause: Duration,
+    name: &'static str,
+    stop: CancellationToken,
+    round: impl Fn() -> F,
+) {
+    loop {
+        if let Err(error) = round().await {
+            tracing::error!(error = &error as &dyn std::error::Error, name, "a round failed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Marks servers that have not reported for a while as disconnected, and keeps the gauges.
+//!
+//! What runs on a silent host is left as it is: silence is no proof of death.
+
+use podzol_mgmt_api::host::ServerState;
+use podzol_mgmt_db::event::NewEvent;
+use podzol_mgmt_db::{JsonCol, now, server};
+
+use crate::{App, AppError};
+
+pub(crate) async fn round(app: App) -> Result<(), AppError> {
+    let since = now().0 - app.settings.silent_after.as_millis() as i64;
+    if server::silent_since(app.db.reader(), since).await?.is_empty() {
+        return Ok(());
+    }
+    let tx = app.db.begin().await?;
+    for mut row in server::silent_since(tx.reader(), since).await? {
+        let event = NewEvent {
+            action: "server.disconnected",
+            actor: "management".into(),
+            account: None,
+            subject_kind: if row.is_host { "host" } else { "storage-server" },
+            subject: row.id.clone(),
+            detail: row.name.to_string(),
+        };
+        tx.event_create(event).await?;
+        row.state = JsonCol(ServerState::Disconnected);
+        tx.server_update(row).await?;
+    }
+    Ok(tx.commit().await?)
+}

@@ -1,0 +1,212 @@
+//! What agents report, and what follows from it.
+//!
+//! A report is a fact about a moment that has passed. So nothing is done on its word alone: a VM that is missing in it
+//! gets an operation that asks the host again, and a VM that should not be there is removed with a newer generation.
+
+use podzol_agent_api::report::{Accelerator, HostReport};
+use podzol_agent_api::vm::{Ended, VmState as OnHost, VmStatus};
+use podzol_mgmt_api::host::ServerState;
+use podzol_mgmt_api::vm::VmState;
+use podzol_mgmt_db::event::NewEvent;
+use podzol_mgmt_db::vm::Desired;
+use podzol_mgmt_db::{JsonCol, Tx, find, now, operation, pool, server, vm};
+use podzol_rpc::{Caller, PeerId};
+use podzol_storage_api::StorageReport;
+use podzol_vocab::{ErrorCode, HostId, StorageServerId, WireError};
+
+use crate::operation::start;
+use crate::{App, AppError};
+
+impl App {
+    /// Takes a host's report.
+    ///
+    /// # Errors
+    /// When the caller is not that host.
+    pub async fn host_reported(&self, caller: Caller, host: HostId, report: HostReport) -> Result<(), WireError> {
+        let row = self.believe(&caller, PeerId::Host(host)).await?;
+        self.metrics.reports.with_label_values(&["host"]).inc();
+        self.book.set(PeerId::Host(host), report.api_address.clone());
+        let strays = self.take_host_report(row, &report).await.map_err(internal)?;
+        if !strays.is_empty() {
+            let app = self.clone();
+            tokio::spawn(async move { app.remove_strays(host, strays).await });
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Takes a storage server's report.
+    ///
+    /// # Errors
+    /// When the caller is not that storage server.
+    pub async fn storage_reported(
+        &self,
+        caller: Caller,
+        server: StorageServerId,
+        report: StorageReport,
+    ) -> Result<(), WireError> {
+        let row = self.believe(&caller, PeerId::StorageServer(server)).await?;
+        self.metrics.reports.with_label_values(&["storage"]).inc();
+        self.book.set(PeerId::StorageServer(server), report.api_address.clone());
+        self.take_storage_report(row, report).await.map_err(internal)
+    }
+
+    /// Writes down what a host reported, and returns the VMs that should not be on it.
+    async fn take_host_report(&self, mut row: server::Model, report: &HostReport) -> Result<Vec<VmStatus>, AppError> {
+        let text = serde_json::to_string(report).map_err(|error| AppError::Internal(error.to_string()))?;
+        let host = row.host();
+        let tx = self.db.begin().await?;
+        let moved = row.address.as_ref() != Some(&report.api_address);
+        let before = row.clone();
+        row.address = Some(report.api_address.clone());
+        row.agent_version = Some(report.agent_version.clone());
+        row.hypervisor = Some(report.hypervisor.version.clone());
+        row.accelerator = report.hypervisor.accelerator.map(|accelerator| {
+            String::from(match accelerator {
+                Accelerator::Kvm => "kvm",
+                Accelerator::Emulation => "emulation",
+            })
+        });
+        row.problem = report.hypervisor.problem.clone();
+        row.cpus = report.cpus.into();
+        row.memory_mib = report.memory_mib as i64;
+        row.boot_id = Some(report.boot_id.clone());
+        self.came_up(&tx, &mut row).await?;
+        self.write_server(&tx, before, row.clone(), text).await?;
+        if moved {
+            self.pools_export_again(&tx, row.zone_id.0).await?;
+        }
+        let strays = self.compare_vms(&tx, host, report).await?;
+        tx.commit().await?;
+        Ok(strays)
+    }
+
+    async fn take_storage_report(&self, mut row: server::Model, report: StorageReport) -> Result<(), AppError> {
+        let text = serde_json::to_string(&report).map_err(|error| AppError::Internal(error.to_string()))?;
+        let tx = self.db.begin().await?;
+        let before = row.clone();
+        row.address = Some(report.api_address);
+        row.agent_version = Some(report.agent_version);
+        self.came_up(&tx, &mut row).await?;
+        self.write_server(&tx, before, row.clone(), text).await?;
+        for status in report.pools {
+            let known = find::<pool::Entity>(tx.reader(), status.pool).await?;
+            let Some(mut pool) = known.filter(|pool| pool.storage_server_id == row.id) else { continue };
+            let (capacity, used) = (status.capacity.0 as i64, status.used.0 as i64);
+            // A few MiB more or less are no news.
+            let news = pool.capacity_bytes != capacity || (pool.used_bytes - used).abs() > 16 << 20;
+            if news {
+                (pool.capacity_bytes, pool.used_bytes) = (capacity, used);
+                tx.pool_update(pool).await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// A server that reports is up, unless an operator said otherwise.
+    async fn came_up(&self, tx: &Tx, row: &mut server::Model) -> Result<(), AppError> {
+        if matches!(row.state.0, ServerState::Joining | ServerState::Disconnected) {
+            row.state = JsonCol(ServerState::Up);
+            let kind = if row.is_host { "host" } else { "storage-server" };
+            tx.event_create(NewEvent {
+                action: "server.up",
+                actor: "management".into(),
+                account: None,
+                subject_kind: kind,
+                subject: row.id.clone(),
+                detail: row.name.to_string(),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a server; as a change for everybody to see only if it is one.
+    async fn write_server(
+        &self,
+        tx: &Tx,
+        before: server::Model,
+        mut row: server::Model,
+        report: String,
+    ) -> Result<(), AppError> {
+        if row == before {
+            tx.server_reported(&row.id, report).await?;
+        } else {
+            row.reported_at = Some(now().0);
+            row.report = Some(report);
+            tx.server_update(row).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare_vms(&self, tx: &Tx, host: HostId, report: &HostReport) -> Result<Vec<VmStatus>, AppError> {
+        let mut strays = Vec::new();
+        let here = vm::of_host(tx.reader(), host).await?;
+        for status in &report.vms {
+            match here.iter().find(|row| row.id.0 == status.vm) {
+                Some(row) => self.compare_vm(tx, row.clone(), status).await?,
+                None => strays.push(status.clone()),
+            }
+        }
+        for row in here {
+            let told = report.vms.iter().any(|status| status.vm == row.id.0);
+            if !told && row.state.0 == VmState::Running && row.desired.0 == Desired::Running {
+                self.ask_again(tx, row, "vm.start").await?;
+            }
+        }
+        Ok(strays)
+    }
+
+    async fn compare_vm(&self, tx: &Tx, mut row: vm::Model, status: &VmStatus) -> Result<(), AppError> {
+        let current = row.generation as u64 == status.generation.0 && row.state.0 == VmState::Running;
+        match status.state {
+            OnHost::Running => {
+                let usage = serde_json::to_string(&status.usage).unwrap_or_default();
+                tx.vm_used(row.id.0, usage).await?;
+                Ok(())
+            }
+            OnHost::Stopped if current && status.ended == Some(Ended::ByItself) => {
+                row.desired = JsonCol(Desired::Stopped);
+                row.state = JsonCol(VmState::Stopping);
+                row.generation += 1;
+                tx.vm_update(row.clone()).await?;
+                self.noticed(tx, &row, "vm.shut_down", "its operating system shut it down").await?;
+                start(tx, self.vm_operation("vm.stop", &row)).await?;
+                Ok(())
+            }
+            OnHost::Stopped if current => {
+                self.noticed(tx, &row, "vm.died", "it ended by force; it is started again").await?;
+                row.generation += 1;
+                row.state = JsonCol(VmState::Starting);
+                tx.vm_update(row.clone()).await?;
+                self.ask_again(tx, row, "vm.start").await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts an operation on a VM, unless one is under way.
+    async fn ask_again(&self, tx: &Tx, row: vm::Model, kind: &'static str) -> Result<(), AppError> {
+        if operation::open_of(tx.reader(), &row.id.to_string()).await?.is_empty() {
+            start(tx, self.vm_operation(kind, &row)).await?;
+        }
+        Ok(())
+    }
+
+    async fn noticed(&self, tx: &Tx, row: &vm::Model, action: &'static str, detail: &str) -> Result<(), AppError> {
+        let event = NewEvent {
+            action,
+            actor: "management".into(),
+            account: Some(row.account_id.0),
+            subject_kind: "vm",
+            subject: row.id.to_string(),
+            detail: detail.into(),
+        };
+        Ok(tx.event_create(event).await?)
+    }
+}
+
+fn internal(error: AppError) -> WireError {
+    tracing::error!(error = &error as &dyn std::error::Error, "cannot take a report");
+    WireError::new(ErrorCode::Unavailable, "cannot take the report now")
+}

@@ -1,0 +1,190 @@
+//! Templates, and their uploads.
+
+use std::path::PathBuf;
+
+use futures_util::{Stream, StreamExt};
+use podzol_mgmt_api::template::{Template, TemplateCreate, TemplateState};
+use podzol_mgmt_api::{Created, Page, PageQuery};
+use podzol_mgmt_db::{JsonCol, Tx, find, now, template};
+use podzol_vocab::{Sha256, TemplateId};
+use sha2::Digest;
+use tokio::io::AsyncWriteExt;
+
+use crate::error::Meaning;
+use crate::operation::NewOperation;
+use crate::{Actor, App, AppError, Once, Secretive, operation, view};
+
+impl Secretive for Template {}
+
+/// How long an import may take.
+const IMPORT: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+
+impl App {
+    /// Creates a template. With a URL, an operation brings it into the pools; without, its upload does.
+    ///
+    /// # Errors
+    /// When the caller is no admin, the name is taken, or the URL is not one.
+    pub async fn template_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: TemplateCreate,
+    ) -> Result<Template, AppError> {
+        actor.must_be_admin()?;
+        if let Some(url) = &body.url {
+            let parsed = reqwest::Url::parse(url).ok();
+            if !parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+                return Err(AppError::invalid("url", "must be an http or https URL"));
+            }
+        }
+        if body.os.len() > 200 || body.os.chars().any(char::is_control) {
+            return Err(AppError::invalid("os", "must be at most 200 bytes of text on one line"));
+        }
+        self.create(actor, once, async |tx| {
+            let uploaded = body.url.is_none();
+            let row = template::Model {
+                id: TemplateId::new().into(),
+                name: body.name.clone().into(),
+                sha256: body.sha256.into(),
+                os: body.os.clone(),
+                url: body.url.clone(),
+                state: JsonCol(if uploaded { TemplateState::AwaitingUpload } else { TemplateState::Importing }),
+                size_bytes: None,
+                virtual_size_bytes: None,
+                error: None,
+                created_at: now().0,
+            };
+            tx.template_create(row.clone()).await.or_taken(|| AppError::taken("template", &body.name))?;
+            if !uploaded {
+                operation::start(tx, import(&row)).await?;
+            }
+            self.record(tx, actor, "template.create", None, "template", row.id.0, &body.name).await?;
+            Ok(view::template(row))
+        })
+        .await
+    }
+
+    /// Takes the bytes of a template that awaits them. They are kept for pools that come later.
+    ///
+    /// # Errors
+    /// When they do not have the template's digest: then nothing of them is kept.
+    pub async fn template_upload<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        actor: &Actor,
+        id: TemplateId,
+        bytes: impl Stream<Item = Result<impl AsRef<[u8]>, E>> + Unpin,
+    ) -> Result<Created<Template>, AppError> {
+        actor.must_be_admin()?;
+        let row = self.template_row(id).await?;
+        if !matches!(row.state.0, TemplateState::AwaitingUpload | TemplateState::Failed) || row.url.is_some() {
+            let detail = "this template awaits no upload".into();
+            return Err(AppError::Conflict { code: "no_upload_awaited", detail });
+        }
+        self.receive(&row, bytes).await?;
+        let tx = self.db.begin().await?;
+        let mut row = find::<template::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("template"))?;
+        row.state = JsonCol(TemplateState::Importing);
+        row.error = None;
+        tx.template_update(row.clone()).await?;
+        let operation = operation::start(&tx, import(&row)).await?;
+        self.record(&tx, actor, "template.upload", None, "template", id, &row.name.0).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(Created { object: view::template(row), operation: view::operation(operation) })
+    }
+
+    async fn receive<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        row: &template::Model,
+        mut bytes: impl Stream<Item = Result<impl AsRef<[u8]>, E>> + Unpin,
+    ) -> Result<(), AppError> {
+        let failed = |error: std::io::Error| AppError::Unavailable(format!("cannot keep the upload: {error}"));
+        let folder = &self.settings.template_folder;
+        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+        let partial = Partial(folder.join(format!("{}.{}.partial", row.sha256.0, uuid_suffix())));
+        let mut file = tokio::fs::File::create(&partial.0).await.map_err(failed)?;
+        let mut digest = sha2::Sha256::new();
+        while let Some(chunk) = bytes.next().await {
+            let chunk = chunk.map_err(|error| AppError::invalid("body", format!("ended too early: {error}")))?;
+            digest.update(chunk.as_ref());
+            file.write_all(chunk.as_ref()).await.map_err(failed)?;
+        }
+        file.sync_all().await.map_err(failed)?;
+        let found = Sha256::from_bytes(digest.finalize().into());
+        if found != row.sha256.0 {
+            let rule = format!("must have the SHA-256 digest {}, not {found}", row.sha256.0);
+            return Err(AppError::invalid("body", rule));
+        }
+        tokio::fs::rename(&partial.0, self.template_file(row.sha256.0)).await.map_err(failed)
+    }
+
+    /// The file of an uploaded template.
+    pub fn template_file(&self, sha256: Sha256) -> PathBuf {
+        self.settings.template_folder.join(sha256.to_string())
+    }
+
+    /// The templates.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn template_list(&self, query: &PageQuery) -> Result<Page<Template>, AppError> {
+        let page = view::page_of(query)?;
+        let rows = template::list(self.db.reader(), &page).await?;
+        Ok(view::page(&page, rows.into_iter().map(view::template).collect(), |template| template.id.to_string()))
+    }
+
+    /// A template.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none.
+    pub async fn template_show(&self, id: TemplateId) -> Result<Template, AppError> {
+        Ok(view::template(self.template_row(id).await?))
+    }
+
+    /// Deletes a template of which there is no VM. Its copies in pools are removed by the reconciler of leftovers.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub async fn template_delete(&self, actor: &Actor, id: TemplateId) -> Result<(), AppError> {
+        actor.must_be_admin()?;
+        let row = self.template_row(id).await?;
+        let tx = self.db.begin().await?;
+        tx.template_delete(id).await.or_referred(|| AppError::in_use("there are still VMs of this template"))?;
+        self.record(&tx, actor, "template.delete", None, "template", id, &row.name.0).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Has a template brought into the pools once more.
+    pub(crate) async fn template_import_again(&self, tx: &Tx, row: &template::Model) -> Result<(), AppError> {
+        operation::start(tx, import(row)).await?;
+        Ok(())
+    }
+
+    async fn template_row(&self, id: TemplateId) -> Result<template::Model, AppError> {
+        find::<template::Entity>(self.db.reader(), id).await?.ok_or(AppError::NotFound("template"))
+    }
+}
+
+/// A file that is removed unless it was renamed.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn uuid_suffix() -> String {
+    podzol_vocab::OperationId::new().to_string()
+}
+
+fn import(row: &template::Model) -> NewOperation {
+    NewOperation {
+        kind: "template.import",
+        account: None,
+        subject_kind: "template",
+        subject: row.id.to_string(),
+        queue: String::new(),
+        deadline: Some(IMPORT),
+    }
+}

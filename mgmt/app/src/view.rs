@@ -1,0 +1,247 @@
+//! Rows as the API shows them.
+
+use std::collections::HashMap;
+
+use podzol_mgmt_api::account::{Account, Key, User};
+use podzol_mgmt_api::event::Event;
+use podzol_mgmt_api::host::{Host, StorageServer};
+use podzol_mgmt_api::network::Network;
+use podzol_mgmt_api::offering::Offering;
+use podzol_mgmt_api::operation::{Operation, OperationError};
+use podzol_mgmt_api::pool::Pool;
+use podzol_mgmt_api::template::Template;
+use podzol_mgmt_api::vm::{Nic, Vm, Volume};
+use podzol_mgmt_api::zone::{Pod, Zone};
+use podzol_mgmt_api::{Page, PageQuery, Timestamp};
+use podzol_mgmt_db::zone::PageOf;
+use podzol_mgmt_db::{Col, Reader, account, event, network, offering, operation, pool, server, template, vm, zone};
+use podzol_vocab::{ByteSize, Generation, VlanId};
+
+use crate::{Actor, AppError};
+
+/// The page that a query asks for.
+pub(crate) fn page_of(query: &PageQuery) -> Result<PageOf, AppError> {
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=500).contains(&limit) {
+        return Err(AppError::invalid("limit", "must be 1 to 500"));
+    }
+    Ok(PageOf { limit, after: query.after.clone(), name: query.name.clone() })
+}
+
+/// A page of what was found; `key` gives what the next page comes after.
+pub(crate) fn page<T>(page: &PageOf, items: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
+    let full = items.len() as u64 == page.limit;
+    let next = items.last().filter(|_| full).map(key);
+    Page { items, next }
+}
+
+pub(crate) fn account(row: account::Model) -> Account {
+    Account { id: row.id.0, name: row.name.0, created_at: Timestamp(row.created_at) }
+}
+
+pub(crate) fn user(row: account::user::Model) -> User {
+    let role = row.role();
+    User { id: row.id.0, name: row.name.0, account: row.account_id.0, role, created_at: Timestamp(row.created_at) }
+}
+
+pub(crate) fn key(row: account::key::Model) -> Key {
+    Key {
+        id: row.id.0,
+        name: row.name.0,
+        user: row.user_id.0,
+        account: row.account_id.0,
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+pub(crate) fn zone(row: zone::Model) -> Zone {
+    Zone { id: row.id.0, name: row.name.0, vlan_ranges: row.vlan_ranges.0, created_at: Timestamp(row.created_at) }
+}
+
+pub(crate) fn pod(row: zone::pod::Model) -> Pod {
+    Pod { id: row.id.0, name: row.name.0, zone: row.zone_id.0, created_at: Timestamp(row.created_at) }
+}
+
+pub(crate) fn host(row: server::Model, (vcpus, memory_mib, vms): (i64, i64, i64)) -> Host {
+    Host {
+        id: row.host(),
+        name: row.name.0,
+        pod: row.pod_id.0,
+        zone: row.zone_id.0,
+        state: row.state.0,
+        address: row.address,
+        agent_version: row.agent_version,
+        hypervisor: row.hypervisor,
+        accelerator: row.accelerator,
+        problem: row.problem,
+        cpus: row.cpus as u32,
+        cpus_allocated: vcpus as u32,
+        memory_mib: row.memory_mib as u64,
+        memory_allocated_mib: memory_mib as u64,
+        vms: vms as u32,
+        reported_at: row.reported_at.map(Timestamp),
+        created_at: Timestamp(row.created_at),
+        report: None,
+    }
+}
+
+pub(crate) fn storage_server(row: server::Model) -> StorageServer {
+    StorageServer {
+        id: row.storage_server(),
+        name: row.name.0,
+        pod: row.pod_id.0,
+        zone: row.zone_id.0,
+        state: row.state.0,
+        address: row.address,
+        agent_version: row.agent_version,
+        reported_at: row.reported_at.map(Timestamp),
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+pub(crate) fn pool(row: pool::Model, allocated_bytes: i64) -> Pool {
+    Pool {
+        id: row.id.0,
+        name: row.name.0,
+        storage_server: row.storage_server_id.parse().expect("only ids are written into this column"),
+        zone: row.zone_id.0,
+        kind: "nfs".into(),
+        path: row.path,
+        state: row.state.0,
+        capacity_bytes: ByteSize(row.capacity_bytes as u64),
+        used_bytes: ByteSize(row.used_bytes as u64),
+        allocated_bytes: ByteSize(allocated_bytes as u64),
+        error: row.error,
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+pub(crate) fn offering(row: offering::Model) -> Offering {
+    Offering { id: row.id.0, name: row.name.0, size: row.size.0, created_at: Timestamp(row.created_at) }
+}
+
+pub(crate) fn template(row: template::Model) -> Template {
+    Template {
+        id: row.id.0,
+        name: row.name.0,
+        sha256: row.sha256.0,
+        format: "qcow2".into(),
+        os: row.os,
+        url: row.url.map(|url| without_password(&url)),
+        state: row.state.0,
+        size_bytes: row.size_bytes.map(|size| ByteSize(size as u64)),
+        virtual_size_bytes: row.virtual_size_bytes.map(|size| ByteSize(size as u64)),
+        error: row.error,
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+/// A URL with what stands between `//` and `@` left out.
+fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+pub(crate) fn network(row: network::Model, actor: &Actor) -> Network {
+    Network {
+        id: row.id.0,
+        name: row.name.0,
+        account: row.account_id.0,
+        zone: row.zone_id.0,
+        cidr: row.cidr.0,
+        vlan: if actor.is_admin() { vlan(row.vlan) } else { None },
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+/// A VLAN id out of the database.
+pub(crate) fn vlan(id: i64) -> Option<VlanId> {
+    u16::try_from(id).ok().and_then(|id| VlanId::try_from(id).ok())
+}
+
+pub(crate) fn operation(row: operation::Model) -> Operation {
+    Operation {
+        id: row.id.0,
+        kind: row.kind,
+        account: row.account_id.map(|account| account.0),
+        subject_kind: row.subject_kind,
+        subject: row.subject,
+        state: row.state.0,
+        step: row.step,
+        attempts: row.attempts as u32,
+        cancel_requested: row.cancel_requested,
+        error: row.error_code.map(|code| OperationError { code, detail: row.error_detail.unwrap_or_default() }),
+        created_at: Timestamp(row.created_at),
+        finished_at: row.finished_at.map(Timestamp),
+    }
+}
+
+pub(crate) fn event(row: event::Model) -> Event {
+    Event {
+        id: row.id,
+        at: Timestamp(row.at),
+        action: row.action,
+        actor: row.actor,
+        account: row.account_id.map(|account| account.0),
+        subject_kind: row.subject_kind,
+        subject: row.subject,
+        detail: row.detail,
+    }
+}
+
+/// VMs with their interfaces and volumes, as an actor may see them.
+pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -> Result<Vec<Vm>, AppError> {
+    let ids: Vec<Col<_>> = rows.iter().map(|row| row.id).collect();
+    let mut nics: HashMap<_, Vec<Nic>> = HashMap::new();
+    for row in vm::nics(db, &ids).await? {
+        let nic = Nic { id: row.id.0, network: row.network_id.0, mac: row.mac.0, address: row.address.0 };
+        nics.entry(row.vm_id).or_default().push(nic);
+    }
+    let mut volumes: HashMap<_, Vec<Volume>> = HashMap::new();
+    for row in vm::volumes(db, &ids).await? {
+        let volume = Volume {
+            id: row.id.0,
+            kind: row.kind,
+            size_bytes: ByteSize(row.size_bytes as u64),
+            state: row.state.0,
+            pool: actor.is_admin().then_some(row.pool_id.0),
+        };
+        volumes.entry(row.vm_id).or_default().push(volume);
+    }
+    let show = |row: vm::Model| Vm {
+        nics: nics.remove(&row.id).unwrap_or_default(),
+        volumes: volumes.remove(&row.id).unwrap_or_default(),
+        id: row.id.0,
+        name: row.name.0,
+        account: row.account_id.0,
+        zone: row.zone_id.0,
+        state: row.state.0,
+        error: row.error,
+        offering: row.offering_id.0,
+        size: row.size.0,
+        template: row.template_id.0,
+        host: row.host_id.filter(|_| actor.is_admin()).map(|host| host.0),
+        generation: Generation(row.generation as u64),
+        created_at: Timestamp(row.created_at),
+        started_at: row.started_at.map(Timestamp),
+        start_timing: row.timing.0,
+    };
+    Ok(rows.into_iter().map(show).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(without_password("https://u:p@h.example/a@b"), "https://h.example/a@b");
+        assert_eq!(without_password("https://h.example/a"), "https://h.example/a");
+    }
+}

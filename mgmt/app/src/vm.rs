@@ -1,0 +1,365 @@
+//! VMs, as customers see them.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use podzol_agent_api::vm::VmConsoleLog;
+use podzol_mgmt_api::template::TemplateState;
+use podzol_mgmt_api::vm::{ConsoleLog, ConsoleLogQuery, Vm, VmCreate, VmFilter, VmState, VmStop, VolumeState};
+use podzol_mgmt_api::{Created, Page, PageQuery};
+use podzol_mgmt_db::vm::Desired;
+use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, pool, template, vm};
+use podzol_rpc::PeerId;
+use podzol_vocab::{AccountId, ByteSize, MacAddr, NicId, VmId, VolumeId};
+
+use crate::error::Meaning;
+use crate::operation::NewOperation;
+use crate::{Actor, App, AppError, Once, operation, view};
+
+impl App {
+    /// Creates a VM and starts it: host, addresses, and volume are allocated here, or nothing is.
+    ///
+    /// # Errors
+    /// When a field breaks a rule, or something is used up.
+    pub async fn vm_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: VmCreate,
+    ) -> Result<Created<Vm>, AppError> {
+        let account = actor.account_for(body.account)?;
+        check_texts(&body)?;
+        self.create(actor, once, async |tx| {
+            let (row, nics, volume) = self.allocate(tx, actor, account, &body).await?;
+            tx.vm_create(row.clone(), nics, vec![volume])
+                .await
+                .or_taken(|| AppError::taken("VM", &body.name))?;
+            let operation = operation::start(tx, self.vm_operation("vm.start", &row)).await?;
+            self.record(tx, actor, "vm.create", Some(account), "vm", row.id.0, &body.name).await?;
+            created(tx.reader(), row, operation, actor).await
+        })
+        .await
+    }
+
+    async fn allocate(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        account: AccountId,
+        body: &VmCreate,
+    ) -> Result<(vm::Model, Vec<vm::nic::Model>, vm::volume::Model), AppError> {
+        let db = tx.reader();
+        find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
+        let offering = find::<offering::Entity>(db, body.offering).await?;
+        let offering = offering.ok_or_else(|| AppError::invalid("offering", "there is no such offering"))?;
+        let template = find::<template::Entity>(db, body.template).await?;
+        let template = template.ok_or_else(|| AppError::invalid("template", "there is no such template"))?;
+        if template.state.0 != TemplateState::Ready {
+            let detail = format!("template {} is not ready yet", template.name.0);
+            return Err(AppError::Conflict { code: "template_not_ready", detail });
+        }
+        let networks = networks_of(db, actor, account, body).await?;
+        let zone = networks[0].zone_id;
+        let id = VmId::new();
+        let mut nics = Vec::with_capacity(networks.len());
+        for (slot, network) in networks.iter().enumerate() {
+            nics.push(new_nic(db, id, slot, network).await?);
+        }
+        let virtual_size = template.virtual_size_bytes.unwrap_or(0);
+        let size_bytes = virtual_size.max(ByteSize::from_gib(offering.size.disk_gib).0 as i64);
+        let pool = roomiest_pool(db, zone.0).await?;
+        let host = self.place(db, zone.0, &offering.size).await?;
+        let volume = vm::volume::Model {
+            id: VolumeId::new().into(),
+            account_id: account.into(),
+            vm_id: id.into(),
+            pool_id: pool.id,
+            kind: "root".into(),
+            size_bytes,
+            state: JsonCol(VolumeState::Creating),
+            file: None,
+        };
+        let row = vm::Model {
+            id: id.into(),
+            account_id: account.into(),
+            zone_id: zone,
+            name: body.name.clone().into(),
+            offering_id: offering.id,
+            template_id: template.id,
+            host_id: Some(host.into()),
+            desired: JsonCol(Desired::Running),
+            state: JsonCol(VmState::Starting),
+            generation: 1,
+            reboots: 0,
+            grace_secs: 0,
+            vcpus: offering.size.vcpus.into(),
+            memory_mib: offering.size.memory_mib as i64,
+            size: offering.size,
+            ssh_keys: body.ssh_keys.clone().into(),
+            user_data: body.user_data.as_ref().map(|data| data.expose().clone()),
+            error: None,
+            timing: vec![].into(),
+            usage: None,
+            created_at: now().0,
+            started_at: None,
+        };
+        Ok((row, nics, volume))
+    }
+
+    /// The VMs that the caller may see.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn vm_list(&self, actor: &Actor, filter: &VmFilter, query: &PageQuery) -> Result<Page<Vm>, AppError> {
+        let page = view::page_of(query)?;
+        if filter.host.is_some() {
+            actor.must_be_admin()?;
+        }
+        let filter = vm::Filter {
+            account: actor.scope(filter.account),
+            state: filter.state,
+            host: filter.host,
+            network: filter.network,
+        };
+        let rows = vm::list(self.db.reader(), &filter, &page).await?;
+        let items = view::vms(self.db.reader(), rows, actor).await?;
+        Ok(view::page(&page, items, |vm| vm.id.to_string()))
+    }
+
+    /// A VM.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn vm_show(&self, actor: &Actor, id: VmId) -> Result<Vm, AppError> {
+        let row = self.vm_row(self.db.reader(), actor, id).await?;
+        let shown = view::vms(self.db.reader(), vec![row], actor).await?.pop();
+        shown.ok_or(AppError::NotFound("vm"))
+    }
+
+    /// Starts a VM; success if it runs already.
+    ///
+    /// # Errors
+    /// When it is being deleted, or no host fits.
+    pub async fn vm_start(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.start", async |tx, row| {
+            if row.desired.0 == Desired::Running {
+                return Ok(());
+            }
+            if row.host_id.is_none() {
+                row.host_id = Some(self.place(tx.reader(), row.zone_id.0, &row.size).await?.into());
+            }
+            row.desired = JsonCol(Desired::Running);
+            row.state = JsonCol(VmState::Starting);
+            row.generation += 1;
+            row.error = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops a VM; success if it is stopped already.
+    ///
+    /// # Errors
+    /// When it is being deleted, or the grace is out of its range.
+    pub async fn vm_stop(&self, actor: &Actor, id: VmId, body: VmStop) -> Result<Created<Vm>, AppError> {
+        let grace_secs = body.grace_secs.unwrap_or(60);
+        if grace_secs > 3600 {
+            return Err(AppError::invalid("grace_secs", "must be 0 to 3600"));
+        }
+        self.vm_change(actor, id, "vm.stop", async |_, row| {
+            row.grace_secs = grace_secs as i64;
+            if row.host_id.is_some() {
+                row.generation += 1;
+                row.state = JsonCol(VmState::Stopping);
+            }
+            row.desired = JsonCol(Desired::Stopped);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reboots a running VM.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn vm_reboot(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.reboot", async |_, row| {
+            if row.state.0 != VmState::Running {
+                return Err(AppError::Conflict { code: "vm_not_running", detail: "the VM does not run".into() });
+            }
+            row.generation += 1;
+            row.reboots += 1;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a VM with its volumes, by force if it runs.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn vm_delete(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.delete", async |_, row| {
+            row.desired = JsonCol(Desired::Deleted);
+            row.state = JsonCol(VmState::Deleting);
+            row.generation += 1;
+            row.grace_secs = 0;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The end of what a VM wrote to its serial port since its last start.
+    ///
+    /// # Errors
+    /// When it has no host, or its host does not answer.
+    pub async fn vm_console_log(
+        &self,
+        actor: &Actor,
+        id: VmId,
+        query: &ConsoleLogQuery,
+    ) -> Result<ConsoleLog, AppError> {
+        let bytes = query.bytes.unwrap_or(65_536);
+        if !(1..=1_048_576).contains(&bytes) {
+            return Err(AppError::invalid("bytes", "must be 1 to 1048576"));
+        }
+        let row = self.vm_row(self.db.reader(), actor, id).await?;
+        let Some(host) = row.host_id else {
+            return Err(AppError::Conflict { code: "vm_not_running", detail: "the VM does not run".into() });
+        };
+        let deadline = std::time::Duration::from_secs(20);
+        let log = self.peers.call::<VmConsoleLog>(PeerId::Host(host.0), &(id, bytes), &(), deadline).await;
+        log.map(|log| ConsoleLog { text: log.text }).map_err(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, vm = %id, "cannot get a console log");
+            AppError::Unavailable("the VM's host does not answer now".into())
+        })
+    }
+
+    /// Changes what a VM should be, and starts the operation that makes it so.
+    async fn vm_change(
+        &self,
+        actor: &Actor,
+        id: VmId,
+        kind: &'static str,
+        change: impl AsyncFnOnce(&Tx, &mut vm::Model) -> Result<(), AppError>,
+    ) -> Result<Created<Vm>, AppError> {
+        let tx = self.db.begin().await?;
+        let mut row = self.vm_row(tx.reader(), actor, id).await?;
+        if row.desired.0 == Desired::Deleted && kind != "vm.delete" {
+            return Err(AppError::Conflict { code: "vm_deleting", detail: "the VM is being deleted".into() });
+        }
+        change(&tx, &mut row).await?;
+        tx.vm_update(row.clone()).await?;
+        let operation = operation::start(&tx, self.vm_operation(kind, &row)).await?;
+        self.record(&tx, actor, kind, Some(row.account_id.0), "vm", id, &row.name.0).await?;
+        let answer = created(tx.reader(), row, operation, actor).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(answer)
+    }
+
+    /// The operation that makes a VM what it should be. Starting may fail; stopping and deleting must get done.
+    pub(crate) fn vm_operation(&self, kind: &'static str, row: &vm::Model) -> NewOperation {
+        let may_fail = matches!(kind, "vm.start" | "vm.reboot");
+        NewOperation {
+            kind,
+            account: Some(row.account_id.0),
+            subject_kind: "vm",
+            subject: row.id.to_string(),
+            queue: row.host_id.map(|host| host.to_string()).unwrap_or_default(),
+            deadline: may_fail.then_some(self.settings.start_deadline),
+        }
+    }
+
+    async fn vm_row(&self, db: &impl Reader, actor: &Actor, id: VmId) -> Result<vm::Model, AppError> {
+        let row = find::<vm::Entity>(db, id).await?;
+        row.filter(|row| actor.sees(row.account_id.0)).ok_or(AppError::NotFound("vm"))
+    }
+}
+
+async fn created(
+    db: &impl Reader,
+    row: vm::Model,
+    operation: podzol_mgmt_db::operation::Model,
+    actor: &Actor,
+) -> Result<Created<Vm>, AppError> {
+    let object = view::vms(db, vec![row], actor).await?.pop().ok_or(AppError::NotFound("vm"))?;
+    Ok(Created { object, operation: view::operation(operation) })
+}
+
+fn check_texts(body: &VmCreate) -> Result<(), AppError> {
+    if !(1..=8).contains(&body.networks.len()) {
+        return Err(AppError::invalid("networks", "must be 1 to 8 networks"));
+    }
+    if body.networks.iter().collect::<BTreeSet<_>>().len() != body.networks.len() {
+        return Err(AppError::invalid("networks", "must not name a network twice"));
+    }
+    if body.ssh_keys.len() > 32 {
+        return Err(AppError::invalid("ssh_keys", "must be at most 32 keys"));
+    }
+    let valid = |key: &String| {
+        let kinds = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
+        let known = kinds.iter().any(|kind| key.starts_with(kind)) && key.contains(' ');
+        known && key.len() <= 8192 && !key.chars().any(char::is_control)
+    };
+    if !body.ssh_keys.iter().all(valid) {
+        return Err(AppError::invalid("ssh_keys", "must be SSH public keys, each on one line of up to 8192 bytes"));
+    }
+    if body.user_data.as_ref().is_some_and(|data| data.expose().len() > 65_536) {
+        return Err(AppError::invalid("user_data", "must be at most 65536 bytes"));
+    }
+    Ok(())
+}
+
+/// The networks of a new VM: the account's own, all in one zone.
+async fn networks_of(
+    db: &impl Reader,
+    actor: &Actor,
+    account: AccountId,
+    body: &VmCreate,
+) -> Result<Vec<network::Model>, AppError> {
+    let mut networks: Vec<network::Model> = Vec::with_capacity(body.networks.len());
+    for id in &body.networks {
+        let row = find::<network::Entity>(db, *id).await?;
+        let row = row.filter(|row| actor.sees(row.account_id.0) && row.account_id.0 == account);
+        let row = row.ok_or_else(|| AppError::invalid("networks", format!("there is no network {id}")))?;
+        if networks.first().is_some_and(|first| first.zone_id != row.zone_id) {
+            return Err(AppError::invalid("networks", "must all be in one zone"));
+        }
+        networks.push(row);
+    }
+    Ok(networks)
+}
+
+async fn new_nic(
+    db: &impl Reader,
+    vm: VmId,
+    slot: usize,
+    network: &network::Model,
+) -> Result<vm::nic::Model, AppError> {
+    let in_use = vm::addresses_in_use(db, network.id.0).await?;
+    let free: Option<Ipv4Addr> = network.cidr.vm_addresses().find(|address| !in_use.contains(address));
+    let address = free.ok_or_else(|| AppError::Exhausted {
+        code: "addresses_exhausted",
+        detail: format!("no address left in network {} ({} all in use)", network.name.0, network.cidr.0),
+        reasons: vec![],
+    })?;
+    Ok(vm::nic::Model {
+        id: NicId::new().into(),
+        vm_id: vm.into(),
+        slot: slot as i64,
+        network_id: network.id,
+        address: address.into(),
+        mac: MacAddr::local(rand::random()).into(),
+    })
+}
+
+async fn roomiest_pool(db: &impl Reader, zone: podzol_vocab::ZoneId) -> Result<pool::Model, AppError> {
+    let pools = pool::ready(db, Some(zone)).await?;
+    let roomiest = pools.into_iter().max_by_key(|pool| pool.capacity_bytes - pool.used_bytes);
+    roomiest.ok_or_else(|| AppError::Exhausted {
+        code: "no_pool",
+        detail: "no pool of this zone is ready".into(),
+        reasons: vec![],
+    })
+}

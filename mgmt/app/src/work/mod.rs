@@ -1,0 +1,103 @@
+//! What operations do: the part that speaks to agents.
+//!
+//! Every attempt looks at the database first and does what is missing. What a kind of operation wants is in the row of
+//! its subject, not in the operation; so an operation whose goal was overtaken by a later request ends as cancelled.
+
+mod pool;
+mod template;
+mod vm;
+
+use podzol_mgmt_db::pool as pool_row;
+use podzol_mgmt_db::{Tx, operation};
+use podzol_mgmt_operations::{Outcome, Work};
+use podzol_rpc::{CallError, PeerId};
+use podzol_vocab::{ErrorCode, StorageServerId};
+
+use crate::{App, AppError};
+
+impl Work for App {
+    async fn attempt(&self, operation: operation::Model) -> Outcome {
+        let outcome = match operation.subject_kind.as_str() {
+            "vm" => self.vm_attempt(&operation).await,
+            "template" => self.template_attempt(&operation).await,
+            "pool" => self.pool_attempt(&operation).await,
+            other => Ok(Outcome::failed("unknown_kind", format!("nobody knows how to work on a {other}"))),
+        };
+        let outcome = outcome.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "an attempt failed");
+            Outcome::again("internal", error.to_string())
+        });
+        let name = match &outcome {
+            Outcome::Done => "done",
+            Outcome::Again { .. } => "again",
+            Outcome::Failed { .. } => "failed",
+            Outcome::Cancelled { .. } => "cancelled",
+        };
+        self.metrics.attempts.with_label_values(&[operation.kind.as_str(), name]).inc();
+        outcome
+    }
+
+    async fn gave_up(&self, operation: operation::Model, outcome: Outcome) {
+        let detail = match outcome {
+            Outcome::Failed { detail, .. } | Outcome::Cancelled { detail } => detail,
+            Outcome::Done | Outcome::Again { .. } => return,
+        };
+        let done = match operation.subject_kind.as_str() {
+            "vm" => self.vm_gave_up(&operation, &detail).await,
+            "template" => self.template_gave_up(&operation, &detail).await,
+            "pool" => self.pool_gave_up(&operation, &detail).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot give a failed operation another goal");
+        }
+    }
+}
+
+impl App {
+    /// Shows how far an operation is.
+    async fn progress(&self, operation: &operation::Model, step: impl Into<String>) -> Result<(), AppError> {
+        let step = step.into();
+        let tx = self.db.begin().await?;
+        if let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?
+            && row.step.as_ref() != Some(&step)
+        {
+            row.step = Some(step);
+            tx.operation_update(row).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a failed operation's goal the goal again, before it is retried.
+    pub(crate) async fn work_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+        match operation.subject_kind.as_str() {
+            "vm" => self.vm_resume(tx, operation).await,
+            "template" => self.template_resume(tx, operation).await,
+            "pool" => self.pool_resume(tx, operation).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Who serves a pool.
+pub(crate) fn storage_peer(row: &pool_row::Model) -> Result<PeerId, AppError> {
+    let id: Result<StorageServerId, _> = row.storage_server_id.parse();
+    id.map(PeerId::StorageServer).map_err(|error| AppError::Internal(error.to_string()))
+}
+
+/// What a failed call means for an operation.
+fn after_call(error: &CallError, whom: &str) -> Outcome {
+    let Some(refusal) = error.refusal() else {
+        tracing::warn!(error = error as &dyn std::error::Error, whom, "no answer");
+        return Outcome::again("unreachable", format!("{whom} does not answer"));
+    };
+    let detail = format!("{whom}: {}", refusal.message);
+    match refusal.code {
+        ErrorCode::Unavailable | ErrorCode::Internal => Outcome::again("unavailable", detail),
+        ErrorCode::Exhausted => Outcome::failed("exhausted", detail),
+        ErrorCode::StaleGeneration => Outcome::failed("stale_generation", detail),
+        ErrorCode::GenerationConflict => Outcome::failed("generation_conflict", detail),
+        _ => Outcome::failed("refused", detail),
+    }
+}

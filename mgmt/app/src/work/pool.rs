@@ -1,0 +1,106 @@
+//! Making, exporting and removing pools.
+
+use std::time::Duration;
+
+use podzol_mgmt_api::pool::PoolState;
+use podzol_mgmt_api::template::TemplateState;
+use podzol_mgmt_db::{JsonCol, Tx, find, operation, pool, server, template};
+use podzol_mgmt_operations::Outcome;
+use podzol_storage_api::{PoolDelete, PoolPlan, PoolPut, PoolStatus};
+use podzol_vocab::PoolId;
+
+use crate::work::{after_call, storage_peer};
+use crate::{App, AppError};
+
+const CALL: Duration = Duration::from_secs(60);
+
+impl App {
+    pub(super) async fn pool_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
+        let id: PoolId = operation.subject.parse().map_err(|_| AppError::NotFound("pool"))?;
+        let Some(row) = find::<pool::Entity>(self.db.reader(), id).await? else { return Ok(Outcome::Done) };
+        match (operation.kind.as_str(), row.state.0) {
+            ("pool.delete", PoolState::Deleting) => self.pool_remove(row).await,
+            (_, PoolState::Deleting) => Ok(Outcome::Cancelled { detail: "the pool is being deleted".into() }),
+            _ => self.pool_make(row).await,
+        }
+    }
+
+    async fn pool_make(&self, row: pool::Model) -> Result<Outcome, AppError> {
+        let hosts = server::hosts_of_zone(self.db.reader(), row.zone_id.0).await?;
+        let mut addresses: Vec<String> =
+            hosts.iter().filter_map(|host| host.address.as_deref()).map(|address| without_port(address).into()).collect();
+        addresses.sort();
+        let plan = PoolPlan { path: row.path.clone(), hosts: addresses };
+        match self.peers.call::<PoolPut>(storage_peer(&row)?, &(row.id.0,), &plan, CALL).await {
+            Ok(status) => self.pool_is_ready(&row, status).await,
+            Err(error) => Ok(after_call(&error, "its storage server")),
+        }
+    }
+
+    async fn pool_is_ready(&self, row: &pool::Model, status: PoolStatus) -> Result<Outcome, AppError> {
+        let tx = self.db.begin().await?;
+        let Some(mut row) = find::<pool::Entity>(tx.reader(), row.id).await? else { return Ok(Outcome::Done) };
+        if row.state.0 == PoolState::Deleting {
+            return Ok(Outcome::Cancelled { detail: "the pool is being deleted".into() });
+        }
+        let is_new = row.state.0 != PoolState::Ready;
+        row.state = JsonCol(PoolState::Ready);
+        row.server = Some(status.server);
+        row.export = Some(status.export);
+        row.capacity_bytes = status.capacity.0 as i64;
+        row.used_bytes = status.used.0 as i64;
+        row.error = None;
+        tx.pool_update(row).await?;
+        if is_new {
+            for template in template::all(tx.reader()).await? {
+                if template.state.0 == TemplateState::Ready {
+                    self.template_import_again(&tx, &template).await?;
+                }
+            }
+        }
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn pool_remove(&self, row: pool::Model) -> Result<Outcome, AppError> {
+        if let Err(error) = self.peers.call::<PoolDelete>(storage_peer(&row)?, &(row.id.0,), &(), CALL).await {
+            return Ok(after_call(&error, "its storage server"));
+        }
+        let tx = self.db.begin().await?;
+        tx.pool_delete(row.id.0).await?;
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) async fn pool_gave_up(&self, operation: &operation::Model, detail: &str) -> Result<(), AppError> {
+        let Some(id) = operation.subject.parse::<PoolId>().ok() else { return Ok(()) };
+        let tx = self.db.begin().await?;
+        let Some(mut row) = find::<pool::Entity>(tx.reader(), id).await? else { return Ok(()) };
+        row.error = Some(detail.to_owned());
+        match row.state.0 {
+            PoolState::Creating => row.state = JsonCol(PoolState::Failed),
+            // Refused because something is still in it: it is in use as before.
+            PoolState::Deleting => row.state = JsonCol(PoolState::Ready),
+            PoolState::Ready | PoolState::Failed => {}
+        }
+        tx.pool_update(row).await?;
+        Ok(tx.commit().await?)
+    }
+
+    pub(super) async fn pool_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+        let gone = || AppError::Conflict { code: "goal_gone", detail: "the pool is gone".into() };
+        let id: PoolId = operation.subject.parse().map_err(|_| gone())?;
+        let mut row = find::<pool::Entity>(tx.reader(), id).await?.ok_or_else(gone)?;
+        row.error = None;
+        row.state = JsonCol(match operation.kind.as_str() {
+            "pool.delete" => PoolState::Deleting,
+            "pool.create" => PoolState::Creating,
+            _ => row.state.0,
+        });
+        Ok(tx.pool_update(row).await?)
+    }
+}
+
+fn without_port(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
+}

@@ -1,0 +1,290 @@
+//! Bringing a VM to what it should be.
+//!
+//! ```text
+//!   desired: running    volume made -> host told -> host says running        state: running
+//!   desired: stopped    host told   -> host says absent -> room given back   state: stopped, or failed
+//!   desired: deleted    as stopped  -> volumes destroyed -> rows removed
+//! ```
+//! A VM keeps its host, and its share of it, until the host has said that nothing of it is left: so no VM can run twice.
+//! A start that failed gives the VM the goal "stopped" with the error kept, and another operation to get there.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmPut, VmPutRequest, VmState as OnHost, VmStatus};
+use podzol_mgmt_api::vm::{Step, VmState, VolumeState};
+use podzol_mgmt_db::vm::Desired;
+use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template, vm};
+use podzol_mgmt_operations::Outcome;
+use podzol_rpc::PeerId;
+use podzol_storage_api::{VolumeDelete, VolumePlan, VolumePut};
+use podzol_vocab::{ByteSize, Generation, VmId};
+
+use crate::operation::start;
+use crate::plan::{self, Parts};
+use crate::work::{after_call, storage_peer};
+use crate::{App, AppError};
+
+/// How long an agent may keep a call open until it has come true.
+const WAIT: Duration = Duration::from_secs(25);
+
+/// The deadline of such a call.
+const CALL: Duration = Duration::from_secs(35);
+
+/// How soon to ask again when an agent says that it is still at work.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+fn wanted(kind: &str) -> Desired {
+    match kind {
+        "vm.stop" => Desired::Stopped,
+        "vm.delete" => Desired::Deleted,
+        _ => Desired::Running,
+    }
+}
+
+fn still_at_it(detail: &str) -> Outcome {
+    Outcome::Again { code: "in_progress".into(), detail: detail.into(), after: Some(ASK_AGAIN) }
+}
+
+impl App {
+    pub(super) async fn vm_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
+        let Some(vm) = self.vm_of(operation).await? else { return Ok(Outcome::Done) };
+        if vm.desired.0 != wanted(&operation.kind) {
+            return Ok(Outcome::Cancelled { detail: "overtaken by a later request".into() });
+        }
+        match vm.desired.0 {
+            Desired::Running => self.bring_up(operation, vm).await,
+            Desired::Stopped => self.take_down(vm).await,
+            Desired::Deleted => self.destroy(vm).await,
+        }
+    }
+
+    async fn vm_of(&self, operation: &operation::Model) -> Result<Option<vm::Model>, AppError> {
+        let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
+        Ok(find::<vm::Entity>(self.db.reader(), id).await?)
+    }
+
+    async fn bring_up(&self, operation: &operation::Model, vm: vm::Model) -> Result<Outcome, AppError> {
+        let Some(host) = vm.host_id else { return Ok(Outcome::failed("no_host", "it has no host")) };
+        let mut steps = vec![Step {
+            step: "queue".into(),
+            micros: ((now().0 - operation.created_at).max(0) * 1000) as u64,
+        }];
+        let begun = Instant::now();
+        if let Some(outcome) = self.make_volumes(operation, &vm).await? {
+            return Ok(outcome);
+        }
+        steps.push(step("volume", begun));
+        let parts = self.parts(vm).await?;
+        let plan = match plan::plan(&parts) {
+            Ok(plan) => plan,
+            Err(missing) => return Ok(Outcome::again("incomplete", missing)),
+        };
+        self.progress(operation, "starting on its host").await?;
+        let begun = Instant::now();
+        let request = VmPutRequest { plan, wait_ms: WAIT.as_millis() as u64 };
+        let status = match self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL).await {
+            Ok(status) => status,
+            Err(error) => return self.host_refused(&parts.vm, &error).await,
+        };
+        steps.push(step("host", begun));
+        match status.state {
+            OnHost::Running => self.is_running(&parts.vm, status, steps).await,
+            OnHost::Failed => Ok(Outcome::failed("start_failed", status.error.unwrap_or_default())),
+            OnHost::Starting | OnHost::Stopping => Ok(still_at_it("its host is starting it")),
+            OnHost::Stopped | OnHost::Absent => Ok(still_at_it("it ended while it was being started")),
+        }
+    }
+
+    async fn host_refused(&self, vm: &vm::Model, error: &podzol_rpc::CallError) -> Result<Outcome, AppError> {
+        let outcome = after_call(error, "its host");
+        if let Outcome::Failed { code, detail } = &outcome
+            && code.contains("generation")
+        {
+            self.notice("generation.refused", "management", "vm", vm.id.0, detail.clone()).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Makes the volumes that are not there yet. Something if that is not done yet or has failed.
+    async fn make_volumes(&self, operation: &operation::Model, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+        for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
+            if volume.state.0 == VolumeState::Ready {
+                continue;
+            }
+            self.progress(operation, "making its volume").await?;
+            if let Some(outcome) = self.make_volume(vm, volume).await? {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn make_volume(&self, vm: &vm::Model, volume: vm::volume::Model) -> Result<Option<Outcome>, AppError> {
+        let template = find::<template::Entity>(self.db.reader(), vm.template_id).await?;
+        let pool = find::<pool::Entity>(self.db.reader(), volume.pool_id).await?;
+        let (Some(template), Some(pool)) = (template, pool) else {
+            return Ok(Some(Outcome::failed("template_gone", "its template or pool is gone")));
+        };
+        if let Some(outcome) = self.template_to_pool(&template, &pool).await? {
+            return Ok(Some(outcome));
+        }
+        let plan = VolumePlan { template: Some(template.sha256.0), size: ByteSize(volume.size_bytes as u64) };
+        let whom = format!("storage server of pool {}", pool.name.0);
+        match self.peers.call::<VolumePut>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &plan, CALL).await {
+            Ok(status) => {
+                let tx = self.db.begin().await?;
+                if let Some(mut row) = find::<vm::volume::Entity>(tx.reader(), volume.id).await? {
+                    row.state = JsonCol(VolumeState::Ready);
+                    row.file = Some(status.file);
+                    tx.volume_update(row).await?;
+                    tx.commit().await?;
+                }
+                Ok(None)
+            }
+            Err(error) => Ok(Some(after_call(&error, &whom))),
+        }
+    }
+
+    async fn parts(&self, vm: vm::Model) -> Result<Parts, AppError> {
+        let db = self.db.reader();
+        let nics = vm::nics(db, &[vm.id]).await?;
+        let volumes = vm::volumes(db, &[vm.id]).await?;
+        let mut networks = HashMap::new();
+        for nic in &nics {
+            if let Some(network) = find::<network::Entity>(db, nic.network_id).await? {
+                networks.insert(network.id.0, network);
+            }
+        }
+        let mut pools = HashMap::new();
+        for volume in &volumes {
+            if let Some(pool) = find::<pool::Entity>(db, volume.pool_id).await? {
+                pools.insert(pool.id.0, pool);
+            }
+        }
+        Ok(Parts { vm, nics, volumes, networks, pools })
+    }
+
+    async fn is_running(&self, vm: &vm::Model, status: VmStatus, mut steps: Vec<Step>) -> Result<Outcome, AppError> {
+        let on_host = |step: podzol_agent_api::vm::StepTiming| Step {
+            step: format!("host: {}", step.step),
+            micros: step.micros,
+        };
+        steps.extend(status.timing.into_iter().map(on_host));
+        let tx = self.db.begin().await?;
+        let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await? else { return Ok(Outcome::Done) };
+        if row.generation != vm.generation {
+            return Ok(Outcome::Cancelled { detail: "overtaken by a later request".into() });
+        }
+        if row.state.0 != VmState::Running {
+            row.state = JsonCol(VmState::Running);
+            row.started_at = Some(now().0);
+            row.timing = steps.into();
+        }
+        row.error = None;
+        tx.vm_update(row).await?;
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Ends a VM on its host and gives back its room there. Done when it has no host any more.
+    async fn take_down(&self, vm: vm::Model) -> Result<Outcome, AppError> {
+        if let Some(outcome) = self.off_its_host(&vm).await? {
+            return Ok(outcome);
+        }
+        let tx = self.db.begin().await?;
+        let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await? else { return Ok(Outcome::Done) };
+        if row.generation != vm.generation {
+            return Ok(Outcome::Cancelled { detail: "overtaken by a later request".into() });
+        }
+        row.host_id = None;
+        row.state = JsonCol(if row.error.is_some() { VmState::Failed } else { VmState::Stopped });
+        tx.vm_update(row).await?;
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Something if the host still has it, or has not said so yet.
+    async fn off_its_host(&self, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+        let Some(host) = vm.host_id else { return Ok(None) };
+        let request = VmDeleteRequest {
+            generation: Generation(vm.generation as u64),
+            grace_secs: vm.grace_secs as u64,
+            wait_ms: WAIT.as_millis() as u64,
+        };
+        Ok(match self.peers.call::<VmDelete>(PeerId::Host(host.0), &vm.id.0, &request, CALL).await {
+            Ok(status) if status.state == OnHost::Absent => None,
+            Ok(_) => Some(still_at_it("its host is stopping it")),
+            Err(error) => match self.host_refused(vm, &error).await? {
+                // It must get done, so a refusal is asked again too.
+                Outcome::Failed { code, detail } => Some(Outcome::again(code, detail)),
+                outcome => Some(outcome),
+            },
+        })
+    }
+
+    async fn destroy(&self, vm: vm::Model) -> Result<Outcome, AppError> {
+        if let Some(outcome) = self.off_its_host(&vm).await? {
+            return Ok(outcome);
+        }
+        for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
+            let Some(pool) = find::<pool::Entity>(self.db.reader(), volume.pool_id).await? else { continue };
+            let whom = format!("storage server of pool {}", pool.name.0);
+            let called =
+                self.peers.call::<VolumeDelete>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &(), CALL).await;
+            if let Err(error) = called {
+                return Ok(match after_call(&error, &whom) {
+                    Outcome::Failed { code, detail } => Outcome::again(code, detail),
+                    outcome => outcome,
+                });
+            }
+        }
+        let tx = self.db.begin().await?;
+        tx.vm_delete(&vm).await?;
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) async fn vm_gave_up(&self, operation: &operation::Model, detail: &str) -> Result<(), AppError> {
+        let tx = self.db.begin().await?;
+        let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
+        let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else { return Ok(()) };
+        // A later request has given it another goal already, or this was done before a crash.
+        if row.desired.0 != wanted(&operation.kind) || row.desired.0 != Desired::Running {
+            return Ok(());
+        }
+        row.desired = JsonCol(Desired::Stopped);
+        row.state = JsonCol(VmState::Stopping);
+        row.generation += 1;
+        row.grace_secs = 0;
+        row.error = Some(detail.to_owned());
+        tx.vm_update(row.clone()).await?;
+        start(&tx, self.vm_operation("vm.stop", &row)).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(super) async fn vm_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+        let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
+        let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else {
+            return Err(AppError::Conflict { code: "goal_gone", detail: "the VM is gone".into() });
+        };
+        if wanted(&operation.kind) != Desired::Running || row.state.0 != VmState::Failed {
+            let detail = "the VM has another goal by now; ask for what it should be".into();
+            return Err(AppError::Conflict { code: "goal_gone", detail });
+        }
+        if row.host_id.is_none() {
+            row.host_id = Some(self.place(tx.reader(), row.zone_id.0, &row.size).await?.into());
+        }
+        row.desired = JsonCol(Desired::Running);
+        row.state = JsonCol(VmState::Starting);
+        row.generation += 1;
+        row.error = None;
+        Ok(tx.vm_update(row).await?)
+    }
+}
+
+fn step(name: &str, begun: Instant) -> Step {
+    Step { step: name.into(), micros: begun.elapsed().as_micros() as u64 }
+}

@@ -1,0 +1,150 @@
+//! Zones and pods.
+
+use podzol_mgmt_api::zone::{Pod, PodCreate, VlanRange, Zone, ZoneCreate};
+use podzol_mgmt_api::{Page, PageQuery};
+use podzol_mgmt_db::{find, now, zone};
+use podzol_vocab::{PodId, ZoneId};
+
+use crate::error::Meaning;
+use crate::once::{Once, Secretive};
+use crate::{Actor, App, AppError, view};
+
+impl Secretive for Zone {}
+impl Secretive for Pod {}
+
+impl App {
+    /// Creates a zone.
+    ///
+    /// # Errors
+    /// When the caller is no admin, the name is taken, or VLAN ranges overlap.
+    pub async fn zone_create(&self, actor: &Actor, once: Option<Once>, body: ZoneCreate) -> Result<Zone, AppError> {
+        actor.must_be_admin()?;
+        let vlan_ranges = ordered(body.vlan_ranges)?;
+        self.create(actor, once, async |tx| {
+            let row = zone::Model {
+                id: ZoneId::new().into(),
+                name: body.name.clone().into(),
+                vlan_ranges: vlan_ranges.into(),
+                created_at: now().0,
+            };
+            tx.zone_create(row.clone()).await.or_taken(|| AppError::taken("zone", &body.name))?;
+            self.record(tx, actor, "zone.create", None, "zone", row.id.0, &body.name).await?;
+            Ok(view::zone(row))
+        })
+        .await
+    }
+
+    /// The zones.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn zone_list(&self, query: &PageQuery) -> Result<Page<Zone>, AppError> {
+        let page = view::page_of(query)?;
+        let rows = zone::list(self.db.reader(), &page).await?;
+        Ok(view::page(&page, rows.into_iter().map(view::zone).collect(), |zone| zone.id.to_string()))
+    }
+
+    /// A zone.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none.
+    pub async fn zone_show(&self, id: ZoneId) -> Result<Zone, AppError> {
+        let row = find::<zone::Entity>(self.db.reader(), id).await?;
+        Ok(view::zone(row.ok_or(AppError::NotFound("zone"))?))
+    }
+
+    /// Deletes an empty zone.
+    ///
+    /// # Errors
+    /// When something is in it.
+    pub async fn zone_delete(&self, actor: &Actor, id: ZoneId) -> Result<(), AppError> {
+        actor.must_be_admin()?;
+        let zone = self.zone_show(id).await?;
+        let tx = self.db.begin().await?;
+        tx.zone_delete(id).await.or_referred(|| AppError::in_use("pods, networks or VMs are still in it"))?;
+        self.record(&tx, actor, "zone.delete", None, "zone", id, &zone.name).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Creates a pod.
+    ///
+    /// # Errors
+    /// When the caller is no admin, the name is taken, or there is no such zone.
+    pub async fn pod_create(&self, actor: &Actor, once: Option<Once>, body: PodCreate) -> Result<Pod, AppError> {
+        actor.must_be_admin()?;
+        self.create(actor, once, async |tx| {
+            let zone = find::<zone::Entity>(tx.reader(), body.zone).await?;
+            zone.ok_or_else(|| AppError::invalid("zone", "there is no such zone"))?;
+            let row = zone::pod::Model {
+                id: PodId::new().into(),
+                zone_id: body.zone.into(),
+                name: body.name.clone().into(),
+                created_at: now().0,
+            };
+            tx.pod_create(row.clone()).await.or_taken(|| AppError::taken("pod", &body.name))?;
+            self.record(tx, actor, "pod.create", None, "pod", row.id.0, &body.name).await?;
+            Ok(view::pod(row))
+        })
+        .await
+    }
+
+    /// The pods.
+    ///
+    /// # Errors
+    /// When the caller is no admin.
+    pub async fn pod_list(&self, actor: &Actor, query: &PageQuery) -> Result<Page<Pod>, AppError> {
+        actor.must_be_admin()?;
+        let page = view::page_of(query)?;
+        let rows = zone::pod_list(self.db.reader(), &page).await?;
+        Ok(view::page(&page, rows.into_iter().map(view::pod).collect(), |pod| pod.id.to_string()))
+    }
+
+    /// A pod.
+    ///
+    /// # Errors
+    /// When the caller is no admin, or there is none.
+    pub async fn pod_show(&self, actor: &Actor, id: PodId) -> Result<Pod, AppError> {
+        actor.must_be_admin()?;
+        let row = find::<zone::pod::Entity>(self.db.reader(), id).await?;
+        Ok(view::pod(row.ok_or(AppError::NotFound("pod"))?))
+    }
+
+    /// Deletes an empty pod.
+    ///
+    /// # Errors
+    /// When something is in it.
+    pub async fn pod_delete(&self, actor: &Actor, id: PodId) -> Result<(), AppError> {
+        let pod = self.pod_show(actor, id).await?;
+        let tx = self.db.begin().await?;
+        tx.pod_delete(id).await.or_referred(|| AppError::in_use("hosts or storage servers are in it, or were"))?;
+        self.record(&tx, actor, "pod.delete", None, "pod", id, &pod.name).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// VLAN ranges in order, if no two overlap.
+fn ordered(mut ranges: Vec<VlanRange>) -> Result<Vec<VlanRange>, AppError> {
+    ranges.sort();
+    if ranges.is_empty() {
+        return Err(AppError::invalid("vlan_ranges", "must have at least one range"));
+    }
+    match ranges.windows(2).find(|pair| pair[0].last >= pair[1].first) {
+        None => Ok(ranges),
+        Some(pair) => {
+            Err(AppError::invalid("vlan_ranges", format!("must not overlap, but {} and {} do", pair[0], pair[1])))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_put_in_order_and_may_not_overlap() {
+        let ranges = |text: &str| text.split(',').map(|range| range.parse().unwrap()).collect::<Vec<VlanRange>>();
+        assert_eq!(ordered(ranges("200-299,100-199")).unwrap(), ranges("100-199,200-299"));
+        assert!(ordered(ranges("100-200,200-299")).is_err());
+        assert!(ordered(vec![]).is_err());
+    }
+}

@@ -1,0 +1,274 @@
+//! Claiming, running and ending.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use podzol_mgmt_api::operation::OperationState;
+use podzol_mgmt_db::operation::{self, Model};
+use podzol_mgmt_db::{Db, DbError, JsonCol, now};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::{Outcome, Work};
+
+/// How long a claim holds without being renewed. Renewed every third of it; so a dead server's work is taken over
+/// within this time.
+pub const LEASE: Duration = Duration::from_secs(6);
+
+/// The most operations of one queue at a time. A host starts a few VMs at once without one delaying the next much.
+const PER_QUEUE: usize = 4;
+
+/// The most operations at a time.
+const AT_ONCE: usize = 256;
+
+/// How many due operations are looked at in one go; more than fit, since queues may be full.
+const LOOK_AT: u64 = 512;
+
+/// The longest time without looking for due operations. A wake-up usually comes first.
+const TICK: Duration = Duration::from_secs(2);
+
+/// How long an attempt may take before the next is begun beside it being dropped. Longer than any deadline of a call.
+const ATTEMPT: Duration = Duration::from_secs(120);
+
+/// Carries operations to their end, until stopped.
+#[derive(Debug)]
+pub struct Engine<W> {
+    db: Db,
+    work: Arc<W>,
+    owner: String,
+    wake: Arc<Notify>,
+    running: Mutex<Running>,
+}
+
+/// What this engine has under way.
+#[derive(Debug, Default)]
+struct Running {
+    subjects: HashSet<String>,
+    queues: HashMap<String, usize>,
+}
+
+impl Running {
+    /// Takes a place for an operation, if its subject is free and its queue has room.
+    fn take(&mut self, operation: &Model) -> bool {
+        let busy = self.queues.get(&operation.queue).copied().unwrap_or(0);
+        if self.subjects.len() >= AT_ONCE || busy >= PER_QUEUE || self.subjects.contains(&operation.subject) {
+            return false;
+        }
+        self.subjects.insert(operation.subject.clone());
+        *self.queues.entry(operation.queue.clone()).or_default() += 1;
+        true
+    }
+
+    fn give_back(&mut self, operation: &Model) {
+        self.subjects.remove(&operation.subject);
+        if let Some(busy) = self.queues.get_mut(&operation.queue) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.queues.remove(&operation.queue);
+            }
+        }
+    }
+}
+
+impl<W: Work> Engine<W> {
+    /// An engine for this work. `owner` names this process among others; `wake` is notified whenever an operation may
+    /// have become due.
+    pub fn new(db: Db, work: Arc<W>, owner: String, wake: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { db, work, owner, wake, running: Mutex::default() })
+    }
+
+    /// Runs until `stop` is cancelled; then lets the attempts under way end.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        tasks.spawn(Arc::clone(&self).renew(stop.clone()));
+        while !stop.is_cancelled() {
+            let wait = match self.claim_due(&tasks).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "cannot claim operations");
+                    TICK
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Claims what is due and has room, and says how long to wait for the next.
+    async fn claim_due(self: &Arc<Self>, tasks: &TaskTracker) -> Result<Duration, DbError> {
+        let due = operation::due(self.db.reader(), now().0, LOOK_AT).await?;
+        let places: Vec<Model> = {
+            let mut running = self.running();
+            due.into_iter().filter(|operation| running.take(operation)).collect()
+        };
+        if !places.is_empty() {
+            match self.claim(&places).await {
+                Ok(claimed) => {
+                    for operation in places {
+                        match claimed.iter().find(|mine| mine.id == operation.id) {
+                            Some(mine) => drop(tasks.spawn(Arc::clone(self).carry(mine.clone()))),
+                            None => self.running().give_back(&operation),
+                        }
+                    }
+                }
+                Err(error) => {
+                    let mut running = self.running();
+                    places.iter().for_each(|operation| running.give_back(operation));
+                    return Err(error);
+                }
+            }
+        }
+        let next = operation::next_due(self.db.reader()).await?;
+        let wait = next.map_or(TICK, |at| Duration::from_millis((at - now().0).max(20) as u64));
+        Ok(wait.min(TICK))
+    }
+
+    /// Takes the leases, in one transaction, of those that are still to be had.
+    async fn claim(&self, places: &[Model]) -> Result<Vec<Model>, DbError> {
+        let tx = self.db.begin().await?;
+        let mut claimed = Vec::with_capacity(places.len());
+        for operation in places {
+            let current = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?;
+            let free = |row: &Model| row.finished_at.is_none() && row.lease_until.is_none_or(|until| until <= now().0);
+            let Some(mut row) = current.filter(free) else { continue };
+            row.state = JsonCol(OperationState::Running);
+            row.attempts += 1;
+            row.lease_owner = Some(self.owner.clone());
+            row.lease_until = Some(now().0 + LEASE.as_millis() as i64);
+            tx.operation_update(row.clone()).await?;
+            claimed.push(row);
+        }
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Makes one attempt and writes how it ended.
+    async fn carry(self: Arc<Self>, operation: Model) {
+        let span = tracing::info_span!("operation", id = ?operation.id, kind = operation.kind, subject = operation.subject);
+        tracing::Instrument::instrument(
+            async {
+                let outcome = self.attempt(&operation).await;
+                while let Err(error) = self.end(&operation, &outcome).await {
+                    // The lease is renewed meanwhile, so nobody else repeats what was just done.
+                    tracing::error!(error = &error as &dyn std::error::Error, "cannot write how an attempt ended");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            },
+            span,
+        )
+        .await;
+        self.running().give_back(&operation);
+        self.wake.notify_one();
+    }
+
+    async fn attempt(&self, operation: &Model) -> Outcome {
+        let late = operation.deadline_at.is_some_and(|deadline| deadline <= now().0);
+        let outcome = if operation.cancel_requested {
+            Outcome::Cancelled { detail: "cancelled on request".into() }
+        } else if late {
+            let detail = operation.error_detail.clone().unwrap_or_else(|| "it was not its turn in time".into());
+            Outcome::failed("deadline", format!("not done in time; last: {detail}"))
+        } else {
+            let attempt = self.work.attempt(operation.clone());
+            tokio::time::timeout(ATTEMPT, attempt)
+                .await
+                .unwrap_or_else(|_| Outcome::again("attempt_too_slow", "an attempt took too long"))
+        };
+        let on_request = operation.cancel_requested && matches!(outcome, Outcome::Cancelled { .. });
+        if matches!(outcome, Outcome::Failed { .. }) || on_request {
+            self.work.gave_up(operation.clone(), outcome.clone()).await;
+        }
+        outcome
+    }
+
+    async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), DbError> {
+        let tx = self.db.begin().await?;
+        let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await? else {
+            return Ok(());
+        };
+        row.lease_owner = None;
+        row.lease_until = None;
+        let state = match outcome {
+            Outcome::Done => {
+                (row.error_code, row.error_detail) = (None, None);
+                OperationState::Succeeded
+            }
+            Outcome::Again { code, detail, after } => {
+                (row.error_code, row.error_detail) = (Some(code.clone()), Some(detail.clone()));
+                let wait = after.unwrap_or_else(|| backoff(row.attempts));
+                row.due_at = now().0 + wait.as_millis() as i64;
+                OperationState::Queued
+            }
+            Outcome::Failed { code, detail } => {
+                (row.error_code, row.error_detail) = (Some(code.clone()), Some(detail.clone()));
+                OperationState::Failed
+            }
+            Outcome::Cancelled { detail } => {
+                (row.error_code, row.error_detail) = (Some("cancelled".into()), Some(detail.clone()));
+                OperationState::Cancelled
+            }
+        };
+        row.finished_at = state.is_final().then(|| now().0);
+        row.state = JsonCol(state);
+        tracing::info!(?outcome, attempts = row.attempts, "attempt ended");
+        tx.operation_update(row).await?;
+        tx.commit().await
+    }
+
+    async fn renew(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let idle = self.running().subjects.is_empty();
+            if stop.is_cancelled() && idle {
+                return;
+            }
+            if !idle {
+                let renewed = async {
+                    let tx = self.db.begin().await?;
+                    tx.operation_renew(&self.owner, now().0 + LEASE.as_millis() as i64).await?;
+                    tx.commit().await
+                };
+                if let Err(error) = renewed.await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "cannot renew leases");
+                }
+            }
+            // After a stop this task ends with the last attempt, so it looks more often.
+            let pause = if stop.is_cancelled() { LEASE / 30 } else { LEASE / 3 };
+            tokio::select! {
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long to wait before the next attempt: doubling from 0.2 s to 10 s, with up to a quarter off by chance, so that
+/// many that failed together do not come back together.
+fn backoff(attempts: i64) -> Duration {
+    let doubled = Duration::from_millis(200) * 2u32.pow(attempts.clamp(1, 7) as u32 - 1);
+    doubled.min(Duration::from_secs(10)).mul_f64(rand::random_range(0.75..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_come_further_and_further_apart_up_to_a_limit() {
+        assert!(backoff(1) <= Duration::from_millis(200));
+        assert!(backoff(4) > backoff(1));
+        for attempts in [0, 50, i64::MAX] {
+            assert!(backoff(attempts) <= Duration::from_secs(10));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What an attempt may come to.
+
+use std::future::Future;
+use std::time::Duration;
+
+use podzol_mgmt_db::operation;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The goal is reached.
+    Done,
+    /// Not yet; try again after a while. The error of the last attempt is shown meanwhile.
+    Again {
+        /// What kind of error, for programs.
+        code: String,
+        /// What happened, for people.
+        detail: String,
+        /// When to try again; the engine's own backoff if none.
+        after: Option<Duration>,
+    },
+    /// The goal cannot be reached; trying again would not help.
+    Failed {
+        /// What kind of error, for programs.
+        code: String,
+        /// What happened, for people.
+        detail: String,
+    },
+    /// The goal is no longer wanted.
+    Cancelled {
+        /// Why.
+        detail: String,
+    },
+}
+
+impl Outcome {
+    /// Try again, with the engine's own backoff.
+    pub fn again(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Again { code: code.into(), detail: detail.into(), after: None }
+    }
+
+    /// Give up.
+    pub fn failed(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Failed { code: code.into(), detail: detail.into() }
+    }
+}
+
+/// What the engine carries out. One value serves all operations.
+pub trait Work: Send + Sync + 'static {
+    /// Takes an operation one attempt further. It may be called again for the same operation after any end, and is
+    /// never called twice at once for the same subject.
+    fn attempt(&self, operation: operation::Model) -> impl Future<Output = Outcome> + Send;
+
+    /// Told once when an operation has failed or was cancelled on request, so that what it left half-way gets another
+    /// goal. Called before the end is written, and again if the process dies in between.
+    fn gave_up(&self, operation: operation::Model, outcome: Outcome) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,71 @@
+//! Why nothing could be placed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Why a host was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It has not joined yet.
+    Joining,
+    /// An operator keeps VMs away from it.
+    Maintenance,
+    /// It does not report.
+    Disconnected,
+    /// It cannot run VMs.
+    NoHypervisor,
+    /// Too little memory is free.
+    Memory,
+    /// Too few virtual CPUs are free.
+    Cpus,
+    /// A VM that must not share a host with this one is on it.
+    KeptApart,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Joining => "not joined yet",
+            Self::Maintenance => "in maintenance",
+            Self::Disconnected => "disconnected",
+            Self::NoHypervisor => "cannot run VMs",
+            Self::Memory => "not enough memory",
+            Self::Cpus => "not enough CPUs",
+            Self::KeptApart => "kept apart from a VM on it",
+        })
+    }
+}
+
+/// No host fits: the hosts by the reason for which each was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The names of the hosts by reason.
+    pub reasons: BTreeMap<Reason, BTreeSet<String>>,
+}
+
+/// How many hosts a line of a refusal names.
+const NAMED: usize = 5;
+
+impl Refusal {
+    /// A line for each reason: `3 hosts: not enough memory (h1, h2, h3)`.
+    pub fn lines(&self) -> Vec<String> {
+        if self.reasons.is_empty() {
+            return vec!["there is no host in this zone".into()];
+        }
+        let line = |(reason, hosts): (&Reason, &BTreeSet<String>)| {
+            let names: Vec<&str> = hosts.iter().map(String::as_str).take(NAMED).collect();
+            let more = if hosts.len() > NAMED { ", …" } else { "" };
+            let noun = if hosts.len() == 1 { "host" } else { "hosts" };
+            format!("{} {noun}: {reason} ({}{more})", hosts.len(), names.join(", "))
+        };
+        self.reasons.iter().map(line).collect()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no host fits: {}", self.lines().join("; "))
+    }
+}
+
+impl std::error::Error for Refusal {}
