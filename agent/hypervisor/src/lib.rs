@@ -1,0 +1,107 @@
+//! Running VMs: the domain XML as a pure function ([`xml`]), and libvirt behind a trait ([`Hypervisor`]).
+//!
+//! What a VM is stands in libvirt's own metadata ([`Record`]); this crate keeps no other state, so after a restart of
+//! the agent, of libvirtd, or of the host, [`Hypervisor::list`] tells everything again. Domains without that metadata
+//! are not ours: they are never listed and never touched.
+//!
+//! It knows no network and no storage: it is given the names of bridges and files.
+
+mod libvirt;
+pub mod probe;
+mod record;
+pub mod xml;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use podzol_agent_api::report::Accelerator;
+use podzol_agent_api::vm::{Ended, Usage, VmPlan};
+use podzol_vocab::{InterfaceName, VmId};
+
+pub use libvirt::Libvirt;
+pub use record::Record;
+
+/// All that a domain is made of.
+#[derive(Debug, Clone)]
+pub struct Domain {
+    /// What it should be.
+    pub plan: VmPlan,
+    /// How its instructions are run.
+    pub accelerator: Accelerator,
+    /// The file of each disk, in the plan's order.
+    pub disks: Vec<PathBuf>,
+    /// The bridge of each network interface, in the plan's order.
+    pub bridges: Vec<InterfaceName>,
+    /// The image with its NoCloud data.
+    pub seed: PathBuf,
+    /// Where its serial port is written to.
+    pub serial_log: PathBuf,
+}
+
+/// What a domain does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DomainState {
+    /// It runs, or is paused.
+    Running,
+    /// It does not run.
+    Off(Ended),
+}
+
+/// A domain that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// What stands in its metadata.
+    pub record: Record,
+    /// What it does.
+    pub state: DomainState,
+    /// What it has used since it was started.
+    pub usage: Usage,
+}
+
+/// Why the hypervisor did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HypervisorError {
+    /// It does not answer, or is not there. Whether it did anything is not known.
+    #[error("the hypervisor does not answer while it should {step}: {reason}")]
+    Unavailable {
+        /// What it should have done.
+        step: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It answered with an error.
+    #[error("the hypervisor cannot {step}: {reason}")]
+    Failed {
+        /// What it should have done.
+        step: &'static str,
+        /// What it answered.
+        reason: String,
+    },
+}
+
+/// A hypervisor. Every call can be repeated: what is so already is success.
+pub trait Hypervisor: Send + Sync + 'static {
+    /// Its name and version.
+    fn version(&self) -> impl Future<Output = Result<String, HypervisorError>> + Send;
+
+    /// All domains of ours, running or not.
+    fn list(&self) -> impl Future<Output = Result<Vec<Found>, HypervisorError>> + Send;
+
+    /// Defines a domain and starts it.
+    fn start(&self, domain: Domain) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Writes what a domain should be into its metadata.
+    fn note(&self, record: Record) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Asks a domain's operating system to shut down.
+    fn shut_down(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Reboots a domain.
+    fn reboot(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Ends a domain by force, if it runs, and forgets it.
+    fn remove(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Waits until something may have changed: a domain began or ended, or the connection was lost or made.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,229 @@
+//! The domain XML of a VM, as libvirt takes it (<https://libvirt.org/formatdomain.html>): a pure function.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use podzol_agent_api::report::Accelerator;
+use podzol_agent_api::vm::{DiskPlan, NicPlan};
+
+use crate::{Domain, Record};
+
+/// The XML namespace of the metadata.
+pub const NAMESPACE: &str = "https://podzol.internal/vm/1";
+
+/// The domain XML of a VM.
+///
+/// Devices have fixed places where libvirt gives a choice that matters: virtio throughout, the seed as a read-only
+/// virtio disk (Debian's cloud kernel has no SATA), VNC on a UNIX socket that libvirt places, no memory balloon and no
+/// USB controller but the one for the tablet, without which a console's pointer drifts.
+pub fn domain(domain: &Domain) -> String {
+    let plan = &domain.plan;
+    let mut xml = String::new();
+    let kind = match domain.accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Emulation => "qemu",
+    };
+    let _ = write!(
+        xml,
+        "<domain type='{kind}'>\n  <name>{name}</name>\n  <uuid>{uuid}</uuid>\n  <metadata>\n{metadata}  </metadata>\n  \
+         <memory unit='MiB'>{memory}</memory>\n  <vcpu>{vcpus}</vcpu>\n  \
+         <cputune>\n    <shares>{share}</shares>\n  </cputune>\n  \
+         <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n    <boot dev='hd'/>\n  </os>\n  \
+         <features>\n    <acpi/>\n  </features>\n{cpu}  <clock offset='utc'/>\n  \
+         <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>destroy</on_crash>\n  \
+         <devices>\n",
+        name = domain_name(domain),
+        uuid = plan.vm,
+        metadata = metadata(&Record::of(plan)),
+        memory = plan.memory_mib,
+        vcpus = plan.vcpus,
+        share = plan.cpu_share,
+        cpu = cpu(domain.accelerator),
+    );
+    for (slot, (disk, file)) in plan.disks.iter().zip(&domain.disks).enumerate() {
+        xml.push_str(&disk_xml(slot, disk, file));
+    }
+    xml.push_str(&seed_xml(plan.disks.len(), &domain.seed));
+    for (nic, bridge) in plan.nics.iter().zip(&domain.bridges) {
+        xml.push_str(&nic_xml(nic, bridge.as_str()));
+    }
+    let _ = write!(
+        xml,
+        "    <serial type='file'>\n      <source path='{log}' append='off'/>\n      <target port='0'/>\n    </serial>\n    \
+         <controller type='usb' model='qemu-xhci'/>\n    <input type='tablet' bus='usb'/>\n    \
+         <graphics type='vnc'>\n      <listen type='socket'/>\n    </graphics>\n    \
+         <video>\n      <model type='vga'/>\n    </video>\n    <memballoon model='none'/>\n    \
+         <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n</domain>\n",
+        log = escape(&domain.serial_log.display().to_string()),
+    );
+    xml
+}
+
+/// A domain's name: unique on the host whatever customers call their VMs, and still telling.
+fn domain_name(domain: &Domain) -> String {
+    format!("{}-{}", domain.plan.name, domain.plan.vm)
+}
+
+/// The element that holds a record.
+pub fn metadata(record: &Record) -> String {
+    let text = serde_json::to_string(record).expect("a record has a JSON form");
+    format!("    <podzol:vm xmlns:podzol='{NAMESPACE}'>{}</podzol:vm>\n", escape(&text))
+}
+
+/// The record in such an element, or nothing if it cannot be read.
+pub fn read_metadata(element: &str) -> Option<Record> {
+    let start = element.find('>')? + 1;
+    let end = element.rfind("</")?;
+    serde_json::from_str(&unescape(element.get(start..end)?)).ok()
+}
+
+fn cpu(accelerator: Accelerator) -> String {
+    match accelerator {
+        Accelerator::Kvm => "  <cpu mode='host-passthrough'/>\n".into(),
+        // `maximum` has features whose emulation inside an emulated host makes guests panic.
+        Accelerator::Emulation => {
+            "  <cpu mode='custom' match='exact'>\n    <model fallback='allow'>qemu64</model>\n  </cpu>\n".into()
+        }
+    }
+}
+
+/// The name of a virtio disk in its slot: `vda`, `vdb`, …
+fn disk_name(slot: usize) -> String {
+    let letter = char::from(b'a' + u8::try_from(slot % 26).unwrap_or(0));
+    if slot < 26 { format!("vd{letter}") } else { format!("vd{}{letter}", char::from(b'a' + (slot / 26 - 1) as u8)) }
+}
+
+fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
+    let iops = disk
+        .iops
+        .map(|iops| format!("      <iotune>\n        <total_iops_sec>{iops}</total_iops_sec>\n      </iotune>\n"))
+        .unwrap_or_default();
+    format!(
+        "    <disk type='file' device='disk'>\n      <driver name='qemu' type='qcow2' cache='none' io='native' \
+         discard='unmap'/>\n      <source file='{file}'>\n        <seclabel model='dac' relabel='no'/>\n      </source>\n      \
+         <target dev='{name}' bus='virtio'/>\n      <serial>{volume}</serial>\n{iops}    </disk>\n",
+        file = escape(&file.display().to_string()),
+        name = disk_name(slot),
+        volume = disk.volume.to_string().replace('-', "").chars().take(20).collect::<String>(),
+    )
+}
+
+fn seed_xml(slot: usize, file: &Path) -> String {
+    format!(
+        "    <disk type='file' device='disk'>\n      <driver name='qemu' type='raw'/>\n      <source file='{file}'/>\n      \
+         <target dev='{name}' bus='virtio'/>\n      <readonly/>\n    </disk>\n",
+        file = escape(&file.display().to_string()),
+        name = disk_name(slot),
+    )
+}
+
+fn nic_xml(nic: &NicPlan, bridge: &str) -> String {
+    let rate = nic.rate_mbps.map(|mbps| {
+        // libvirt counts in KiB/s.
+        let average = (mbps * 1_000_000 / 8 / 1024).max(1);
+        format!("      <bandwidth>\n        <inbound average='{average}'/>\n        <outbound average='{average}'/>\n      </bandwidth>\n")
+    });
+    format!(
+        "    <interface type='bridge'>\n      <source bridge='{bridge}'/>\n      <mac address='{mac}'/>\n      \
+         <model type='virtio'/>\n      <rom enabled='no'/>\n{rate}    </interface>\n",
+        mac = nic.mac,
+        rate = rate.unwrap_or_default(),
+    )
+}
+
+/// Text with what means something in XML written out.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\'' => escaped.push_str("&apos;"),
+            '"' => escaped.push_str("&quot;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> String {
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&apos;", "'")
+        .replace("&quot;", "\"")
+        .replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use podzol_agent_api::vm::{DiskSource, Seed, VmPlan};
+    use podzol_vocab::{Generation, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
+
+    use super::*;
+
+    fn example() -> Domain {
+        let id = |last: u8| {
+            let mut bytes = [0; 16];
+            bytes[15] = last;
+            bytes
+        };
+        let plan = VmPlan {
+            vm: VmId::from_bytes(id(1)),
+            generation: Generation(3),
+            name: "web-1".parse().unwrap(),
+            vcpus: 2,
+            cpu_share: 200,
+            memory_mib: 512,
+            disks: vec![DiskPlan {
+                volume: VolumeId::from_bytes(id(2)),
+                source: DiskSource::Nfs { server: "10.0.0.3".into(), export: "/srv/p".into(), file: "v/x&y.qcow2".into() },
+                iops: Some(500),
+            }],
+            nics: vec![NicPlan {
+                nic: NicId::from_bytes(id(3)),
+                network: NetworkId::from_bytes(id(4)),
+                vlan: VlanId::try_from(100).unwrap(),
+                mac: "02:00:5e:10:00:01".parse().unwrap(),
+                address: "10.1.1.2".parse().unwrap(),
+                rate_mbps: Some(100),
+            }],
+            seed: Seed {
+                meta_data: "m".into(),
+                user_data: Secret::new("password: hunter2".into()),
+                network_config: "n".into(),
+            },
+            reboots: 0,
+        };
+        Domain {
+            plan,
+            accelerator: Accelerator::Kvm,
+            disks: vec!["/run/podzol/pools/p/v/x&y.qcow2".into()],
+            bridges: vec!["pzb100".parse().unwrap()],
+            seed: "/run/podzol/vms/1/seed.iso".into(),
+            serial_log: "/run/podzol/vms/1/serial.log".into(),
+        }
+    }
+
+    #[test]
+    fn the_xml_of_a_vm_is_as_agreed() {
+        let golden = include_str!("../tests/web-1.xml");
+        let made = domain(&example());
+        assert!(made == golden, "tests/web-1.xml differs; made:\n{made}");
+    }
+
+    #[test]
+    fn the_description_is_read_from_the_xml_again_without_its_secrets() {
+        let made = domain(&example());
+        let start = made.find("    <podzol:vm").unwrap();
+        let end = made.find("  </metadata>").unwrap();
+        let record = read_metadata(&made[start..end]).unwrap();
+        assert_eq!(record, Record::of(&example().plan));
+        assert!(!made.contains("hunter2"));
+    }
+
+    #[test]
+    fn disks_are_named_in_order() {
+        assert_eq!([disk_name(0), disk_name(25), disk_name(26), disk_name(27)], ["vda", "vdz", "vdaa", "vdab"]);
+    }
+}

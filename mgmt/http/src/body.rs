@@ -1,0 +1,92 @@
+//! Taking a request apart: bodies, ids in paths, and queries, each with an error that names the field.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use http::StatusCode;
+use http::request::Parts;
+use podzol_mgmt_app::{App, Once};
+use podzol_vocab::Sha256;
+use serde::de::DeserializeOwned;
+use sha2::Digest;
+
+use crate::problem::Refusal;
+
+/// The header by which a create is carried out once.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A JSON body.
+pub(crate) struct Json<T> {
+    pub(crate) value: T,
+    pub(crate) once: Option<Once>,
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let key = request.headers().get(IDEMPOTENCY_KEY).map(|value| value.to_str().unwrap_or_default().to_owned());
+        if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 128) {
+            let detail = "Idempotency-Key: must be 1 to 128 visible ASCII characters";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_header", detail).field("Idempotency-Key"));
+        }
+        let mut digest = sha2::Sha256::new();
+        digest.update(request.method().as_str());
+        digest.update(request.uri().path());
+        let bytes = bytes::Bytes::from_request(request, app).await.map_err(|rejection| {
+            Refusal::new(rejection.status(), "unreadable_body", rejection.body_text())
+        })?;
+        digest.update(&bytes);
+        let request = Sha256::from_bytes(digest.finalize().into());
+        Ok(Self { value: parse(&bytes)?, once: key.map(|key| Once { key, request }) })
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let text = if bytes.is_empty() { b"{}" } else { bytes };
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if !inner.is_data() {
+            return Refusal::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {inner}"));
+        }
+        let text = inner.to_string();
+        // The position in the text helps nobody who sent it through a program.
+        let rule = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        match path.as_str() {
+            "." => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", rule),
+            field => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {rule}"))
+                .field(field),
+        }
+    })?;
+    let trailing = deserializer.end();
+    trailing.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "malformed_json", error.to_string()))?;
+    Ok(value)
+}
+
+/// The id in a path. One that is not an id names nothing, so it answers 404.
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Id<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let path = Path::<T>::from_request_parts(parts, app).await;
+        path.map(|Path(id)| Self(id)).map_err(|rejection| {
+            Refusal::new(StatusCode::NOT_FOUND, "not_found", format!("there is none: {}", rejection.body_text()))
+        })
+    }
+}
+
+/// The query of a list.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let query = Query::<T>::from_request_parts(parts, app).await;
+        query.map(|Query(query)| Self(query)).map_err(|rejection| {
+            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", rejection.body_text())
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! The routes, one module per resource.
+
+mod account;
+mod event;
+pub(crate) mod health;
+mod host;
+mod network;
+mod offering;
+mod operation;
+mod pool;
+mod template;
+mod vm;
+mod zone;
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use podzol_mgmt_app::App;
+use serde::Serialize;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::document::Head;
+use crate::problem::Refusal;
+
+/// All routes with the document of them.
+pub(crate) fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Head::openapi())
+        .merge(account::routes())
+        .merge(zone::routes())
+        .merge(host::routes())
+        .merge(pool::routes())
+        .merge(offering::routes())
+        .merge(template::routes())
+        .merge(network::routes())
+        .merge(vm::routes())
+        .merge(operation::routes())
+        .merge(event::routes())
+}
+
+type Answer<T> = Result<axum::Json<T>, Refusal>;
+
+/// The answer to a create: 201 with the new thing.
+fn created(thing: impl Serialize) -> Response {
+    (StatusCode::CREATED, axum::Json(thing)).into_response()
+}
+
+/// The answer where work goes on: 202 with the operation to follow.
+fn accepted(thing: impl Serialize) -> Response {
+    (StatusCode::ACCEPTED, axum::Json(thing)).into_response()
+}
+
+/// The answer to a delete that is done.
+fn deleted() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}

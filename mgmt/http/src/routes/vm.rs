@@ -1,0 +1,99 @@
+//! VMs.
+
+use axum::extract::State;
+use axum::response::Response;
+use podzol_mgmt_api::vm::{ConsoleLog, ConsoleLogQuery, Vm, VmCreate, VmFilter, VmStop};
+use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
+use podzol_mgmt_app::App;
+use podzol_vocab::VmId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Answer, accepted};
+use crate::auth::User;
+use crate::body::{Asked, Id, Json};
+use crate::problem::Refusal;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(vm_list, vm_create))
+        .routes(routes!(vm_show, vm_delete))
+        .routes(routes!(vm_start))
+        .routes(routes!(vm_stop))
+        .routes(routes!(vm_reboot))
+        .routes(routes!(vm_console_log))
+}
+
+/// The VMs, a page at a time.
+#[utoipa::path(get, path = "/v1/vms", tag = "customers", operation_id = "vm_list", params(PageQuery, VmFilter), 
+    responses((status = 200, description = "A page", body = Page<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_list(
+    State(app): State<App>,
+    User(actor): User,
+    Asked(filter): Asked<VmFilter>,
+    Asked(query): Asked<PageQuery>,
+) -> Answer<Page<Vm>> {
+    Ok(axum::Json(app.vm_list(&actor, &filter, &query).await?))
+}
+
+/// Creates a VM and starts it.
+#[utoipa::path(post, path = "/v1/vms", tag = "customers", operation_id = "vm_create", request_body = VmCreate,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
+    responses((status = 202, description = "Created", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_create(State(app): State<App>, User(actor): User, body: Json<VmCreate>) -> Result<Response, Refusal> {
+    Ok(accepted(app.vm_create(&actor, body.once, body.value).await?))
+}
+
+/// A VM.
+#[utoipa::path(get, path = "/v1/vms/{id}", tag = "customers", operation_id = "vm_show", params(("id" = VmId, Path)),
+    responses((status = 200, description = "It", body = Vm), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_show(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Answer<Vm> {
+    let Id(id) = id;
+    Ok(axum::Json(app.vm_show(&actor, id).await?))
+}
+
+/// Deletes a VM with its volumes, by force if it runs.
+#[utoipa::path(delete, path = "/v1/vms/{id}", tag = "customers", operation_id = "vm_delete", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_delete(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_delete(&actor, id).await?))
+}
+
+/// Starts a VM.
+#[utoipa::path(post, path = "/v1/vms/{id}/start", tag = "customers", operation_id = "vm_start", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_start(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_start(&actor, id).await?))
+}
+
+/// Stops a VM: its operating system is asked first.
+#[utoipa::path(post, path = "/v1/vms/{id}/stop", tag = "customers", operation_id = "vm_stop", params(("id" = VmId, Path)), request_body = VmStop,
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_stop(State(app): State<App>, User(actor): User, id: Id<VmId>, body: Json<VmStop>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_stop(&actor, id, body.value).await?))
+}
+
+/// Reboots a running VM.
+#[utoipa::path(post, path = "/v1/vms/{id}/reboot", tag = "customers", operation_id = "vm_reboot", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_reboot(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_reboot(&actor, id).await?))
+}
+
+/// The end of what a VM wrote to its serial port since its last start.
+#[utoipa::path(get, path = "/v1/vms/{id}/console-log", tag = "customers", operation_id = "vm_console_log",
+    params(("id" = VmId, Path), ConsoleLogQuery),
+    responses((status = 200, description = "The text", body = ConsoleLog), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_console_log(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    Asked(query): Asked<ConsoleLogQuery>,
+) -> Answer<ConsoleLog> {
+    let Id(id) = id;
+    Ok(axum::Json(app.vm_console_log(&actor, id, &query).await?))
+}

@@ -1,0 +1,117 @@
+//! The configuration file.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use podzol_rpc::config::Check;
+use serde::Deserialize;
+
+/// All that an operator can set.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// Where the database, the authority and the uploaded templates are.
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    pub api_listen: SocketAddr,
+    /// Where agents are listened to.
+    pub agent_listen: SocketAddr,
+    /// Further DNS names by which clients know the API.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Further addresses by which clients know the API.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// What is logged, in the syntax of `tracing-subscriber`'s filters.
+    #[serde(default = "default_log")]
+    pub log: String,
+    /// How many virtual CPUs may be placed on each processor of a host.
+    #[serde(default = "default_overcommit")]
+    pub cpu_overcommit: u32,
+    /// How long a host may be silent before it counts as disconnected, in seconds.
+    #[serde(default = "default_silent")]
+    pub silent_secs: u64,
+    /// How long a join token may be used, in seconds.
+    #[serde(default = "default_token")]
+    pub join_token_secs: u64,
+    /// How long a VM may take to start, in seconds.
+    #[serde(default = "default_start")]
+    pub vm_start_secs: u64,
+}
+
+fn default_log() -> String {
+    "info".into()
+}
+
+fn default_overcommit() -> u32 {
+    4
+}
+
+fn default_silent() -> u64 {
+    15
+}
+
+fn default_token() -> u64 {
+    3600
+}
+
+fn default_start() -> u64 {
+    300
+}
+
+impl Check for Config {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut must = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        must(self.data_dir.is_absolute(), "data_dir: must be an absolute path");
+        must(
+            self.api_listen != self.agent_listen || self.api_listen.port() == 0,
+            "agent_listen: must not be where the API listens",
+        );
+        must((1..=64).contains(&self.cpu_overcommit), "cpu_overcommit: must be 1 to 64");
+        must((2..=3600).contains(&self.silent_secs), "silent_secs: must be 2 to 3600");
+        must((1..=604_800).contains(&self.join_token_secs), "join_token_secs: must be 1 to 604800");
+        must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        let found = podzol_rpc::config::parse::<Config>(text).map(|_| ()).err().unwrap_or_default();
+        assert_eq!(found, expected);
+    }
+
+    const GOOD: &str = "data_dir = '/var/lib/podzol'\napi_listen = '127.0.0.1:8443'\nagent_listen = '127.0.0.1:8444'\n";
+
+    #[test]
+    fn the_packaged_file_is_valid() {
+        check(include_str!("../package/mgmt.toml"), &[]);
+        check(GOOD, &[]);
+    }
+
+    #[test]
+    fn every_rule_has_its_error_and_all_come_at_once() {
+        check(
+            "data_dir = 'var'\napi_listen = '127.0.0.1:1'\nagent_listen = '127.0.0.1:1'\ncpu_overcommit = 0\n\
+             silent_secs = 1\njoin_token_secs = 0\nvm_start_secs = 9\ncolour = 'red'\nlog_level = 'x'\n",
+            &[
+                "colour: is not a known key",
+                "log_level: is not a known key",
+                "data_dir: must be an absolute path",
+                "agent_listen: must not be where the API listens",
+                "cpu_overcommit: must be 1 to 64",
+                "silent_secs: must be 2 to 3600",
+                "join_token_secs: must be 1 to 604800",
+                "vm_start_secs: must be 10 to 86400",
+            ],
+        );
+        check(&GOOD.replace("8444", "84444"), &["agent_listen: invalid socket address syntax"]);
+    }
+}

@@ -1,0 +1,133 @@
+//! The management service, wired together: database, authority, use cases, engine, reconcilers, and two listeners.
+//!
+//! It holds no state of its own: killed at any moment, the next start goes on from the database.
+
+pub mod config;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use podzol_mgmt_app::{App, Authority, Settings};
+use podzol_mgmt_db::Db;
+use podzol_mgmt_operations::Engine;
+use podzol_rpc::tls::{self, Clients};
+use podzol_rpc::{AddressBook, Client, Identity, server};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// A service that is ready to run: its listeners are bound, so clients may connect already.
+pub struct Service {
+    app: App,
+    db: Db,
+    identity: Identity,
+    api: TcpListener,
+    agents: TcpListener,
+}
+
+/// Serves until `stop` is cancelled.
+///
+/// # Errors
+/// When the service cannot be started.
+pub async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let service = Service::new(config).await?;
+    tracing::info!(api = %service.api_address()?, agents = %service.agent_address()?, "serving");
+    service.run(stop).await
+}
+
+impl Service {
+    /// Opens the data folder, making what is missing, and binds the listeners.
+    ///
+    /// # Errors
+    /// When a file, the database or a listener cannot be opened.
+    pub async fn new(config: Config) -> anyhow::Result<Self> {
+        let data = &config.data_dir;
+        private_folder(data)?;
+        let authority = Authority::open(&data.join("authority")).context("cannot open the certificate authority")?;
+        let db = Db::open(&data.join("podzol.sqlite")).await.context("cannot open the database")?;
+        let identity = authority.own_identity(&config.names, &config.addresses)?;
+        let book = AddressBook::default();
+        let peers = Client::new(&identity, book.clone())?;
+        let settings = Settings {
+            template_folder: data.join("templates"),
+            cpu_overcommit: config.cpu_overcommit,
+            silent_after: Duration::from_secs(config.silent_secs),
+            token_lifetime: Duration::from_secs(config.join_token_secs),
+            start_deadline: Duration::from_secs(config.vm_start_secs),
+        };
+        let ca_file = data.join("ca.pem");
+        podzol_rpc::identity::write_file(&ca_file, authority.ca_pem().as_bytes(), 0o644)?;
+        let app = App::new(db.clone(), Arc::new(authority), peers, book, settings);
+        if let Some(first) = app.bootstrap().await? {
+            // Written before it is needed, and only ever once; the file is for its owner alone.
+            let key = format!("{}\n", first.admin_key.expose());
+            podzol_rpc::identity::write_file(&data.join("admin.key"), key.as_bytes(), 0o600)?;
+        }
+        app.load_addresses().await?;
+        let api = listen(config.api_listen).await?;
+        let agents = listen(config.agent_listen).await?;
+        Ok(Self { app, db, identity, api, agents })
+    }
+
+    /// Where the API listens.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn api_address(&self) -> std::io::Result<SocketAddr> {
+        self.api.local_addr()
+    }
+
+    /// Where agents are listened to.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn agent_address(&self) -> std::io::Result<SocketAddr> {
+        self.agents.local_addr()
+    }
+
+    /// Runs all parts until `stop` is cancelled, then lets what is under way end.
+    ///
+    /// # Errors
+    /// When the TLS settings or the database cannot be used.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let public_tls = Arc::new(tls::public_server_config(&self.identity)?);
+        let peer_tls = Arc::new(tls::server_config(&self.identity, Clients::MayJoin)?);
+        let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
+        let engine = Engine::new(self.db.clone(), Arc::new(self.app.clone()), owner, self.app.wake());
+        let public = podzol_mgmt_http::public_router(self.app.clone());
+        let peers = podzol_mgmt_http::peer_router(self.app.clone());
+        let refused = self.app.clone();
+        tokio::join!(
+            server::serve(self.api, public_tls, public, Arc::new(|_, _| ()), stop.clone()),
+            server::serve(
+                self.agents,
+                peer_tls,
+                peers,
+                Arc::new(move |address, reason| {
+                    let app = refused.clone();
+                    tokio::spawn(async move { app.connection_refused(address, &reason).await });
+                }),
+                stop.clone(),
+            ),
+            engine.run(stop.clone()),
+            self.app.reconcile(stop),
+        );
+        Ok(self.db.close().await?)
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Makes a folder that only its owner can look into.
+fn private_folder(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(path, private).with_context(|| format!("cannot protect {}", path.display()))
+}
