@@ -88,7 +88,8 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    const GOOD: &str = "data_dir = '/var/lib/podzol'\napi_listen = '127.0.0.1:8443'\nagent_listen = '127.0.0.1:8444'\n";
+    const GOOD: &str =
+        "data_dir = '/var/lib/podzol'\napi_listen = '127.0.0.1:8443'\nagent_listen = '127.0.0.1:8444'\n";
 
     #[test]
     fn the_packaged_file_is_valid() {

@@ -75,7 +75,8 @@ impl Libvirt {
         let Ok(thread) = Arc::clone(&self.threads).try_acquire_owned() else {
             return Err(unavailable("all threads wait for it already".into()));
         };
-        let (uri, shared, changed) = (self.uri.clone(), Arc::clone(&self.connection), Arc::clone(&self.changed));
+        let (uri, shared, changed) =
+            (self.uri.clone(), Arc::clone(&self.connection), Arc::clone(&self.changed));
         let task = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             let connection = connected(&uri, &shared, &changed)
@@ -151,7 +152,8 @@ impl Hypervisor for Libvirt {
             if domain.is_active()? {
                 flags |= sys::VIR_DOMAIN_AFFECT_LIVE;
             }
-            let text = xml::metadata(&record).trim().replace("podzol:vm", "vm").replace("xmlns:podzol", "xmlns");
+            let text =
+                xml::metadata(&record).trim().replace("podzol:vm", "vm").replace("xmlns:podzol", "xmlns");
             let kind = sys::VIR_DOMAIN_METADATA_ELEMENT as c_int;
             domain.set_metadata(kind, Some(&text), Some("podzol"), Some(NAMESPACE), flags).map(drop)
         })
@@ -326,4 +328,3 @@ unsafe extern "C" fn free_notify(opaque: *mut c_void) {
     // SAFETY: `opaque` came from Arc::into_raw in `follow`, and libvirt calls this once.
     drop(unsafe { Arc::from_raw(opaque.cast::<Notify>()) });
 }
-

@@ -67,14 +67,30 @@ pub async fn run(emulator: &Path, accelerator: &str) -> Result<(), String> {
     let path = file.path().display().to_string();
     let program = emulator.display().to_string();
     let arguments = [
-        "-accel", accelerator, "-cpu", cpu, "-machine", "q35", "-m", "16", "-nodefaults", "-no-user-config", "-display",
-        "none", "-no-reboot", "-bios", &path, "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        "-accel",
+        accelerator,
+        "-cpu",
+        cpu,
+        "-machine",
+        "q35",
+        "-m",
+        "16",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-bios",
+        &path,
+        "-device",
+        "isa-debug-exit,iobase=0xf4,iosize=0x04",
     ];
     match exec::run(&program, &arguments, DEADLINE).await {
         Err(ExecError::Failed { status, .. }) if status.code() == Some(EXIT_CODE) => Ok(()),
-        Err(ExecError::Failed { stderr, status, .. }) => {
-            Err(format!("a test program does not run in it ({status}): {}", stderr.lines().last().unwrap_or("")))
-        }
+        Err(ExecError::Failed { stderr, status, .. }) => Err(format!(
+            "a test program does not run in it ({status}): {}",
+            stderr.lines().last().unwrap_or("")
+        )),
         Err(ExecError::TooSlow { .. }) => Err("a test program hangs in it".into()),
         Err(error) => Err(error.to_string()),
         Ok(_) => Err("a test program did not get to its end".into()),

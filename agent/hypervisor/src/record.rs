@@ -22,8 +22,11 @@ impl Record {
     pub fn of(plan: &VmPlan) -> Self {
         let text = serde_json::to_vec(plan).expect("a description has a JSON form");
         let digest = Sha256::from_bytes(sha2::Sha256::digest(text).into());
-        let nothing =
-            Seed { meta_data: String::new(), user_data: Secret::new(String::new()), network_config: String::new() };
+        let nothing = Seed {
+            meta_data: String::new(),
+            user_data: Secret::new(String::new()),
+            network_config: String::new(),
+        };
         Self { plan: VmPlan { seed: nothing, ..plan.clone() }, digest }
     }
 }

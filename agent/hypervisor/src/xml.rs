@@ -82,7 +82,8 @@ fn cpu(accelerator: Accelerator) -> String {
         Accelerator::Kvm => "  <cpu mode='host-passthrough'/>\n".into(),
         // `maximum` has features whose emulation inside an emulated host makes guests panic.
         Accelerator::Emulation => {
-            "  <cpu mode='custom' match='exact'>\n    <model fallback='allow'>qemu64</model>\n  </cpu>\n".into()
+            "  <cpu mode='custom' match='exact'>\n    <model fallback='allow'>qemu64</model>\n  </cpu>\n"
+                .into()
         }
     }
 }
@@ -90,13 +91,19 @@ fn cpu(accelerator: Accelerator) -> String {
 /// The name of a virtio disk in its slot: `vda`, `vdb`, …
 fn disk_name(slot: usize) -> String {
     let letter = char::from(b'a' + u8::try_from(slot % 26).unwrap_or(0));
-    if slot < 26 { format!("vd{letter}") } else { format!("vd{}{letter}", char::from(b'a' + (slot / 26 - 1) as u8)) }
+    if slot < 26 {
+        format!("vd{letter}")
+    } else {
+        format!("vd{}{letter}", char::from(b'a' + (slot / 26 - 1) as u8))
+    }
 }
 
 fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
     let iops = disk
         .iops
-        .map(|iops| format!("      <iotune>\n        <total_iops_sec>{iops}</total_iops_sec>\n      </iotune>\n"))
+        .map(|iops| {
+            format!("      <iotune>\n        <total_iops_sec>{iops}</total_iops_sec>\n      </iotune>\n")
+        })
         .unwrap_or_default();
     format!(
         "    <disk type='file' device='disk'>\n      <driver name='qemu' type='qcow2' cache='none' io='native' \
@@ -177,7 +184,11 @@ mod tests {
             memory_mib: 512,
             disks: vec![DiskPlan {
                 volume: VolumeId::from_bytes(id(2)),
-                source: DiskSource::Nfs { server: "10.0.0.3".into(), export: "/srv/p".into(), file: "v/x&y.qcow2".into() },
+                source: DiskSource::Nfs {
+                    server: "10.0.0.3".into(),
+                    export: "/srv/p".into(),
+                    file: "v/x&y.qcow2".into(),
+                },
                 iops: Some(500),
             }],
             nics: vec![NicPlan {
@@ -224,6 +235,9 @@ mod tests {
 
     #[test]
     fn disks_are_named_in_order() {
-        assert_eq!([disk_name(0), disk_name(25), disk_name(26), disk_name(27)], ["vda", "vdz", "vdaa", "vdab"]);
+        assert_eq!(
+            [disk_name(0), disk_name(25), disk_name(26), disk_name(27)],
+            ["vda", "vdz", "vdaa", "vdab"]
+        );
     }
 }

@@ -46,7 +46,10 @@ where
     let filter = E::METHOD.try_into().expect("every endpoint's method is one that axum routes");
     on(
         filter,
-        move |State(state): State<S>, Extension(caller): Extension<Caller>, Path(path): Path<E::Path>, body: Body| {
+        move |State(state): State<S>,
+              Extension(caller): Extension<Caller>,
+              Path(path): Path<E::Path>,
+              body: Body| {
             let handler = handler.clone();
             async move {
                 let request = match read::<E::Request>(body).await {

@@ -66,7 +66,11 @@ impl Identity {
             let path = folder.join(name);
             std::fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })
         };
-        Ok(Some(Self { ca_pem: read(CA)?, certificate_pem: read(CERTIFICATE)?, key_pem: Secret::new(read(KEY)?) }))
+        Ok(Some(Self {
+            ca_pem: read(CA)?,
+            certificate_pem: read(CERTIFICATE)?,
+            key_pem: Secret::new(read(KEY)?),
+        }))
     }
 
     /// Writes the identity into a folder, the key for the owner only. The certificate comes last, each file by rename:
@@ -88,7 +92,9 @@ impl Identity {
     }
 
     /// The certificate chain and the key, as the TLS library takes them.
-    pub(crate) fn parsed(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
+    pub(crate) fn parsed(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
         let chain = certificates(&self.certificate_pem, "the certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.expose().as_bytes())
             .map_err(|source| IdentityError::Pem { what: "the key", source })?;

@@ -78,10 +78,11 @@ impl CallerCertificate {
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|_| Invalid::new("must be an X.509 certificate"))?;
         let names = certificate.subject_alternative_name().ok().flatten();
-        let mut peers = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => name.parse::<PeerId>().ok(),
-            _ => None,
-        });
+        let mut peers =
+            names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+                GeneralName::DNSName(name) => name.parse::<PeerId>().ok(),
+                _ => None,
+            });
         match (peers.next(), peers.next()) {
             (Some(peer), None) => Ok(Self { peer, fingerprint: fingerprint(der) }),
             _ => Err(Invalid::new("must be a certificate with exactly one identity")),
@@ -100,10 +101,14 @@ mod tests {
 
     #[test]
     fn an_identity_survives_its_text() {
-        for peer in [PeerId::Management, PeerId::Host(HostId::new()), PeerId::StorageServer(StorageServerId::new())] {
+        for peer in
+            [PeerId::Management, PeerId::Host(HostId::new()), PeerId::StorageServer(StorageServerId::new())]
+        {
             assert_eq!(peer.to_string().parse::<PeerId>().unwrap(), peer);
         }
-        for other in ["localhost", "evil.management.podzol.internal", "x.host.podzol.internal", "podzol.internal"] {
+        for other in
+            ["localhost", "evil.management.podzol.internal", "x.host.podzol.internal", "podzol.internal"]
+        {
             assert!(other.parse::<PeerId>().is_err(), "{other}");
         }
     }

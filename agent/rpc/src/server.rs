@@ -52,8 +52,12 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection =
-            Connection { acceptor: acceptor.clone(), router: router.clone(), on_refused: Arc::clone(&on_refused), address };
+        let connection = Connection {
+            acceptor: acceptor.clone(),
+            router: router.clone(),
+            on_refused: Arc::clone(&on_refused),
+            address,
+        };
         tracker.spawn(connection.run(stream, Arc::clone(&graceful)));
     }
     drop(listener);

@@ -42,7 +42,8 @@ impl FromStr for MacAddr {
         let mut octets = [0u8; 6];
         let mut parts = text.split(':');
         for octet in &mut octets {
-            let two_digits = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let two_digits =
+                |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
             let part = parts.next().filter(two_digits).ok_or_else(rule)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| rule())?;
         }
@@ -118,7 +119,15 @@ mod tests {
     #[test]
     fn a_mac_address_is_six_octets_and_unicast() {
         assert_eq!("02:00:5e:10:00:01".parse::<MacAddr>().unwrap().to_string(), "02:00:5e:10:00:01");
-        for bad in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "01:00:5e:10:00:01", "2:0:5e:10:00:01", "02:00:5e:10:00:+1", "00:00:00:00:00:00"] {
+        for bad in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "01:00:5e:10:00:01",
+            "2:0:5e:10:00:01",
+            "02:00:5e:10:00:+1",
+            "00:00:00:00:00:00",
+        ] {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad}");
         }
     }
@@ -142,7 +151,16 @@ mod tests {
 
     #[test]
     fn a_range_with_host_bits_or_a_useless_prefix_is_refused() {
-        for bad in ["10.1.1.1/24", "10.1.1.0/30", "10.0.0.0/7", "10.1.1.0", "::/64", "127.0.0.0/8", "224.0.0.0/8", "0.0.0.0/8"] {
+        for bad in [
+            "10.1.1.1/24",
+            "10.1.1.0/30",
+            "10.0.0.0/7",
+            "10.1.1.0",
+            "::/64",
+            "127.0.0.0/8",
+            "224.0.0.0/8",
+            "0.0.0.0/8",
+        ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
         }
     }

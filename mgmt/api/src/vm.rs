@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use podzol_vocab::{
-    AccountId, ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, Secret, TemplateId,
-    VmId, VolumeId, ZoneId,
+    AccountId, ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, Secret,
+    TemplateId, VmId, VolumeId, ZoneId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -52,7 +52,8 @@ impl FromStr for VlanRange {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let rule = || Invalid::new("must be a range of VLAN ids from 1 to 4094, such as 100-199");
-        let id = |text: &str| text.parse::<u16>().ok().and_then(|id| VlanId::try_from(id).ok()).ok_or_else(rule);
+        let id =
+            |text: &str| text.parse::<u16>().ok().and_then(|id| VlanId::try_from(id).ok()).ok_or_else(rule);
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let range = Self { first: id(first)?, last: id(last)? };
         if range.first > range.last { Err(rule()) } else { Ok(range) }

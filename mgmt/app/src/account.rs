@@ -58,7 +58,8 @@ impl App {
         }
         let name = |text: &str| text.parse::<Name>().map_err(|error| AppError::Internal(error.to_string()));
         let tx = self.db.begin().await?;
-        let account = account::Model { id: AccountId::new().into(), name: name("system")?.into(), created_at: now().0 };
+        let account =
+            account::Model { id: AccountId::new().into(), name: name("system")?.into(), created_at: now().0 };
         let user = account::user::Model {
             id: UserId::new().into(),
             account_id: account.id,
@@ -101,8 +102,11 @@ impl App {
     ) -> Result<Account, AppError> {
         actor.must_be_admin()?;
         self.create(actor, once, async |tx| {
-            let row =
-                account::Model { id: AccountId::new().into(), name: body.name.clone().into(), created_at: now().0 };
+            let row = account::Model {
+                id: AccountId::new().into(),
+                name: body.name.clone().into(),
+                created_at: now().0,
+            };
             tx.account_create(row.clone()).await.or_taken(|| AppError::taken("account", &body.name))?;
             self.record(tx, actor, "account.create", Some(row.id.0), "account", row.id.0, &body.name).await?;
             Ok(view::account(row))
@@ -137,7 +141,9 @@ impl App {
         actor.must_be_admin()?;
         let account = self.account_show(actor, id).await?;
         let tx = self.db.begin().await?;
-        tx.account_delete(id).await.or_referred(|| AppError::in_use("users, networks or VMs still belong to it"))?;
+        tx.account_delete(id)
+            .await
+            .or_referred(|| AppError::in_use("users, networks or VMs still belong to it"))?;
         self.record(&tx, actor, "account.delete", Some(id), "account", id, &account.name).await?;
         Ok(tx.commit().await?)
     }
@@ -146,7 +152,12 @@ impl App {
     ///
     /// # Errors
     /// When the name is taken, or a customer asks for an admin.
-    pub async fn user_create(&self, actor: &Actor, once: Option<Once>, body: UserCreate) -> Result<User, AppError> {
+    pub async fn user_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: UserCreate,
+    ) -> Result<User, AppError> {
         let account = actor.account_for(body.account)?;
         if body.role == Role::Admin {
             actor.must_be_admin()?;
@@ -212,7 +223,12 @@ impl App {
     ///
     /// # Errors
     /// When the name is taken, or there is no such user.
-    pub async fn key_create(&self, actor: &Actor, once: Option<Once>, body: KeyCreate) -> Result<KeyCreated, AppError> {
+    pub async fn key_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: KeyCreate,
+    ) -> Result<KeyCreated, AppError> {
         let user = self.user_row(actor, body.user.unwrap_or(actor.user)).await?;
         if user.is_admin {
             actor.must_be_admin()?;
@@ -271,7 +287,11 @@ impl App {
     }
 }
 
-async fn new_key(tx: &Tx, user: &account::user::Model, name: Name) -> Result<(Key, Secret<String>), AppError> {
+async fn new_key(
+    tx: &Tx,
+    user: &account::user::Model,
+    name: Name,
+) -> Result<(Key, Secret<String>), AppError> {
     let secret: [u8; 32] = rand::random();
     let row = account::key::Model {
         id: KeyId::new().into(),

@@ -77,7 +77,8 @@ impl ChangeStream {
         match kind {
             "vm" => shown(app.vm_show(actor, parse(id)?).await),
             "operation" => {
-                let row = find::<operation::Entity>(app.db.reader(), parse::<podzol_vocab::OperationId>(id)?).await?;
+                let row = find::<operation::Entity>(app.db.reader(), parse::<podzol_vocab::OperationId>(id)?)
+                    .await?;
                 shown(row.map(view::operation).ok_or(AppError::NotFound("operation")))
             }
             "network" => shown(app.network_show(actor, parse(id)?).await),

@@ -32,7 +32,10 @@ impl App {
     }
 
     /// Records what a user did, in the transaction that does it.
-    #[allow(clippy::too_many_arguments, reason = "an event has that many parts, and each call names them once")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "an event has that many parts, and each call names them once"
+    )]
     pub(crate) async fn record(
         &self,
         tx: &Tx,

@@ -36,7 +36,8 @@ impl App {
     /// # Errors
     /// When the token is wrong, used or expired. The caller is told no more than that; the event says which.
     pub async fn join(&self, caller: &Caller, request: &JoinRequest) -> Result<JoinAnswer, WireError> {
-        let refused = || WireError::new(ErrorCode::Refused, "the join token is not valid, used already, or expired");
+        let refused =
+            || WireError::new(ErrorCode::Refused, "the join token is not valid, used already, or expired");
         let Ok(token) = request.token.expose().parse::<JoinToken>() else {
             self.notice("join.refused", &from(caller), "server", "", "the token cannot be read").await;
             return Err(refused());

@@ -74,7 +74,13 @@ pub struct Settings {
 
 impl App {
     /// Puts the service together.
-    pub fn new(db: Db, authority: Arc<Authority>, peers: Client, book: AddressBook, settings: Settings) -> Self {
+    pub fn new(
+        db: Db,
+        authority: Arc<Authority>,
+        peers: Client,
+        book: AddressBook,
+        settings: Settings,
+    ) -> Self {
         Self {
             db,
             authority,

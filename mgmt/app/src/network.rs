@@ -79,7 +79,9 @@ impl App {
     pub async fn network_delete(&self, actor: &Actor, id: NetworkId) -> Result<(), AppError> {
         let row = self.network_row(actor, id).await?;
         let tx = self.db.begin().await?;
-        tx.network_delete(&row).await.or_referred(|| AppError::in_use("there are still VMs in this network"))?;
+        tx.network_delete(&row)
+            .await
+            .or_referred(|| AppError::in_use("there are still VMs in this network"))?;
         self.record(&tx, actor, "network.delete", Some(row.account_id.0), "network", id, &row.name).await?;
         Ok(tx.commit().await?)
     }

@@ -45,7 +45,9 @@ impl App {
     pub async fn offering_list(&self, query: &PageQuery) -> Result<Page<Offering>, AppError> {
         let page = view::page_of(query)?;
         let rows = offering::list(self.db.reader(), &page).await?;
-        Ok(view::page(&page, rows.into_iter().map(view::offering).collect(), |offering| offering.id.to_string()))
+        Ok(view::page(&page, rows.into_iter().map(view::offering).collect(), |offering| {
+            offering.id.to_string()
+        }))
     }
 
     /// An offering.
@@ -65,7 +67,9 @@ impl App {
         actor.must_be_admin()?;
         let offering = self.offering_show(id).await?;
         let tx = self.db.begin().await?;
-        tx.offering_delete(id).await.or_referred(|| AppError::in_use("there are still VMs of this offering"))?;
+        tx.offering_delete(id)
+            .await
+            .or_referred(|| AppError::in_use("there are still VMs of this offering"))?;
         self.record(&tx, actor, "offering.delete", None, "offering", id, &offering.name).await?;
         Ok(tx.commit().await?)
     }

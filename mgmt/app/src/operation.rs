@@ -70,7 +70,9 @@ impl App {
             state: filter.state,
         };
         let rows = operation::list(self.db.reader(), &filter, &page).await?;
-        Ok(view::page(&page, rows.into_iter().map(view::operation).collect(), |operation| operation.id.to_string()))
+        Ok(view::page(&page, rows.into_iter().map(view::operation).collect(), |operation| {
+            operation.id.to_string()
+        }))
     }
 
     /// An operation.
@@ -89,7 +91,10 @@ impl App {
         let tx = self.db.begin().await?;
         let mut row = self.operation_row(tx.reader(), actor, id).await?;
         if row.finished_at.is_some() {
-            return Err(AppError::Conflict { code: "operation_ended", detail: "it has ended already".into() });
+            return Err(AppError::Conflict {
+                code: "operation_ended",
+                detail: "it has ended already".into(),
+            });
         }
         row.cancel_requested = true;
         row.due_at = now().0;
@@ -108,7 +113,10 @@ impl App {
         let tx = self.db.begin().await?;
         let mut row = self.operation_row(tx.reader(), actor, id).await?;
         if row.state.0 != OperationState::Failed {
-            return Err(AppError::Conflict { code: "operation_not_failed", detail: "it has not failed".into() });
+            return Err(AppError::Conflict {
+                code: "operation_not_failed",
+                detail: "it has not failed".into(),
+            });
         }
         self.work_resume(&tx, &row).await?;
         let time = row.deadline_at.map(|deadline| deadline - row.created_at);

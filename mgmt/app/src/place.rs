@@ -13,7 +13,12 @@ use crate::{App, AppError};
 impl App {
     /// Chooses a host of a zone for a VM. The room is taken by writing the host into the VM's row in the same
     /// transaction.
-    pub(crate) async fn place(&self, db: &impl Reader, zone: ZoneId, size: &Size) -> Result<HostId, AppError> {
+    pub(crate) async fn place(
+        &self,
+        db: &impl Reader,
+        zone: ZoneId,
+        size: &Size,
+    ) -> Result<HostId, AppError> {
         let taken: HashMap<HostId, (i64, i64)> = vm::allocated(db, Some(zone))
             .await?
             .into_iter()

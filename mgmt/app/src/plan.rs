@@ -38,7 +38,8 @@ pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
 
 fn disk(parts: &Parts, volume: &vm::volume::Model) -> Result<DiskPlan, String> {
     let pool = parts.pools.get(&volume.pool_id.0).ok_or("its pool is gone")?;
-    let known = |text: &Option<String>| text.clone().ok_or_else(|| format!("pool {} is not exported", pool.name.0));
+    let known =
+        |text: &Option<String>| text.clone().ok_or_else(|| format!("pool {} is not exported", pool.name.0));
     let file = volume.file.clone().ok_or("its volume is not made yet")?;
     Ok(DiskPlan {
         volume: volume.id.0,
@@ -91,6 +92,9 @@ fn seed(parts: &Parts) -> Result<Seed, String> {
 fn user_data(name: &Name, ssh_keys: &[String], own: Option<&str>) -> String {
     match own {
         Some(own) => own.to_owned(),
-        None => format!("#cloud-config\n{}\n", json!({ "hostname": name.to_string(), "ssh_authorized_keys": ssh_keys })),
+        None => format!(
+            "#cloud-config\n{}\n",
+            json!({ "hostname": name.to_string(), "ssh_authorized_keys": ssh_keys })
+        ),
     }
 }

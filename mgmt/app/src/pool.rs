@@ -26,7 +26,8 @@ impl App {
         let path = valid_path(&body.path)?;
         self.create(actor, once, async |tx| {
             let server = server::storage_server(tx.reader(), body.storage_server).await?;
-            let server = server.ok_or_else(|| AppError::invalid("storage_server", "there is no such storage server"))?;
+            let server = server
+                .ok_or_else(|| AppError::invalid("storage_server", "there is no such storage server"))?;
             let row = pool::Model {
                 id: PoolId::new().into(),
                 name: body.name.clone().into(),

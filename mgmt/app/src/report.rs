@@ -22,7 +22,12 @@ impl App {
     ///
     /// # Errors
     /// When the caller is not that host.
-    pub async fn host_reported(&self, caller: Caller, host: HostId, report: HostReport) -> Result<(), WireError> {
+    pub async fn host_reported(
+        &self,
+        caller: Caller,
+        host: HostId,
+        report: HostReport,
+    ) -> Result<(), WireError> {
         let row = self.believe(&caller, PeerId::Host(host)).await?;
         self.metrics.reports.with_label_values(&["host"]).inc();
         self.book.set(PeerId::Host(host), report.api_address.clone());
@@ -52,7 +57,11 @@ impl App {
     }
 
     /// Writes down what a host reported, and returns the VMs that should not be on it.
-    async fn take_host_report(&self, mut row: server::Model, report: &HostReport) -> Result<Vec<VmStatus>, AppError> {
+    async fn take_host_report(
+        &self,
+        mut row: server::Model,
+        report: &HostReport,
+    ) -> Result<Vec<VmStatus>, AppError> {
         let text = serde_json::to_string(report).map_err(|error| AppError::Internal(error.to_string()))?;
         let host = row.host();
         let tx = self.db.begin().await?;
@@ -81,7 +90,11 @@ impl App {
         Ok(strays)
     }
 
-    async fn take_storage_report(&self, mut row: server::Model, report: StorageReport) -> Result<(), AppError> {
+    async fn take_storage_report(
+        &self,
+        mut row: server::Model,
+        report: StorageReport,
+    ) -> Result<(), AppError> {
         let text = serde_json::to_string(&report).map_err(|error| AppError::Internal(error.to_string()))?;
         let tx = self.db.begin().await?;
         let before = row.clone();
@@ -139,7 +152,12 @@ impl App {
         Ok(())
     }
 
-    async fn compare_vms(&self, tx: &Tx, host: HostId, report: &HostReport) -> Result<Vec<VmStatus>, AppError> {
+    async fn compare_vms(
+        &self,
+        tx: &Tx,
+        host: HostId,
+        report: &HostReport,
+    ) -> Result<Vec<VmStatus>, AppError> {
         let mut strays = Vec::new();
         let here = vm::of_host(tx.reader(), host).await?;
         for status in &report.vms {
@@ -193,7 +211,13 @@ impl App {
         Ok(())
     }
 
-    async fn noticed(&self, tx: &Tx, row: &vm::Model, action: &'static str, detail: &str) -> Result<(), AppError> {
+    async fn noticed(
+        &self,
+        tx: &Tx,
+        row: &vm::Model,
+        action: &'static str,
+        detail: &str,
+    ) -> Result<(), AppError> {
         let event = NewEvent {
             action,
             actor: "management".into(),

@@ -159,9 +159,14 @@ impl App {
         self.create(actor, once, async |tx| {
             let peer = PeerId::StorageServer(StorageServerId::new());
             let (row, join_token) = self.new_server(tx, peer, body.name.clone(), body.pod).await?;
-            self.record(tx, actor, "storage-server.create", None, "storage-server", &row.id, &body.name).await?;
+            self.record(tx, actor, "storage-server.create", None, "storage-server", &row.id, &body.name)
+                .await?;
             let token_expires_at = Timestamp(row.token_expires_at);
-            Ok(StorageServerCreated { storage_server: view::storage_server(row), join_token, token_expires_at })
+            Ok(StorageServerCreated {
+                storage_server: view::storage_server(row),
+                join_token,
+                token_expires_at,
+            })
         })
         .await
     }
@@ -186,7 +191,11 @@ impl App {
     ///
     /// # Errors
     /// When the caller is no admin, or there is none.
-    pub async fn storage_server_show(&self, actor: &Actor, id: StorageServerId) -> Result<StorageServer, AppError> {
+    pub async fn storage_server_show(
+        &self,
+        actor: &Actor,
+        id: StorageServerId,
+    ) -> Result<StorageServer, AppError> {
         actor.must_be_admin()?;
         Ok(view::storage_server(self.server_row(PeerId::StorageServer(id)).await?))
     }
@@ -227,7 +236,9 @@ impl App {
         let id = match peer {
             PeerId::Host(id) => id.to_string(),
             PeerId::StorageServer(id) => id.to_string(),
-            PeerId::Management => return Err(AppError::Internal("the management service does not join".into())),
+            PeerId::Management => {
+                return Err(AppError::Internal("the management service does not join".into()));
+            }
         };
         let row = server::Model {
             id,

@@ -48,7 +48,11 @@ impl App {
                 sha256: body.sha256.into(),
                 os: body.os.clone(),
                 url: body.url.clone(),
-                state: JsonCol(if uploaded { TemplateState::AwaitingUpload } else { TemplateState::Importing }),
+                state: JsonCol(if uploaded {
+                    TemplateState::AwaitingUpload
+                } else {
+                    TemplateState::Importing
+                }),
                 size_bytes: None,
                 virtual_size_bytes: None,
                 error: None,
@@ -76,13 +80,15 @@ impl App {
     ) -> Result<Created<Template>, AppError> {
         actor.must_be_admin()?;
         let row = self.template_row(id).await?;
-        if !matches!(row.state.0, TemplateState::AwaitingUpload | TemplateState::Failed) || row.url.is_some() {
+        if !matches!(row.state.0, TemplateState::AwaitingUpload | TemplateState::Failed) || row.url.is_some()
+        {
             let detail = "this template awaits no upload".into();
             return Err(AppError::Conflict { code: "no_upload_awaited", detail });
         }
         self.receive(&row, bytes).await?;
         let tx = self.db.begin().await?;
-        let mut row = find::<template::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("template"))?;
+        let mut row =
+            find::<template::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("template"))?;
         row.state = JsonCol(TemplateState::Importing);
         row.error = None;
         tx.template_update(row.clone()).await?;
@@ -98,14 +104,16 @@ impl App {
         row: &template::Model,
         mut bytes: impl Stream<Item = Result<impl AsRef<[u8]>, E>> + Unpin,
     ) -> Result<(), AppError> {
-        let failed = |error: std::io::Error| AppError::Unavailable(format!("cannot keep the upload: {error}"));
+        let failed =
+            |error: std::io::Error| AppError::Unavailable(format!("cannot keep the upload: {error}"));
         let folder = &self.settings.template_folder;
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
         let partial = Partial(folder.join(format!("{}.{}.partial", row.sha256.0, uuid_suffix())));
         let mut file = tokio::fs::File::create(&partial.0).await.map_err(failed)?;
         let mut digest = sha2::Sha256::new();
         while let Some(chunk) = bytes.next().await {
-            let chunk = chunk.map_err(|error| AppError::invalid("body", format!("ended too early: {error}")))?;
+            let chunk =
+                chunk.map_err(|error| AppError::invalid("body", format!("ended too early: {error}")))?;
             digest.update(chunk.as_ref());
             file.write_all(chunk.as_ref()).await.map_err(failed)?;
         }
@@ -130,7 +138,9 @@ impl App {
     pub async fn template_list(&self, query: &PageQuery) -> Result<Page<Template>, AppError> {
         let page = view::page_of(query)?;
         let rows = template::list(self.db.reader(), &page).await?;
-        Ok(view::page(&page, rows.into_iter().map(view::template).collect(), |template| template.id.to_string()))
+        Ok(view::page(&page, rows.into_iter().map(view::template).collect(), |template| {
+            template.id.to_string()
+        }))
     }
 
     /// A template.
@@ -149,7 +159,9 @@ impl App {
         actor.must_be_admin()?;
         let row = self.template_row(id).await?;
         let tx = self.db.begin().await?;
-        tx.template_delete(id).await.or_referred(|| AppError::in_use("there are still VMs of this template"))?;
+        tx.template_delete(id)
+            .await
+            .or_referred(|| AppError::in_use("there are still VMs of this template"))?;
         self.record(&tx, actor, "template.delete", None, "template", id, &row.name.0).await?;
         Ok(tx.commit().await?)
     }

@@ -14,7 +14,9 @@ use podzol_mgmt_api::vm::{Nic, Vm, Volume};
 use podzol_mgmt_api::zone::{Pod, Zone};
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
 use podzol_mgmt_db::zone::PageOf;
-use podzol_mgmt_db::{Col, Reader, account, event, network, offering, operation, pool, server, template, vm, zone};
+use podzol_mgmt_db::{
+    Col, Reader, account, event, network, offering, operation, pool, server, template, vm, zone,
+};
 use podzol_vocab::{ByteSize, Generation, VlanId};
 
 use crate::{Actor, AppError};
@@ -41,7 +43,13 @@ pub(crate) fn account(row: account::Model) -> Account {
 
 pub(crate) fn user(row: account::user::Model) -> User {
     let role = row.role();
-    User { id: row.id.0, name: row.name.0, account: row.account_id.0, role, created_at: Timestamp(row.created_at) }
+    User {
+        id: row.id.0,
+        name: row.name.0,
+        account: row.account_id.0,
+        role,
+        created_at: Timestamp(row.created_at),
+    }
 }
 
 pub(crate) fn key(row: account::key::Model) -> Key {
@@ -55,7 +63,12 @@ pub(crate) fn key(row: account::key::Model) -> Key {
 }
 
 pub(crate) fn zone(row: zone::Model) -> Zone {
-    Zone { id: row.id.0, name: row.name.0, vlan_ranges: row.vlan_ranges.0, created_at: Timestamp(row.created_at) }
+    Zone {
+        id: row.id.0,
+        name: row.name.0,
+        vlan_ranges: row.vlan_ranges.0,
+        created_at: Timestamp(row.created_at),
+    }
 }
 
 pub(crate) fn pod(row: zone::pod::Model) -> Pod {
@@ -176,7 +189,9 @@ pub(crate) fn operation(row: operation::Model) -> Operation {
         step: row.step,
         attempts: row.attempts as u32,
         cancel_requested: row.cancel_requested,
-        error: row.error_code.map(|code| OperationError { code, detail: row.error_detail.unwrap_or_default() }),
+        error: row
+            .error_code
+            .map(|code| OperationError { code, detail: row.error_detail.unwrap_or_default() }),
         created_at: Timestamp(row.created_at),
         finished_at: row.finished_at.map(Timestamp),
     }

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 
 use podzol_agent_api::vm::VmConsoleLog;
 use podzol_mgmt_api::template::TemplateState;
-use podzol_mgmt_api::vm::{ConsoleLog, ConsoleLogQuery, Vm, VmCreate, VmFilter, VmState, VmStop, VolumeState};
+use podzol_mgmt_api::vm::{
+    ConsoleLog, ConsoleLogQuery, Vm, VmCreate, VmFilter, VmState, VmStop, VolumeState,
+};
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, pool, template, vm};
@@ -110,7 +112,12 @@ impl App {
     ///
     /// # Errors
     /// When the query is not valid.
-    pub async fn vm_list(&self, actor: &Actor, filter: &VmFilter, query: &PageQuery) -> Result<Page<Vm>, AppError> {
+    pub async fn vm_list(
+        &self,
+        actor: &Actor,
+        filter: &VmFilter,
+        query: &PageQuery,
+    ) -> Result<Page<Vm>, AppError> {
         let page = view::page_of(query)?;
         if filter.host.is_some() {
             actor.must_be_admin()?;
@@ -185,7 +192,10 @@ impl App {
     pub async fn vm_reboot(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
         self.vm_change(actor, id, "vm.reboot", async |_, row| {
             if row.state.0 != VmState::Running {
-                return Err(AppError::Conflict { code: "vm_not_running", detail: "the VM does not run".into() });
+                return Err(AppError::Conflict {
+                    code: "vm_not_running",
+                    detail: "the VM does not run".into(),
+                });
             }
             row.generation += 1;
             row.reboots += 1;
@@ -303,7 +313,10 @@ fn check_texts(body: &VmCreate) -> Result<(), AppError> {
         known && key.len() <= 8192 && !key.chars().any(char::is_control)
     };
     if !body.ssh_keys.iter().all(valid) {
-        return Err(AppError::invalid("ssh_keys", "must be SSH public keys, each on one line of up to 8192 bytes"));
+        return Err(AppError::invalid(
+            "ssh_keys",
+            "must be SSH public keys, each on one line of up to 8192 bytes",
+        ));
     }
     if body.user_data.as_ref().is_some_and(|data| data.expose().len() > 65_536) {
         return Err(AppError::invalid("user_data", "must be at most 65536 bytes"));

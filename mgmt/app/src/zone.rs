@@ -17,7 +17,12 @@ impl App {
     ///
     /// # Errors
     /// When the caller is no admin, the name is taken, or VLAN ranges overlap.
-    pub async fn zone_create(&self, actor: &Actor, once: Option<Once>, body: ZoneCreate) -> Result<Zone, AppError> {
+    pub async fn zone_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: ZoneCreate,
+    ) -> Result<Zone, AppError> {
         actor.must_be_admin()?;
         let vlan_ranges = ordered(body.vlan_ranges)?;
         self.create(actor, once, async |tx| {
@@ -70,7 +75,12 @@ impl App {
     ///
     /// # Errors
     /// When the caller is no admin, the name is taken, or there is no such zone.
-    pub async fn pod_create(&self, actor: &Actor, once: Option<Once>, body: PodCreate) -> Result<Pod, AppError> {
+    pub async fn pod_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: PodCreate,
+    ) -> Result<Pod, AppError> {
         actor.must_be_admin()?;
         self.create(actor, once, async |tx| {
             let zone = find::<zone::Entity>(tx.reader(), body.zone).await?;
@@ -116,7 +126,9 @@ impl App {
     pub async fn pod_delete(&self, actor: &Actor, id: PodId) -> Result<(), AppError> {
         let pod = self.pod_show(actor, id).await?;
         let tx = self.db.begin().await?;
-        tx.pod_delete(id).await.or_referred(|| AppError::in_use("hosts or storage servers are in it, or were"))?;
+        tx.pod_delete(id)
+            .await
+            .or_referred(|| AppError::in_use("hosts or storage servers are in it, or were"))?;
         self.record(&tx, actor, "pod.delete", None, "pod", id, &pod.name).await?;
         Ok(tx.commit().await?)
     }
@@ -130,9 +142,10 @@ fn ordered(mut ranges: Vec<VlanRange>) -> Result<Vec<VlanRange>, AppError> {
     }
     match ranges.windows(2).find(|pair| pair[0].last >= pair[1].first) {
         None => Ok(ranges),
-        Some(pair) => {
-            Err(AppError::invalid("vlan_ranges", format!("must not overlap, but {} and {} do", pair[0], pair[1])))
-        }
+        Some(pair) => Err(AppError::invalid(
+            "vlan_ranges",
+            format!("must not overlap, but {} and {} do", pair[0], pair[1]),
+        )),
     }
 }
 
@@ -142,7 +155,8 @@ mod tests {
 
     #[test]
     fn ranges_are_put_in_order_and_may_not_overlap() {
-        let ranges = |text: &str| text.split(',').map(|range| range.parse().unwrap()).collect::<Vec<VlanRange>>();
+        let ranges =
+            |text: &str| text.split(',').map(|range| range.parse().unwrap()).collect::<Vec<VlanRange>>();
         assert_eq!(ordered(ranges("200-299,100-199")).unwrap(), ranges("100-199,200-299"));
         assert!(ordered(ranges("100-200,200-299")).is_err());
         assert!(ordered(vec![]).is_err());

@@ -10,7 +10,10 @@
 //! SQLite is opened in WAL mode with `synchronous=FULL`: a commit is durable when it returns. Write transactions begin
 //! with `BEGIN IMMEDIATE` and queue on a lock of this process first, so that they never fail with "database is locked".
 
-#![allow(missing_docs, reason = "a row's columns are the fields of mgmt-api's types, and are documented there")]
+#![allow(
+    missing_docs,
+    reason = "a row's columns are the fields of mgmt-api's types, and are documented there"
+)]
 
 /// What SeaORM wants of an entity whose rows are joined by hand.
 macro_rules! no_relations {

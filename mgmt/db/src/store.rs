@@ -74,11 +74,7 @@ impl Db {
         let connections = Database::connect(options).await?;
         Migrator::up(&connections, None).await?;
         let last = change::last(&connections).await?;
-        Ok(Self {
-            connections,
-            writer: Arc::default(),
-            last_change: Arc::new(watch::Sender::new(last)),
-        })
+        Ok(Self { connections, writer: Arc::default(), last_change: Arc::new(watch::Sender::new(last)) })
     }
 
     /// A connection to read with.

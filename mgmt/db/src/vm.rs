@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_api::vm::{Step, VmState, VolumeState};
 use podzol_vocab::{
-    AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, TemplateId, VmId, VolumeId, ZoneId,
+    AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, TemplateId, VmId, VolumeId,
+    ZoneId,
 };
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
@@ -140,7 +141,10 @@ pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbErr
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn allocated(db: &impl Reader, zone: Option<ZoneId>) -> Result<Vec<(HostId, i64, i64, i64)>, DbError> {
+pub async fn allocated(
+    db: &impl Reader,
+    zone: Option<ZoneId>,
+) -> Result<Vec<(HostId, i64, i64, i64)>, DbError> {
     let mut query = Entity::find().filter(Column::HostId.is_not_null());
     if let Some(zone) = zone {
         query = query.filter(Column::ZoneId.eq(Col(zone)));

@@ -15,7 +15,8 @@ impl FromRequestParts<App> for User {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(AppError::Unauthenticated)?;
+        let key =
+            header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(AppError::Unauthenticated)?;
         Ok(Self(app.authenticate(key.trim()).await?))
     }
 }

@@ -23,10 +23,13 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        let key = request.headers().get(IDEMPOTENCY_KEY).map(|value| value.to_str().unwrap_or_default().to_owned());
+        let key =
+            request.headers().get(IDEMPOTENCY_KEY).map(|value| value.to_str().unwrap_or_default().to_owned());
         if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 128) {
             let detail = "Idempotency-Key: must be 1 to 128 visible ASCII characters";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_header", detail).field("Idempotency-Key"));
+            return Err(
+                Refusal::new(StatusCode::BAD_REQUEST, "invalid_header", detail).field("Idempotency-Key")
+            );
         }
         let mut digest = sha2::Sha256::new();
         digest.update(request.method().as_str());
@@ -47,15 +50,21 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if !inner.is_data() {
-            return Refusal::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {inner}"));
+            return Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_json",
+                format!("the body is not JSON: {inner}"),
+            );
         }
         let text = inner.to_string();
         // The position in the text helps nobody who sent it through a program.
         let rule = text.split(" at line ").next().unwrap_or(&text).to_owned();
         match path.as_str() {
             "." => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", rule),
-            field => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {rule}"))
-                .field(field),
+            field => {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {rule}"))
+                    .field(field)
+            }
         }
     })?;
     let trailing = deserializer.end();
@@ -72,7 +81,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let path = Path::<T>::from_request_parts(parts, app).await;
         path.map(|Path(id)| Self(id)).map_err(|rejection| {
-            Refusal::new(StatusCode::NOT_FOUND, "not_found", format!("there is none: {}", rejection.body_text()))
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                format!("there is none: {}", rejection.body_text()),
+            )
         })
     }
 }

@@ -31,7 +31,12 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     let status = response.status();
     let metrics = app.metrics();
     metrics.requests.with_label_values(&[method.as_str(), route.as_str(), status.as_str()]).inc();
-    metrics.request_seconds.with_label_values(&[method.as_str(), route.as_str()]).observe(begun.elapsed().as_secs_f64());
-    span.in_scope(|| tracing::debug!(status = status.as_u16(), micros = begun.elapsed().as_micros() as u64, "answered"));
+    metrics
+        .request_seconds
+        .with_label_values(&[method.as_str(), route.as_str()])
+        .observe(begun.elapsed().as_secs_f64());
+    span.in_scope(|| {
+        tracing::debug!(status = status.as_u16(), micros = begun.elapsed().as_micros() as u64, "answered")
+    });
     response
 }

@@ -20,7 +20,9 @@ pub fn peer_router(app: App) -> Router {
     Router::new()
         .route(
             Join::ROUTE,
-            handle::<Join, App, _, _>(|app, caller, (), request| async move { app.join(&caller, &request).await }),
+            handle::<Join, App, _, _>(
+                |app, caller, (), request| async move { app.join(&caller, &request).await },
+            ),
         )
         .route(
             HostReportPost::ROUTE,
@@ -54,12 +56,17 @@ async fn template_data(
     }
 }
 
-async fn open_template(app: &App, caller: &Caller, sha256: Sha256) -> Result<(tokio::fs::File, u64), WireError> {
+async fn open_template(
+    app: &App,
+    caller: &Caller,
+    sha256: Sha256,
+) -> Result<(tokio::fs::File, u64), WireError> {
     match caller.peer() {
         Some(peer @ PeerId::StorageServer(_)) => drop(app.believe(caller, peer).await?),
         _ => return Err(WireError::new(ErrorCode::Refused, "only storage servers get templates")),
     }
-    let not_here = |_| WireError::new(ErrorCode::NotFound, format!("there is no upload with the digest {sha256}"));
+    let not_here =
+        |_| WireError::new(ErrorCode::NotFound, format!("there is no upload with the digest {sha256}"));
     let file = tokio::fs::File::open(app.template_file(sha256)).await.map_err(not_here)?;
     let length = file.metadata().await.map_err(not_here)?.len();
     Ok((file, length))

@@ -50,7 +50,11 @@ impl From<AppError> for Refusal {
             AppError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail),
             AppError::Internal(_) | AppError::Db(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service failed; its log says why")
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the service failed; its log says why",
+                )
             }
         }
     }
@@ -60,7 +64,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
         }
@@ -72,7 +77,11 @@ impl IntoResponse for Refusal {
 }
 
 pub(crate) fn no_such_route() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "no_such_route", "there is no such route; /v1/openapi.json lists them")
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        "there is no such route; /v1/openapi.json lists them",
+    )
 }
 
 pub(crate) fn no_such_method() -> Refusal {
@@ -81,7 +90,8 @@ pub(crate) fn no_such_method() -> Refusal {
 
 #[allow(clippy::needless_pass_by_value, reason = "the layer calls it like this")]
 pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text, "a handler panicked");
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service failed; its log says why")
         .into_response()

@@ -136,7 +136,9 @@ impl<W: Work> Engine<W> {
         let mut claimed = Vec::with_capacity(places.len());
         for operation in places {
             let current = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?;
-            let free = |row: &Model| row.finished_at.is_none() && row.lease_until.is_none_or(|until| until <= now().0);
+            let free = |row: &Model| {
+                row.finished_at.is_none() && row.lease_until.is_none_or(|until| until <= now().0)
+            };
             let Some(mut row) = current.filter(free) else { continue };
             row.state = JsonCol(OperationState::Running);
             row.attempts += 1;
@@ -157,7 +159,10 @@ impl<W: Work> Engine<W> {
                 let outcome = self.attempt(&operation).await;
                 while let Err(error) = self.end(&operation, &outcome).await {
                     // The lease is renewed meanwhile, so nobody else repeats what was just done.
-                    tracing::error!(error = &error as &dyn std::error::Error, "cannot write how an attempt ended");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot write how an attempt ended"
+                    );
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             },
@@ -173,7 +178,8 @@ impl<W: Work> Engine<W> {
         let outcome = if operation.cancel_requested {
             Outcome::Cancelled { detail: "cancelled on request".into() }
         } else if late {
-            let detail = operation.error_detail.clone().unwrap_or_else(|| "it was not its turn in time".into());
+            let detail =
+                operation.error_detail.clone().unwrap_or_else(|| "it was not its turn in time".into());
             Outcome::failed("deadline", format!("not done in time; last: {detail}"))
         } else {
             let attempt = self.work.attempt(operation.clone());
@@ -190,7 +196,8 @@ impl<W: Work> Engine<W> {
 
     async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), DbError> {
         let tx = self.db.begin().await?;
-        let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await? else {
+        let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?
+        else {
             return Ok(());
         };
         row.lease_owner = None;

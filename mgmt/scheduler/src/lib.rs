@@ -166,7 +166,10 @@ mod tests {
 
     #[test]
     fn without_hosts_the_refusal_says_so() {
-        assert_eq!(Pool::default().place(&request(1)).unwrap_err().lines(), ["there is no host in this zone"]);
+        assert_eq!(
+            Pool::default().place(&request(1)).unwrap_err().lines(),
+            ["there is no host in this zone"]
+        );
     }
 
     #[test]

@@ -28,11 +28,13 @@ async fn forget_uploads(app: &App) -> Result<(), AppError> {
         template::all(app.db.reader()).await?.iter().map(|row| row.sha256.to_string()).collect();
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let old = entry.metadata().and_then(|about| about.modified()).ok().and_then(|time| time.elapsed().ok());
+        let old =
+            entry.metadata().and_then(|about| about.modified()).ok().and_then(|time| time.elapsed().ok());
         // A partial file may still be written to; after a day without a write it is not.
         let stale = old.is_some_and(|age| age.as_secs() > 86_400);
         let is_digest = name.len() == 64;
-        if (is_digest && !known.contains(&name) && old.is_some_and(|age| age.as_secs() > 60)) || (!is_digest && stale)
+        if (is_digest && !known.contains(&name) && old.is_some_and(|age| age.as_secs() > 60))
+            || (!is_digest && stale)
         {
             let _ = std::fs::remove_file(entry.path());
         }

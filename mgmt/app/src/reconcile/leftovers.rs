@@ -37,7 +37,9 @@ impl App {
                 continue;
             }
             match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
-                Ok(()) => self.notice("leftover.removed", "management", "volume", volume, "no VM has it").await,
+                Ok(()) => {
+                    self.notice("leftover.removed", "management", "volume", volume, "no VM has it").await
+                }
                 Err(error) => tracing::warn!(%error, %volume, "cannot remove a leftover volume"),
             }
         }
@@ -47,7 +49,9 @@ impl App {
                 continue;
             }
             match self.peers.call::<TemplateDelete>(peer, &(row.id.0, sha256), &(), CALL).await {
-                Ok(()) => self.notice("leftover.removed", "management", "template", sha256, "it was deleted").await,
+                Ok(()) => {
+                    self.notice("leftover.removed", "management", "template", sha256, "it was deleted").await
+                }
                 Err(error) => tracing::debug!(%error, %sha256, "cannot remove a leftover template"),
             }
         }

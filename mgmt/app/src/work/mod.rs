@@ -49,7 +49,10 @@ impl Work for App {
             _ => Ok(()),
         };
         if let Err(error) = done {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot give a failed operation another goal");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot give a failed operation another goal"
+            );
         }
     }
 }

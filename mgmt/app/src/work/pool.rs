@@ -27,8 +27,11 @@ impl App {
 
     async fn pool_make(&self, row: pool::Model) -> Result<Outcome, AppError> {
         let hosts = server::hosts_of_zone(self.db.reader(), row.zone_id.0).await?;
-        let mut addresses: Vec<String> =
-            hosts.iter().filter_map(|host| host.address.as_deref()).map(|address| without_port(address).into()).collect();
+        let mut addresses: Vec<String> = hosts
+            .iter()
+            .filter_map(|host| host.address.as_deref())
+            .map(|address| without_port(address).into())
+            .collect();
         addresses.sort();
         let plan = PoolPlan { path: row.path.clone(), hosts: addresses };
         match self.peers.call::<PoolPut>(storage_peer(&row)?, &(row.id.0,), &plan, CALL).await {
@@ -39,7 +42,9 @@ impl App {
 
     async fn pool_is_ready(&self, row: &pool::Model, status: PoolStatus) -> Result<Outcome, AppError> {
         let tx = self.db.begin().await?;
-        let Some(mut row) = find::<pool::Entity>(tx.reader(), row.id).await? else { return Ok(Outcome::Done) };
+        let Some(mut row) = find::<pool::Entity>(tx.reader(), row.id).await? else {
+            return Ok(Outcome::Done);
+        };
         if row.state.0 == PoolState::Deleting {
             return Ok(Outcome::Cancelled { detail: "the pool is being deleted".into() });
         }
@@ -63,7 +68,8 @@ impl App {
     }
 
     async fn pool_remove(&self, row: pool::Model) -> Result<Outcome, AppError> {
-        if let Err(error) = self.peers.call::<PoolDelete>(storage_peer(&row)?, &(row.id.0,), &(), CALL).await {
+        if let Err(error) = self.peers.call::<PoolDelete>(storage_peer(&row)?, &(row.id.0,), &(), CALL).await
+        {
             return Ok(after_call(&error, "its storage server"));
         }
         let tx = self.db.begin().await?;
@@ -72,7 +78,11 @@ impl App {
         Ok(Outcome::Done)
     }
 
-    pub(super) async fn pool_gave_up(&self, operation: &operation::Model, detail: &str) -> Result<(), AppError> {
+    pub(super) async fn pool_gave_up(
+        &self,
+        operation: &operation::Model,
+        detail: &str,
+    ) -> Result<(), AppError> {
         let Some(id) = operation.subject.parse::<PoolId>().ok() else { return Ok(()) };
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<pool::Entity>(tx.reader(), id).await? else { return Ok(()) };

@@ -24,7 +24,11 @@ impl App {
         let pools = pool::ready(self.db.reader(), None).await?;
         if pools.is_empty() {
             let detail = "there is no pool yet to bring it into".into();
-            return Ok(Outcome::Again { code: "no_pool".into(), detail, after: Some(Duration::from_secs(2)) });
+            return Ok(Outcome::Again {
+                code: "no_pool".into(),
+                detail,
+                after: Some(Duration::from_secs(2)),
+            });
         }
         for pool in pools {
             match self.call_template(&row, &pool).await {
@@ -64,7 +68,11 @@ impl App {
         })
     }
 
-    async fn call_template(&self, row: &template::Model, pool: &pool::Model) -> Result<TemplateStatus, Outcome> {
+    async fn call_template(
+        &self,
+        row: &template::Model,
+        pool: &pool::Model,
+    ) -> Result<TemplateStatus, Outcome> {
         let source = match &row.url {
             Some(url) => TemplateSource::Url { url: Secret::new(url.clone()) },
             None => TemplateSource::Management { path: format!("/v1/templates/{}/data", row.sha256.0) },
@@ -75,7 +83,12 @@ impl App {
         called.map_err(|error| after_call(&error, &format!("storage server of pool {}", pool.name.0)))
     }
 
-    async fn is_ready_in_a_pool(&self, row: &template::Model, size: i64, virtual_size: i64) -> Result<(), AppError> {
+    async fn is_ready_in_a_pool(
+        &self,
+        row: &template::Model,
+        size: i64,
+        virtual_size: i64,
+    ) -> Result<(), AppError> {
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<template::Entity>(tx.reader(), row.id).await? else { return Ok(()) };
         row.state = JsonCol(TemplateState::Ready);
@@ -86,7 +99,11 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    pub(super) async fn template_gave_up(&self, operation: &operation::Model, detail: &str) -> Result<(), AppError> {
+    pub(super) async fn template_gave_up(
+        &self,
+        operation: &operation::Model,
+        detail: &str,
+    ) -> Result<(), AppError> {
         let tx = self.db.begin().await?;
         let Some(id) = operation.subject.parse::<TemplateId>().ok() else { return Ok(()) };
         let Some(mut row) = find::<template::Entity>(tx.reader(), id).await? else { return Ok(()) };
@@ -99,7 +116,11 @@ impl App {
         Ok(())
     }
 
-    pub(super) async fn template_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+    pub(super) async fn template_resume(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+    ) -> Result<(), AppError> {
         let gone = || AppError::Conflict { code: "goal_gone", detail: "the template is gone".into() };
         let id: TemplateId = operation.subject.parse().map_err(|_| gone())?;
         let mut row = find::<template::Entity>(tx.reader(), id).await?.ok_or_else(gone)?;

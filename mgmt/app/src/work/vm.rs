@@ -83,10 +83,11 @@ impl App {
         self.progress(operation, "starting on its host").await?;
         let begun = Instant::now();
         let request = VmPutRequest { plan, wait_ms: WAIT.as_millis() as u64 };
-        let status = match self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL).await {
-            Ok(status) => status,
-            Err(error) => return self.host_refused(&parts.vm, &error).await,
-        };
+        let status =
+            match self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL).await {
+                Ok(status) => status,
+                Err(error) => return self.host_refused(&parts.vm, &error).await,
+            };
         steps.push(step("host", begun));
         match status.state {
             OnHost::Running => self.is_running(&parts.vm, status, steps).await,
@@ -107,7 +108,11 @@ impl App {
     }
 
     /// Makes the volumes that are not there yet. Something if that is not done yet or has failed.
-    async fn make_volumes(&self, operation: &operation::Model, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+    async fn make_volumes(
+        &self,
+        operation: &operation::Model,
+        vm: &vm::Model,
+    ) -> Result<Option<Outcome>, AppError> {
         for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
             if volume.state.0 == VolumeState::Ready {
                 continue;
@@ -120,7 +125,11 @@ impl App {
         Ok(None)
     }
 
-    async fn make_volume(&self, vm: &vm::Model, volume: vm::volume::Model) -> Result<Option<Outcome>, AppError> {
+    async fn make_volume(
+        &self,
+        vm: &vm::Model,
+        volume: vm::volume::Model,
+    ) -> Result<Option<Outcome>, AppError> {
         let template = find::<template::Entity>(self.db.reader(), vm.template_id).await?;
         let pool = find::<pool::Entity>(self.db.reader(), volume.pool_id).await?;
         let (Some(template), Some(pool)) = (template, pool) else {
@@ -131,7 +140,8 @@ impl App {
         }
         let plan = VolumePlan { template: Some(template.sha256.0), size: ByteSize(volume.size_bytes as u64) };
         let whom = format!("storage server of pool {}", pool.name.0);
-        match self.peers.call::<VolumePut>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &plan, CALL).await {
+        match self.peers.call::<VolumePut>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &plan, CALL).await
+        {
             Ok(status) => {
                 let tx = self.db.begin().await?;
                 if let Some(mut row) = find::<vm::volume::Entity>(tx.reader(), volume.id).await? {
@@ -165,7 +175,12 @@ impl App {
         Ok(Parts { vm, nics, volumes, networks, pools })
     }
 
-    async fn is_running(&self, vm: &vm::Model, status: VmStatus, mut steps: Vec<Step>) -> Result<Outcome, AppError> {
+    async fn is_running(
+        &self,
+        vm: &vm::Model,
+        status: VmStatus,
+        mut steps: Vec<Step>,
+    ) -> Result<Outcome, AppError> {
         let on_host = |step: podzol_agent_api::vm::StepTiming| Step {
             step: format!("host: {}", step.step),
             micros: step.micros,
@@ -230,8 +245,10 @@ impl App {
         for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
             let Some(pool) = find::<pool::Entity>(self.db.reader(), volume.pool_id).await? else { continue };
             let whom = format!("storage server of pool {}", pool.name.0);
-            let called =
-                self.peers.call::<VolumeDelete>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &(), CALL).await;
+            let called = self
+                .peers
+                .call::<VolumeDelete>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &(), CALL)
+                .await;
             if let Err(error) = called {
                 return Ok(match after_call(&error, &whom) {
                     Outcome::Failed { code, detail } => Outcome::again(code, detail),
@@ -245,7 +262,11 @@ impl App {
         Ok(Outcome::Done)
     }
 
-    pub(super) async fn vm_gave_up(&self, operation: &operation::Model, detail: &str) -> Result<(), AppError> {
+    pub(super) async fn vm_gave_up(
+        &self,
+        operation: &operation::Model,
+        detail: &str,
+    ) -> Result<(), AppError> {
         let tx = self.db.begin().await?;
         let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else { return Ok(()) };

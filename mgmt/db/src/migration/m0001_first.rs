@@ -70,7 +70,10 @@ fn table(name: &'static str, key: ColumnDef, columns: Vec<ColumnDef>) -> TableCr
     table
 }
 
-fn refers(table: &mut TableCreateStatement, columns: &[(&'static str, &'static str)]) -> TableCreateStatement {
+fn refers(
+    table: &mut TableCreateStatement,
+    columns: &[(&'static str, &'static str)],
+) -> TableCreateStatement {
     let name = table.get_table_name().cloned();
     for (column, to) in columns {
         let mut key = ForeignKey::create();

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::account::{Account, AccountCreate, AccountFilter, Key, KeyCreate, KeyCreated, User as Person, UserCreate};
+use podzol_mgmt_api::account::{
+    Account, AccountCreate, AccountFilter, Key, KeyCreate, KeyCreated, User as Person, UserCreate,
+};
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::{AccountId, KeyId, UserId};
@@ -39,7 +41,11 @@ async fn account_list(
 #[utoipa::path(post, path = "/v1/accounts", tag = "operators", operation_id = "account_create", request_body = AccountCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Account), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn account_create(State(app): State<App>, User(actor): User, body: Json<AccountCreate>) -> Result<Response, Refusal> {
+async fn account_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<AccountCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.account_create(&actor, body.once, body.value).await?))
 }
 
@@ -54,7 +60,11 @@ async fn account_show(State(app): State<App>, User(actor): User, id: Id<AccountI
 /// Deletes an account without users, networks and VMs.
 #[utoipa::path(delete, path = "/v1/accounts/{id}", tag = "operators", operation_id = "account_delete", params(("id" = AccountId, Path)),
     responses((status = 204, description = "Gone"), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn account_delete(State(app): State<App>, User(actor): User, id: Id<AccountId>) -> Result<Response, Refusal> {
+async fn account_delete(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<AccountId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     app.account_delete(&actor, id).await?;
     Ok(deleted())
@@ -76,7 +86,11 @@ async fn user_list(
 #[utoipa::path(post, path = "/v1/users", tag = "customers", operation_id = "user_create", request_body = UserCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Person), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn user_create(State(app): State<App>, User(actor): User, body: Json<UserCreate>) -> Result<Response, Refusal> {
+async fn user_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<UserCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.user_create(&actor, body.once, body.value).await?))
 }
 
@@ -113,7 +127,11 @@ async fn key_list(
 #[utoipa::path(post, path = "/v1/keys", tag = "customers", operation_id = "key_create", request_body = KeyCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = KeyCreated), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn key_create(State(app): State<App>, User(actor): User, body: Json<KeyCreate>) -> Result<Response, Refusal> {
+async fn key_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<KeyCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.key_create(&actor, body.once, body.value).await?))
 }
 

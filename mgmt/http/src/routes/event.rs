@@ -49,9 +49,12 @@ async fn change_stream(
     User(actor): User,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Refusal> {
-    let last = headers.get("last-event-id").map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
+    let last =
+        headers.get("last-event-id").map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
     let after = match last {
-        Some(None) => return Err(AppError::Invalid { field: "Last-Event-ID", rule: "must be a number".into() }.into()),
+        Some(None) => {
+            return Err(AppError::Invalid { field: "Last-Event-ID", rule: "must be a number".into() }.into());
+        }
         Some(after) => after,
         None => None,
     };

@@ -2,7 +2,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::host::{Host, HostCreate, HostCreated, HostFilter, HostUpdate, StorageServer, StorageServerCreate, StorageServerCreated};
+use podzol_mgmt_api::host::{
+    Host, HostCreate, HostCreated, HostFilter, HostUpdate, StorageServer, StorageServerCreate,
+    StorageServerCreated,
+};
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::{HostId, StorageServerId};
@@ -38,7 +41,11 @@ async fn host_list(
 #[utoipa::path(post, path = "/v1/hosts", tag = "operators", operation_id = "host_create", request_body = HostCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = HostCreated), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn host_create(State(app): State<App>, User(actor): User, body: Json<HostCreate>) -> Result<Response, Refusal> {
+async fn host_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<HostCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.host_create(&actor, body.once, body.value).await?))
 }
 
@@ -54,7 +61,12 @@ async fn host_show(State(app): State<App>, User(actor): User, id: Id<HostId>) ->
 #[utoipa::path(patch, path = "/v1/hosts/{id}", tag = "operators", operation_id = "host_update", params(("id" = HostId, Path)),
     request_body = HostUpdate,
     responses((status = 200, description = "It", body = Host), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn host_update(State(app): State<App>, User(actor): User, id: Id<HostId>, body: Json<HostUpdate>) -> Answer<Host> {
+async fn host_update(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<HostId>,
+    body: Json<HostUpdate>,
+) -> Answer<Host> {
     let Id(id) = id;
     Ok(axum::Json(app.host_update(&actor, id, body.value).await?))
 }
@@ -83,14 +95,22 @@ async fn storage_server_list(
 #[utoipa::path(post, path = "/v1/storage-servers", tag = "operators", operation_id = "storage_server_create", request_body = StorageServerCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = StorageServerCreated), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn storage_server_create(State(app): State<App>, User(actor): User, body: Json<StorageServerCreate>) -> Result<Response, Refusal> {
+async fn storage_server_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<StorageServerCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.storage_server_create(&actor, body.once, body.value).await?))
 }
 
 /// A storage server.
 #[utoipa::path(get, path = "/v1/storage-servers/{id}", tag = "operators", operation_id = "storage_server_show", params(("id" = StorageServerId, Path)),
     responses((status = 200, description = "It", body = StorageServer), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn storage_server_show(State(app): State<App>, User(actor): User, id: Id<StorageServerId>) -> Answer<StorageServer> {
+async fn storage_server_show(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<StorageServerId>,
+) -> Answer<StorageServer> {
     let Id(id) = id;
     Ok(axum::Json(app.storage_server_show(&actor, id).await?))
 }
@@ -98,7 +118,11 @@ async fn storage_server_show(State(app): State<App>, User(actor): User, id: Id<S
 /// Removes a storage server without pools; its certificate is refused from then on.
 #[utoipa::path(delete, path = "/v1/storage-servers/{id}", tag = "operators", operation_id = "storage_server_delete", params(("id" = StorageServerId, Path)),
     responses((status = 204, description = "Gone"), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn storage_server_delete(State(app): State<App>, User(actor): User, id: Id<StorageServerId>) -> Result<Response, Refusal> {
+async fn storage_server_delete(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<StorageServerId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     app.storage_server_delete(&actor, id).await?;
     Ok(deleted())

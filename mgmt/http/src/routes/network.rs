@@ -37,7 +37,11 @@ async fn network_list(
 #[utoipa::path(post, path = "/v1/networks", tag = "customers", operation_id = "network_create", request_body = NetworkCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Network), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn network_create(State(app): State<App>, User(actor): User, body: Json<NetworkCreate>) -> Result<Response, Refusal> {
+async fn network_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<NetworkCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.network_create(&actor, body.once, body.value).await?))
 }
 
@@ -52,7 +56,11 @@ async fn network_show(State(app): State<App>, User(actor): User, id: Id<NetworkI
 /// Deletes a network without VMs, which returns its VLAN id.
 #[utoipa::path(delete, path = "/v1/networks/{id}", tag = "customers", operation_id = "network_delete", params(("id" = NetworkId, Path)),
     responses((status = 204, description = "Gone"), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn network_delete(State(app): State<App>, User(actor): User, id: Id<NetworkId>) -> Result<Response, Refusal> {
+async fn network_delete(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<NetworkId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     app.network_delete(&actor, id).await?;
     Ok(deleted())

@@ -35,7 +35,11 @@ async fn offering_list(
 #[utoipa::path(post, path = "/v1/offerings", tag = "operators", operation_id = "offering_create", request_body = OfferingCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Offering), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn offering_create(State(app): State<App>, User(actor): User, body: Json<OfferingCreate>) -> Result<Response, Refusal> {
+async fn offering_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<OfferingCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.offering_create(&actor, body.once, body.value).await?))
 }
 
@@ -50,7 +54,11 @@ async fn offering_show(State(app): State<App>, _user: User, id: Id<OfferingId>) 
 /// Deletes an offering without VMs.
 #[utoipa::path(delete, path = "/v1/offerings/{id}", tag = "operators", operation_id = "offering_delete", params(("id" = OfferingId, Path)),
     responses((status = 204, description = "Gone"), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn offering_delete(State(app): State<App>, User(actor): User, id: Id<OfferingId>) -> Result<Response, Refusal> {
+async fn offering_delete(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<OfferingId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     app.offering_delete(&actor, id).await?;
     Ok(deleted())

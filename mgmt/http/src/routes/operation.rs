@@ -45,7 +45,11 @@ async fn operation_show(State(app): State<App>, User(actor): User, id: Id<Operat
 /// Asks to cancel an operation; what it made by then is removed.
 #[utoipa::path(post, path = "/v1/operations/{id}/cancel", tag = "customers", operation_id = "operation_cancel", params(("id" = OperationId, Path)),
     responses((status = 202, description = "Under way", body = Operation), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn operation_cancel(State(app): State<App>, User(actor): User, id: Id<OperationId>) -> Result<Response, Refusal> {
+async fn operation_cancel(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<OperationId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.operation_cancel(&actor, id).await?))
 }
@@ -53,7 +57,11 @@ async fn operation_cancel(State(app): State<App>, User(actor): User, id: Id<Oper
 /// Tries a failed operation again.
 #[utoipa::path(post, path = "/v1/operations/{id}/retry", tag = "customers", operation_id = "operation_retry", params(("id" = OperationId, Path)),
     responses((status = 202, description = "Under way", body = Operation), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn operation_retry(State(app): State<App>, User(actor): User, id: Id<OperationId>) -> Result<Response, Refusal> {
+async fn operation_retry(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<OperationId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.operation_retry(&actor, id).await?))
 }

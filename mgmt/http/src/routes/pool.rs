@@ -15,9 +15,7 @@ use crate::body::{Asked, Id, Json};
 use crate::problem::Refusal;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(pool_list, pool_create))
-        .routes(routes!(pool_show, pool_delete))
+    OpenApiRouter::new().routes(routes!(pool_list, pool_create)).routes(routes!(pool_show, pool_delete))
 }
 
 /// The pools, a page at a time.
@@ -35,7 +33,11 @@ async fn pool_list(
 #[utoipa::path(post, path = "/v1/pools", tag = "operators", operation_id = "pool_create", request_body = PoolCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 202, description = "Created", body = Created<Pool>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn pool_create(State(app): State<App>, User(actor): User, body: Json<PoolCreate>) -> Result<Response, Refusal> {
+async fn pool_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<PoolCreate>,
+) -> Result<Response, Refusal> {
     Ok(accepted(app.pool_create(&actor, body.once, body.value).await?))
 }
 

@@ -36,7 +36,11 @@ async fn template_list(
 #[utoipa::path(post, path = "/v1/templates", tag = "operators", operation_id = "template_create", request_body = TemplateCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Template), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn template_create(State(app): State<App>, User(actor): User, body: Json<TemplateCreate>) -> Result<Response, Refusal> {
+async fn template_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<TemplateCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.template_create(&actor, body.once, body.value).await?))
 }
 
@@ -51,7 +55,11 @@ async fn template_show(State(app): State<App>, _user: User, id: Id<TemplateId>) 
 /// Deletes a template without VMs.
 #[utoipa::path(delete, path = "/v1/templates/{id}", tag = "operators", operation_id = "template_delete", params(("id" = TemplateId, Path)),
     responses((status = 204, description = "Gone"), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn template_delete(State(app): State<App>, User(actor): User, id: Id<TemplateId>) -> Result<Response, Refusal> {
+async fn template_delete(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<TemplateId>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     app.template_delete(&actor, id).await?;
     Ok(deleted())

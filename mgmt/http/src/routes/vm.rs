@@ -40,7 +40,11 @@ async fn vm_list(
 #[utoipa::path(post, path = "/v1/vms", tag = "customers", operation_id = "vm_create", request_body = VmCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 202, description = "Created", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn vm_create(State(app): State<App>, User(actor): User, body: Json<VmCreate>) -> Result<Response, Refusal> {
+async fn vm_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<VmCreate>,
+) -> Result<Response, Refusal> {
     Ok(accepted(app.vm_create(&actor, body.once, body.value).await?))
 }
 
@@ -71,7 +75,12 @@ async fn vm_start(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Re
 /// Stops a VM: its operating system is asked first.
 #[utoipa::path(post, path = "/v1/vms/{id}/stop", tag = "customers", operation_id = "vm_stop", params(("id" = VmId, Path)), request_body = VmStop,
     responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn vm_stop(State(app): State<App>, User(actor): User, id: Id<VmId>, body: Json<VmStop>) -> Result<Response, Refusal> {
+async fn vm_stop(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    body: Json<VmStop>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.vm_stop(&actor, id, body.value).await?))
 }

@@ -37,7 +37,11 @@ async fn zone_list(
 #[utoipa::path(post, path = "/v1/zones", tag = "operators", operation_id = "zone_create", request_body = ZoneCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Zone), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn zone_create(State(app): State<App>, User(actor): User, body: Json<ZoneCreate>) -> Result<Response, Refusal> {
+async fn zone_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<ZoneCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.zone_create(&actor, body.once, body.value).await?))
 }
 
@@ -73,7 +77,11 @@ async fn pod_list(
 #[utoipa::path(post, path = "/v1/pods", tag = "operators", operation_id = "pod_create", request_body = PodCreate,
     params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
     responses((status = 201, description = "Created", body = Pod), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn pod_create(State(app): State<App>, User(actor): User, body: Json<PodCreate>) -> Result<Response, Refusal> {
+async fn pod_create(
+    State(app): State<App>,
+    User(actor): User,
+    body: Json<PodCreate>,
+) -> Result<Response, Refusal> {
     Ok(created(app.pod_create(&actor, body.once, body.value).await?))
 }
 

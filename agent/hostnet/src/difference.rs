@@ -1,0 +1,115 @@
+//! From what should exist and what does exist to the changes between them: a pure function.
+//!
+//! It converges: applied to what it was computed from, the next difference has no steps. It does not know the
+//! kernel, and it fails per segment, with a [`Reason`].
+//!
+//! # Design notes
+//!
+//! - A VLAN interface's tag and parent cannot be changed, so it is replaced; all else is repaired in place.
+//! - A bridge with a foreign port is never removed, since that port is a VM's tap or an operator's doing. The VLAN
+//!   interface in such a bridge stays with it. Refused: to take the tap out as well.
+//! - A VLAN can pass from one network to another. The bridge is then kept only if no foreign port is on it: the taps
+//!   of the one network's VMs must not find themselves in the other network.
+//! - A missing or downed trunk refuses segments but does not remove anything: it can come back.
+
+mod segment;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podzol_vocab::InterfaceName;
+
+use crate::change::{Change, Changes, InUse, Reason, Refused};
+use crate::model::{Desired, REMOVAL_GROUPS, Segment, bridge_name, vlan_name};
+use crate::observed::{Kind, Link};
+use segment::Plan;
+use view::View;
+
+/// The changes from what exists to what should exist.
+pub fn difference(desired: &Desired, observed: &[Link]) -> Changes {
+    let wanted: BTreeSet<_> =
+        desired.segments.iter().flat_map(|s| [bridge_name(s.vlan), vlan_name(s.vlan)]).collect();
+    let view = View::new(observed);
+    let (plans, refused) = plan(desired, &view, &wanted);
+    let (unwanted, in_use) = leftovers(&view, &wanted);
+    let replaced =
+        plans.iter().flat_map(|plan| &plan.replaced).map(|link| (*link, "it is not what its segment needs"));
+    let unwanted = unwanted.into_iter().map(|link| (link, "no network wants it"));
+    let mut steps = removals(replaced.chain(unwanted));
+    // New bridges before new VLAN interfaces, settings of bridges before settings of their ports.
+    steps.extend(plans.iter().flat_map(|plan| plan.bridge.create.clone()));
+    steps.extend(plans.iter().flat_map(|plan| plan.vlan.create.clone()));
+    steps.extend(plans.iter().flat_map(|plan| plan.bridge.set.clone()));
+    steps.extend(plans.iter().flat_map(|plan| plan.vlan.set.clone()));
+    Changes { steps, refused, in_use, free_group: free_group(observed) }
+}
+
+/// What to do for each segment, and the segments for which nothing can be done.
+fn plan<'a>(
+    desired: &Desired,
+    view: &View<'a>,
+    wanted: &BTreeSet<InterfaceName>,
+) -> (Vec<Plan<'a>>, Vec<Refused>) {
+    let mut count_of_vlan = BTreeMap::new();
+    let mut count_of_network = BTreeMap::new();
+    for segment in &desired.segments {
+        *count_of_vlan.entry(segment.vlan).or_insert(0) += 1;
+        *count_of_network.entry(segment.network).or_insert(0) += 1;
+    }
+    let trunk = usable_trunk(desired, view);
+    let plan_one = |segment: &Segment| match &trunk {
+        _ if count_of_vlan[&segment.vlan] > 1 => Err(Reason::Duplicate("VLAN")),
+        _ if count_of_network[&segment.network] > 1 => Err(Reason::Duplicate("network")),
+        Err(reason) => Err(reason.clone()),
+        Ok(trunk) => Plan::new(segment, trunk, desired.mtu.on(trunk.mtu), view, wanted),
+    };
+    let (mut plans, mut refused) = (Vec::new(), Vec::new());
+    for segment in &desired.segments {
+        match plan_one(segment) {
+            Ok(plan) => plans.push(plan),
+            Err(reason) => refused.push(Refused { segment: *segment, reason }),
+        }
+    }
+    (plans, refused)
+}
+
+fn usable_trunk<'a>(desired: &Desired, view: &View<'a>) -> Result<&'a Link, Reason> {
+    let name = || desired.trunk.clone();
+    match view.by_name(&desired.trunk) {
+        None => Err(Reason::TrunkMissing(name())),
+        Some(trunk) if trunk.is_ours() => Err(Reason::TrunkOurs(name())),
+        Some(trunk) if !trunk.up => Err(Reason::TrunkDown(name())),
+        Some(trunk) => Ok(trunk),
+    }
+}
+
+/// The links of ours that no segment wants: those that can go, and those that must stay.
+fn leftovers<'a>(view: &View<'a>, wanted: &BTreeSet<InterfaceName>) -> (Vec<&'a Link>, Vec<InUse>) {
+    let (mut unwanted, mut in_use) = (Vec::new(), Vec::new());
+    for link in view.links().filter(|link| link.is_ours() && !wanted.contains(&link.name)) {
+        let users = view.users(link);
+        if !users.is_empty() {
+            in_use.push(InUse { link: link.name.clone(), users });
+        } else if !view.serves_a_bridge_in_use(link, wanted) {
+            unwanted.push(link);
+        }
+    }
+    (unwanted, in_use)
+}
+
+/// The removal of these links, once each, ports before bridges.
+fn removals<'a>(links: impl Iterator<Item = (&'a Link, &'static str)>) -> Vec<Change> {
+    let ordered: BTreeMap<_, _> =
+        links.map(|(link, why)| ((link.kind == Kind::Bridge, link.index), (link, why))).collect();
+    let remove = |(link, why): (&Link, _)| Change::Remove { index: link.index, name: link.name.clone(), why };
+    ordered.into_values().map(remove).collect()
+}
+
+fn free_group(observed: &[Link]) -> u32 {
+    let taken: BTreeSet<_> = observed.iter().map(|link| link.group).collect();
+    // A host has fewer links than there are groups in the range; were it not so, links would go one by one.
+    REMOVAL_GROUPS.into_iter().find(|group| !taken.contains(group)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! Each case says what is desired, what exists, and the changes in words. Networks are called A and B.
+
+use podzol_vocab::{NetworkId, VlanId};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::links::{Links, converge};
+use crate::model::{MARK_GROUP, MtuRule, alias};
+use crate::observed::{Ipv6, LinkIndex};
+use crate::sim::SimulatedLinks;
+
+const TRUNK: u32 = 2;
+
+#[test]
+fn a_new_segment_gets_a_bridge_with_a_vlan_interface_in_it() {
+    check(
+        desired(&[(100, 'A')]),
+        vec![trunk()],
+        "create bridge pzb100, mtu 1500
+         create VLAN interface pzv100, tag 100 on link 2, mtu 1500
+         set pzb100: mark of network A, no IPv6, up
+         set pzv100: mark of network A, master pzb100, no IPv6, up",
+    );
+}
+
+#[test]
+fn what_is_as_it_should_be_is_left_alone() {
+    check(desired(&[(100, 'A')]), segment_links(100, 'A'), "");
+}
+
+#[test]
+fn a_segment_that_nothing_wants_goes_ports_first() {
+    check(
+        desired(&[]),
+        segment_links(100, 'A'),
+        "remove pzv100: no network wants it\nremove pzb100: no network wants it",
+    );
+}
+
+#[test]
+fn only_what_differs_is_repaired() {
+    let mut links = segment_links(100, 'A');
+    links[1] = Link { mtu: 1400, up: false, ..links[1].clone() };
+    links[2] = Link { alias: None, master: None, ipv6: Ipv6::On, ..links[2].clone() };
+    check(
+        desired(&[(100, 'A')]),
+        links,
+        "set pzb100: mtu 1500, up
+         set pzv100: mark of network A, master pzb100, no IPv6",
+    );
+}
+
+#[test]
+fn the_mtu_follows_the_trunk_up_to_the_limit() {
+    let mut links = segment_links(100, 'A');
+    links[0].mtu = 9000;
+    check(desired(&[(100, 'A')]), links.clone(), "set pzb100: mtu 9000\nset pzv100: mtu 9000");
+    check(Desired { mtu: MtuRule::AtMost(1500), ..desired(&[(100, 'A')]) }, links, "");
+}
+
+#[test]
+fn a_vlan_interface_with_another_tag_or_parent_is_replaced() {
+    let recreated = "remove pzv100: it is not what its segment needs
+         create VLAN interface pzv100, tag 100 on link 2, mtu 1500
+         set pzv100: mark of network A, master pzb100, no IPv6, up";
+    let mut links = segment_links(100, 'A');
+    links[2].kind = Kind::Vlan(Some(vlan(101)));
+    check(desired(&[(100, 'A')]), links.clone(), recreated);
+    links[2] = Link { kind: Kind::Vlan(Some(vlan(100))), parent: Some(LinkIndex(99)), ..links[2].clone() };
+    check(desired(&[(100, 'A')]), links, recreated);
+}
+
+#[test]
+fn a_link_that_crashed_before_its_alias_is_known_by_its_group() {
+    let mut links = segment_links(100, 'A');
+    links[1] = Link { alias: None, ..links[1].clone() };
+    links.truncate(2);
+    check(desired(&[]), links, "remove pzb100: no network wants it");
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_removal_is_found_by_the_group_and_not_mixed_with_the_next() {
+    let mut links = segment_links(100, 'A');
+    links[2] = Link { alias: None, group: *REMOVAL_GROUPS.start(), ..links[2].clone() };
+    let changes = difference(&desired(&[]), &links);
+    assert_eq!(changes.steps.len(), 2);
+    assert_eq!(changes.free_group, REMOVAL_GROUPS.start() + 1);
+}
+
+#[test]
+fn a_foreign_link_with_our_name_refuses_its_segment_and_no_other() {
+    let mut links = segment_links(100, 'A');
+    links.push(Link { group: 0, alias: Some("mine".into()), ..bridge(50, 200, 'B') });
+    check(
+        desired(&[(100, 'A'), (200, 'B'), (300, 'C')]),
+        links,
+        "create bridge pzb300, mtu 1500
+         create VLAN interface pzv300, tag 300 on link 2, mtu 1500
+         set pzb300: mark of network C, no IPv6, up
+         set pzv300: mark of network C, master pzb300, no IPv6, up
+         refused: network B on VLAN 200: pzb200 exists and was not made by Podzol",
+    );
+}
+
+#[test]
+fn a_foreign_interface_with_the_tag_refuses_the_segment() {
+    let foreign = Link { name: name("eth1.100"), group: 0, alias: None, ..vlan_interface(9, 100, 'A', None) };
+    check(
+        desired(&[(100, 'A')]),
+        vec![trunk(), foreign],
+        "refused: network A on VLAN 100: eth1.100 already has this VLAN",
+    );
+}
+
+#[test]
+fn a_renamed_interface_of_ours_makes_room_for_the_tag() {
+    let mut links = segment_links(100, 'A');
+    links[2].name = name("renamed0");
+    check(
+        desired(&[(100, 'A')]),
+        links,
+        "remove renamed0: no network wants it
+         create VLAN interface pzv100, tag 100 on link 2, mtu 1500
+         set pzv100: mark of network A, master pzb100, no IPv6, up",
+    );
+}
+
+#[test]
+fn a_bridge_with_a_tap_is_kept_with_its_way_out() {
+    let mut links = segment_links(100, 'A');
+    links.push(tap(60, links[1].index));
+    check(desired(&[]), links, "kept: pzb100: in use by vnet60");
+}
+
+#[test]
+fn a_vlan_passes_to_another_network_only_without_taps() {
+    let mut links = segment_links(100, 'A');
+    check(
+        desired(&[(100, 'B')]),
+        links.clone(),
+        "set pzb100: mark of network B\nset pzv100: mark of network B",
+    );
+    links.push(tap(60, links[1].index));
+    check(
+        desired(&[(100, 'B')]),
+        links,
+        "refused: network B on VLAN 100: pzb100 belongs elsewhere and is in use by vnet60",
+    );
+}
+
+#[test]
+fn without_a_usable_trunk_segments_are_refused_and_nothing_is_lost() {
+    let mut links = segment_links(100, 'A');
+    links[0].up = false;
+    check(desired(&[(100, 'A')]), links, "refused: network A on VLAN 100: eth1 is down");
+    check(
+        desired(&[(100, 'A')]),
+        vec![],
+        "refused: network A on VLAN 100: there is no link eth1 to carry it",
+    );
+}
+
+#[test]
+fn one_vlan_for_two_networks_is_refused_for_both() {
+    check(
+        desired(&[(100, 'A'), (100, 'B')]),
+        vec![trunk()],
+        "refused: network A on VLAN 100: another segment has the same VLAN
+         refused: network B on VLAN 100: another segment has the same VLAN",
+    );
+}
+
+#[tokio::test]
+async fn one_pass_converges_from_anywhere_and_leaves_foreign_links_alone() {
+    for seed in 0..3000 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (desired, links) = (random_desired(&mut random), random_links(&mut random));
+        let host = SimulatedLinks::with_links(links.clone());
+        let pass = converge(&host, &desired).await.unwrap();
+        assert!(pass.failures.is_empty(), "seed {seed}: {links:#?} {pass:#?}");
+        let again = difference(&desired, &host.all());
+        assert!(again.is_empty(), "seed {seed}: {links:#?}\nfirst {pass:#?}\nthen {again}");
+        assert_eq!(foreign(&host.all()), foreign(&links), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_is_cut_off_anywhere_is_completed_by_the_next() {
+    for seed in 0..500 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (desired, links) = (random_desired(&mut random), random_links(&mut random));
+        let whole = SimulatedLinks::with_links(links.clone());
+        converge(&whole, &desired).await.unwrap();
+        let mut changes = difference(&desired, &links);
+        changes.steps.truncate(random.random_range(0..=changes.steps.len()));
+        let host = SimulatedLinks::with_links(links);
+        host.apply(&changes).await;
+        converge(&host, &desired).await.unwrap();
+        assert_eq!(described(&host.all()), described(&whole.all()), "seed {seed}");
+    }
+}
+
+#[track_caller]
+fn check(desired: Desired, observed: Vec<Link>, expected: &str) {
+    let mut text = difference(&desired, &observed).to_string();
+    for letter in 'A'..='C' {
+        text = text.replace(&network(letter).to_string(), &letter.to_string());
+    }
+    let expected: Vec<_> = expected.lines().map(str::trim).collect();
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+fn desired(segments: &[(u16, char)]) -> Desired {
+    let segments = segments.iter().map(|(id, letter)| Segment { vlan: vlan(*id), network: network(*letter) });
+    Desired { trunk: name("eth1"), mtu: MtuRule::Trunk, segments: segments.collect() }
+}
+
+/// The trunk, and the links of a segment: the bridge and the VLAN interface.
+fn segment_links(id: u16, letter: char) -> Vec<Link> {
+    let bridge = bridge(10, id, letter);
+    let vlan = vlan_interface(11, id, letter, Some(bridge.index));
+    vec![trunk(), bridge, vlan]
+}
+
+fn bridge(index: u32, id: u16, letter: char) -> Link {
+    let (name, alias) = (bridge_name(vlan(id)), Some(alias(network(letter))));
+    Link { index: LinkIndex(index), name, kind: Kind::Bridge, alias, group: MARK_GROUP, ..trunk() }
+}
+
+fn vlan_interface(index: u32, id: u16, letter: char, master: Option<LinkIndex>) -> Link {
+    let (name, kind) = (vlan_name(vlan(id)), Kind::Vlan(Some(vlan(id))));
+    Link {
+        index: LinkIndex(index),
+        name,
+        kind,
+        master,
+        parent: Some(LinkIndex(TRUNK)),
+        ..bridge(index, id, letter)
+    }
+}
+
+fn tap(index: u32, bridge: LinkIndex) -> Link {
+    let name = name(&format!("vnet{index}"));
+    Link { index: LinkIndex(index), name, kind: Kind::Other("tun".into()), master: Some(bridge), ..trunk() }
+}
+
+fn trunk() -> Link {
+    Link {
+        index: LinkIndex(TRUNK),
+        name: name("eth1"),
+        kind: Kind::Physical,
+        alias: None,
+        group: 0,
+        master: None,
+        parent: None,
+        mtu: 1500,
+        up: true,
+        carrier: true,
+        ipv6: Ipv6::Off,
+    }
+}
+
+fn name(text: &str) -> InterfaceName {
+    text.parse().unwrap()
+}
+
+fn vlan(id: u16) -> VlanId {
+    id.try_into().unwrap()
+}
+
+fn network(letter: char) -> NetworkId {
+    NetworkId::from_bytes([letter as u8; 16])
+}
+
+fn foreign(links: &[Link]) -> Vec<Link> {
+    links.iter().filter(|link| !link.is_ours()).cloned().collect()
+}
+
+/// All that matters of links but their indexes, which depend on the order in which they were made.
+fn described(links: &[Link]) -> BTreeSet<String> {
+    let name_of =
+        |index: Option<LinkIndex>| links.iter().find(|link| Some(link.index) == index).map(|link| &link.name);
+    let line = |link: &Link| {
+        let (master, parent) = (name_of(link.master), name_of(link.parent));
+        format!(
+            "{:?} {:?} {:?} {} {master:?} {parent:?} {} {:?}",
+            link.name, link.kind, link.alias, link.mtu, link.up, link.ipv6
+        )
+    };
+    links.iter().map(line).collect()
+}
+
+fn random_desired(random: &mut StdRng) -> Desired {
+    let letters = ['A', 'B', 'C'];
+    let segments: Vec<_> = (0..random.random_range(0..4))
+        .map(|_| (random.random_range(1..5), letters[random.random_range(0..3)]))
+        .collect();
+    let mtu = if random.random() { MtuRule::Trunk } else { MtuRule::AtMost(1400) };
+    Desired { mtu, ..desired(&segments) }
+}
+
+/// A trunk and up to twelve links with anything wrong about them that a kernel permits.
+fn random_links(random: &mut StdRng) -> Vec<Link> {
+    let mut links = vec![Link { up: random.random_bool(0.95), ..trunk() }];
+    for index in 10..random.random_range(10..22) {
+        let link = random_link(random, index, &links);
+        let same = |other: &Link| {
+            other.name == link.name
+                || other.vlan().is_some() && (other.vlan(), other.parent) == (link.vlan(), link.parent)
+        };
+        if !links.iter().any(same) {
+            links.push(link);
+        }
+    }
+    links
+}
+
+fn random_link(random: &mut StdRng, index: u32, others: &[Link]) -> Link {
+    let (id, tag) = (random.random_range(1..5), random.random_range(1..5));
+    let letter = ['A', 'B', 'C'][random.random_range(0..3)];
+    let bridges: Vec<_> =
+        others.iter().filter(|link| link.kind == Kind::Bridge).map(|link| link.index).collect();
+    let master =
+        (!bridges.is_empty() && random.random()).then(|| bridges[random.random_range(0..bridges.len())]);
+    let mut link = match random.random_range(0..6) {
+        0 | 1 => bridge(index, id, letter),
+        2 => vlan_interface(index, id, letter, master),
+        3 => Link { kind: Kind::Vlan(Some(vlan(tag))), ..vlan_interface(index, id, letter, master) },
+        4 => Link {
+            kind: Kind::Other("dummy".into()),
+            parent: None,
+            ..vlan_interface(index, id, letter, master)
+        },
+        _ => Link { master, ..tap(index, LinkIndex(0)) },
+    };
+    link.up = random.random_bool(0.7) && others[0].up;
+    link.mtu = [1280, 1400, 1500][random.random_range(0..3)];
+    link.ipv6 = [Ipv6::Absent, Ipv6::Off, Ipv6::On][random.random_range(0..3)];
+    match random.random_range(0..6) {
+        0 => link.alias = None,
+        1 => link.group = 0,
+        2 => (link.alias, link.group) = (None, 0),
+        3 => (link.alias, link.group) = (None, REMOVAL_GROUPS.start() + 1),
+        4 => link.name = name(&format!("odd{index}")),
+        _ => {}
+    }
+    link
+}

@@ -1,0 +1,91 @@
+//! The kernel, over netlink: the only module here that talks to it.
+//!
+//! It knows nothing of what should exist. A dump that fails is an [`Error`]; a change that fails is a [`Failure`]
+//! with the kernel's errno. The socket belongs to the network namespace of the thread that opened it, and so does
+//! `/proc/sys/net`: open and use a [`Kernel`] in one namespace.
+//!
+//! # Design notes
+//!
+//! Requests are sent without waiting for the answer to the one before (see `apply`). The kernel handles them one by
+//! one all the same, so what counts is the number of messages, and above all of removals: for each the kernel waits
+//! until no processor can still see the link. Links that are removed as a group share most of these waits. Two are
+//! left per segment, for the port and for the bridge, some 10 ms each; see [`GracePeriods`].
+
+mod apply;
+mod grace;
+mod read;
+mod watch;
+
+use podzol_vocab::InterfaceName;
+use rtnetlink::Handle;
+use tokio::task::AbortHandle;
+
+use crate::change::Changes;
+use crate::links::{Error, Failure, Interface, Links, Watch};
+use crate::observed::Link;
+pub use grace::GracePeriods;
+
+/// The kernel's links in one network namespace.
+#[derive(Debug)]
+pub struct Kernel {
+    handle: Handle,
+    connection: AbortHandle,
+    grace: GracePeriods,
+}
+
+impl Kernel {
+    /// Opens a netlink socket in the network namespace of this thread. Needs a tokio runtime, and `CAP_NET_ADMIN`
+    /// for changes.
+    pub fn open() -> Result<Self, Error> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        let connection = tokio::spawn(connection).abort_handle();
+        Ok(Self { handle, connection, grace: GracePeriods::Normal })
+    }
+
+    /// The same, with this way to wait in removals.
+    pub fn with_grace_periods(mut self, grace: GracePeriods) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Links for Kernel {
+    async fn observe(&self) -> Result<Vec<Link>, Error> {
+        read::links(&self.handle).await
+    }
+
+    async fn apply(&self, changes: &Changes) -> Vec<Failure> {
+        apply::apply(&self.handle, changes, self.grace).await
+    }
+
+    async fn interfaces(&self) -> Result<Vec<Interface>, Error> {
+        let links = self.observe().await?;
+        let addresses = read::addresses(&self.handle).await?;
+        Ok(Interface::join(links, addresses, |link| speed_mbps(&link.name)))
+    }
+
+    fn watch(&self) -> Result<Watch, Error> {
+        watch::watch()
+    }
+}
+
+/// The speed of a link, which only NICs with a carrier and bonds of them tell
+/// (Documentation/ABI/testing/sysfs-class-net).
+fn speed_mbps(name: &InterfaceName) -> Option<u32> {
+    // -1, which means unknown, is no u32.
+    std::fs::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?.trim().parse().ok()
+}
+
+/// The kernel's errno, or else what went wrong on the way to it.
+fn io_error(error: rtnetlink::Error) -> std::io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => std::io::Error::other(other),
+    }
+}

@@ -1,0 +1,136 @@
+//! Dumps of links and addresses, and what of them matters here.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use podzol_vocab::VlanId;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, VlanProtocol,
+};
+
+use super::io_error;
+use crate::links::Error;
+use crate::observed::{Ipv6, Kind, Link, LinkIndex};
+
+/// All links.
+pub(super) async fn links(handle: &Handle) -> Result<Vec<Link>, Error> {
+    let request = handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+    let links = request.execute().map_ok(link).try_collect().await;
+    links.map_err(|error| Error::Observe(io_error(error)))
+}
+
+/// All addresses, by link.
+pub(super) async fn addresses(handle: &Handle) -> Result<HashMap<LinkIndex, Vec<(IpAddr, u8)>>, Error> {
+    let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
+    let mut dump = handle.address().get().execute();
+    while let Some(message) = dump.try_next().await.map_err(|error| Error::Addresses(io_error(error)))? {
+        // On a point-to-point link `Address` is the peer's and `Local` is ours (rtnetlink(7)).
+        let local = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
+        let address = local.or_else(|| {
+            message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
+        });
+        let on_link = addresses.entry(LinkIndex(message.header.index)).or_default();
+        on_link.extend(address.map(|address| (address, message.header.prefix_len)));
+    }
+    Ok(addresses)
+}
+
+fn link(message: LinkMessage) -> Link {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: LinkIndex(message.header.index),
+        name: format!("if{}", message.header.index).parse().expect("two letters and ten digits are a name"),
+        kind: Kind::Physical,
+        alias: None,
+        group: 0,
+        master: None,
+        parent: None,
+        mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        ipv6: Ipv6::Absent,
+    };
+    let elsewhere =
+        message.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_)));
+    message.attributes.into_iter().for_each(|attribute| take(&mut link, attribute));
+    if elsewhere {
+        link.parent = None;
+    }
+    link
+}
+
+fn take(link: &mut Link, attribute: LinkAttribute) {
+    match attribute {
+        LinkAttribute::IfName(name) => {
+            if let Ok(name) = name.parse() {
+                link.name = name;
+            }
+        }
+        LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+        LinkAttribute::Group(group) => link.group = group,
+        LinkAttribute::Controller(index) => link.master = Some(LinkIndex(index)),
+        LinkAttribute::Link(index) => link.parent = Some(LinkIndex(index)),
+        LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+        LinkAttribute::LinkInfo(infos) => link.kind = kind(&infos),
+        LinkAttribute::AfSpecUnspec(families) => link.ipv6 = ipv6(&families),
+        _ => {}
+    }
+}
+
+fn kind(infos: &[LinkInfo]) -> Kind {
+    let kind = infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    });
+    match kind {
+        None => Kind::Physical,
+        Some(InfoKind::Bridge) => Kind::Bridge,
+        Some(InfoKind::Vlan) => Kind::Vlan(tag(infos)),
+        Some(other) => Kind::Other(other.to_string()),
+    }
+}
+
+/// The 802.1q tag; a tag of 802.1ad is another one.
+fn tag(infos: &[LinkInfo]) -> Option<VlanId> {
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    if data
+        .iter()
+        .any(|info| matches!(info, InfoVlan::Protocol(protocol) if *protocol != VlanProtocol::Ieee8021Q))
+    {
+        return None;
+    }
+    data.iter().find_map(|info| match info {
+        InfoVlan::Id(id) => VlanId::try_from(*id).ok(),
+        _ => None,
+    })
+}
+
+fn ipv6(families: &[AfSpecUnspec]) -> Ipv6 {
+    let attributes = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(attributes) => Some(attributes),
+        _ => None,
+    });
+    let configuration = attributes.into_iter().flatten().find_map(|attribute| match attribute {
+        AfSpecInet6::DevConf(configuration) => Some(configuration),
+        _ => None,
+    });
+    match configuration {
+        None => Ipv6::Absent,
+        Some(configuration) if configuration.disable_ipv6 != 0 => Ipv6::Off,
+        Some(_) => Ipv6::On,
+    }
+}

@@ -1,0 +1,279 @@
+//! The real kernel, each test in a network namespace of its own.
+//!
+//! They need root, 802.1q, bridges, dummies and veth. A test that lacks one says which and is skipped; with
+//! `PODZOL_REQUIRE_8021Q` set it fails instead.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod namespace;
+
+use namespace::{Namespace, in_namespace};
+use podzol_hostnet::{
+    Change, Desired, Ipv6, Kind, Links, MARK_GROUP, MtuRule, Reason, Segment, alias, bridge_name, converge,
+    difference, vlan_name,
+};
+use podzol_vocab::{NetworkId, VlanId};
+
+#[test]
+fn a_segment_becomes_a_bridge_with_a_vlan_interface_of_the_trunk() {
+    in_namespace(async |host| {
+        let network = NetworkId::new();
+        let pass = converge(&host.kernel, &desired(&[(100, network)])).await.unwrap();
+        assert!(pass.failures.is_empty() && pass.refused.is_empty(), "{pass:#?}");
+
+        let (trunk, bridge, vlan) =
+            (host.link("eth1").await, host.link("pzb100").await, host.link("pzv100").await);
+        assert_eq!((bridge.kind, bridge.up, bridge.group), (Kind::Bridge, true, MARK_GROUP));
+        assert_eq!(bridge.alias, Some(alias(network)));
+        assert_eq!((vlan.kind, vlan.up, vlan.group), (Kind::Vlan(Some(id(100))), true, MARK_GROUP));
+        assert_eq!(
+            (vlan.alias, vlan.parent, vlan.master),
+            (Some(alias(network)), Some(trunk.index), Some(bridge.index))
+        );
+        assert_eq!((bridge.mtu, vlan.mtu), (trunk.mtu, trunk.mtu));
+        assert!(bridge.ipv6 != Ipv6::On && vlan.ipv6 != Ipv6::On);
+        assert!(addresses(&host, "pzb100").await.is_empty() && addresses(&host, "pzv100").await.is_empty());
+        host.assert_converged(&desired(&[(100, network)])).await;
+    });
+}
+
+#[test]
+fn a_bridge_forwards_at_once_without_spanning_tree_snooping_or_filter() {
+    in_namespace(async |host| {
+        host.converge(&desired(&[(100, NetworkId::new())])).await;
+        for option in ["stp_state", "multicast_snooping", "forward_delay", "vlan_filtering"] {
+            assert_eq!(host.bridge_option("pzb100", option), "0", "{option}");
+        }
+    });
+}
+
+#[test]
+fn the_last_segment_leaves_nothing_behind() {
+    in_namespace(async |host| {
+        let before = host.kernel.observe().await.unwrap().len();
+        let segments: Vec<_> = (100..120).map(|id| (id, NetworkId::new())).collect();
+        host.converge(&desired(&segments)).await;
+        assert_eq!(host.kernel.observe().await.unwrap().len(), before + 40);
+        host.converge(&desired(&segments[..1])).await;
+        assert_eq!(host.kernel.observe().await.unwrap().len(), before + 2);
+        host.converge(&desired(&[])).await;
+        assert_eq!(host.kernel.observe().await.unwrap().len(), before);
+    });
+}
+
+#[test]
+fn foreign_links_are_as_they_were() {
+    in_namespace(async |host| {
+        host.ip("link add br0 type bridge");
+        host.ip("link add link eth1 name eth1.7 type vlan id 7");
+        host.ip("link set eth1.7 master br0 up");
+        host.ip("link add pzb300 type bridge");
+        let before = host.foreign().await;
+        let wanted = desired(&[(100, NetworkId::new()), (7, NetworkId::new()), (300, NetworkId::new())]);
+        let pass = converge(&host.kernel, &wanted).await.unwrap();
+        assert!(pass.failures.is_empty(), "{pass:#?}");
+        let reasons: Vec<_> = pass.refused.iter().map(|refused| &refused.reason).collect();
+        assert_eq!(reasons, [&Reason::VlanTaken(name("eth1.7")), &Reason::NameTaken(name("pzb300"))]);
+        assert!(host.find("pzv100").await.is_some());
+        host.converge(&desired(&[])).await;
+        assert_eq!(host.foreign().await, before);
+    });
+}
+
+#[test]
+fn a_pass_cut_off_after_any_change_is_completed_by_the_next() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new()), (200, NetworkId::new())]);
+        for (from, to) in [(desired(&[]), wanted.clone()), (wanted, desired(&[]))] {
+            for cut in 0.. {
+                host.converge(&from).await;
+                let mut changes = difference(&to, &host.kernel.observe().await.unwrap());
+                let all = changes.steps.len();
+                changes.steps.truncate(cut);
+                assert!(host.kernel.apply(&changes).await.is_empty(), "cut after {cut}");
+                host.converge(&to).await;
+                if cut == all {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn the_mtu_follows_the_trunk_up_and_down() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new())]);
+        for mtu in [1500, 9000, 1400] {
+            host.ip(&format!("link set eth1 mtu {mtu}"));
+            host.converge(&wanted).await;
+            assert_eq!((host.link("pzb100").await.mtu, host.link("pzv100").await.mtu), (mtu, mtu));
+        }
+        host.ip("link set eth1 mtu 9000");
+        host.converge(&Desired { mtu: MtuRule::AtMost(1500), ..wanted }).await;
+        assert_eq!(host.link("pzv100").await.mtu, 1500);
+    });
+}
+
+#[test]
+fn a_tap_with_a_smaller_mtu_does_not_shrink_its_bridge_for_good() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new())]);
+        host.ip("link set eth1 mtu 9000");
+        host.converge(&wanted).await;
+        host.ip("link add tap0 mtu 1500 master pzb100 type dummy");
+        host.converge(&wanted).await;
+        host.ip("link set tap0 mtu 1400");
+        host.assert_converged(&wanted).await;
+        assert_eq!(host.link("pzb100").await.mtu, 9000);
+    });
+}
+
+#[test]
+fn a_bridge_in_use_is_kept_with_its_vlan_interface_until_it_is_not() {
+    in_namespace(async |host| {
+        let network = NetworkId::new();
+        host.converge(&desired(&[(100, network), (200, NetworkId::new())])).await;
+        host.ip("link add tap0 master pzb100 type dummy");
+        let pass = converge(&host.kernel, &desired(&[])).await.unwrap();
+        assert!(pass.failures.is_empty(), "{pass:#?}");
+        assert_eq!(
+            pass.in_use.iter().map(|kept| kept.to_string()).collect::<Vec<_>>(),
+            ["pzb100: in use by tap0"]
+        );
+        assert!(host.find("pzb200").await.is_none());
+        assert_eq!(host.link("pzv100").await.master, Some(host.link("pzb100").await.index));
+
+        let other = converge(&host.kernel, &desired(&[(100, NetworkId::new())])).await.unwrap();
+        assert!(matches!(other.refused[0].reason, Reason::InUse { .. }), "{other:#?}");
+        host.ip("link del tap0");
+        host.converge(&desired(&[])).await;
+        assert!(host.find("pzb100").await.is_none() && host.find("pzv100").await.is_none());
+    });
+}
+
+#[test]
+fn what_was_tampered_with_is_repaired() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new())]);
+        let spoils = [
+            "link set pzv100 nomaster",
+            "link set pzv100 down",
+            "link set pzb100 down",
+            "link set pzb100 alias x",
+            "link set pzb100 group default",
+            "link set pzb100 mtu 1300",
+            "link set pzv100 down; link set pzv100 name other0",
+            "link del pzv100",
+            "link del pzb100",
+        ];
+        for spoil in spoils {
+            host.converge(&wanted).await;
+            spoil.split("; ").for_each(|command| host.ip(command));
+            assert!(!difference(&wanted, &host.kernel.observe().await.unwrap()).is_empty(), "{spoil}");
+            host.converge(&wanted).await;
+        }
+        // A wrong tag under our name and mark, and IPv6 that somebody turned on.
+        host.ip("link del pzv100");
+        host.ip(&format!("link add link eth1 name pzv100 group {MARK_GROUP} type vlan id 101"));
+        host.converge(&wanted).await;
+        assert_eq!(host.link("pzv100").await.vlan(), Some(id(100)));
+        if host.link("pzb100").await.ipv6 == Ipv6::Off {
+            std::fs::write("/proc/sys/net/ipv6/conf/pzb100/disable_ipv6", "0").unwrap();
+            assert_eq!(host.link("pzb100").await.ipv6, Ipv6::On);
+            assert!(addresses(&host, "pzb100").await.is_empty());
+            host.converge(&wanted).await;
+            assert_eq!(host.link("pzb100").await.ipv6, Ipv6::Off);
+        }
+    });
+}
+
+#[test]
+fn without_the_trunk_segments_are_refused_and_come_back_with_it() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new())]);
+        host.converge(&wanted).await;
+        host.ip("link set eth1 down");
+        let pass = converge(&host.kernel, &wanted).await.unwrap();
+        assert_eq!(pass.refused[0].reason, Reason::TrunkDown(name("eth1")));
+        host.ip("link del eth1");
+        let pass = converge(&host.kernel, &wanted).await.unwrap();
+        assert_eq!(pass.refused[0].reason, Reason::TrunkMissing(name("eth1")));
+        assert!(host.find("pzb100").await.is_some());
+        host.ip("link add eth1 type dummy");
+        host.ip("link set eth1 up");
+        host.converge(&wanted).await;
+        assert!(host.link("pzv100").await.up);
+    });
+}
+
+#[test]
+fn one_failure_does_not_stop_the_others_and_names_link_step_and_cause() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new()), (200, NetworkId::new()), (300, NetworkId::new())]);
+        let changes = difference(&wanted, &host.kernel.observe().await.unwrap());
+        // Between the look and the act somebody takes a name.
+        host.ip("link add pzb200 type dummy");
+        let failures = host.kernel.apply(&changes).await;
+        let text: Vec<_> = failures.iter().map(|failure| format!("{failure}: {}", failure.source)).collect();
+        assert_eq!(text[0], "could not create bridge pzb200, mtu 1500: File exists (os error 17)");
+        assert!(failures.iter().all(|failure| failure.change.name().as_str().ends_with("200")), "{text:#?}");
+        assert!(host.link("pzv100").await.up && host.link("pzv300").await.up);
+        let stranger = host.link("pzb200").await;
+        assert_eq!((stranger.alias, stranger.up, stranger.group), (None, false, 0));
+    });
+}
+
+#[test]
+fn links_that_cannot_go_as_a_group_go_one_by_one() {
+    in_namespace(async |host| {
+        host.converge(&desired(&[(100, NetworkId::new()), (200, NetworkId::new())])).await;
+        let mut changes = difference(&desired(&[]), &host.kernel.observe().await.unwrap());
+        let gone = changes.steps[0].name().to_string();
+        host.ip(&format!("link del {gone}"));
+        assert!(host.kernel.apply(&changes).await.is_empty());
+        assert!(host.kernel.observe().await.unwrap().iter().all(|link| !link.is_ours()));
+
+        host.converge(&desired(&[(100, NetworkId::new())])).await;
+        changes = difference(&desired(&[]), &host.kernel.observe().await.unwrap());
+        changes.free_group = 0;
+        assert!(changes.steps.iter().all(|change| matches!(change, Change::Remove { .. })));
+        assert!(host.kernel.apply(&changes).await.is_empty());
+        assert!(host.find("pzb100").await.is_none());
+    });
+}
+
+#[test]
+fn a_change_wakes_the_watch_and_a_report_shows_it() {
+    in_namespace(async |host| {
+        let mut watch = host.kernel.watch().unwrap();
+        host.ip("address add 192.0.2.1/24 dev eth1");
+        assert!(watch.changed().await);
+        host.converge(&desired(&[(100, NetworkId::new())])).await;
+        assert!(watch.changed().await);
+        let report = host.kernel.interfaces().await.unwrap();
+        let of = |name: &str| report.iter().find(|interface| interface.link.name.as_str() == name).unwrap();
+        assert!(of("eth1").addresses.contains(&("192.0.2.1".parse().unwrap(), 24)));
+        assert_eq!(of("pzv100").master, Some(bridge_name(id(100))));
+        assert!(of("pzv100").link.is_ours() && !of("eth1").link.is_ours());
+        assert_eq!(of("pzv100").link.name, vlan_name(id(100)));
+    });
+}
+
+fn desired(segments: &[(u16, NetworkId)]) -> Desired {
+    let segments = segments.iter().map(|(vlan, network)| Segment { vlan: id(*vlan), network: *network });
+    Desired { trunk: name("eth1"), mtu: MtuRule::Trunk, segments: segments.collect() }
+}
+
+async fn addresses(host: &Namespace, name: &str) -> Vec<(std::net::IpAddr, u8)> {
+    let report = host.kernel.interfaces().await.unwrap();
+    report.into_iter().find(|interface| interface.link.name.as_str() == name).unwrap().addresses
+}
+
+fn name(text: &str) -> podzol_vocab::InterfaceName {
+    text.parse().unwrap()
+}
+
+fn id(vlan: u16) -> VlanId {
+    vlan.try_into().unwrap()
+}

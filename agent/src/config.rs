@@ -1,0 +1,126 @@
+//! The configuration file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use podzol_rpc::config::Check;
+use podzol_vocab::InterfaceName;
+use serde::Deserialize;
+
+/// All that an operator can set.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// Where the management service listens to agents: `host:port`.
+    pub management: String,
+    /// Where the agent's API listens.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// The address at which the management service and storage servers see this host; found out when left out.
+    #[serde(default)]
+    pub address: Option<std::net::IpAddr>,
+    /// Where identity, seeds and mounts are.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// The NIC or bond that carries the customers' VLANs.
+    pub trunk: InterfaceName,
+    /// Whether VMs may run by software emulation where KVM does not work. It is many times slower.
+    #[serde(default)]
+    pub allow_emulation: bool,
+    /// libvirt's URI.
+    #[serde(default = "default_uri")]
+    pub libvirt_uri: String,
+    /// QEMU's program, with which KVM is tried out.
+    #[serde(default = "default_emulator")]
+    pub emulator: PathBuf,
+    /// Memory that the host keeps for itself in MiB.
+    #[serde(default = "default_reserved")]
+    pub memory_reserved_mib: u64,
+    /// How often to report when nothing changes, in seconds.
+    #[serde(default = "default_report")]
+    pub report_secs: u64,
+    /// What is logged, in the syntax of `tracing-subscriber`'s filters.
+    #[serde(default = "default_log")]
+    pub log: String,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 8445))
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/podzol-agent".into()
+}
+
+fn default_uri() -> String {
+    "qemu:///system".into()
+}
+
+fn default_emulator() -> PathBuf {
+    "/usr/bin/qemu-system-x86_64".into()
+}
+
+fn default_reserved() -> u64 {
+    512
+}
+
+fn default_report() -> u64 {
+    5
+}
+
+fn default_log() -> String {
+    "info".into()
+}
+
+impl Check for Config {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut must = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        let has_port = self
+            .management
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        must(has_port, "management: must be host:port");
+        must(self.state_dir.is_absolute(), "state_dir: must be an absolute path");
+        must(self.emulator.is_absolute(), "emulator: must be an absolute path");
+        must((1..=60).contains(&self.report_secs), "report_secs: must be 1 to 60");
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        let found = podzol_rpc::config::parse::<Config>(text).map(|_| ()).err().unwrap_or_default();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_packaged_file_is_valid() {
+        check(include_str!("../package/agent.toml"), &[]);
+    }
+
+    #[test]
+    fn every_rule_has_its_error_and_all_come_at_once() {
+        check(
+            "management = 'mgmt'\ntrunk = 'eth1'\nstate_dir = 'x'\nemulator = 'qemu'\nreport_secs = 0\nnic = 'a'\nvlan = 1\n",
+            &[
+                "nic: is not a known key",
+                "vlan: is not a known key",
+                "management: must be host:port",
+                "state_dir: must be an absolute path",
+                "emulator: must be an absolute path",
+                "report_secs: must be 1 to 60",
+            ],
+        );
+        check(
+            "management = 'm:1'\ntrunk = 'a b'\n",
+            &["trunk: must be an interface name: 1 to 15 letters, digits, '-', '_' or '.'"],
+        );
+    }
+}

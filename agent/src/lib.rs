@@ -1,0 +1,71 @@
+//! The agent of a computing server: makes VMs run here as the management service describes them, and reports.
+//!
+//! It keeps nothing on disk but its identity. What runs here stands in libvirt's metadata, and which networks, mounts
+//! and files there should be follows from that; so after a crash at any point the next start looks, and removes what
+//! belongs to no VM. It answers the management service alone, and knows no customer and no other host.
+
+pub mod config;
+mod files;
+mod inventory;
+pub mod mounts;
+mod networks;
+mod platform;
+mod report;
+mod server;
+mod vms;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use podzol_rpc::tls::{self, Clients};
+use podzol_rpc::{AddressBook, Client, Identity, PeerId};
+use podzol_vocab::HostId;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+pub use crate::platform::{Platform, Server};
+pub use crate::vms::Vms;
+
+/// Runs the agent on a platform until `stop` is cancelled.
+///
+/// # Errors
+/// When the identity or the address cannot be used.
+pub async fn serve<P: Platform>(
+    config: Config,
+    identity: Identity,
+    platform: P,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let host = own_id(&identity)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let port = listener.local_addr()?.port();
+    let book = AddressBook::default();
+    book.set(PeerId::Management, config.management.clone());
+    let client = Client::new(&identity, book)?;
+    let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
+    let vms = Vms::new(Arc::new(platform), &config);
+    let refused = Arc::new(|address: SocketAddr, reason: String| {
+        tracing::warn!(%address, reason, "refused a connection");
+    });
+    let router = server::router(vms.clone());
+    tokio::join!(
+        podzol_rpc::server::serve(listener, tls, router, refused, stop.clone()),
+        vms.clone().follow(stop.clone()),
+        report::run(vms, client, host, config, port, stop),
+    );
+    Ok(())
+}
+
+/// Which host a certificate says that this is.
+fn own_id(identity: &Identity) -> anyhow::Result<HostId> {
+    let certificates = podzol_rpc::identity::certificates(&identity.certificate_pem, "the certificate")?;
+    let first = certificates.first().context("the certificate file is empty")?;
+    match podzol_rpc::peer::CallerCertificate::from_der(first)?.peer {
+        PeerId::Host(host) => Ok(host),
+        other => anyhow::bail!("the certificate is of {other}, which is no host"),
+    }
+}

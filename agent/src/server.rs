@@ -1,0 +1,57 @@
+//! The agent's API: the management service asks, nobody else.
+
+use std::time::Duration;
+
+use axum::Router;
+use podzol_agent_api::host::HostGet;
+use podzol_agent_api::vm::{ConsoleLog, VmConsoleLog, VmDelete, VmPut};
+use podzol_rpc::{Caller, Endpoint, PeerId, handle};
+use podzol_vocab::{ErrorCode, WireError};
+
+use crate::platform::Platform;
+use crate::report;
+use crate::vms::Vms;
+
+/// The longest that a call is kept open.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The most of a console log in one answer.
+const LONGEST_LOG: u64 = 1 << 20;
+
+pub(crate) fn router<P: Platform>(vms: Vms<P>) -> Router {
+    let put = handle::<VmPut, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
+        allow(&caller)?;
+        request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
+        vms.put(vm, request).await
+    });
+    let delete = handle::<VmDelete, Vms<P>, _, _>(|vms, caller, vm, request| async move {
+        allow(&caller)?;
+        let (grace, wait) = (Duration::from_secs(request.grace_secs), Duration::from_millis(request.wait_ms));
+        vms.delete(vm, request.generation, grace.min(Duration::from_secs(3600)), wait.min(LONGEST_WAIT)).await
+    });
+    let log = handle::<VmConsoleLog, Vms<P>, _, _>(|vms, caller, (vm, bytes), ()| async move {
+        allow(&caller)?;
+        let files = vms.files().clone();
+        let read = tokio::task::spawn_blocking(move || files.read_log(vm, bytes.min(LONGEST_LOG))).await;
+        match read {
+            Ok(Ok(text)) => Ok(ConsoleLog { text }),
+            _ => Err(WireError::new(ErrorCode::Unavailable, "cannot read the log now")),
+        }
+    });
+    let host = handle::<HostGet, Vms<P>, _, _>(|vms, caller, (), ()| async move {
+        allow(&caller)?;
+        Ok(report::make(&vms, String::new()).await)
+    });
+    Router::new()
+        .route(VmPut::ROUTE, put.merge(delete))
+        .route(VmConsoleLog::ROUTE, log)
+        .route(HostGet::ROUTE, host)
+        .with_state(vms)
+}
+
+fn allow(caller: &Caller) -> Result<(), WireError> {
+    match caller.peer() {
+        Some(PeerId::Management) => Ok(()),
+        _ => Err(WireError::new(ErrorCode::Refused, "only the management service may ask")),
+    }
+}

@@ -1,0 +1,173 @@
+//! What a VM's task does: starting, changing and ending it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use podzol_agent_api::vm::{DiskSource, StepTiming, VmPlan, VmState};
+use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use podzol_vocab::{InterfaceName, VmId};
+
+use super::{Goal, Vms, segments_of};
+use crate::mounts::{Export, Mounts};
+use crate::platform::Platform;
+
+/// How often to look whether a VM that was asked to shut down has done so, if no event tells.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How long to wait before trying again what must get done and failed.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// Measures the steps of a start.
+#[derive(Default)]
+struct Steps(Vec<StepTiming>);
+
+impl Steps {
+    fn add(&mut self, step: &str, begun: Instant) {
+        self.0.push(StepTiming { step: step.into(), micros: begun.elapsed().as_micros() as u64 });
+    }
+}
+
+impl<P: Platform> Vms<P> {
+    /// Pursues a VM's goal until it is reached or given up, and the goals that come meanwhile.
+    pub(super) async fn pursue(self, vm: VmId) {
+        loop {
+            let Some((goal, turn)) = self.entries().get(&vm).map(|entry| (entry.goal.clone(), entry.turn))
+            else {
+                return;
+            };
+            let (state, error, timing) = match goal {
+                Goal::Run(plan, record) => self.run(plan, record).await,
+                Goal::Gone { force_at } => (self.end(vm, force_at, turn).await, None, vec![]),
+                Goal::AsFound(_) => return,
+            };
+            self.tell();
+            let mut entries = self.entries();
+            let Some(entry) = entries.get_mut(&vm) else { return };
+            if entry.turn == turn {
+                entry.reached(state, error, timing);
+                entry.busy = false;
+                return;
+            }
+        }
+    }
+
+    async fn run(&self, plan: Arc<VmPlan>, record: Record) -> (VmState, Option<String>, Vec<StepTiming>) {
+        let vm = plan.vm;
+        let mut steps = Steps::default();
+        match self.run_steps(plan, record, &mut steps).await {
+            Ok(()) => (VmState::Running, None, steps.0),
+            Err(error) => {
+                tracing::error!(%vm, error, "cannot start a VM");
+                self.remove(vm).await;
+                (VmState::Failed, Some(error), steps.0)
+            }
+        }
+    }
+
+    async fn run_steps(&self, plan: Arc<VmPlan>, record: Record, steps: &mut Steps) -> Result<(), String> {
+        let begun = Instant::now();
+        let found = self.find(plan.vm).await.map_err(|error| error.to_string())?;
+        steps.add("look", begun);
+        if let Some(found) = found.filter(|found| found.state == DomainState::Running) {
+            return self.change(&found, record).await.map_err(|error| error.to_string());
+        }
+        let facts = self.hypervisor().unwrap_or_default();
+        let Some(accelerator) = facts.accelerator else {
+            return Err(format!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default()));
+        };
+        let begun = Instant::now();
+        let disks = self.disks(&plan).await?;
+        steps.add("storage", begun);
+        let begun = Instant::now();
+        let seed = self.0.files.write_seed(plan.vm, &plan.seed)?;
+        steps.add("seed", begun);
+        let begun = Instant::now();
+        let needed = segments_of(Some(&plan));
+        self.0.networks.need(self.0.platform.links(), &needed, || self.segments(None)).await?;
+        steps.add("network", begun);
+        let bridges: Vec<InterfaceName> =
+            plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect();
+        let serial_log = self.0.files.serial_log(plan.vm);
+        let domain = Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log };
+        let begun = Instant::now();
+        self.0.platform.hypervisor().start(domain).await.map_err(|error| error.to_string())?;
+        steps.add("libvirt", begun);
+        Ok(())
+    }
+
+    /// Mounts the pools of a VM's disks and says where their files are.
+    async fn disks(&self, plan: &VmPlan) -> Result<Vec<PathBuf>, String> {
+        let mut files = Vec::with_capacity(plan.disks.len());
+        for disk in &plan.disks {
+            let DiskSource::Nfs { server, export, file } = &disk.source;
+            let export = Export { server: server.clone(), path: export.clone() };
+            let target = self.0.platform.mounts().mount(&export).await.map_err(|error| error.to_string())?;
+            files.push(target.join(file));
+        }
+        Ok(files)
+    }
+
+    /// Brings a running VM to a newer description.
+    async fn change(&self, found: &Found, record: Record) -> Result<(), HypervisorError> {
+        if found.record == record {
+            return Ok(());
+        }
+        let reboots = record.plan.reboots > found.record.plan.reboots;
+        let vm = record.plan.vm;
+        if reboots {
+            self.0.platform.hypervisor().reboot(vm).await?;
+        }
+        // Noted after it was done: killed in between, the agent reboots it twice rather than never.
+        self.0.platform.hypervisor().note(record).await
+    }
+
+    async fn find(&self, vm: VmId) -> Result<Option<Found>, HypervisorError> {
+        let list = self.0.platform.hypervisor().list().await?;
+        Ok(list.into_iter().find(|found| found.record.plan.vm == vm))
+    }
+
+    /// Ends a VM: asks it to shut down, ends it by force after its grace, and removes all of it. Stops half-way when
+    /// the VM gets another goal.
+    async fn end(&self, vm: VmId, force_at: Instant, turn: u64) -> VmState {
+        if force_at > Instant::now() {
+            self.shut_down(vm, force_at, turn).await;
+        }
+        if self.entries().get(&vm).is_some_and(|entry| entry.turn != turn) {
+            return VmState::Stopping;
+        }
+        self.remove(vm).await;
+        VmState::Absent
+    }
+
+    async fn shut_down(&self, vm: VmId, force_at: Instant, turn: u64) {
+        if let Err(error) = self.0.platform.hypervisor().shut_down(vm).await {
+            tracing::warn!(%vm, %error, "cannot ask a VM to shut down");
+        }
+        while Instant::now() < force_at {
+            match self.find(vm).await {
+                Ok(Some(found)) if found.state == DomainState::Running => {}
+                Ok(_) => return,
+                Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM has shut down"),
+            }
+            if self.entries().get(&vm).is_some_and(|entry| entry.turn != turn) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Removes all of a VM from the host: the domain, its files, and the networks and mounts that no other VM needs.
+    async fn remove(&self, vm: VmId) {
+        while let Err(error) = self.0.platform.hypervisor().remove(vm).await {
+            tracing::error!(%vm, %error, "cannot remove a VM; trying again");
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+        self.0.files.remove(vm);
+        let links = self.0.platform.links();
+        if let Err(error) = self.0.networks.converge(links, || self.segments(Some(vm))).await {
+            tracing::error!(%vm, error, "cannot look at the network");
+        }
+        self.0.platform.mounts().keep_only(&self.exports(Some(vm))).await;
+    }
+}

@@ -1,0 +1,180 @@
+//! What an output folder holds, and what it was made of: `manifest.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::BuildError;
+use crate::files;
+
+/// The manifest's name in the output folder.
+pub const FILE_NAME: &str = "manifest.json";
+
+/// The outputs do not fit their manifest, or it cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is not a manifest.
+    #[error("{path} is not a manifest", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Files differ; all of them are named.
+    #[error("the files do not fit the manifest:\n  {}", problems.join("\n  "))]
+    Differs {
+        /// What is wrong, each with the file's name.
+        problems: Vec<String>,
+    },
+}
+
+/// A finished build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The recipe's name.
+    pub recipe: String,
+    /// SHA-256 of all that went into the build.
+    pub inputs: String,
+    /// The time that the outputs' files carry, in seconds since 1970.
+    pub epoch: u64,
+    /// The outputs, sorted by name.
+    pub files: Vec<Output>,
+    /// The Debian packages that went in, sorted by name.
+    pub packages: Vec<Package>,
+}
+
+/// A file of the output folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
+}
+
+/// A Debian package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version, with the epoch.
+    pub version: String,
+    /// Its architecture, or `all`.
+    pub architecture: String,
+    /// SHA-256 of its file, in hex.
+    pub sha256: String,
+}
+
+impl Package {
+    /// The name of its file in apt's way.
+    pub fn file_name(&self) -> String {
+        format!("{}_{}_{}.deb", self.name, self.version.replace(':', "%3a"), self.architecture)
+    }
+}
+
+impl Manifest {
+    /// Reads a folder's manifest; `None` if it has none.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub fn read(folder: &Path) -> Result<Option<Self>, BuildError> {
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read(&path)?;
+        let manifest =
+            serde_json::from_slice(&text).map_err(|source| ManifestError::Invalid { path, source })?;
+        Ok(Some(manifest))
+    }
+
+    /// Writes it into its folder: as a whole, or not at all.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<(), BuildError> {
+        let path = folder.join(FILE_NAME);
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|source| ManifestError::Invalid { path: path.clone(), source })?;
+        text.push('\n');
+        let partial = folder.join(".manifest.json.partial");
+        files::write(&partial, text)?;
+        Ok(files::rename(&partial, &path)?)
+    }
+
+    /// Reads every output and compares it with what the manifest says.
+    ///
+    /// # Errors
+    /// With every file that is missing or differs.
+    pub fn verify(&self, folder: &Path) -> Result<(), BuildError> {
+        let mut problems = Vec::new();
+        for file in &self.files {
+            let path = folder.join(&file.name);
+            if !path.exists() {
+                problems.push(format!("{}: is missing", file.name));
+                continue;
+            }
+            let (sha256, size) = files::hash_file(&path)?;
+            if size != file.size {
+                problems.push(format!("{}: has {size} bytes, not {}", file.name, file.size));
+            } else if sha256 != file.sha256 {
+                problems.push(format!("{}: has sha256 {sha256}, not {}", file.name, file.sha256));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ManifestError::Differs { problems }.into()) }
+    }
+}
+
+impl Output {
+    /// Describes a file of the output folder.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(folder: &Path, name: &str) -> Result<Self, BuildError> {
+        let (sha256, size) = files::hash_file(&folder.join(name))?;
+        Ok(Self { name: name.to_owned(), size, sha256 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_that_differs_is_told_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for name in ["a", "b", "c", "d"] {
+            files::write(&folder.join(name), "content").unwrap();
+        }
+        let outputs = ["a", "b", "c", "d"].map(|name| Output::of(folder, name).unwrap());
+        let manifest = Manifest {
+            recipe: "r".into(),
+            inputs: "i".into(),
+            epoch: 1,
+            files: outputs.into(),
+            packages: Vec::new(),
+        };
+        manifest.write(folder).unwrap();
+        assert_eq!(Manifest::read(folder).unwrap().as_ref(), Some(&manifest));
+        manifest.verify(folder).unwrap();
+
+        files::remove(&folder.join("a")).unwrap();
+        files::write(&folder.join("b"), "longer content").unwrap();
+        files::write(&folder.join("c"), "CONTENT").unwrap();
+        let text = manifest.verify(folder).unwrap_err().to_string();
+        assert!(text.contains("a: is missing\n  b: has 14 bytes, not 7\n  c: has sha256 "), "{text}");
+        assert!(!text.contains("d:"), "{text}");
+    }
+
+    #[test]
+    fn a_folder_without_a_manifest_is_no_error() {
+        assert_eq!(Manifest::read(Path::new("/nowhere")).unwrap(), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! What all recipes share: finding the inputs, skipping what is up to date, and placing the outputs with a manifest.
+
+mod debs;
+mod lab_host;
+mod tiny;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::BuildError;
+use crate::files;
+use crate::manifest::{self, Manifest, Output, Package};
+use crate::steps::Steps;
+use crate::tools::{self, Tool};
+
+pub use debs::Debs;
+pub use lab_host::LabHost;
+pub use tiny::Tiny;
+
+/// SHA-256 of this crate's code and recipes.
+const CODE: &str = env!("PODZOL_IMAGE_CODE");
+
+/// The time that outputs carry unless another is asked for: 2025-10-09, the day of Debian's images that the recipes
+/// were first made with. Any fixed time would do.
+pub const DEFAULT_EPOCH: u64 = 1_760_000_000;
+
+/// Where a build works, and for which time.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The output folder.
+    pub out: PathBuf,
+    /// The folder for what later builds can use again. Its content never changes an output.
+    pub cache: PathBuf,
+    /// The time that outputs carry, in seconds since 1970.
+    pub epoch: u64,
+}
+
+/// How a build ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The outputs are new.
+    Built,
+    /// The outputs were already made of these inputs.
+    UpToDate,
+}
+
+/// All that decides about a recipe's outputs.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// The Debian packages that go in.
+    pub packages: Vec<Package>,
+    /// Other files, each by a name that does not depend on the machine, with its SHA-256.
+    pub files: Vec<(String, String)>,
+}
+
+/// One kind of output.
+pub trait Recipe {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+    /// The programs that it runs.
+    fn tools(&self) -> Vec<Tool>;
+    /// How many steps it has, those of [`Recipe::inputs`] included.
+    fn steps(&self) -> usize;
+    /// Finds out what goes in.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    fn inputs(&mut self, place: &Place, steps: &mut Steps<'_>) -> Result<Inputs, BuildError>;
+    /// Makes the outputs in the folder `finished` of the working folder, and gives their names.
+    ///
+    /// # Errors
+    /// When a step fails.
+    fn make(
+        &self,
+        inputs: &Inputs,
+        shop: &Shop<'_>,
+        steps: &mut Steps<'_>,
+    ) -> Result<Vec<String>, BuildError>;
+}
+
+/// Where a recipe works.
+#[derive(Debug)]
+pub struct Shop<'a> {
+    /// The build's place.
+    pub place: &'a Place,
+    folder: TempDir,
+}
+
+impl Shop<'_> {
+    /// A path in the working folder, which is gone after the build.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The path of an output.
+    pub fn output(&self, name: &str) -> PathBuf {
+        self.path("finished").join(name)
+    }
+}
+
+/// Builds a recipe, unless its outputs are up to date. Progress goes to `steps`.
+///
+/// # Errors
+/// When a tool is missing or a step fails; the output folder then has no manifest.
+pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> Result<Outcome, BuildError> {
+    let tools = recipe.tools();
+    let programs = tools::require(&tools)?;
+    files::create_folder(&place.cache)?;
+    let _lock = lock(&place.cache, steps)?;
+    let inputs = recipe.inputs(place, steps)?;
+    let hash = hash(recipe.name(), place.epoch, &inputs, &tools, &programs)?;
+    if let Some(manifest) = Manifest::read(&place.out)?
+        && manifest.inputs == hash
+        && manifest.verify(&place.out).is_ok()
+    {
+        return Ok(Outcome::UpToDate);
+    }
+    files::create_folder(&place.out)?;
+    let folder = tempfile::Builder::new().prefix(".work-").tempdir_in(&place.out);
+    let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
+    files::create_folder(&shop.path("finished"))?;
+    let mut names = recipe.make(&inputs, &shop, steps)?;
+    names.sort();
+    files::remove(&place.out.join(manifest::FILE_NAME))?;
+    for name in &names {
+        files::rename(&shop.output(name), &place.out.join(name))?;
+    }
+    let files = names.iter().map(|name| Output::of(&place.out, name)).collect::<Result<_, _>>()?;
+    let recipe = recipe.name().to_owned();
+    Manifest { recipe, inputs: hash, epoch: place.epoch, files, packages: inputs.packages }
+        .write(&place.out)?;
+    Ok(Outcome::Built)
+}
+
+/// One build at a time uses a cache.
+fn lock(cache: &Path, steps: &mut Steps<'_>) -> Result<File, BuildError> {
+    let path = cache.join("lock");
+    let file = File::create(&path).map_err(files::context("create", &path))?;
+    if file.try_lock().is_err() {
+        steps.say(&format!("waiting for another build that uses {}", cache.display()));
+        file.lock().map_err(files::context("lock", &path))?;
+    }
+    Ok(file)
+}
+
+/// SHA-256 of all that decides about the outputs. Tools count by their content, because another mkfs writes other bytes.
+fn hash(
+    recipe: &str,
+    epoch: u64,
+    inputs: &Inputs,
+    tools: &[Tool],
+    programs: &[PathBuf],
+) -> Result<String, BuildError> {
+    let mut text = format!("recipe {recipe}\ncode {CODE}\nepoch {epoch}\n");
+    for package in &inputs.packages {
+        text.push_str(&format!("package {} {}\n", package.file_name(), package.sha256));
+    }
+    for (name, sha256) in &inputs.files {
+        text.push_str(&format!("file {name} {sha256}\n"));
+    }
+    for (tool, path) in tools.iter().zip(programs) {
+        text.push_str(&format!("tool {} {}\n", tool.program, files::hash_file(path)?.0));
+    }
+    Ok(files::hash(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A recipe of one file.
+    struct Copying(&'static str);
+
+    impl Recipe for Copying {
+        fn name(&self) -> &'static str {
+            "copying"
+        }
+
+        fn tools(&self) -> Vec<Tool> {
+            Vec::new()
+        }
+
+        fn steps(&self) -> usize {
+            0
+        }
+
+        fn inputs(&mut self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Inputs, BuildError> {
+            Ok(Inputs { packages: Vec::new(), files: vec![("content".into(), files::hash(self.0))] })
+        }
+
+        fn make(
+            &self,
+            _inputs: &Inputs,
+            shop: &Shop<'_>,
+            _steps: &mut Steps<'_>,
+        ) -> Result<Vec<String>, BuildError> {
+            files::write(&shop.output("copy"), self.0)?;
+            Ok(vec!["copy".to_owned()])
+        }
+    }
+
+    fn check(place: &Place, content: &'static str, expected: Outcome) {
+        let mut shown = Vec::new();
+        assert_eq!(build(&mut Copying(content), place, &mut Steps::new(&mut shown, 0)).unwrap(), expected);
+        assert_eq!(files::read_text(&place.out.join("copy")).unwrap(), content);
+        let left: Vec<PathBuf> = files::list(&place.out).unwrap();
+        assert_eq!(left, [place.out.join("copy"), place.out.join(manifest::FILE_NAME)]);
+    }
+
+    #[test]
+    fn the_same_inputs_are_built_once_and_others_or_damaged_outputs_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { out: folder.path().join("out"), cache: folder.path().join("cache"), epoch: 1 };
+        check(&place, "one", Outcome::Built);
+        check(&place, "one", Outcome::UpToDate);
+        check(&place, "two", Outcome::Built);
+        check(&Place { epoch: 2, ..place.clone() }, "two", Outcome::Built);
+        files::write(&place.out.join("copy"), "damaged").unwrap();
+        check(&Place { epoch: 2, ..place }, "two", Outcome::Built);
+    }
+}

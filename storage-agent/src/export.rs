@@ -1,0 +1,120 @@
+//! Exporting a pool's folder to hosts.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use podzol_rpc::exec::{self, ExecError};
+use podzol_rpc::identity::write_file;
+use podzol_vocab::PoolId;
+
+/// How long the export programs may take; the first call starts the kernel's NFS server.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a folder could not be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The list of exports could not be written.
+    #[error("cannot write {path}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A program failed.
+    #[error(transparent)]
+    Program(#[from] ExecError),
+}
+
+/// Makes folders reachable for hosts, and for nobody else.
+pub trait Exporter: Send + Sync + 'static {
+    /// Exports a folder to these addresses, in place of those from before.
+    fn export(
+        &self,
+        pool: PoolId,
+        folder: &Path,
+        hosts: &[String],
+    ) -> impl Future<Output = Result<(), ExportError>> + Send;
+
+    /// Ends the export of a folder.
+    fn withdraw(&self, pool: PoolId) -> impl Future<Output = Result<(), ExportError>> + Send;
+}
+
+/// The kernel's NFS server, through exports(5): one file per pool in `/etc/exports.d`.
+#[derive(Debug)]
+pub struct NfsServer {
+    folder: PathBuf,
+}
+
+impl Default for NfsServer {
+    fn default() -> Self {
+        Self { folder: "/etc/exports.d".into() }
+    }
+}
+
+impl NfsServer {
+    fn file(&self, pool: PoolId) -> PathBuf {
+        self.folder.join(format!("podzol-{pool}.exports"))
+    }
+}
+
+impl Exporter for NfsServer {
+    async fn export(&self, pool: PoolId, folder: &Path, hosts: &[String]) -> Result<(), ExportError> {
+        let path = self.file(pool);
+        let failed = |source| ExportError::File { path: path.clone(), source };
+        std::fs::create_dir_all(&self.folder).map_err(failed)?;
+        let line = exports_line(pool, folder, hosts);
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == line) && is_served() {
+            return Ok(());
+        }
+        write_file(&path, line.as_bytes(), 0o644).map_err(failed)?;
+        exec::run("systemctl", &["start", "nfs-server.service"], DEADLINE).await?;
+        exec::run("exportfs", &["-ra"], DEADLINE).await?;
+        Ok(())
+    }
+
+    async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
+        let path = self.file(pool);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(ExportError::File { path, source }),
+            Ok(()) => {}
+        }
+        exec::run("exportfs", &["-ra"], DEADLINE).await?;
+        Ok(())
+    }
+}
+
+/// Whether the kernel's NFS server runs: it has threads (nfsd(7)).
+fn is_served() -> bool {
+    std::fs::read_to_string("/proc/fs/nfsd/threads").is_ok_and(|threads| threads.trim() != "0")
+}
+
+/// The line of exports(5). `root_squash`: what root on a host may do is QEMU's user's, and no more. The file system id
+/// is the pool's own, so that mounts survive a restart of the server.
+fn exports_line(pool: PoolId, folder: &Path, hosts: &[String]) -> String {
+    let options = format!("rw,sync,no_subtree_check,root_squash,fsid={pool}");
+    let clients: Vec<String> = hosts.iter().map(|host| format!("{host}({options})")).collect();
+    if clients.is_empty() {
+        return format!("# {} is exported to no host yet\n", folder.display());
+    }
+    format!("{} {}\n", folder.display(), clients.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_exported_to_its_hosts_alone() {
+        let pool = PoolId::from_bytes([0; 16]);
+        let hosts = ["10.0.0.11".to_owned(), "10.0.0.12".to_owned()];
+        let options = "rw,sync,no_subtree_check,root_squash,fsid=00000000-0000-0000-0000-000000000000";
+        assert_eq!(
+            exports_line(pool, Path::new("/srv/p"), &hosts),
+            format!("/srv/p 10.0.0.11({options}) 10.0.0.12({options})\n")
+        );
+        assert!(exports_line(pool, Path::new("/srv/p"), &[]).starts_with('#'));
+    }
+}

@@ -1,0 +1,122 @@
+//! Bringing a template in: its bytes are hashed as they come, and none stays if the digest is not the one asked for.
+
+use std::path::PathBuf;
+
+use podzol_rpc::{Client, PeerId};
+use podzol_storage_api::{TemplateSource, TemplateStatus};
+use podzol_vocab::{ByteSize, Sha256};
+use sha2::Digest;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+
+use crate::pool::Pool;
+
+/// The largest template, in bytes.
+const LARGEST: u64 = 1 << 40;
+
+/// Why an import failed, and whether trying again can help.
+struct Failure {
+    transient: bool,
+    message: String,
+}
+
+fn transient(message: impl std::fmt::Display) -> Failure {
+    Failure { transient: true, message: message.to_string() }
+}
+
+fn for_good(message: impl std::fmt::Display) -> Failure {
+    Failure { transient: false, message: message.to_string() }
+}
+
+/// Removes the file of an import, unless it was renamed into its place.
+struct Incoming(PathBuf);
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Imports a template, telling how far it is, and how it ended.
+pub(crate) async fn run(
+    pool: Pool,
+    sha256: Sha256,
+    source: TemplateSource,
+    client: Client,
+    status: watch::Sender<TemplateStatus>,
+) {
+    let ended = match import(&pool, sha256, source, &client, &status).await {
+        Ok((size, virtual_size)) => TemplateStatus::Ready { size, virtual_size },
+        Err(failure) => {
+            tracing::warn!(%sha256, message = failure.message, "an import failed");
+            TemplateStatus::Failed { transient: failure.transient, message: failure.message }
+        }
+    };
+    status.send_replace(ended);
+}
+
+async fn import(
+    pool: &Pool,
+    sha256: Sha256,
+    source: TemplateSource,
+    client: &Client,
+    status: &watch::Sender<TemplateStatus>,
+) -> Result<(ByteSize, ByteSize), Failure> {
+    let mut response = open(source, client).await?;
+    let total = response.content_length().map(ByteSize);
+    let path = Incoming(pool.incoming_file(sha256));
+    let mut file = tokio::fs::File::create(&path.0).await.map_err(transient)?;
+    let mut digest = sha2::Sha256::new();
+    let mut done = 0;
+    while let Some(chunk) = response.chunk().await.map_err(|error| transient(why(&error)))? {
+        digest.update(&chunk);
+        file.write_all(&chunk)
+            .await
+            .map_err(|error| transient(format!("cannot write the template: {error}")))?;
+        done += chunk.len() as u64;
+        if done > LARGEST {
+            return Err(for_good(format!("it is larger than {}", ByteSize(LARGEST))));
+        }
+        status.send_replace(TemplateStatus::Importing { done: ByteSize(done), total });
+    }
+    file.sync_all().await.map_err(transient)?;
+    let found = Sha256::from_bytes(digest.finalize().into());
+    if found != sha256 {
+        return Err(for_good(format!("its SHA-256 digest is {found}, not {sha256}")));
+    }
+    pool.accept_template(sha256).map_err(for_good)
+}
+
+async fn open(source: TemplateSource, client: &Client) -> Result<reqwest::Response, Failure> {
+    match source {
+        TemplateSource::Management { path } => {
+            client.download(PeerId::Management, &path).await.map_err(|error| {
+                transient(
+                    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
+                )
+            })
+        }
+        TemplateSource::Url { url } => {
+            let config = podzol_rpc::tls::public_client_config().map_err(transient)?;
+            let response = podzol_rpc::client::http_client(config, None).get(url.expose()).send().await;
+            let response = response.map_err(|error| transient(why(&error)))?;
+            match response.status() {
+                status if status.is_success() => Ok(response),
+                status if status.is_client_error() => Err(for_good(format!("its source answers {status}"))),
+                status => Err(transient(format!("its source answers {status}"))),
+            }
+        }
+    }
+}
+
+/// What went wrong, without the URL: it may hold a password.
+fn why(error: &reqwest::Error) -> String {
+    let mut text =
+        if error.is_timeout() { "no answer in time".to_owned() } else { "cannot get it".to_owned() };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,68 @@
+//! The agent of a storage server: pools, templates and volumes in folders that it exports.
+//!
+//! It keeps nothing of its own but its identity: a pool's folder says what is in it. Everything is made under another
+//! name first and renamed when it is whole, so what a crash leaves is known by its name and removed at the next start.
+//! It answers the management service alone, and knows neither VMs nor accounts.
+
+pub mod config;
+pub mod export;
+mod import;
+pub mod pool;
+mod qcow2;
+mod report;
+mod server;
+mod store;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use podzol_rpc::tls::{self, Clients};
+use podzol_rpc::{AddressBook, Client, Identity, PeerId};
+use podzol_vocab::StorageServerId;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::export::Exporter;
+pub use crate::store::Store;
+
+/// Runs the agent until `stop` is cancelled.
+///
+/// # Errors
+/// When the identity, the address or a pool's folder cannot be used.
+pub async fn serve(
+    config: Config,
+    identity: Identity,
+    exporter: impl Exporter,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let id = own_id(&identity)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let port = listener.local_addr()?.port();
+    let book = AddressBook::default();
+    book.set(PeerId::Management, config.management.clone());
+    let client = Client::new(&identity, book)?;
+    let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
+    let store = Store::open(&config, client.clone(), exporter).context("cannot open the pools")?;
+    let refused = Arc::new(|address: SocketAddr, reason: String| {
+        tracing::warn!(%address, reason, "refused a connection");
+    });
+    tokio::join!(
+        podzol_rpc::server::serve(listener, tls, server::router(store.clone()), refused, stop.clone()),
+        report::run(store, client, id, config, port, stop),
+    );
+    Ok(())
+}
+
+/// Which storage server a certificate says that this is.
+fn own_id(identity: &Identity) -> anyhow::Result<StorageServerId> {
+    let certificates = podzol_rpc::identity::certificates(&identity.certificate_pem, "the certificate")?;
+    let first = certificates.first().context("the certificate file is empty")?;
+    match podzol_rpc::peer::CallerCertificate::from_der(first)?.peer {
+        PeerId::StorageServer(id) => Ok(id),
+        other => anyhow::bail!("the certificate is of {other}, which is no storage server"),
+    }
+}

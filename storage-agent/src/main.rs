@@ -1,0 +1,86 @@
+//! The storage agent's program.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use podzol_rpc::Identity;
+use podzol_rpc::join::{JoinToken, join};
+use podzol_storage_agent::config::Config;
+use podzol_storage_agent::export::NfsServer;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Podzol's storage agent.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, default_value = "/etc/podzol/storage-agent.toml", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Gets this server's identity from the management service with a one-time token, which is read from standard input.
+    Join,
+    /// Serves until told to stop.
+    Run,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config: Config = podzol_rpc::config::load(&arguments.config)?;
+    let identity = config.state_dir.join("identity");
+    match arguments.command {
+        Command::Join => join_with_token(&config, &identity).await,
+        Command::Run => run(config, &identity).await,
+    }
+}
+
+async fn join_with_token(config: &Config, folder: &Path) -> anyhow::Result<()> {
+    let text =
+        std::io::read_to_string(std::io::stdin()).context("cannot read the token from standard input")?;
+    let token: JoinToken = text.parse().map_err(|error| anyhow::anyhow!("the token {error}"))?;
+    let identity = join(&config.management, &token).await?;
+    private(&config.state_dir)?;
+    identity.store(folder)?;
+    println!("joined as {}", token.peer);
+    Ok(())
+}
+
+async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log).context("log: is not a valid filter")?;
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let identity = Identity::load(folder)?
+        .context("this server has no identity yet: run `podzol-storage-agent join` with a token from the management service")?;
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+    podzol_storage_agent::serve(config, identity, NfsServer::default(), stop).await
+}
+
+/// Makes a folder that only its owner can look into.
+fn private(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("cannot protect {}", folder.display()))
+}
+
+/// Cancels on SIGTERM and SIGINT.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
