@@ -1,0 +1,335 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Operates a Podzol cloud.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    /// Where the API is.
+    #[arg(long, env = "PODZOL_URL", default_value = "https://localhost:8443", global = true)]
+    pub(crate) url: String,
+    /// The certificate of the installation's authority (PEM); the machine's own list of authorities if left out.
+    #[arg(long, env = "PODZOL_CA_FILE", global = true)]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// A file with the API key. The key itself may be in the variable PODZOL_KEY instead.
+    #[arg(long, env = "PODZOL_KEY_FILE", global = true)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Prints JSON, as the API answers.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Zones: pods in one place.
+    #[command(subcommand)]
+    Zone(Verb<ZoneCreate>),
+    /// Pods: hosts and storage servers on one switch.
+    #[command(subcommand)]
+    Pod(Verb<PodCreate>),
+    /// Hosts: computing servers.
+    #[command(subcommand)]
+    Host(HostVerb),
+    /// Storage servers.
+    #[command(subcommand)]
+    StorageServer(Verb<InPod>),
+    /// Pools: places for volumes on storage servers.
+    #[command(subcommand)]
+    Pool(Verb<PoolCreate>),
+    /// Offerings: named sizes with limits.
+    #[command(subcommand)]
+    Offering(Verb<OfferingCreate>),
+    /// Templates: bootable disk images.
+    #[command(subcommand)]
+    Template(Verb<TemplateCreate>),
+    /// Accounts: customers.
+    #[command(subcommand)]
+    Account(Verb<AccountCreate>),
+    /// Users of accounts.
+    #[command(subcommand)]
+    User(Verb<UserCreate>),
+    /// API keys of users.
+    #[command(subcommand)]
+    Key(Verb<KeyCreate>),
+    /// Networks: private layer-2 segments.
+    #[command(subcommand)]
+    Network(Verb<NetworkCreate>),
+    /// VMs.
+    #[command(subcommand)]
+    Vm(VmVerb),
+    /// Operations: the work that calls have started.
+    #[command(subcommand)]
+    Operation(OperationVerb),
+    /// Events: who did what to what, when.
+    #[command(subcommand)]
+    Event(EventVerb),
+    /// Prints a script that completes commands in a shell.
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// What can be done with most things. `C` is what a create takes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb<C: Args> {
+    /// Creates one.
+    Create(C),
+    /// Lists them.
+    List(List),
+    /// Shows one.
+    Show(Which),
+    /// Deletes one.
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Its name or id.
+    pub(crate) which: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those that match, such as `state=running`; a name or an id after `account=`, `network=` and `host=`.
+    #[arg(long = "filter", value_name = "FIELD=VALUE")]
+    pub(crate) filters: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Its name or id.
+    pub(crate) which: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Wait {
+    /// Waits until the operation has ended, showing how far it is.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// The longest to wait, in seconds.
+    #[arg(long, default_value_t = 600, requires = "wait")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZoneCreate {
+    pub(crate) name: String,
+    /// The VLAN ids of its networks, such as 100-199; may be given several times.
+    #[arg(long = "vlans", required = true)]
+    pub(crate) vlans: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodCreate {
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) zone: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InPod {
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) pod: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PoolCreate {
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) storage_server: String,
+    /// Its folder on the storage server.
+    #[arg(long)]
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OfferingCreate {
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) vcpus: u32,
+    #[arg(long)]
+    pub(crate) memory_mib: u64,
+    #[arg(long)]
+    pub(crate) disk_gib: u64,
+    /// Weight when CPU time is scarce; 100 is ordinary.
+    #[arg(long)]
+    pub(crate) cpu_share: Option<u32>,
+    /// The most network traffic each way in Mbit/s.
+    #[arg(long)]
+    pub(crate) network_mbps: Option<u64>,
+    /// The most disk operations a second.
+    #[arg(long)]
+    pub(crate) iops: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+pub(crate) struct TemplateCreate {
+    pub(crate) name: String,
+    /// An image file on this machine, to be uploaded.
+    #[arg(long, group = "source")]
+    pub(crate) file: Option<PathBuf>,
+    /// A URL from which the storage servers get it.
+    #[arg(long, group = "source", requires = "sha256")]
+    pub(crate) template_url: Option<String>,
+    /// SHA-256 of the image file; computed here for a file if left out.
+    #[arg(long)]
+    pub(crate) sha256: Option<String>,
+    /// The operating system in it, in words.
+    #[arg(long, default_value = "")]
+    pub(crate) os: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccountCreate {
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserCreate {
+    pub(crate) name: String,
+    /// Its account; your own if left out.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    /// `customer` or `admin`.
+    #[arg(long, default_value = "customer")]
+    pub(crate) role: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreate {
+    pub(crate) name: String,
+    /// Its user; you if left out.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkCreate {
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) zone: String,
+    /// Its addresses, such as 10.1.1.0/24.
+    #[arg(long)]
+    pub(crate) cidr: String,
+    /// Its account; your own if left out.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostVerb {
+    /// Creates one, and prints the token with which it joins.
+    Create(InPod),
+    /// Lists them.
+    List(List),
+    /// Shows one.
+    Show(Which),
+    /// Removes one without VMs.
+    Delete(Delete),
+    /// Keeps new VMs away from one, or lets them come again.
+    Maintenance {
+        /// Its name or id.
+        which: String,
+        /// `on` or `off`.
+        #[arg(value_parser = ["on", "off"])]
+        switch: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmVerb {
+    /// Creates one and starts it.
+    Create(VmCreate),
+    /// Lists them.
+    List(List),
+    /// Shows one, with how long each step of its start took.
+    Show(Which),
+    /// Deletes one with its volumes, by force if it runs.
+    Delete(Delete),
+    /// Starts one.
+    Start(Delete),
+    /// Stops one.
+    Stop {
+        /// Its name or id.
+        which: String,
+        /// How long its operating system has to shut down before it is ended by force, in seconds.
+        #[arg(long)]
+        grace: Option<u64>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Reboots one.
+    Reboot(Delete),
+    /// Prints the end of what one wrote to its serial port.
+    ConsoleLog {
+        /// Its name or id.
+        which: String,
+        /// The most bytes.
+        #[arg(long, default_value_t = 65536)]
+        bytes: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmCreate {
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) offering: String,
+    #[arg(long)]
+    pub(crate) template: String,
+    /// A network; may be given several times.
+    #[arg(long = "network", required = true)]
+    pub(crate) networks: Vec<String>,
+    /// A file with SSH public keys, one a line.
+    #[arg(long)]
+    pub(crate) ssh_key_file: Option<PathBuf>,
+    /// A file with cloud-init user-data.
+    #[arg(long)]
+    pub(crate) user_data_file: Option<PathBuf>,
+    /// Its account; your own if left out.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationVerb {
+    /// Lists them.
+    List(List),
+    /// Shows one.
+    Show(Which),
+    /// Waits until one has ended.
+    Wait {
+        /// Its id.
+        which: String,
+        /// The longest to wait, in seconds.
+        #[arg(long, default_value_t = 600)]
+        timeout: u64,
+    },
+    /// Asks to cancel one.
+    Cancel(Which),
+    /// Tries a failed one again.
+    Retry(Which),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventVerb {
+    /// Lists them, oldest first.
+    List(List),
+}

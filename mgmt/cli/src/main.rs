@@ -1,0 +1,36 @@
+//! `podzol`, the command: everything that the API can do.
+//!
+//! Exit codes: 0 done; 1 refused by the API, or an operation failed; 2 wrong usage; 3 the API is not reached.
+
+mod api;
+mod arguments;
+mod output;
+mod run;
+mod things;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::api::ApiError;
+use crate::arguments::{Arguments, Command};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Completion { shell } = arguments.command {
+        clap_complete::generate(shell, &mut Arguments::command(), "podzol", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    match run::run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("podzol: {error:#}");
+            match error.downcast_ref::<ApiError>() {
+                Some(ApiError::Unreachable { .. } | ApiError::Setup(_)) => ExitCode::from(3),
+                _ => ExitCode::from(1),
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Carrying a command out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::TryStreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use podzol_vocab::Sha256;
+use serde_json::{Map, Value, json};
+use sha2::Digest;
+use tokio_util::io::ReaderStream;
+
+use crate::api::Api;
+use crate::arguments::{
+    Arguments, Command, Delete, EventVerb, HostVerb, List, OperationVerb, TemplateCreate, Verb, VmCreate, VmVerb, Wait,
+};
+use crate::things::{
+    ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM, ZONE,
+};
+use crate::{output, wait};
+
+struct Session {
+    api: Api,
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let session = Session { api: Api::new(&arguments)?, json: arguments.json };
+    let api = &session.api;
+    match arguments.command {
+        Command::Zone(Verb::Create(new)) => {
+            session.create(ZONE, json!({"name": new.name, "vlan_ranges": new.vlans}), None).await
+        }
+        Command::Zone(verb) => session.common(ZONE, verb).await,
+        Command::Pod(Verb::Create(new)) => {
+            let body = json!({"name": new.name, "zone": ZONE.id(api, &new.zone).await?});
+            session.create(POD, body, None).await
+        }
+        Command::Pod(verb) => session.common(POD, verb).await,
+        Command::Host(verb) => session.host(verb).await,
+        Command::StorageServer(Verb::Create(new)) => {
+            let body = json!({"name": new.name, "pod": POD.id(api, &new.pod).await?});
+            session.create(STORAGE_SERVER, body, None).await
+        }
+        Command::StorageServer(verb) => session.common(STORAGE_SERVER, verb).await,
+        Command::Pool(Verb::Create(new)) => {
+            let server = STORAGE_SERVER.id(api, &new.storage_server).await?;
+            let body = json!({"name": new.name, "storage_server": server, "path": new.path});
+            session.create(POOL, body, Some(new.wait)).await
+        }
+        Command::Pool(verb) => session.common(POOL, verb).await,
+        Command::Offering(Verb::Create(new)) => {
+            let mut body = json!({
+                "name": new.name, "vcpus": new.vcpus, "memory_mib": new.memory_mib, "disk_gib": new.disk_gib,
+                "network_mbps": new.network_mbps, "iops": new.iops,
+            });
+            if let Some(share) = new.cpu_share {
+                body["cpu_share"] = share.into();
+            }
+            session.create(OFFERING, body, None).await
+        }
+        Command::Offering(verb) => session.common(OFFERING, verb).await,
+        Command::Template(Verb::Create(new)) => session.template_create(new).await,
+        Command::Template(verb) => session.common(TEMPLATE, verb).await,
+        Command::Account(Verb::Create(new)) => session.create(ACCOUNT, json!({"name": new.name}), None).await,
+        Command::Account(verb) => session.common(ACCOUNT, verb).await,
+        Command::User(Verb::Create(new)) => {
+            let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
+            session.create(USER, json!({"name": new.name, "account": account, "role": new.role}), None).await
+        }
+        Command::User(verb) => session.common(USER, verb).await,
+        Command::Key(Verb::Create(new)) => {
+            let user = session.id_if(USER, new.user.as_deref()).await?;
+            session.create(KEY, json!({"name": new.name, "user": user}), None).await
+        }
+        Command::Key(verb) => session.common(KEY, verb).await,
+        Command::Network(Verb::Create(new)) => {
+            let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
+            let zone = ZONE.id(api, &new.zone).await?;
+            let body = json!({"name": new.name, "zone": zone, "cidr": new.cidr, "account": account});
+            session.create(NETWORK, body, None).await
+        }
+        Command::Network(verb) => session.common(NETWORK, verb).await,
+        Command::Vm(verb) => session.vm(verb).await,
+        Command::Operation(verb) => session.operation(verb).await,
+        Command::Event(EventVerb::List(list)) => session.list(EVENT, list).await,
+        Command::Completion { .. } => Ok(()),
+    }
+}
+
+impl Session {
+    fn print(&self, thing: &Value) {
+        if self.json { println!("{thing:#}") } else { output::show(thing) }
+    }
+
+    async fn id_if(&self, kind: Kind, which: Option<&str>) -> anyhow::Result<Option<String>> {
+        match which {
+            Some(which) => Ok(Some(kind.id(&self.api, which).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn common<C: clap::Args>(&self, kind: Kind, verb: Verb<C>) -> anyhow::Result<()> {
+        match verb {
+            Verb::Create(_) => Ok(()),
+            Verb::List(list) => self.list(kind, list).await,
+            Verb::Show(which) => {
+                self.print(&kind.show(&self.api, &which.which).await?);
+                Ok(())
+            }
+            Verb::Delete(delete) => self.delete(kind, delete).await,
+        }
+    }
+
+    async fn create(&self, kind: Kind, body: Value, wait: Option<Wait>) -> anyhow::Result<()> {
+        let answer = self.api.post(kind.path, &without_nulls(body)).await?;
+        self.answered(kind, answer, wait).await
+    }
+
+    /// Prints what a call that started work answered, after waiting for it if asked to.
+    async fn answered(&self, kind: Kind, answer: Value, wait: Option<Wait>) -> anyhow::Result<()> {
+        let Some(operation) = answer.get("operation") else {
+            self.print(&answer);
+            return Ok(());
+        };
+        if let Some(Wait { wait: true, timeout }) = wait {
+            wait::wait(&self.api, operation, Duration::from_secs(timeout)).await?;
+            let id = answer["object"]["id"].as_str().unwrap_or_default();
+            match self.api.get(&kind.at(id), &[]).await {
+                Ok(now) => self.print(&now),
+                Err(crate::api::ApiError::Refused(problem)) if problem.status == 404 => {}
+                Err(error) => return Err(error.into()),
+            }
+            return Ok(());
+        }
+        self.print(if self.json { &answer } else { &answer["object"] });
+        if !self.json {
+            eprintln!("operation {} goes on", operation["id"].as_str().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    async fn list(&self, kind: Kind, list: List) -> anyhow::Result<()> {
+        let mut filters = Vec::new();
+        for filter in &list.filters {
+            let (field, value) =
+                filter.split_once('=').with_context(|| format!("--filter {filter}: must be FIELD=VALUE"))?;
+            let value = match field {
+                "account" => ACCOUNT.id(&self.api, value).await?,
+                "network" => NETWORK.id(&self.api, value).await?,
+                "host" => HOST.id(&self.api, value).await?,
+                "pod" => POD.id(&self.api, value).await?,
+                _ => value.to_owned(),
+            };
+            filters.push((field.to_owned(), value));
+        }
+        let mut things = self.api.list(kind.path, &filters).await?;
+        if self.json {
+            println!("{:#}", Value::Array(things));
+            return Ok(());
+        }
+        self.name_references(&mut things).await;
+        output::list(kind, &things);
+        Ok(())
+    }
+
+    /// Puts names in place of ids where a table shows them. An id that cannot be looked up stays.
+    async fn name_references(&self, things: &mut [Value]) {
+        let mut known = std::collections::HashMap::new();
+        for thing in things {
+            for (field, kind) in [("host", HOST), ("zone", ZONE), ("account", ACCOUNT), ("user", USER)] {
+                let Some(id) = thing[field].as_str().map(str::to_owned) else { continue };
+                if !known.contains_key(&id) {
+                    let name = kind.name(&self.api, &id).await.unwrap_or_else(|_| id.clone());
+                    known.insert(id.clone(), name);
+                }
+                thing[field] = known[&id].clone().into();
+            }
+        }
+    }
+
+    async fn delete(&self, kind: Kind, delete: Delete) -> anyhow::Result<()> {
+        let id = kind.id(&self.api, &delete.which).await?;
+        let answer = self.api.delete(&kind.at(&id)).await?;
+        if answer.is_null() {
+            return Ok(());
+        }
+        self.answered(kind, answer, Some(delete.wait)).await
+    }
+
+    async fn act(&self, kind: Kind, which: &str, verb: &str, body: Value, wait: Option<Wait>) -> anyhow::Result<()> {
+        let id = kind.id(&self.api, which).await?;
+        let answer = self.api.post(&format!("{}/{verb}", kind.at(&id)), &body).await?;
+        self.answered(kind, answer, wait).await
+    }
+
+    async fn host(&self, verb: HostVerb) -> anyhow::Result<()> {
+        match verb {
+            HostVerb::Create(new) => {
+                let body = json!({"name": new.name, "pod": POD.id(&self.api, &new.pod).await?});
+                self.create(HOST, body, None).await
+            }
+            HostVerb::List(list) => self.list(HOST, list).await,
+            HostVerb::Show(which) => {
+                self.print(&HOST.show(&self.api, &which.which).await?);
+                Ok(())
+            }
+            HostVerb::Delete(delete) => self.delete(HOST, delete).await,
+            HostVerb::Maintenance { which, switch } => {
+                let id = HOST.id(&self.api, &which).await?;
+                let body = json!({"maintenance": switch == "on"});
+                self.print(&self.api.patch(&HOST.at(&id), &body).await?);
+                Ok(())
+            }
+        }
+    }
+
+    async fn vm(&self, verb: VmVerb) -> anyhow::Result<()> {
+        match verb {
+            VmVerb::Create(new) => self.vm_create(new).await,
+            VmVerb::List(list) => self.list(VM, list).await,
+            VmVerb::Show(which) => {
+                self.print(&VM.show(&self.api, &which.which).await?);
+                Ok(())
+            }
+            VmVerb::Delete(delete) => self.delete(VM, delete).await,
+            VmVerb::Start(vm) => self.act(VM, &vm.which, "start", json!({}), Some(vm.wait)).await,
+            VmVerb::Stop { which, grace, wait } => {
+                self.act(VM, &which, "stop", without_nulls(json!({"grace_secs": grace})), Some(wait)).await
+            }
+            VmVerb::Reboot(vm) => self.act(VM, &vm.which, "reboot", json!({}), Some(vm.wait)).await,
+            VmVerb::ConsoleLog { which, bytes } => {
+                let id = VM.id(&self.api, &which).await?;
+                let query = [("bytes".to_owned(), bytes.to_string())];
+                let log = self.api.get(&format!("{}/console-log", VM.at(&id)), &query).await?;
+                if self.json { println!("{log:#}") } else { print!("{}", log["text"].as_str().unwrap_or_default()) }
+                Ok(())
+            }
+        }
+    }
+
+    async fn vm_create(&self, new: VmCreate) -> anyhow::Result<()> {
+        let api = &self.api;
+        let mut networks = Vec::new();
+        for network in &new.networks {
+            networks.push(NETWORK.id(api, network).await?);
+        }
+        let text = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let keys = new.ssh_key_file.as_deref().map(text).transpose()?.unwrap_or_default();
+        let keys: Vec<&str> = keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let body = json!({
+            "name": new.name,
+            "offering": OFFERING.id(api, &new.offering).await?,
+            "template": TEMPLATE.id(api, &new.template).await?,
+            "networks": networks,
+            "ssh_keys": keys,
+            "user_data": new.user_data_file.as_deref().map(text).transpose()?,
+            "account": self.id_if(ACCOUNT, new.account.as_deref()).await?,
+        });
+        self.create(VM, body, Some(new.wait)).await
+    }
+
+    async fn template_create(&self, new: TemplateCreate) -> anyhow::Result<()> {
+        let sha256 = match (&new.sha256, &new.file) {
+            (Some(sha256), _) => sha256.clone(),
+            (None, Some(file)) => digest(file)?.to_string(),
+            (None, None) => anyhow::bail!("--sha256 is needed with a URL"),
+        };
+        let body = json!({"name": new.name, "sha256": sha256, "os": new.os, "url": new.template_url});
+        let template = self.api.post(TEMPLATE.path, &without_nulls(body)).await?;
+        let id = template["id"].as_str().unwrap_or_default();
+        let Some(file) = new.file else {
+            let operations = self.api.list(OPERATION.path, &[("subject".into(), id.to_owned())]).await?;
+            let operation = operations.into_iter().next_back().unwrap_or_default();
+            return self.answered(TEMPLATE, json!({"object": template, "operation": operation}), Some(new.wait)).await;
+        };
+        let answer = self.upload(id, &file).await?;
+        self.answered(TEMPLATE, answer, Some(new.wait)).await
+    }
+
+    async fn upload(&self, id: &str, path: &Path) -> anyhow::Result<Value> {
+        let file = tokio::fs::File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
+        let length = file.metadata().await?.len();
+        let bar = ProgressBar::new(length);
+        let style = "uploading {bar:30} {bytes} of {total_bytes} ({bytes_per_sec})";
+        bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
+        let counted = bar.clone();
+        let stream = ReaderStream::with_capacity(file, 256 << 10).inspect_ok(move |chunk| counted.inc(chunk.len() as u64));
+        let path = format!("{}/data", TEMPLATE.at(id));
+        let answer = self.api.upload(&path, length, reqwest::Body::wrap_stream(stream)).await;
+        bar.finish_and_clear();
+        Ok(answer?)
+    }
+
+    async fn operation(&self, verb: OperationVerb) -> anyhow::Result<()> {
+        match verb {
+            OperationVerb::List(list) => self.list(OPERATION, list).await,
+            OperationVerb::Show(which) => {
+                self.print(&self.api.get(&OPERATION.at(&which.which), &[]).await?);
+                Ok(())
+            }
+            OperationVerb::Wait { which, timeout } => {
+                let operation = self.api.get(&OPERATION.at(&which), &[]).await?;
+                wait::wait(&self.api, &operation, Duration::from_secs(timeout)).await
+            }
+            OperationVerb::Cancel(which) => self.act(OPERATION, &which.which, "cancel", json!({}), None).await,
+            OperationVerb::Retry(which) => self.act(OPERATION, &which.which, "retry", json!({}), None).await,
+        }
+    }
+}
+
+/// A body without the fields that were left out.
+fn without_nulls(body: Value) -> Value {
+    match body {
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
+        }
+        body => body,
+    }
+}
+
+fn digest(path: &Path) -> anyhow::Result<Sha256> {
+    let mut file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut digest = sha2::Sha256::new();
+    std::io::copy(&mut file, &mut digest).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Sha256::from_bytes(digest.finalize().into()))
+}

@@ -1,0 +1,96 @@
+//! The kinds of things: their routes, and the columns in which they are listed.
+
+use serde_json::Value;
+
+use crate::api::{Api, ApiError};
+
+/// A kind of thing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// What one is called.
+    pub(crate) noun: &'static str,
+    /// Where they are.
+    pub(crate) path: &'static str,
+    /// The columns of a list: heading, and where the value is.
+    pub(crate) columns: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! kinds {
+    ($($constant:ident: $noun:literal $path:literal [$($heading:literal = $field:literal),*];)*) => {$(
+        pub(crate) const $constant: Kind =
+            Kind { noun: $noun, path: $path, columns: &[$(($heading, $field)),*] };
+    )*};
+}
+
+kinds! {
+    ZONE: "zone" "/v1/zones" ["NAME" = "name", "VLANS" = "vlan_ranges", "ID" = "id"];
+    POD: "pod" "/v1/pods" ["NAME" = "name", "ZONE" = "zone", "ID" = "id"];
+    HOST: "host" "/v1/hosts" [
+        "NAME" = "name", "STATE" = "state", "ADDRESS" = "address", "CPUS" = "cpus", "USED" = "cpus_allocated",
+        "MEMORY MIB" = "memory_mib", "USED" = "memory_allocated_mib", "VMS" = "vms", "ACCELERATOR" = "accelerator",
+        "PROBLEM" = "problem"
+    ];
+    STORAGE_SERVER: "storage server" "/v1/storage-servers" [
+        "NAME" = "name", "STATE" = "state", "ADDRESS" = "address", "ID" = "id"
+    ];
+    POOL: "pool" "/v1/pools" [
+        "NAME" = "name", "STATE" = "state", "CAPACITY" = "capacity_bytes", "USED" = "used_bytes",
+        "ALLOCATED" = "allocated_bytes", "ERROR" = "error"
+    ];
+    OFFERING: "offering" "/v1/offerings" [
+        "NAME" = "name", "VCPUS" = "vcpus", "MEMORY MIB" = "memory_mib", "DISK GIB" = "disk_gib",
+        "NETWORK MBPS" = "network_mbps", "IOPS" = "iops"
+    ];
+    TEMPLATE: "template" "/v1/templates" [
+        "NAME" = "name", "STATE" = "state", "SIZE" = "size_bytes", "OS" = "os", "ERROR" = "error"
+    ];
+    ACCOUNT: "account" "/v1/accounts" ["NAME" = "name", "ID" = "id", "CREATED" = "created_at"];
+    USER: "user" "/v1/users" ["NAME" = "name", "ROLE" = "role", "ACCOUNT" = "account", "ID" = "id"];
+    KEY: "key" "/v1/keys" ["NAME" = "name", "USER" = "user", "ID" = "id", "CREATED" = "created_at"];
+    NETWORK: "network" "/v1/networks" [
+        "NAME" = "name", "CIDR" = "cidr", "VLAN" = "vlan", "ZONE" = "zone", "ID" = "id"
+    ];
+    VM: "VM" "/v1/vms" [
+        "NAME" = "name", "STATE" = "state", "ADDRESS" = "nics.address", "VCPUS" = "size.vcpus",
+        "MEMORY MIB" = "size.memory_mib", "HOST" = "host", "ERROR" = "error"
+    ];
+    OPERATION: "operation" "/v1/operations" [
+        "ID" = "id", "KIND" = "kind", "STATE" = "state", "STEP" = "step", "ATTEMPTS" = "attempts",
+        "ERROR" = "error.detail"
+    ];
+    EVENT: "event" "/v1/events" [
+        "TIME" = "at", "ACTION" = "action", "BY" = "actor", "OF" = "subject_kind", "DETAIL" = "detail"
+    ];
+}
+
+impl Kind {
+    /// The id of the thing with that name or id.
+    pub(crate) async fn id(self, api: &Api, which: &str) -> anyhow::Result<String> {
+        if which.len() == 36 && which.bytes().filter(|byte| *byte == b'-').count() == 4 {
+            return Ok(which.to_owned());
+        }
+        let found = api.list(self.path, &[("name".into(), which.to_owned())]).await?;
+        match found.as_slice() {
+            [one] => Ok(one["id"].as_str().unwrap_or_default().to_owned()),
+            [] => anyhow::bail!("there is no {} named {which}", self.noun),
+            _ => anyhow::bail!("there are {} of the name {which}; give the id of one", found.len()),
+        }
+    }
+
+    /// The thing with that name or id.
+    pub(crate) async fn show(self, api: &Api, which: &str) -> anyhow::Result<Value> {
+        let id = self.id(api, which).await?;
+        Ok(api.get(&self.at(&id), &[]).await?)
+    }
+
+    /// The route of one thing.
+    pub(crate) fn at(self, id: &str) -> String {
+        format!("{}/{id}", self.path)
+    }
+
+    /// The name of the thing with an id, or the id itself.
+    pub(crate) async fn name(self, api: &Api, id: &str) -> Result<String, ApiError> {
+        let thing = api.get(&self.at(id), &[]).await?;
+        Ok(thing["name"].as_str().unwrap_or(id).to_owned())
+    }
+}
