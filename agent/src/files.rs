@@ -31,6 +31,10 @@ impl Files {
         self.of(vm).join("serial.log")
     }
 
+    pub(crate) fn serial_socket(&self, vm: VmId) -> PathBuf {
+        self.of(vm).join("serial.sock")
+    }
+
     /// Writes a VM's seed. Nobody but root and, once libvirt gives it the file, QEMU's user can read it.
     pub(crate) fn write_seed(&self, vm: VmId, seed: &Seed) -> Result<PathBuf, String> {
         let failed = |error: std::io::Error| format!("cannot write the seed: {error}");

@@ -60,6 +60,11 @@ pub async fn serve<P: Platform>(
     Ok(())
 }
 
+/// The UNIX socket of the serial port of a VM that runs here.
+pub fn serial_socket(config: &Config, vm: podzol_vocab::VmId) -> std::path::PathBuf {
+    files::Files::new(&config.state_dir).serial_socket(vm)
+}
+
 /// Which host a certificate says that this is.
 fn own_id(identity: &Identity) -> anyhow::Result<HostId> {
     let certificates = podzol_rpc::identity::certificates(&identity.certificate_pem, "the certificate")?;

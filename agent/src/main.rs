@@ -30,6 +30,11 @@ enum Command {
     Run,
     /// Says whether KVM works on this host, by running a program in it.
     Probe,
+    /// Connects standard input and output with the serial port of a VM on this host, for whoever operates it.
+    Console {
+        /// The VM's id.
+        vm: podzol_vocab::VmId,
+    },
 }
 
 #[tokio::main]
@@ -48,7 +53,23 @@ async fn main() -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Command::Console { vm } => console(&config, vm).await,
     }
+}
+
+/// Ends when the VM does, or when standard input does.
+async fn console(config: &Config, vm: podzol_vocab::VmId) -> anyhow::Result<()> {
+    let path = podzol_agent::serial_socket(config, vm);
+    let socket = tokio::net::UnixStream::connect(&path)
+        .await
+        .with_context(|| format!("cannot connect to {}: does the VM run here?", path.display()))?;
+    let (mut from_vm, mut to_vm) = socket.into_split();
+    let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
+    tokio::select! {
+        ended = tokio::io::copy(&mut input, &mut to_vm) => drop(ended?),
+        ended = tokio::io::copy(&mut from_vm, &mut output) => drop(ended?),
+    }
+    Ok(())
 }
 
 async fn join_with_token(config: &Config, folder: &Path) -> anyhow::Result<()> {

@@ -37,7 +37,9 @@ impl Kernel {
     /// Opens a netlink socket in the network namespace of this thread. Needs a tokio runtime, and `CAP_NET_ADMIN`
     /// for changes.
     pub fn open() -> Result<Self, Error> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        // So that a request which was applied differs from one whose answer never came.
+        connection.set_forward_ack(true);
         let connection = tokio::spawn(connection).abort_handle();
         Ok(Self { handle, connection, grace: GracePeriods::Normal })
     }

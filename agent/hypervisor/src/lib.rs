@@ -34,8 +34,10 @@ pub struct Domain {
     pub bridges: Vec<InterfaceName>,
     /// The image with its NoCloud data.
     pub seed: PathBuf,
-    /// Where its serial port is written to.
+    /// Where what its serial port sends is written to.
     pub serial_log: PathBuf,
+    /// The UNIX socket of its serial port.
+    pub serial_socket: PathBuf,
 }
 
 /// What a domain does.

@@ -49,11 +49,13 @@ pub fn domain(domain: &Domain) -> String {
     }
     let _ = write!(
         xml,
-        "    <serial type='file'>\n      <source path='{log}' append='off'/>\n      <target port='0'/>\n    </serial>\n    \
+        "    <serial type='unix'>\n      <source mode='bind' path='{socket}'/>\n      \
+         <log file='{log}' append='off'/>\n      <target port='0'/>\n    </serial>\n    \
          <controller type='usb' model='qemu-xhci'/>\n    <input type='tablet' bus='usb'/>\n    \
          <graphics type='vnc'>\n      <listen type='socket'/>\n    </graphics>\n    \
          <video>\n      <model type='vga'/>\n    </video>\n    <memballoon model='none'/>\n    \
          <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n</domain>\n",
+        socket = escape(&domain.serial_socket.display().to_string()),
         log = escape(&domain.serial_log.display().to_string()),
     );
     xml
@@ -213,6 +215,7 @@ mod tests {
             bridges: vec!["pzb100".parse().unwrap()],
             seed: "/run/podzol/vms/1/seed.iso".into(),
             serial_log: "/run/podzol/vms/1/serial.log".into(),
+            serial_socket: "/run/podzol/vms/1/serial.sock".into(),
         }
     }
 

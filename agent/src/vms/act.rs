@@ -89,7 +89,8 @@ impl<P: Platform> Vms<P> {
         let bridges: Vec<InterfaceName> =
             plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect();
         let serial_log = self.0.files.serial_log(plan.vm);
-        let domain = Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log };
+        let serial_socket = self.0.files.serial_socket(plan.vm);
+        let domain = Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log, serial_socket };
         let begun = Instant::now();
         self.0.platform.hypervisor().start(domain).await.map_err(|error| error.to_string())?;
         steps.add("libvirt", begun);

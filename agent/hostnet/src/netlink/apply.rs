@@ -46,10 +46,9 @@ pub(super) async fn apply(handle: &Handle, changes: &Changes, grace: GracePeriod
             Change::Set { link, settings: set } => settings.push((change, link, set)),
         }
     }
-    {
-        let _hurry = (removals.len() > 1).then(|| Expedited::while_held(grace));
-        pass.remove(&removals, changes.free_group).await;
-    }
+    let hurry = (removals.len() > 1).then(|| Expedited::while_held(grace));
+    pass.remove(&removals, changes.free_group).await;
+    drop(hurry);
     pass.create(new).await;
     pass.set(settings).await;
     pass.failures
@@ -204,14 +203,14 @@ async fn send(handle: &Handle, request: Request) -> io::Result<()> {
     acknowledged(handle.clone().request(request).map_err(io_error)?).await
 }
 
-/// Waits for the end of the answers to a request. Only an error is passed on as an answer.
+/// Waits for the answer: an acknowledgement or an error, unless the connection ends before.
 async fn acknowledged(mut answers: impl Stream<Item = Request> + Unpin) -> io::Result<()> {
     while let Some(answer) = answers.next().await {
         if let NetlinkPayload::Error(error) = answer.payload {
-            return Err(error.to_io());
+            return if error.code.is_some() { Err(error.to_io()) } else { Ok(()) };
         }
     }
-    Ok(())
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn create(name: &InterfaceName, link: NewLink, mtu: u32) -> LinkMessage {
@@ -229,7 +228,8 @@ fn create(name: &InterfaceName, link: NewLink, mtu: u32) -> LinkMessage {
     }
 }
 
-/// Turns IPv6 off on a link; there is no message for it. The file is missing if the kernel has no IPv6 there.
+/// Turns IPv6 off on a link; there is no message for it. The file is missing if the kernel has no IPv6 there. The
+/// write blocks, but no longer than sending a message does.
 fn ipv6_off(name: &InterfaceName) -> io::Result<()> {
     match std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1") {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,0 +1,208 @@
+//! Bringing a lab up: servers, Podzol on them, and two customers with two VMs each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::cloud::{Cloud, wait_for};
+use crate::machine::Accelerator;
+use crate::network::MANAGEMENT;
+use crate::proof;
+use crate::state::{AccountJson, Host, HostJson, Lab, LabJson, Role, servers};
+
+/// The customers of the lab. Both use the same addresses.
+pub const ACCOUNTS: [&str; 2] = ["acme", "globex"];
+
+/// The addresses of both customers' networks.
+pub const CIDR: &str = "10.1.1.0/24";
+
+/// The VLAN ids of the lab's zone.
+pub const VLANS: &str = "100-107";
+
+/// How long a server may take to boot.
+const BOOT: Duration = Duration::from_secs(240);
+
+/// Shows what is being done, and how long it has taken so far.
+struct Progress(Instant);
+
+impl Progress {
+    fn say(&self, what: &str) {
+        eprintln!("lab: {:6.1} s  {what}", self.0.elapsed().as_secs_f64());
+    }
+}
+
+/// Brings a lab up with that many computing hosts, from nothing.
+///
+/// # Errors
+/// When a step fails; what was made by then stays, for a look at it.
+pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator) -> anyhow::Result<()> {
+    let progress = Progress(Instant::now());
+    progress.say("removing what an earlier lab left");
+    lab.down()?;
+    std::fs::create_dir_all(&lab.folder)?;
+    lab.make_network()?;
+    lab.make_key()?;
+    let hosts = servers(computing);
+    let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+    progress.say(&format!("booting {} ({accelerator:?})", names.join(", ")));
+    for host in &hosts {
+        lab.boot(host, accelerator)?;
+    }
+    progress.say("starting the management service");
+    let cloud = lab.start_management()?;
+    cloud.podzol(&format!("zone create z1 --vlans {VLANS}"))?;
+    cloud.podzol("pod create p1 --zone z1")?;
+    let accounts = make_accounts(&cloud)?;
+    write_json(lab, &cloud, &hosts, accounts)?;
+    let tokens = hosts.iter().map(|host| token(&cloud, host)).collect::<anyhow::Result<Vec<_>>>()?;
+    progress.say("waiting for the servers, installing Podzol's packages on them, and joining them");
+    thread::scope(|scope| {
+        let joined: Vec<_> = hosts
+            .iter()
+            .zip(&tokens)
+            .map(|(host, token)| (host, scope.spawn(|| install(lab, host, token))))
+            .collect();
+        for (host, joined) in joined {
+            joined.join().map_err(|_| anyhow::anyhow!("installing on {} broke off", host.name))??;
+            progress.say(&format!("{} has joined", host.name));
+        }
+        anyhow::Ok(())
+    })?;
+    for host in &hosts {
+        wait_up(&cloud, host)?;
+    }
+    progress.say("making a pool, an offering and a template");
+    cloud.podzol("pool create nfs1 --storage-server s1 --path /srv/podzol/nfs1 --wait")?;
+    cloud.podzol("offering create tiny --vcpus 1 --memory-mib 96 --disk-gib 1 --network-mbps 100 --iops 1000")?;
+    let image = lab.images.join("tiny/tiny.qcow2");
+    cloud.podzol(&format!("template create tiny --file {} --os tiny --wait", image.display()))?;
+    progress.say("making two networks with the same addresses, and two VMs in each");
+    make_vms(lab, &cloud)?;
+    progress.say("waiting until the VMs have booted");
+    let vms = proof::demo_vms(lab)?;
+    proof::wait_ready(lab, &vms)?;
+    progress.say("proving who reaches whom");
+    let table = proof::reachability(lab, &vms)?;
+    progress.say("up");
+    print_summary(lab, &table)
+}
+
+fn make_accounts(cloud: &Cloud) -> anyhow::Result<BTreeMap<String, AccountJson>> {
+    let mut accounts = BTreeMap::new();
+    for account in ACCOUNTS {
+        cloud.podzol(&format!("account create {account}"))?;
+        let user = cloud.podzol(&format!("user create owner --account {account}"))?;
+        let user = user["id"].as_str().context("a user without an id")?;
+        let key = cloud.podzol(&format!("key create lab --user {user}"))?;
+        let key = key["secret"].as_str().context("a key without its text")?.to_owned();
+        accounts.insert(account.to_owned(), AccountJson { key });
+    }
+    Ok(accounts)
+}
+
+fn write_json(
+    lab: &Lab,
+    cloud: &Cloud,
+    hosts: &[Host],
+    accounts: BTreeMap<String, AccountJson>,
+) -> anyhow::Result<()> {
+    let ssh = |host: &Host| HostJson { role: host.role, ssh: lab.ssh(host).line() };
+    let _ = cloud;
+    lab.write(&LabJson {
+        api_url: lab.api_url()?,
+        ca_file: lab.path("mgmt/ca.pem"),
+        admin_key: std::fs::read_to_string(lab.path("mgmt/admin.key"))?.trim().to_owned(),
+        accounts,
+        hosts: hosts.iter().map(|host| (host.name.clone(), ssh(host))).collect(),
+    })
+}
+
+fn token(cloud: &Cloud, host: &Host) -> anyhow::Result<String> {
+    let noun = if host.role == Role::Compute { "host" } else { "storage-server" };
+    let created = cloud.podzol(&format!("{noun} create {} --pod p1", host.name))?;
+    Ok(created["join_token"].as_str().context("a server without a token")?.to_owned())
+}
+
+/// Installs Podzol's package on a server, as an operator would, and has it join.
+fn install(lab: &Lab, host: &Host, token: &str) -> anyhow::Result<()> {
+    let ssh = lab.ssh(host);
+    ssh.wait(BOOT)?;
+    let (package, config) = match host.role {
+        Role::Compute => (
+            "podzol-agent",
+            format!("management = \"{MANAGEMENT}:8444\"\ntrunk = \"eth1\"\nmemory_reserved_mib = 400\n"),
+        ),
+        Role::Storage => (
+            "podzol-storage-agent",
+            format!("management = \"{MANAGEMENT}:8444\"\npool_roots = [\"/srv/podzol\"]\n"),
+        ),
+    };
+    let deb = deb(lab, package)?;
+    let deb = std::fs::read(&deb).with_context(|| format!("cannot read {}", deb.display()))?;
+    if host.role == Role::Storage {
+        ssh.run("mkdir -p /srv/podzol && mount /dev/vdb /srv/podzol")?;
+    }
+    let install = format!("cat > /tmp/{package}.deb && dpkg -i /tmp/{package}.deb && rm /tmp/{package}.deb");
+    ssh.feed(&install, &deb)?;
+    let short = package.trim_start_matches("podzol-");
+    ssh.feed(&format!("cat > /etc/podzol/{short}.toml"), config.as_bytes())?;
+    ssh.feed(&format!("{package} join"), token.as_bytes())?;
+    ssh.run(&format!("systemctl enable --now {package} && systemctl restart {package}"))?;
+    Ok(())
+}
+
+/// The package that the build made.
+fn deb(lab: &Lab, package: &str) -> anyhow::Result<PathBuf> {
+    let folder = lab.images.join("debs");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let named = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(&format!("{package}_")) && name.ends_with(".deb")
+    };
+    paths.find(named).with_context(|| format!("there is no {package} package in {}", folder.display()))
+}
+
+fn wait_up(cloud: &Cloud, host: &Host) -> anyhow::Result<()> {
+    let noun = if host.role == Role::Compute { "host" } else { "storage-server" };
+    wait_for(&format!("{} to be up", host.name), Duration::from_secs(90), || {
+        let shown = cloud.podzol(&format!("{noun} show {}", host.name))?;
+        let usable = host.role == Role::Storage || shown["accelerator"].is_string();
+        Ok((shown["state"] == "up" && usable).then_some(()))
+    })
+}
+
+fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
+    let json = lab.read()?;
+    let mut operations: Vec<(Cloud, Value)> = Vec::new();
+    for account in ACCOUNTS {
+        let cloud = admin.with_key(&json.accounts[account].key);
+        cloud.podzol(&format!("network create net --zone z1 --cidr {CIDR}"))?;
+        for number in 1..=2 {
+            let create = format!("vm create {account}-{number} --offering tiny --template tiny --network net");
+            operations.push((cloud.clone(), cloud.podzol(&create)?["operation"].clone()));
+        }
+    }
+    for (cloud, operation) in operations {
+        let id = operation["id"].as_str().context("an operation without an id")?;
+        cloud.podzol(&format!("operation wait {id} --timeout 300"))?;
+    }
+    Ok(())
+}
+
+fn print_summary(lab: &Lab, table: &str) -> anyhow::Result<()> {
+    let json = lab.read()?;
+    let cloud = lab.cloud()?;
+    println!("\n{}\n{}\n{table}", cloud.shown("host list")?, cloud.shown("vm list")?);
+    println!("The API is at {}. To use it:\n", json.api_url);
+    println!("  export PODZOL_URL={}", json.api_url);
+    println!("  export PODZOL_CA_FILE={}", json.ca_file.display());
+    println!("  export PODZOL_KEY_FILE={}", lab.path("mgmt/admin.key").display());
+    println!("  export PATH={}:$PATH", lab.programs.display());
+    println!("  podzol vm list\n");
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Proving who reaches whom, by asking the VMs themselves.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::cloud::wait_for;
+use crate::console::Console;
+use crate::demo::ACCOUNTS;
+use crate::state::Lab;
+
+/// How long a VM may take to boot, and to answer.
+const BOOT: Duration = Duration::from_secs(180);
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// A VM of the lab, as the proof needs it.
+#[derive(Debug, Clone)]
+pub struct DemoVm {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its account.
+    pub account: String,
+    /// Its address.
+    pub address: String,
+    /// The name of its host.
+    pub host: String,
+}
+
+/// The running VMs of the two customers.
+///
+/// # Errors
+/// When the lab is not up.
+pub fn demo_vms(lab: &Lab) -> anyhow::Result<Vec<DemoVm>> {
+    let cloud = lab.cloud()?;
+    let mut vms = Vec::new();
+    for account in ACCOUNTS {
+        let listed = cloud.podzol(&format!("vm list --filter account={account} --filter state=running"))?;
+        for vm in listed.as_array().into_iter().flatten() {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let host = cloud.podzol(&format!("host show {}", text(&vm["host"])))?;
+            vms.push(DemoVm {
+                id: text(&vm["id"]),
+                name: text(&vm["name"]),
+                account: account.to_owned(),
+                address: text(&vm["nics"][0]["address"]),
+                host: text(&host["name"]),
+            });
+        }
+    }
+    Ok(vms)
+}
+
+/// Waits until VMs have said on their serial ports that they are ready.
+///
+/// # Errors
+/// When one has not in time.
+pub fn wait_ready(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<()> {
+    let cloud = lab.cloud()?;
+    for vm in vms {
+        let ready = format!("tiny ready {}", vm.name);
+        wait_for(&format!("VM {} to be ready", vm.name), BOOT, || {
+            let log = cloud.podzol(&format!("vm console-log {}", vm.id))?;
+            let text = log["text"].as_str().unwrap_or_default();
+            if text.lines().any(|line| line.trim_end() == ready) {
+                return Ok(Some(()));
+            }
+            bail!("its serial port says: {:?}", text.chars().rev().take(200).collect::<Vec<_>>().iter().rev().collect::<String>())
+        })?;
+    }
+    Ok(())
+}
+
+/// Has every VM ask for the name of who is at each address of all VMs, and checks that it is a neighbour of its own
+/// account, whoever else has the same address. Gives the answers as a table.
+///
+/// # Errors
+/// When a VM does not reach one of its own account, or reaches another's.
+pub fn reachability(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
+    let mut addresses: Vec<&str> = vms.iter().map(|vm| vm.address.as_str()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let mut table = format!("{:<12} {:<6}", "FROM", "HOST");
+    addresses.iter().for_each(|address| table.push_str(&format!(" {address:<12}")));
+    table.push('\n');
+    for from in vms {
+        let mut console = Console::open(&lab.ssh(&lab.host(&from.host)?), &from.id)?;
+        table.push_str(&format!("{:<12} {:<6}", from.name, from.host));
+        for address in &addresses {
+            let own = vms.iter().find(|vm| vm.account == from.account && vm.address == *address);
+            let answer = who(&mut console, address)?;
+            let expected = own.map(|vm| vm.name.clone());
+            if answer != expected {
+                bail!("{} at {address} reaches {answer:?}, and should reach {expected:?}", from.name);
+            }
+            table.push_str(&format!(" {:<12}", answer.as_deref().unwrap_or("nobody")));
+        }
+        table.push('\n');
+    }
+    Ok(table)
+}
+
+/// Who answers at an address, as a VM sees it; nobody if nobody does.
+///
+/// # Errors
+/// When the VM does not answer itself.
+pub fn who(console: &mut Console, address: &str) -> anyhow::Result<Option<String>> {
+    match console.ask(&format!("who {address}"), ANSWER) {
+        Ok(lines) => Ok(Some(lines.last().context("an empty answer")?.rsplit(' ').next().unwrap_or_default().to_owned())),
+        Err(error) if error.to_string().contains("fails at") => Ok(None),
+        Err(error) => Err(error),
+    }
+}

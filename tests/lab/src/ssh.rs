@@ -1,0 +1,103 @@
+//! Logging in to servers.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::state::{Host, Lab};
+
+/// A way to log in to a server.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    prefix: Vec<String>,
+    name: String,
+}
+
+impl Ssh {
+    pub(crate) fn new(lab: &Lab, host: &Host) -> Self {
+        let at = |name: &str| lab.path(name).display().to_string();
+        let options = [
+            format!("UserKnownHostsFile={}", at(&format!("servers/{}/known_hosts", host.name))),
+            "StrictHostKeyChecking=yes".into(),
+            "ConnectTimeout=5".into(),
+            "LogLevel=ERROR".into(),
+            // Cheap to compute in an emulated machine.
+            "KexAlgorithms=curve25519-sha256".into(),
+            "Ciphers=aes128-gcm@openssh.com".into(),
+            "ControlMaster=auto".into(),
+            format!("ControlPath={}", at(&format!("servers/{}/ssh", host.name))),
+            "ControlPersist=600".into(),
+        ];
+        let mut prefix: Vec<String> =
+            ["ip", "netns", "exec", &lab.namespace(), "ssh", "-F", "none", "-i", &at("keys/id")].map(Into::into).into();
+        prefix.extend(options.into_iter().flat_map(|option| ["-o".into(), option]));
+        prefix.push(format!("root@{}", host.address));
+        Self { prefix, name: host.name.clone() }
+    }
+
+    /// The command as one line, for scripts.
+    pub fn line(&self) -> String {
+        self.prefix.join(" ")
+    }
+
+    /// The command, to which words can be added.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.prefix[0]);
+        command.args(&self.prefix[1..]);
+        command
+    }
+
+    /// Runs a shell command on the server and gives its standard output.
+    ///
+    /// # Errors
+    /// When it fails: with what it said.
+    pub fn run(&self, line: &str) -> anyhow::Result<String> {
+        let output = self.command().arg(line).stdin(Stdio::null()).output().context("cannot start ssh")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("on {}: {line}: failed ({}): {}", self.name, output.status, said.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a shell command on the server with this standard input.
+    ///
+    /// # Errors
+    /// When it fails: with what it said.
+    pub fn feed(&self, line: &str, input: &[u8]) -> anyhow::Result<String> {
+        use std::io::Write;
+        let mut child = self
+            .command()
+            .arg(line)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start ssh")?;
+        child.stdin.take().context("ssh has no standard input")?.write_all(input)?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("on {}: {line}: failed ({}): {}", self.name, output.status, said.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until the server lets somebody in.
+    ///
+    /// # Errors
+    /// When it does not in time: with the last reason.
+    pub fn wait(&self, longest: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + longest;
+        loop {
+            match self.run("true") {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context(format!("{} does not come up", self.name)));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(300)),
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What the scenarios share: the lab that is up, and looking into its servers.
+//!
+//! The scenarios themselves are in `tests/scenarios`; they run one after another, because they share one lab.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use podzol_lab::cloud::wait_for;
+use podzol_lab::proof::DemoVm;
+use podzol_lab::{Cloud, Lab};
+use serde_json::Value;
+
+/// The lab that is up, or an error that says how to bring one up.
+///
+/// # Errors
+/// When no lab is up.
+pub fn lab() -> anyhow::Result<Lab> {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let lab = Lab::of(&tree, Path::new("target/debug"))?;
+    lab.read()?;
+    Ok(lab)
+}
+
+/// The cloud as a user of an account sees it.
+///
+/// # Errors
+/// When the lab has no such account.
+pub fn account(lab: &Lab, name: &str) -> anyhow::Result<Cloud> {
+    let json = lab.read()?;
+    let account = json.accounts.get(name).with_context(|| format!("the lab has no account {name}"))?;
+    Ok(lab.cloud()?.with_key(&account.key))
+}
+
+/// The links on a host that Podzol made, by name, as its kernel shows them.
+///
+/// # Errors
+/// When the host does not answer.
+pub fn links_of_podzol(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>> {
+    let text = lab.ssh(&lab.host(host)?).run("ip -o link show")?;
+    let name = |line: &str| line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned());
+    Ok(text.lines().filter_map(name).filter(|name| name.starts_with("pz")).collect())
+}
+
+/// The VLAN id of an account's network.
+///
+/// # Errors
+/// When there is none.
+pub fn vlan(lab: &Lab, account: &str) -> anyhow::Result<u64> {
+    let networks = lab.cloud()?.podzol(&format!("network list --filter account={account}"))?;
+    networks[0]["vlan"].as_u64().with_context(|| format!("{account} has no network"))
+}
+
+/// Waits until a VM is in a state.
+///
+/// # Errors
+/// When it is not in time: with the state that it was in last.
+pub fn wait_state(cloud: &Cloud, vm: &str, state: &str) -> anyhow::Result<Value> {
+    wait_for(&format!("VM {vm} to be {state}"), Duration::from_secs(120), || {
+        let shown = cloud.podzol(&format!("vm show {vm}"))?;
+        anyhow::ensure!(shown["state"] == state, "it is {}: {}", shown["state"], shown["error"]);
+        Ok(Some(shown))
+    })
+}
+
+/// The process ids of the QEMU processes on a host, by the name of the domain.
+///
+/// # Errors
+/// When the host does not answer.
+pub fn qemu_processes(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>> {
+    let text = lab.ssh(&lab.host(host)?).run("pgrep -f '^/usr/bin/qemu-system' || true")?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The hosts on which these VMs run.
+pub fn hosts_of(vms: &[DemoVm]) -> BTreeSet<String> {
+    vms.iter().map(|vm| vm.host.clone()).collect()
+}

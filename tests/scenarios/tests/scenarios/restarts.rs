@@ -1,0 +1,91 @@
+//! A part that restarts, or dies, takes no VM with it, and knows everything again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use podzol_lab::cloud::wait_for;
+use podzol_lab::{Lab, proof};
+use podzol_scenarios::{account, hosts_of, lab, qemu_processes};
+
+/// The QEMU processes of all hosts: a VM that was started anew has another process.
+fn processes(lab: &Lab) -> BTreeSet<(String, String)> {
+    let vms = proof::demo_vms(lab).unwrap();
+    let mut found = BTreeSet::new();
+    for host in hosts_of(&vms) {
+        for process in qemu_processes(lab, &host).unwrap() {
+            found.insert((host.clone(), process));
+        }
+    }
+    found
+}
+
+/// Everything is known again: all hosts are up, all VMs run where they did, and a VM can be started.
+fn all_is_known(lab: &Lab, before: &BTreeSet<(String, String)>) {
+    let cloud = lab.cloud().unwrap();
+    wait_for("all hosts to be up", Duration::from_secs(60), || {
+        let hosts = cloud.podzol("host list")?;
+        let up = hosts.as_array().into_iter().flatten().all(|host| host["state"] == "up");
+        Ok(up.then_some(()))
+    })
+    .unwrap();
+    assert_eq!(proof::demo_vms(lab).unwrap().len(), 4);
+    assert_eq!(&processes(lab), before, "the VMs' processes are others than before");
+    let acme = account(lab, "acme").unwrap();
+    acme.podzol("vm create after-restart --offering tiny --template tiny --network net --wait").unwrap();
+    acme.podzol("vm delete after-restart --wait").unwrap();
+    assert_eq!(&processes(lab), before, "the VMs' processes are others than before");
+}
+
+#[test]
+fn vms_outlive_a_killed_agent() {
+    let lab = lab().unwrap();
+    let before = processes(&lab);
+    for host in ["h1", "h2"] {
+        lab.ssh(&lab.host(host).unwrap()).run("pkill -9 -x podzol-agent").unwrap();
+    }
+    all_is_known(&lab, &before);
+}
+
+#[test]
+fn vms_outlive_a_killed_storage_agent() {
+    let lab = lab().unwrap();
+    let before = processes(&lab);
+    lab.ssh(&lab.host("s1").unwrap()).run("pkill -9 -f '^/usr/sbin/podzol-storage-agent'").unwrap();
+    all_is_known(&lab, &before);
+}
+
+#[test]
+fn vms_outlive_a_killed_management_service() {
+    let lab = lab().unwrap();
+    let before = processes(&lab);
+    let pid = lab.management_pid().unwrap();
+    podzol_lab::program::run("kill", &["-9", &pid.to_string()]).unwrap();
+    lab.run_management().unwrap();
+    lab.wait_for_management().unwrap();
+    all_is_known(&lab, &before);
+}
+
+#[test]
+fn vms_outlive_a_restarted_libvirtd() {
+    let lab = lab().unwrap();
+    let before = processes(&lab);
+    for host in ["h1", "h2"] {
+        lab.ssh(&lab.host(host).unwrap()).run("systemctl restart libvirtd").unwrap();
+    }
+    all_is_known(&lab, &before);
+}
+
+#[test]
+fn a_vm_that_shuts_itself_down_is_stopped_and_gives_its_host_back() {
+    let lab = lab().unwrap();
+    let vms = proof::demo_vms(&lab).unwrap();
+    let vm = vms.iter().find(|vm| vm.account == "globex").unwrap();
+    let mut console = podzol_lab::Console::open(&lab.ssh(&lab.host(&vm.host).unwrap()), &vm.id).unwrap();
+    let _ = console.ask("poweroff", Duration::from_secs(5));
+    let cloud = lab.cloud().unwrap();
+    let stopped = podzol_scenarios::wait_state(&cloud, &vm.id, "stopped").unwrap();
+    assert!(stopped["host"].is_null(), "{stopped}");
+    account(&lab, "globex").unwrap().podzol(&format!("vm start {} --wait", vm.id)).unwrap();
+    let vms = proof::demo_vms(&lab).unwrap();
+    proof::wait_ready(&lab, &vms).unwrap();
+}
