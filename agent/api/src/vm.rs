@@ -130,7 +130,8 @@ pub struct VmStatus {
     /// Why it ended, when it is [`VmState::Stopped`].
     #[serde(default)]
     pub ended: Option<Ended>,
-    /// Why it could not be started, when it is [`VmState::Failed`].
+    /// Why it could not be started, when it is [`VmState::Failed`]; or why its newest description could not be brought
+    /// into force, when it is [`VmState::Running`].
     #[serde(default)]
     pub error: Option<String>,
     /// How long each step of its last start took.

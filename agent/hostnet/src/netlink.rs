@@ -18,6 +18,7 @@ mod watch;
 
 use podzol_vocab::InterfaceName;
 use rtnetlink::Handle;
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 use crate::change::Changes;
@@ -28,9 +29,16 @@ pub use grace::GracePeriods;
 /// The kernel's links in one network namespace.
 #[derive(Debug)]
 pub struct Kernel {
-    handle: Handle,
+    socket: Socket,
     connection: AbortHandle,
     grace: GracePeriods,
+}
+
+/// A netlink socket. The kernel refuses a second dump on it while one is under way (`netlink_dump_start`, EBUSY).
+#[derive(Debug)]
+struct Socket {
+    handle: Handle,
+    one_dump: Mutex<()>,
 }
 
 impl Kernel {
@@ -41,7 +49,8 @@ impl Kernel {
         // So that a request which was applied differs from one whose answer never came.
         connection.set_forward_ack(true);
         let connection = tokio::spawn(connection).abort_handle();
-        Ok(Self { handle, connection, grace: GracePeriods::Normal })
+        let socket = Socket { handle, one_dump: Mutex::new(()) };
+        Ok(Self { socket, connection, grace: GracePeriods::Normal })
     }
 
     /// The same, with this way to wait in removals.
@@ -59,16 +68,16 @@ impl Drop for Kernel {
 
 impl Links for Kernel {
     async fn observe(&self) -> Result<Vec<Link>, Error> {
-        read::links(&self.handle).await
+        read::links(&self.socket).await
     }
 
     async fn apply(&self, changes: &Changes) -> Vec<Failure> {
-        apply::apply(&self.handle, changes, self.grace).await
+        apply::apply(&self.socket, changes, self.grace).await
     }
 
     async fn interfaces(&self) -> Result<Vec<Interface>, Error> {
         let links = self.observe().await?;
-        let addresses = read::addresses(&self.handle).await?;
+        let addresses = read::addresses(&self.socket).await?;
         Ok(Interface::join(links, addresses, |link| speed_mbps(&link.name)))
     }
 

@@ -277,3 +277,17 @@ fn name(text: &str) -> podzol_vocab::InterfaceName {
 fn id(vlan: u16) -> VlanId {
     vlan.try_into().unwrap()
 }
+
+#[test]
+fn reports_and_passes_may_look_at_the_same_time() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new()), (101, NetworkId::new())]);
+        let pass = converge(&host.kernel, &wanted);
+        let looks = futures_util::future::join_all((0..20).map(|_| host.kernel.interfaces()));
+        let (pass, looks) = futures_util::future::join(pass, looks).await;
+        let pass = pass.unwrap();
+        assert!(pass.failures.is_empty(), "{:?}", pass.failures);
+        assert!(looks.iter().all(Result::is_ok), "{looks:?}");
+        host.assert_converged(&wanted).await;
+    });
+}

@@ -127,9 +127,16 @@ impl Hypervisor for Libvirt {
 
     async fn list(&self) -> Result<Vec<Found>, HypervisorError> {
         self.call("list its domains", |connect| {
-            let domains = connect.list_all_domains(0)?;
-            // A domain may go while it is looked at; then it is not there.
-            Ok(domains.iter().filter_map(|domain| found(domain).ok().flatten()).collect())
+            let mut list = Vec::new();
+            for domain in connect.list_all_domains(0)? {
+                match found(&domain) {
+                    Ok(found) => list.extend(found),
+                    // It went while it was looked at.
+                    Err(error) if error.code() == ErrorNumber::NoDomain => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(list)
         })
         .await
     }
@@ -215,7 +222,8 @@ fn found(domain: &virt::domain::Domain) -> Result<Option<Found>, Error> {
     let kind = sys::VIR_DOMAIN_METADATA_ELEMENT as c_int;
     let element = match domain.get_metadata(kind, Some(NAMESPACE), sys::VIR_DOMAIN_AFFECT_CURRENT) {
         Ok(element) => element,
-        Err(_) => return Ok(None),
+        Err(error) if error.code() == ErrorNumber::NoDomainMetadata => return Ok(None),
+        Err(error) => return Err(error),
     };
     let Some(record) = xml::read_metadata(&element) else { return Ok(None) };
     let (state, reason) = domain.get_state()?;

@@ -77,6 +77,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only how it is read matters here")]
     struct Config {
         port: u16,
         #[serde(default)]
@@ -84,6 +85,7 @@ mod tests {
     }
 
     #[derive(Debug, Default, Deserialize)]
+    #[allow(dead_code, reason = "only how it is read matters here")]
     struct Log {
         #[serde(default)]
         level: u8,

@@ -37,7 +37,7 @@ impl<P: Platform> Vms<P> {
                 return;
             };
             let (state, error, timing) = match goal {
-                Goal::Run(plan, record) => self.run(plan, record).await,
+                Goal::Run(plan, record) => self.run(plan, record, turn).await,
                 Goal::Gone { force_at } => (self.end(vm, force_at, turn).await, None, vec![]),
                 Goal::AsFound(_) => return,
             };
@@ -52,10 +52,18 @@ impl<P: Platform> Vms<P> {
         }
     }
 
-    async fn run(&self, plan: Arc<VmPlan>, record: Record) -> (VmState, Option<String>, Vec<StepTiming>) {
+    async fn run(&self, plan: Arc<VmPlan>, record: Record, turn: u64) -> (VmState, Option<String>, Vec<StepTiming>) {
         let vm = plan.vm;
         let mut steps = Steps::default();
-        match self.run_steps(plan, record, &mut steps).await {
+        let begun = Instant::now();
+        let Some(found) = self.look_for(vm, turn).await else { return (VmState::Starting, None, vec![]) };
+        steps.add("look", begun);
+        if let Some(found) = found.filter(|found| found.state == DomainState::Running) {
+            // It runs, whatever becomes of the change: a failure is told, and ends nothing.
+            let error = self.change(&found, record).await.err().map(|error| error.to_string());
+            return (VmState::Running, error, vec![]);
+        }
+        match self.start(plan, &mut steps).await {
             Ok(()) => (VmState::Running, None, steps.0),
             Err(error) => {
                 tracing::error!(%vm, error, "cannot start a VM");
@@ -65,13 +73,21 @@ impl<P: Platform> Vms<P> {
         }
     }
 
-    async fn run_steps(&self, plan: Arc<VmPlan>, record: Record, steps: &mut Steps) -> Result<(), String> {
-        let begun = Instant::now();
-        let found = self.find(plan.vm).await.map_err(|error| error.to_string())?;
-        steps.add("look", begun);
-        if let Some(found) = found.filter(|found| found.state == DomainState::Running) {
-            return self.change(&found, record).await.map_err(|error| error.to_string());
+    /// Looks whether a VM is here, until the hypervisor answers. Nothing when the VM gets another goal meanwhile.
+    async fn look_for(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
+        loop {
+            match self.find(vm).await {
+                Ok(found) => return Some(found),
+                Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM is here; trying again"),
+            }
+            if self.entries().get(&vm).is_none_or(|entry| entry.turn != turn) {
+                return None;
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
         }
+    }
+
+    async fn start(&self, plan: Arc<VmPlan>, steps: &mut Steps) -> Result<(), String> {
         let facts = self.hypervisor().unwrap_or_default();
         let Some(accelerator) = facts.accelerator else {
             return Err(format!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default()));

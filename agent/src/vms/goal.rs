@@ -124,7 +124,8 @@ impl Entry {
             Goal::Run(..) | Goal::AsFound(_) => VmState::Running,
             Goal::Gone { .. } => VmState::Absent,
         };
-        self.busy || self.status().state == wanted
+        let status = self.status();
+        self.busy || (status.state == wanted && status.error.is_none())
     }
 
     /// Whether a task must be begun for it.

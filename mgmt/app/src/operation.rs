@@ -118,13 +118,13 @@ impl App {
                 detail: "it has not failed".into(),
             });
         }
-        self.work_resume(&tx, &row).await?;
-        let time = row.deadline_at.map(|deadline| deadline - row.created_at);
+        let anew = self.work_resume(&tx, &row).await?;
+        row.queue = anew.queue;
         row.state = JsonCol(OperationState::Queued);
         row.finished_at = None;
         row.cancel_requested = false;
         row.due_at = now().0;
-        row.deadline_at = time.map(|time| now().0 + time);
+        row.deadline_at = anew.deadline.map(|deadline| now().0 + deadline.as_millis() as i64);
         tx.operation_update(row.clone()).await?;
         self.record_operation(&tx, actor, "operation.retry", &row).await?;
         tx.commit().await?;

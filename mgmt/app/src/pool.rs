@@ -106,7 +106,8 @@ impl App {
     }
 }
 
-fn pool_operation(kind: &'static str, row: &pool::Model) -> NewOperation {
+/// An operation on a pool. What was asked for once may fail; exports and removals must get done.
+pub(crate) fn pool_operation(kind: &'static str, row: &pool::Model) -> NewOperation {
     NewOperation {
         kind,
         account: None,

@@ -28,10 +28,10 @@ impl App {
         host: HostId,
         report: HostReport,
     ) -> Result<(), WireError> {
-        let row = self.believe(&caller, PeerId::Host(host)).await?;
+        let believed = self.believe(&caller, PeerId::Host(host)).await?;
         self.metrics.reports.with_label_values(&["host"]).inc();
         self.book.set(PeerId::Host(host), report.api_address.clone());
-        let strays = self.take_host_report(row, &report).await.map_err(internal)?;
+        let strays = self.take_host_report(&believed, &report).await.map_err(internal)?;
         if !strays.is_empty() {
             let app = self.clone();
             tokio::spawn(async move { app.remove_strays(host, strays).await });
@@ -50,21 +50,22 @@ impl App {
         server: StorageServerId,
         report: StorageReport,
     ) -> Result<(), WireError> {
-        let row = self.believe(&caller, PeerId::StorageServer(server)).await?;
+        let believed = self.believe(&caller, PeerId::StorageServer(server)).await?;
         self.metrics.reports.with_label_values(&["storage"]).inc();
         self.book.set(PeerId::StorageServer(server), report.api_address.clone());
-        self.take_storage_report(row, report).await.map_err(internal)
+        self.take_storage_report(&believed, report).await.map_err(internal)
     }
 
     /// Writes down what a host reported, and returns the VMs that should not be on it.
     async fn take_host_report(
         &self,
-        mut row: server::Model,
+        believed: &server::Model,
         report: &HostReport,
     ) -> Result<Vec<VmStatus>, AppError> {
         let text = serde_json::to_string(report).map_err(|error| AppError::Internal(error.to_string()))?;
-        let host = row.host();
+        let host = believed.host();
         let tx = self.db.begin().await?;
+        let Some(mut row) = still_believed(&tx, believed).await? else { return Ok(vec![]) };
         let moved = row.address.as_ref() != Some(&report.api_address);
         let before = row.clone();
         row.address = Some(report.api_address.clone());
@@ -90,13 +91,10 @@ impl App {
         Ok(strays)
     }
 
-    async fn take_storage_report(
-        &self,
-        mut row: server::Model,
-        report: StorageReport,
-    ) -> Result<(), AppError> {
+    async fn take_storage_report(&self, believed: &server::Model, report: StorageReport) -> Result<(), AppError> {
         let text = serde_json::to_string(&report).map_err(|error| AppError::Internal(error.to_string()))?;
         let tx = self.db.begin().await?;
+        let Some(mut row) = still_believed(&tx, believed).await? else { return Ok(()) };
         let before = row.clone();
         row.address = Some(report.api_address);
         row.agent_version = Some(report.agent_version);
@@ -176,6 +174,17 @@ impl App {
     }
 
     async fn compare_vm(&self, tx: &Tx, mut row: vm::Model, status: &VmStatus) -> Result<(), AppError> {
+        if status.generation.0 > row.generation as u64 {
+            // This database was put back to an older state; the host refuses what it takes for old.
+            row.generation = status.generation.next().0 as i64;
+            let kind = match row.desired.0 {
+                Desired::Running => "vm.start",
+                Desired::Stopped => "vm.stop",
+                Desired::Deleted => "vm.delete",
+            };
+            tx.vm_update(row.clone()).await?;
+            return self.ask_again(tx, row, kind).await;
+        }
         let current = row.generation as u64 == status.generation.0 && row.state.0 == VmState::Running;
         match status.state {
             OnHost::Running => {
@@ -228,6 +237,12 @@ impl App {
         };
         Ok(tx.event_create(event).await?)
     }
+}
+
+/// The row of a server as it is in this transaction, unless it was removed or joined anew since it was believed.
+async fn still_believed(tx: &Tx, believed: &server::Model) -> Result<Option<server::Model>, AppError> {
+    let row = find::<server::Entity>(tx.reader(), believed.id.clone()).await?;
+    Ok(row.filter(|row| row.certificate == believed.certificate && row.state.0 != ServerState::Removed))
 }
 
 fn internal(error: AppError) -> WireError {

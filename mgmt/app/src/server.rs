@@ -114,7 +114,9 @@ impl App {
     /// When the host is neither up nor in maintenance.
     pub async fn host_update(&self, actor: &Actor, id: HostId, body: HostUpdate) -> Result<Host, AppError> {
         actor.must_be_admin()?;
-        let mut row = self.server_row(PeerId::Host(id)).await?;
+        let tx = self.db.begin().await?;
+        let row = server::host(tx.reader(), id).await?.filter(|row| row.state.0 != ServerState::Removed);
+        let mut row = row.ok_or(AppError::NotFound("host"))?;
         let wanted = if body.maintenance { ServerState::Maintenance } else { ServerState::Up };
         if !matches!(row.state.0, ServerState::Up | ServerState::Maintenance) {
             let detail = format!("host {} is not up", row.name.0);
@@ -122,7 +124,6 @@ impl App {
         }
         row.state = JsonCol(wanted);
         let action = if body.maintenance { "host.maintenance_on" } else { "host.maintenance_off" };
-        let tx = self.db.begin().await?;
         self.record(&tx, actor, action, None, "host", id, &row.name.0.clone()).await?;
         tx.server_update(row).await?;
         tx.commit().await?;

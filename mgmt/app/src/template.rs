@@ -190,7 +190,8 @@ fn uuid_suffix() -> String {
     podzol_vocab::OperationId::new().to_string()
 }
 
-fn import(row: &template::Model) -> NewOperation {
+/// The operation that brings a template into the pools.
+pub(crate) fn import(row: &template::Model) -> NewOperation {
     NewOperation {
         kind: "template.import",
         account: None,

@@ -126,13 +126,14 @@ pub async fn with_address(db: &impl Reader) -> Result<Vec<Model>, DbError> {
         .await?)
 }
 
-/// Servers in a state that last reported before a time, in milliseconds since 1970.
+/// Servers that count as up and last reported before a time, in milliseconds since 1970. One in maintenance stays so:
+/// being started anew is what maintenance is for.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn silent_since(db: &impl Reader, at: i64) -> Result<Vec<Model>, DbError> {
     Ok(Entity::find()
-        .filter(Column::State.is_in([JsonCol(ServerState::Up), JsonCol(ServerState::Maintenance)]))
+        .filter(Column::State.eq(JsonCol(ServerState::Up)))
         .filter(Column::ReportedAt.lt(at))
         .limit(1000)
         .all(db)

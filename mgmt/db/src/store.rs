@@ -35,9 +35,22 @@ impl From<DbErr> for DbError {
         match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(what)) => Self::Taken(what),
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::Referred,
+            _ if sqlite_code(&error).as_deref() == Some(RESTRICTED) => Self::Referred,
             _ => Self::Failed(error),
         }
     }
+}
+
+/// SQLite's code for a row that `ON DELETE RESTRICT` keeps (SQLITE_CONSTRAINT_TRIGGER), which SeaORM does not know.
+const RESTRICTED: &str = "1811";
+
+fn sqlite_code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return None;
+    };
+    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
 }
 
 /// The database. Cloning is cheap.

@@ -32,6 +32,12 @@ const TICK: Duration = Duration::from_secs(2);
 /// How long an attempt may take before the next is begun beside it being dropped. Longer than any deadline of a call.
 const ATTEMPT: Duration = Duration::from_secs(120);
 
+/// How often a running attempt looks whether it should end. Most attempts are over before the first look.
+const LOOK_FOR_CANCEL: Duration = Duration::from_millis(500);
+
+/// What is said of a cancelled operation.
+const CANCELLED: &str = "cancelled on request";
+
 /// Carries operations to their end, until stopped.
 #[derive(Debug)]
 pub struct Engine<W> {
@@ -176,22 +182,34 @@ impl<W: Work> Engine<W> {
     async fn attempt(&self, operation: &Model) -> Outcome {
         let late = operation.deadline_at.is_some_and(|deadline| deadline <= now().0);
         let outcome = if operation.cancel_requested {
-            Outcome::Cancelled { detail: "cancelled on request".into() }
+            Outcome::Cancelled { detail: CANCELLED.into() }
         } else if late {
             let detail =
                 operation.error_detail.clone().unwrap_or_else(|| "it was not its turn in time".into());
             Outcome::failed("deadline", format!("not done in time; last: {detail}"))
         } else {
-            let attempt = self.work.attempt(operation.clone());
-            tokio::time::timeout(ATTEMPT, attempt)
-                .await
-                .unwrap_or_else(|_| Outcome::again("attempt_too_slow", "an attempt took too long"))
+            tokio::select! {
+                outcome = self.work.attempt(operation.clone()) => outcome,
+                () = self.cancel_requested(operation) => Outcome::Cancelled { detail: CANCELLED.into() },
+                () = tokio::time::sleep(ATTEMPT) => Outcome::again("attempt_too_slow", "an attempt took too long"),
+            }
         };
-        let on_request = operation.cancel_requested && matches!(outcome, Outcome::Cancelled { .. });
+        let on_request = matches!(&outcome, Outcome::Cancelled { detail } if detail == CANCELLED);
         if matches!(outcome, Outcome::Failed { .. }) || on_request {
             self.work.gave_up(operation.clone(), outcome.clone()).await;
         }
         outcome
+    }
+
+    /// Ends when somebody asks to cancel an operation; the attempt under way is dropped then, as by a crash.
+    async fn cancel_requested(&self, operation: &Model) {
+        loop {
+            tokio::time::sleep(LOOK_FOR_CANCEL).await;
+            let row = podzol_mgmt_db::find::<operation::Entity>(self.db.reader(), operation.id).await;
+            if row.is_ok_and(|row| row.is_some_and(|row| row.cancel_requested)) {
+                return;
+            }
+        }
     }
 
     async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), DbError> {

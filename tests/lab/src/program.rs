@@ -17,7 +17,10 @@ pub fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
 /// # Errors
 /// As [`run`].
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let shown = format!("{command:?}");
+    // Without the environment: a key may be in it.
+    let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
+    let shown: Vec<String> = [command.get_program().to_string_lossy().into_owned()].into_iter().chain(words).collect();
+    let shown = shown.join(" ");
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -19,7 +19,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan};
 
 use super::grace::{Expedited, GracePeriods};
-use super::{io_error, read};
+use super::{Socket, io_error, read};
 use crate::change::{Change, Changes, LinkRef, NewLink, Settings};
 use crate::links::Failure;
 use crate::model::{MARK_GROUP, alias};
@@ -36,8 +36,8 @@ const REMOVED_AT_ONCE: usize = 64;
 const REQUEST: u16 = NLM_F_REQUEST | NLM_F_ACK;
 
 /// Applies changes in order.
-pub(super) async fn apply(handle: &Handle, changes: &Changes, grace: GracePeriods) -> Vec<Failure> {
-    let mut pass = Pass { handle, made: HashMap::new(), failures: Vec::new() };
+pub(super) async fn apply(socket: &Socket, changes: &Changes, grace: GracePeriods) -> Vec<Failure> {
+    let mut pass = Pass { socket, made: HashMap::new(), failures: Vec::new() };
     let (mut removals, mut new, mut settings) = (Vec::new(), Vec::new(), Vec::new());
     for change in &changes.steps {
         match change {
@@ -55,7 +55,7 @@ pub(super) async fn apply(handle: &Handle, changes: &Changes, grace: GracePeriod
 }
 
 struct Pass<'a> {
-    handle: &'a Handle,
+    socket: &'a Socket,
     /// What this pass made, with the indexes that the kernel chose.
     made: HashMap<InterfaceName, (LinkIndex, Ipv6)>,
     failures: Vec<Failure>,
@@ -77,7 +77,7 @@ impl<'a> Pass<'a> {
             let message = LinkUnspec::new_with_index(index.0).build();
             removals.push((*change, Ok(request(RouteNetlinkMessage::DelLink(message), REQUEST))));
         }
-        let failures = send_all(self.handle, removals).await;
+        let failures = send_all(&self.socket.handle, removals).await;
         // Gone already: with the link that it was stacked on, or by somebody else's hand.
         self.failures.extend(failures.into_iter().filter(|failure| !is_no_device(&failure.source)));
     }
@@ -88,10 +88,10 @@ impl<'a> Pass<'a> {
             let message = LinkUnspec::new_with_index(index.0).link_group(group).build();
             moves.push((*change, Ok(request(RouteNetlinkMessage::SetLink(message), REQUEST))));
         }
-        let failures = send_all(self.handle, moves).await;
+        let failures = send_all(&self.socket.handle, moves).await;
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(group));
-        send(self.handle, request(RouteNetlinkMessage::DelLink(message), REQUEST)).await?;
+        send(&self.socket.handle, request(RouteNetlinkMessage::DelLink(message), REQUEST)).await?;
         match failures.into_iter().find(|failure| !is_no_device(&failure.source)) {
             Some(failure) => Err(failure.source),
             None => Ok(()),
@@ -108,9 +108,9 @@ impl<'a> Pass<'a> {
             names.push(change.name().clone());
             requests.push((change, Ok(request(RouteNetlinkMessage::NewLink(message), flags))));
         }
-        let failures = send_all(self.handle, requests).await;
+        let failures = send_all(&self.socket.handle, requests).await;
         // A dump that fails leaves `made` empty, and each link that needs it says so.
-        let mut observed: HashMap<_, _> = match read::links(self.handle).await {
+        let mut observed: HashMap<_, _> = match read::links(self.socket).await {
             Ok(links) => links
                 .into_iter()
                 .filter(Link::is_ours)
@@ -130,7 +130,7 @@ impl<'a> Pass<'a> {
         for (change, link, settings) in settings {
             requests.push((change, self.settings(link, settings)));
         }
-        let failures = send_all(self.handle, requests).await;
+        let failures = send_all(&self.socket.handle, requests).await;
         self.failures.extend(failures);
     }
 

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use podzol_vocab::VlanId;
-use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
@@ -13,21 +12,23 @@ use rtnetlink::packet_route::link::{
     LinkInfo, LinkMessage, VlanProtocol,
 };
 
-use super::io_error;
+use super::{Socket, io_error};
 use crate::links::Error;
 use crate::observed::{Ipv6, Kind, Link, LinkIndex};
 
 /// All links.
-pub(super) async fn links(handle: &Handle) -> Result<Vec<Link>, Error> {
-    let request = handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+pub(super) async fn links(socket: &Socket) -> Result<Vec<Link>, Error> {
+    let _alone = socket.one_dump.lock().await;
+    let request = socket.handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
     let links = request.execute().map_ok(link).try_collect().await;
     links.map_err(|error| Error::Observe(io_error(error)))
 }
 
 /// All addresses, by link.
-pub(super) async fn addresses(handle: &Handle) -> Result<HashMap<LinkIndex, Vec<(IpAddr, u8)>>, Error> {
+pub(super) async fn addresses(socket: &Socket) -> Result<HashMap<LinkIndex, Vec<(IpAddr, u8)>>, Error> {
     let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
-    let mut dump = handle.address().get().execute();
+    let _alone = socket.one_dump.lock().await;
+    let mut dump = socket.handle.address().get().execute();
     while let Some(message) = dump.try_next().await.map_err(|error| Error::Addresses(io_error(error)))? {
         // On a point-to-point link `Address` is the peer's and `Local` is ours (rtnetlink(7)).
         let local = message.attributes.iter().find_map(|attribute| match attribute {

@@ -10,7 +10,7 @@ use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmStatus};
 use podzol_mgmt_db::{find, pool, template, vm};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
-use podzol_vocab::HostId;
+use podzol_vocab::{Generation, HostId};
 
 use crate::work::storage_peer;
 use crate::{App, AppError};
@@ -61,23 +61,47 @@ impl App {
     /// Removes VMs from a host that they should not be on, after a second look at the database.
     pub(crate) async fn remove_strays(&self, host: HostId, strays: Vec<VmStatus>) {
         for status in strays {
-            match find::<vm::Entity>(self.db.reader(), status.vm).await {
-                Ok(Some(row)) if row.host_id.is_some_and(|at| at.0 == host) => continue,
-                Ok(_) => {}
+            match self.stray_generation(host, &status).await {
+                Ok(Some(generation)) => self.remove_stray(host, &status, generation).await,
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up a VM");
-                    continue;
                 }
             }
-            let request =
-                VmDeleteRequest { generation: status.generation.next(), grace_secs: 30, wait_ms: 0 };
-            match self.peers.call::<VmDelete>(PeerId::Host(host), &status.vm, &request, CALL).await {
-                Ok(_) => {
-                    let detail = format!("it should not be on host {host}");
-                    self.notice("leftover.removed", "management", "vm", status.vm, detail).await;
-                }
-                Err(error) => tracing::warn!(%error, vm = %status.vm, "cannot remove a VM from a host"),
+        }
+    }
+
+    /// The generation with which a VM is removed from a host that it should not be on; nothing if it may be there, or
+    /// if the report is older than the host's word that it is gone. A VM with a row gives the number out of its row, so
+    /// that no later description of it has the same.
+    async fn stray_generation(&self, host: HostId, status: &VmStatus) -> Result<Option<Generation>, AppError> {
+        let tx = self.db.begin().await?;
+        let Some(mut row) = find::<vm::Entity>(tx.reader(), status.vm).await? else {
+            return Ok(Some(status.generation.next()));
+        };
+        let elsewhere = row.host_id.is_some_and(|at| at.0 != host);
+        let newer = status.generation.0 > row.generation as u64;
+        if row.host_id.is_some_and(|at| at.0 == host) || !(elsewhere || newer) {
+            return Ok(None);
+        }
+        if !newer {
+            return Ok(Some(Generation(row.generation as u64)).filter(|own| *own > status.generation));
+        }
+        row.generation = status.generation.next().0 as i64;
+        let generation = Generation(row.generation as u64);
+        tx.vm_update(row).await?;
+        tx.commit().await?;
+        Ok(Some(generation))
+    }
+
+    async fn remove_stray(&self, host: HostId, status: &VmStatus, generation: Generation) {
+        let request = VmDeleteRequest { generation, grace_secs: 30, wait_ms: 0 };
+        match self.peers.call::<VmDelete>(PeerId::Host(host), &status.vm, &request, CALL).await {
+            Ok(_) => {
+                let detail = format!("it should not be on host {host}");
+                self.notice("leftover.removed", "management", "vm", status.vm, detail).await;
             }
+            Err(error) => tracing::warn!(%error, vm = %status.vm, "cannot remove a VM from a host"),
         }
     }
 }

@@ -13,6 +13,7 @@ use podzol_mgmt_operations::{Outcome, Work};
 use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{ErrorCode, StorageServerId};
 
+use crate::operation::NewOperation;
 use crate::{App, AppError};
 
 impl Work for App {
@@ -72,13 +73,13 @@ impl App {
         Ok(())
     }
 
-    /// Makes a failed operation's goal the goal again, before it is retried.
-    pub(crate) async fn work_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+    /// Makes a failed operation's goal the goal again, before it is retried; gives the operation as it would be anew.
+    pub(crate) async fn work_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<NewOperation, AppError> {
         match operation.subject_kind.as_str() {
             "vm" => self.vm_resume(tx, operation).await,
             "template" => self.template_resume(tx, operation).await,
             "pool" => self.pool_resume(tx, operation).await,
-            _ => Ok(()),
+            other => Err(AppError::Internal(format!("nobody knows how to work on a {other}"))),
         }
     }
 }

@@ -10,6 +10,8 @@ use podzol_storage_api::{PoolDelete, PoolPlan, PoolPut, PoolStatus};
 use podzol_vocab::PoolId;
 
 use crate::work::{after_call, storage_peer};
+use crate::operation::NewOperation;
+use crate::pool::pool_operation;
 use crate::{App, AppError};
 
 const CALL: Duration = Duration::from_secs(60);
@@ -97,17 +99,23 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    pub(super) async fn pool_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+    pub(super) async fn pool_resume(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+    ) -> Result<NewOperation, AppError> {
         let gone = || AppError::Conflict { code: "goal_gone", detail: "the pool is gone".into() };
         let id: PoolId = operation.subject.parse().map_err(|_| gone())?;
         let mut row = find::<pool::Entity>(tx.reader(), id).await?.ok_or_else(gone)?;
         row.error = None;
-        row.state = JsonCol(match operation.kind.as_str() {
-            "pool.delete" => PoolState::Deleting,
-            "pool.create" => PoolState::Creating,
-            _ => row.state.0,
-        });
-        Ok(tx.pool_update(row).await?)
+        let (kind, state) = match operation.kind.as_str() {
+            "pool.delete" => ("pool.delete", PoolState::Deleting),
+            "pool.create" => ("pool.create", PoolState::Creating),
+            _ => ("pool.export", row.state.0),
+        };
+        row.state = JsonCol(state);
+        tx.pool_update(row.clone()).await?;
+        Ok(pool_operation(kind, &row))
     }
 }
 

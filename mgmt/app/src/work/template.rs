@@ -9,6 +9,8 @@ use podzol_storage_api::{TemplatePlan, TemplatePut, TemplateSource, TemplateStat
 use podzol_vocab::{Secret, TemplateId};
 
 use crate::work::{after_call, storage_peer};
+use crate::operation::NewOperation;
+use crate::template::import;
 use crate::{App, AppError};
 
 /// How long a storage agent may keep the call open. Short, so that progress is shown.
@@ -120,16 +122,16 @@ impl App {
         &self,
         tx: &Tx,
         operation: &operation::Model,
-    ) -> Result<(), AppError> {
+    ) -> Result<NewOperation, AppError> {
         let gone = || AppError::Conflict { code: "goal_gone", detail: "the template is gone".into() };
         let id: TemplateId = operation.subject.parse().map_err(|_| gone())?;
         let mut row = find::<template::Entity>(tx.reader(), id).await?.ok_or_else(gone)?;
         if row.state.0 == TemplateState::Failed {
             row.state = JsonCol(TemplateState::Importing);
             row.error = None;
-            tx.template_update(row).await?;
+            tx.template_update(row.clone()).await?;
         }
-        Ok(())
+        Ok(import(&row))
     }
 
     async fn template_of(&self, operation: &operation::Model) -> Result<Option<template::Model>, AppError> {

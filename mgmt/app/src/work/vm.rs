@@ -20,7 +20,7 @@ use podzol_rpc::PeerId;
 use podzol_storage_api::{VolumeDelete, VolumePlan, VolumePut};
 use podzol_vocab::{ByteSize, Generation, VmId};
 
-use crate::operation::start;
+use crate::operation::{NewOperation, start};
 use crate::plan::{self, Parts};
 use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
@@ -90,6 +90,9 @@ impl App {
             };
         steps.push(step("host", begun));
         match status.state {
+            OnHost::Running if status.error.is_some() => {
+                Ok(Outcome::again("change_failed", status.error.unwrap_or_default()))
+            }
             OnHost::Running => self.is_running(&parts.vm, status, steps).await,
             OnHost::Failed => Ok(Outcome::failed("start_failed", status.error.unwrap_or_default())),
             OnHost::Starting | OnHost::Stopping => Ok(still_at_it("its host is starting it")),
@@ -271,7 +274,8 @@ impl App {
         let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else { return Ok(()) };
         // A later request has given it another goal already, or this was done before a crash.
-        if row.desired.0 != wanted(&operation.kind) || row.desired.0 != Desired::Running {
+        // A reboot that failed leaves the VM running.
+        if operation.kind != "vm.start" || row.desired.0 != Desired::Running {
             return Ok(());
         }
         row.desired = JsonCol(Desired::Stopped);
@@ -286,7 +290,11 @@ impl App {
         Ok(())
     }
 
-    pub(super) async fn vm_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<(), AppError> {
+    pub(super) async fn vm_resume(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+    ) -> Result<NewOperation, AppError> {
         let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else {
             return Err(AppError::Conflict { code: "goal_gone", detail: "the VM is gone".into() });
@@ -302,7 +310,8 @@ impl App {
         row.state = JsonCol(VmState::Starting);
         row.generation += 1;
         row.error = None;
-        Ok(tx.vm_update(row).await?)
+        tx.vm_update(row.clone()).await?;
+        Ok(self.vm_operation("vm.start", &row))
     }
 }
 

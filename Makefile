@@ -1,0 +1,52 @@
+# What a newcomer needs: `make lab` for a running cloud, `make test` for all tests. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites build images lab lab-down test check unit scenarios bench openapi
+
+LAB := target/debug/podzol-lab
+IMAGE := target/debug/podzol-image
+CACHE := target/images/cache
+
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+prerequisites: ## Installs what is missing on this machine (root)
+	@tests/lab/prerequisites
+
+build: prerequisites ## Builds all programs
+	cargo build --locked --workspace --bins
+
+images: build ## Builds the template, the image of the lab's servers, and the Debian packages
+	$(IMAGE) build lab-host --out target/images/lab-host --cache $(CACHE)
+	$(IMAGE) build tiny --out target/images/tiny --cache $(CACHE)
+	$(IMAGE) build debs --bin-dir target/debug --out target/images/debs --cache $(CACHE)
+
+lab: images ## Brings up a cloud on this machine: three emulated servers, two customers
+	$(LAB) up
+
+lab-down: ## Removes all that the lab made
+	@if [ -x $(LAB) ]; then $(LAB) down; else echo "there is no lab: nothing was built"; fi
+
+test: check unit scenarios ## Runs all tests, the lab's scenarios too
+	@echo "all tests have passed"
+
+check: prerequisites ## Checks format and lints
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+unit: prerequisites ## Runs the tests that need no lab
+	cargo test --locked --workspace
+
+scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
+	$(LAB) up
+	cargo test --locked -p podzol-scenarios --features lab -- --test-threads=1 \
+		|| { tail -n 40 target/lab/mgmt.log; $(LAB) down; exit 1; }
+	$(LAB) down
+
+bench: prerequisites ## Measures what is claimed; figures go to tests/bench/README.md by hand
+	cargo bench --locked -p podzol-bench
+
+openapi: build ## Renews the checked-in OpenAPI document
+	target/debug/podzol-mgmt openapi > mgmt/api/openapi.json

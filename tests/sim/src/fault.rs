@@ -1,0 +1,87 @@
+//! What goes wrong on a simulated server, because a test says so.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use podzol_hypervisor::HypervisorError;
+use tokio::sync::watch;
+
+/// Something that a hypervisor is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// List its domains.
+    List,
+    /// Start a domain.
+    Start,
+    /// Write down what a domain should be.
+    Note,
+    /// Ask a guest to shut down.
+    ShutDown,
+    /// Reboot a domain.
+    Reboot,
+    /// End and forget a domain.
+    Remove,
+}
+
+/// How a step goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, so many times.
+    Fails(u32),
+    /// There is no answer that says whether it was done, so many times.
+    NoAnswer(u32),
+    /// It takes this much longer.
+    Takes(Duration),
+    /// It goes on for ever, until the fault is taken away.
+    Hangs,
+}
+
+/// The faults that a server has now.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(watch::Sender<HashMap<Step, Fault>>);
+
+impl Faults {
+    pub(crate) fn set(&self, step: Step, fault: Option<Fault>) {
+        self.0.send_modify(|faults| match fault {
+            Some(fault) => drop(faults.insert(step, fault)),
+            None => drop(faults.remove(&step)),
+        });
+    }
+
+    /// Lets the fault of a step happen, if it has one.
+    pub(crate) async fn happen(&self, step: Step) -> Result<(), HypervisorError> {
+        let fault = self.0.borrow().get(&step).copied();
+        let reason = || "a simulated fault".to_owned();
+        match fault {
+            None => Ok(()),
+            Some(Fault::Fails(times)) => {
+                self.set(step, (times > 1).then(|| Fault::Fails(times - 1)));
+                Err(HypervisorError::Failed { step: name(step), reason: reason() })
+            }
+            Some(Fault::NoAnswer(times)) => {
+                self.set(step, (times > 1).then(|| Fault::NoAnswer(times - 1)));
+                Err(HypervisorError::Unavailable { step: name(step), reason: reason() })
+            }
+            Some(Fault::Takes(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Some(Fault::Hangs) => {
+                let hangs = |faults: &HashMap<Step, Fault>| faults.get(&step) == Some(&Fault::Hangs);
+                let _ = self.0.subscribe().wait_for(|faults| !hangs(faults)).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn name(step: Step) -> &'static str {
+    match step {
+        Step::List => "list its domains",
+        Step::Start => "start the VM",
+        Step::Note => "note what the VM should be",
+        Step::ShutDown => "shut the VM down",
+        Step::Reboot => "reboot the VM",
+        Step::Remove => "remove the VM",
+    }
+}

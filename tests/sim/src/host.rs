@@ -1,0 +1,172 @@
+//! A simulated computing server with the real agent on it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use podzol_agent::Platform;
+use podzol_agent::config::Config;
+use podzol_agent::mounts::Mounts;
+use podzol_hostnet::{Kind, SimulatedLinks};
+use podzol_rpc::join::{JoinToken, join};
+use podzol_rpc::{Identity, PeerId};
+use podzol_test_support::{ControlPlane, Process};
+use podzol_vocab::HostId;
+use tempfile::TempDir;
+
+use crate::{Exports, SimulatedHypervisor, SimulatedMounts};
+
+/// A simulated computing server. Its agent can be stopped, killed and started again; its VMs stay.
+pub struct SimHost {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub identity: Identity,
+    machine: Arc<Machine>,
+    config: Config,
+    folder: TempDir,
+    agent: Option<Process>,
+}
+
+/// What stays when the agent goes.
+struct Machine {
+    hypervisor: SimulatedHypervisor,
+    links: Arc<SimulatedLinks>,
+    mounts: SimulatedMounts,
+}
+
+struct OnMachine(Arc<Machine>);
+
+impl Platform for OnMachine {
+    type Hypervisor = SimulatedHypervisor;
+    type Links = SimulatedLinks;
+    type Mounts = SimulatedMounts;
+
+    fn hypervisor(&self) -> &SimulatedHypervisor {
+        &self.0.hypervisor
+    }
+
+    fn links(&self) -> &SimulatedLinks {
+        &self.0.links
+    }
+
+    fn mounts(&self) -> &SimulatedMounts {
+        &self.0.mounts
+    }
+
+    async fn kvm_problem(&self) -> Option<String> {
+        None
+    }
+}
+
+impl SimHost {
+    /// A new host of a pod, joined and with its agent running. `number` makes its address.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn join(
+        control_plane: &ControlPlane,
+        exports: Exports,
+        pod: &str,
+        number: u8,
+        (name, memory_mib): (&str, u64),
+    ) -> Self {
+        let (id, token) = control_plane.admin.host(name, pod).await;
+        let token: JoinToken = token.parse().expect("the API gives valid tokens");
+        let identity = join(&control_plane.agent_address(), &token).await.expect("the token is good");
+        let address = Ipv4Addr::new(127, 0, 1, number);
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let links = Arc::new(SimulatedLinks::with_trunk("eth1".parse().expect("a short name")));
+        let machine = Arc::new(Machine {
+            hypervisor: SimulatedHypervisor::new(Arc::clone(&links)),
+            links,
+            mounts: SimulatedMounts::new(address.to_string(), exports),
+        });
+        let config = Config {
+            management: control_plane.agent_address(),
+            listen: SocketAddr::new(IpAddr::V4(address), 0),
+            address: Some(IpAddr::V4(address)),
+            state_dir: folder.path().to_owned(),
+            trunk: "eth1".parse().expect("a short name"),
+            allow_emulation: false,
+            libvirt_uri: String::new(),
+            emulator: "/nowhere".into(),
+            // The agent reads this machine's memory; all but what the simulated host has is kept from it.
+            memory_reserved_mib: machine_memory_mib().saturating_sub(memory_mib),
+            report_secs: 1,
+            log: String::new(),
+        };
+        let mut host = Self { id, name: name.into(), identity, machine, config, folder, agent: None };
+        host.start_agent();
+        host
+    }
+
+    /// Its hypervisor.
+    pub fn hypervisor(&self) -> &SimulatedHypervisor {
+        &self.machine.hypervisor
+    }
+
+    /// Its network links.
+    pub fn links(&self) -> &SimulatedLinks {
+        &self.machine.links
+    }
+
+    /// Its identity among Podzol's parts.
+    ///
+    /// # Panics
+    /// Never: its id is one.
+    pub fn peer(&self) -> PeerId {
+        PeerId::Host(self.id.parse::<HostId>().expect("a host's id is one"))
+    }
+
+    /// Starts its agent.
+    pub fn start_agent(&mut self) {
+        let (config, identity) = (self.config.clone(), self.identity.clone());
+        let platform = OnMachine(Arc::clone(&self.machine));
+        self.agent =
+            Some(Process::start(&self.name, |stop| podzol_agent::serve(config, identity, platform, stop)));
+    }
+
+    /// Stops its agent, as a restart of its service does first.
+    pub async fn stop_agent(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.stop().await;
+        }
+    }
+
+    /// Kills its agent.
+    pub fn kill_agent(&mut self) {
+        self.agent = None;
+    }
+
+    /// Kills its agent, and starts it again.
+    pub fn restart_agent(&mut self) {
+        self.kill_agent();
+        self.start_agent();
+    }
+
+    /// All that VMs have left on it: domains, links, mounts and files.
+    pub fn leftovers(&self) -> Vec<String> {
+        let domains = self.machine.hypervisor.domains();
+        let domains = domains.iter().map(|domain| format!("domain {}", domain.record.plan.vm));
+        let links = self.machine.links.all().into_iter().filter(|link| link.kind != Kind::Physical);
+        let mounts = self.machine.mounts.mounted().into_iter().map(|(source, _)| format!("mount {source}"));
+        let files = std::fs::read_dir(self.folder.path().join("vms")).into_iter().flatten().flatten();
+        domains
+            .chain(links.map(|link| format!("link {}", link.name)))
+            .chain(mounts)
+            .chain(files.map(|entry| format!("file {}", entry.path().display())))
+            .map(|what| format!("{}: {what}", self.name))
+            .collect()
+    }
+}
+
+/// The memory of the machine on which this runs, in MiB (proc_meminfo(5)).
+fn machine_memory_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").expect("this is Linux");
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib =
+        line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+    kib.expect("the kernel tells its memory") / 1024
+}

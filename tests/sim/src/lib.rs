@@ -1,0 +1,23 @@
+//! A simulated pod: the real host agent and the real storage agent, on simulated servers.
+//!
+//! The agents run as they do on a server: joined by a token, over mutual TLS, with their own state machines. What is
+//! simulated is what they stand on: the hypervisor ([`SimulatedHypervisor`]), the kernel's network links, NFS mounts and
+//! exports ([`Exports`]). That outlives an agent, so an agent can be killed and started again under running VMs.
+//!
+//! It knows no time but what a test asks for with a [`Fault`].
+
+mod exports;
+mod fault;
+mod host;
+mod hypervisor;
+mod mounts;
+mod pod;
+mod storage;
+
+pub use exports::Exports;
+pub use fault::{Fault, Step};
+pub use host::SimHost;
+pub use hypervisor::{SimulatedDomain, SimulatedHypervisor};
+pub use mounts::SimulatedMounts;
+pub use pod::{PodPlan, SimPod};
+pub use storage::SimStorage;

@@ -1,0 +1,97 @@
+//! A simulated storage server with the real agent on it: its pools are folders on this machine.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use podzol_rpc::Identity;
+use podzol_rpc::join::{JoinToken, join};
+use podzol_storage_agent::config::Config;
+use podzol_test_support::{ControlPlane, Process};
+use tempfile::TempDir;
+
+use crate::Exports;
+
+/// A simulated storage server. Its agent can be stopped, killed and started again; its pools stay.
+pub struct SimStorage {
+    /// Its id.
+    pub id: String,
+    /// Its identity.
+    pub identity: Identity,
+    /// What it exports.
+    pub exports: Exports,
+    config: Config,
+    folder: TempDir,
+    agent: Option<Process>,
+}
+
+impl SimStorage {
+    /// A new storage server of a pod, joined and with its agent running.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn join(control_plane: &ControlPlane, pod: &str, name: &str) -> Self {
+        let (id, token) = control_plane.admin.storage_server(name, pod).await;
+        let token: JoinToken = token.parse().expect("the API gives valid tokens");
+        let identity = join(&control_plane.agent_address(), &token).await.expect("the token is good");
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 2, 1));
+        let config = Config {
+            management: control_plane.agent_address(),
+            listen: SocketAddr::new(address, 0),
+            address: Some(address),
+            state_dir: folder.path().join("state"),
+            pool_roots: vec![folder.path().join("pools")],
+            volume_owner: 64055,
+            report_secs: 1,
+            log: String::new(),
+        };
+        let exports = Exports::default();
+        let mut storage = Self { id, identity, exports, config, folder, agent: None };
+        storage.start_agent();
+        storage
+    }
+
+    /// Starts its agent.
+    pub fn start_agent(&mut self) {
+        let (config, identity) = (self.config.clone(), self.identity.clone());
+        let exports = self.exports.clone();
+        self.agent = Some(Process::start("storage", |stop| {
+            podzol_storage_agent::serve(config, identity, exports, stop)
+        }));
+    }
+
+    /// Kills its agent.
+    pub fn kill_agent(&mut self) {
+        self.agent = None;
+    }
+
+    /// Kills its agent, and starts it again.
+    pub fn restart_agent(&mut self) {
+        self.kill_agent();
+        self.start_agent();
+    }
+
+    /// The folder of a pool of that name.
+    pub fn pool_folder(&self, pool: &str) -> PathBuf {
+        self.folder.path().join("pools").join(pool)
+    }
+
+    /// The files of the volumes in a pool.
+    pub fn volumes(&self, pool: &str) -> Vec<String> {
+        files(&self.pool_folder(pool).join("volumes"))
+    }
+
+    /// The files of templates in a pool, whole or under way.
+    pub fn templates(&self, pool: &str) -> Vec<String> {
+        let folder = self.pool_folder(pool);
+        [files(&folder.join("templates")), files(&folder.join("incoming"))].concat()
+    }
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}

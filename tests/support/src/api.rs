@@ -1,0 +1,133 @@
+//! A client of the API, for tests.
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+
+use crate::Answer;
+use crate::stream::Changes;
+
+/// Asks the API with one key, or none. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    base: String,
+    key: Option<String>,
+}
+
+impl Api {
+    /// A client of the API at an address, whose certificate is of this authority (PEM).
+    ///
+    /// # Panics
+    /// When the authority's certificate cannot be used.
+    pub fn new(address: std::net::SocketAddr, ca_pem: &str, key: Option<String>) -> Self {
+        let tls =
+            podzol_rpc::tls::anonymous_client_config(ca_pem).expect("the authority's certificate is one");
+        Self { http: podzol_rpc::client::http_client(tls, None), base: format!("https://{address}"), key }
+    }
+
+    /// The same with another key.
+    pub fn with_key(&self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self.clone() }
+    }
+
+    /// The same without a key.
+    pub fn without_key(&self) -> Self {
+        Self { key: None, ..self.clone() }
+    }
+
+    /// Gets a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, |request| request).await
+    }
+
+    /// Posts a JSON body; an empty request if it is null.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send_json(Method::POST, path, body).await
+    }
+
+    /// Posts a JSON body with an `Idempotency-Key`.
+    pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Answer {
+        let text = body.to_string();
+        self.send(Method::POST, path, |request| request.header("Idempotency-Key", key).body(text.clone()))
+            .await
+    }
+
+    /// Patches with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send_json(Method::PATCH, path, body).await
+    }
+
+    /// Puts bytes.
+    pub async fn put(&self, path: &str, bytes: &[u8]) -> Answer {
+        self.send(Method::PUT, path, |request| request.body(bytes.to_vec())).await
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, |request| request).await
+    }
+
+    /// Sends a text as it is.
+    pub async fn send_text(&self, method: Method, path: &str, text: &str) -> Answer {
+        self.send(method, path, |request| request.body(text.to_owned())).await
+    }
+
+    /// Sends a JSON body; an empty request if it is null.
+    pub async fn send_json(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        self.send_text(method, path, &text).await
+    }
+
+    /// Follows the stream of changes, from after the one with that id or from now on.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn changes(&self, after: Option<&str>) -> Changes {
+        let mut request = self.request(Method::GET, "/v1/changes");
+        if let Some(after) = after {
+            request = request.header("Last-Event-ID", after);
+        }
+        let response = request.send().await.expect("the API answers");
+        assert_eq!(response.status(), 200, "the stream of changes was refused");
+        Changes::new(response)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    /// Sends a request. One that only reads is sent once more if its connection broke: the service may have been
+    /// restarted since the last one.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        add: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Answer {
+        let begun = add(self.request(method.clone(), path)).send().await;
+        let response = match begun {
+            Err(_) if method == Method::GET => add(self.request(method.clone(), path)).send().await,
+            response => response,
+        };
+        let response = response.unwrap_or_else(|error| panic!("{method} {path}: no answer: {error:?}"));
+        read(format!("{method} {path}"), response).await
+    }
+}
+
+async fn read(request: String, response: Response) -> Answer {
+    let status = response.status().as_u16();
+    let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = header.unwrap_or_default().to_owned();
+    let bytes = response.bytes().await.unwrap_or_else(|error| panic!("{request}: broke off: {error:?}"));
+    let body = match serde_json::from_slice(&bytes) {
+        Ok(body) => body,
+        Err(_) if bytes.is_empty() => Value::Null,
+        Err(_) => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+    };
+    Answer { request, status, content_type, body }
+}
