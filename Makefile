@@ -45,8 +45,14 @@ scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
 		|| { tail -n 40 target/lab/mgmt.log; $(LAB) down; exit 1; }
 	$(LAB) down
 
-bench: prerequisites ## Measures what is claimed; figures go to tests/bench/README.md by hand
-	cargo bench --locked -p podzol-bench
+bench: images ## Measures what is claimed, on a lab of its own; figures are kept in tests/bench/README.md
+	cargo build --locked --release -p podzol-bench
+	target/release/bench-placement
+	$(LAB) up
+	target/release/bench-start
+	gzip -1 < target/release/bench-hostnet | $(LAB) exec h1 'gunzip > /tmp/bench-hostnet && chmod 755 /tmp/bench-hostnet'
+	$(LAB) exec h1 /tmp/bench-hostnet 500 2
+	$(LAB) down
 
 openapi: build ## Renews the checked-in OpenAPI document
 	target/debug/podzol-mgmt openapi > mgmt/api/openapi.json

@@ -43,7 +43,8 @@ pub trait Exporter: Send + Sync + 'static {
 
 /// How the NFS server serves (nfs.conf(5)): version 4 only, so that neither rpcbind nor lock daemons are needed; and
 /// after a restart clients go on after 10 s instead of 90, as hosts renew their leases that often.
-const SETTINGS: &str = "[nfsd]\nvers3=n\nvers4=y\nvers4.0=n\nthreads=8\nudp=n\ngrace-time=10\nlease-time=10\n";
+const SETTINGS: &str =
+    "[nfsd]\nvers3=n\nvers4=y\nvers4.0=n\nthreads=8\nudp=n\ngrace-time=10\nlease-time=10\n";
 
 /// The kernel's NFS server, through exports(5): one file per pool in `/etc/exports.d`.
 #[derive(Debug)]

@@ -52,7 +52,12 @@ impl<P: Platform> Vms<P> {
         }
     }
 
-    async fn run(&self, plan: Arc<VmPlan>, record: Record, turn: u64) -> (VmState, Option<String>, Vec<StepTiming>) {
+    async fn run(
+        &self,
+        plan: Arc<VmPlan>,
+        record: Record,
+        turn: u64,
+    ) -> (VmState, Option<String>, Vec<StepTiming>) {
         let vm = plan.vm;
         let mut steps = Steps::default();
         let begun = Instant::now();
@@ -106,7 +111,8 @@ impl<P: Platform> Vms<P> {
             plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect();
         let serial_log = self.0.files.serial_log(plan.vm);
         let serial_socket = self.0.files.serial_socket(plan.vm);
-        let domain = Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log, serial_socket };
+        let domain =
+            Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log, serial_socket };
         let begun = Instant::now();
         self.0.platform.hypervisor().start(domain).await.map_err(|error| error.to_string())?;
         steps.add("libvirt", begun);

@@ -128,6 +128,11 @@ impl Entry {
         self.busy || (status.state == wanted && status.error.is_none())
     }
 
+    /// Whether nothing of it is here, as it should be.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.goal, Goal::Gone { .. }) && self.status().state == VmState::Absent
+    }
+
     /// Whether a task must be begun for it.
     pub(super) fn wants_work(&self) -> bool {
         !self.busy && matches!(self.status().state, VmState::Starting | VmState::Stopping)

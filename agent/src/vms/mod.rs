@@ -172,9 +172,12 @@ impl<P: Platform> Vms<P> {
                     entry.renew_goal(goal);
                 }
             }
+            // What should be gone is gone.
+            Order::Older if entry.is_gone() && matches!(goal, Goal::Gone { .. }) => {}
             Order::Older => {
                 let message = format!("generation {generation} is older than {in_force}, which is in force");
-                return Err(WireError::new(ErrorCode::StaleGeneration, message));
+                let error = WireError::new(ErrorCode::StaleGeneration, message);
+                return Err(WireError { in_force: Some(in_force), ..error });
             }
             Order::Different => {
                 let message = format!("generation {generation} is in force with other contents");

@@ -103,7 +103,8 @@ impl FromStr for Cidr {
         if !(8..=29).contains(&net.prefix_len()) {
             return Err(Invalid::new("must have a prefix length from 8 to 29"));
         }
-        if net.network().is_loopback() || net.network().is_multicast() || net.network().octets()[0] == 0 {
+        // Multicast, reserved and broadcast addresses begin at 224.0.0.0 (RFC 1112, 4).
+        if net.network().is_loopback() || net.network().octets()[0] >= 224 || net.network().octets()[0] == 0 {
             return Err(Invalid::new("must be a range of unicast addresses"));
         }
         Ok(Self(net))
@@ -159,6 +160,7 @@ mod tests {
             "::/64",
             "127.0.0.0/8",
             "224.0.0.0/8",
+            "255.255.255.0/24",
             "0.0.0.0/8",
         ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");

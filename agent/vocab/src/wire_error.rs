@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Generation;
+
 /// What kind of refusal an error is, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +58,9 @@ pub struct WireError {
     pub code: ErrorCode,
     /// What happened, with the object and the rule, in words.
     pub message: Cow<'static, str>,
+    /// The generation in force, where the one in the request is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<Generation>,
     /// The id of the request, to find it in the logs of both sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -64,7 +69,7 @@ pub struct WireError {
 impl WireError {
     /// An error of that kind.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), request_id: None }
+        Self { code, message: message.into(), in_force: None, request_id: None }
     }
 }
 

@@ -91,7 +91,11 @@ impl App {
         Ok(strays)
     }
 
-    async fn take_storage_report(&self, believed: &server::Model, report: StorageReport) -> Result<(), AppError> {
+    async fn take_storage_report(
+        &self,
+        believed: &server::Model,
+        report: StorageReport,
+    ) -> Result<(), AppError> {
         let text = serde_json::to_string(&report).map_err(|error| AppError::Internal(error.to_string()))?;
         let tx = self.db.begin().await?;
         let Some(mut row) = still_believed(&tx, believed).await? else { return Ok(()) };
@@ -183,6 +187,11 @@ impl App {
                 Desired::Deleted => "vm.delete",
             };
             tx.vm_update(row.clone()).await?;
+            let detail = format!(
+                "its host knows generation {}, which is newer than this database's",
+                status.generation
+            );
+            self.noticed(tx, &row, "generation.raised", &detail).await?;
             return self.ask_again(tx, row, kind).await;
         }
         let current = row.generation as u64 == status.generation.0 && row.state.0 == VmState::Running;

@@ -96,7 +96,10 @@ impl Api {
             why = error.to_string();
             cause = error.source();
         }
-        ApiError::Unreachable { url: self.url.clone(), why: if why.is_empty() { error.to_string() } else { why } }
+        ApiError::Unreachable {
+            url: self.url.clone(),
+            why: if why.is_empty() { error.to_string() } else { why },
+        }
     }
 
     async fn json(&self, request: RequestBuilder) -> Result<Value, ApiError> {
@@ -112,9 +115,8 @@ impl Api {
     /// Creates something, once, even if this program's connection breaks and the request is sent again.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let once = uuid::Uuid::now_v7().to_string();
-        let request = || {
-            self.request(Method::POST, path).header("Idempotency-Key", &once).json(body).timeout(DEADLINE)
-        };
+        let request =
+            || self.request(Method::POST, path).header("Idempotency-Key", &once).json(body).timeout(DEADLINE);
         match self.json(request()).await {
             Err(ApiError::Unreachable { .. }) => self.json(request()).await,
             answer => answer,
@@ -129,7 +131,12 @@ impl Api {
         self.json(self.request(Method::DELETE, path).timeout(DEADLINE)).await
     }
 
-    pub(crate) async fn upload(&self, path: &str, length: u64, body: reqwest::Body) -> Result<Value, ApiError> {
+    pub(crate) async fn upload(
+        &self,
+        path: &str,
+        length: u64,
+        body: reqwest::Body,
+    ) -> Result<Value, ApiError> {
         let request = self.request(Method::PUT, path).header("Content-Length", length).body(body);
         self.json(request).await
     }
@@ -140,7 +147,11 @@ impl Api {
     }
 
     /// All items of a list, page after page.
-    pub(crate) async fn list(&self, path: &str, filters: &[(String, String)]) -> Result<Vec<Value>, ApiError> {
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        filters: &[(String, String)],
+    ) -> Result<Vec<Value>, ApiError> {
         let mut items = Vec::new();
         let mut query = filters.to_vec();
         query.push(("limit".into(), "500".into()));

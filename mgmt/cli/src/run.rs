@@ -13,10 +13,12 @@ use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
 use crate::arguments::{
-    Arguments, Command, Delete, EventVerb, HostVerb, List, OperationVerb, TemplateCreate, Verb, VmCreate, VmVerb, Wait,
+    Arguments, Command, Delete, EventVerb, HostVerb, List, OperationVerb, TemplateCreate, Verb, VmCreate,
+    VmVerb, Wait,
 };
 use crate::things::{
-    ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM, ZONE,
+    ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE, USER,
+    VM, ZONE,
 };
 use crate::{output, wait};
 
@@ -189,7 +191,14 @@ impl Session {
         self.answered(kind, answer, Some(delete.wait)).await
     }
 
-    async fn act(&self, kind: Kind, which: &str, verb: &str, body: Value, wait: Option<Wait>) -> anyhow::Result<()> {
+    async fn act(
+        &self,
+        kind: Kind,
+        which: &str,
+        verb: &str,
+        body: Value,
+        wait: Option<Wait>,
+    ) -> anyhow::Result<()> {
         let id = kind.id(&self.api, which).await?;
         let answer = self.api.post(&format!("{}/{verb}", kind.at(&id)), &body).await?;
         self.answered(kind, answer, wait).await
@@ -234,7 +243,11 @@ impl Session {
                 let id = VM.id(&self.api, &which).await?;
                 let query = [("bytes".to_owned(), bytes.to_string())];
                 let log = self.api.get(&format!("{}/console-log", VM.at(&id)), &query).await?;
-                if self.json { println!("{log:#}") } else { print!("{}", log["text"].as_str().unwrap_or_default()) }
+                if self.json {
+                    println!("{log:#}")
+                } else {
+                    print!("{}", log["text"].as_str().unwrap_or_default())
+                }
                 Ok(())
             }
         }
@@ -250,7 +263,8 @@ impl Session {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
         };
         let keys = new.ssh_key_file.as_deref().map(text).transpose()?.unwrap_or_default();
-        let keys: Vec<&str> = keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let keys: Vec<&str> =
+            keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         let body = json!({
             "name": new.name,
             "offering": OFFERING.id(api, &new.offering).await?,
@@ -275,20 +289,24 @@ impl Session {
         let Some(file) = new.file else {
             let operations = self.api.list(OPERATION.path, &[("subject".into(), id.to_owned())]).await?;
             let operation = operations.into_iter().next_back().unwrap_or_default();
-            return self.answered(TEMPLATE, json!({"object": template, "operation": operation}), Some(new.wait)).await;
+            return self
+                .answered(TEMPLATE, json!({"object": template, "operation": operation}), Some(new.wait))
+                .await;
         };
         let answer = self.upload(id, &file).await?;
         self.answered(TEMPLATE, answer, Some(new.wait)).await
     }
 
     async fn upload(&self, id: &str, path: &Path) -> anyhow::Result<Value> {
-        let file = tokio::fs::File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
+        let file =
+            tokio::fs::File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         let length = file.metadata().await?.len();
         let bar = ProgressBar::new(length);
         let style = "uploading {bar:30} {bytes} of {total_bytes} ({bytes_per_sec})";
         bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
         let counted = bar.clone();
-        let stream = ReaderStream::with_capacity(file, 256 << 10).inspect_ok(move |chunk| counted.inc(chunk.len() as u64));
+        let stream = ReaderStream::with_capacity(file, 256 << 10)
+            .inspect_ok(move |chunk| counted.inc(chunk.len() as u64));
         let path = format!("{}/data", TEMPLATE.at(id));
         let answer = self.api.upload(&path, length, reqwest::Body::wrap_stream(stream)).await;
         bar.finish_and_clear();
@@ -306,7 +324,9 @@ impl Session {
                 let operation = self.api.get(&OPERATION.at(&which), &[]).await?;
                 wait::wait(&self.api, &operation, Duration::from_secs(timeout)).await
             }
-            OperationVerb::Cancel(which) => self.act(OPERATION, &which.which, "cancel", json!({}), None).await,
+            OperationVerb::Cancel(which) => {
+                self.act(OPERATION, &which.which, "cancel", json!({}), None).await
+            }
             OperationVerb::Retry(which) => self.act(OPERATION, &which.which, "retry", json!({}), None).await,
         }
     }

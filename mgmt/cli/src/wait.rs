@@ -17,11 +17,16 @@ use crate::things::OPERATION;
 pub(crate) async fn wait(api: &Api, operation: &Value, timeout: Duration) -> anyhow::Result<()> {
     let id = operation["id"].as_str().context("the API answered without an operation")?;
     let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or(ProgressStyle::default_spinner()));
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {msg} ({elapsed})")
+            .unwrap_or(ProgressStyle::default_spinner()),
+    );
     bar.enable_steady_tick(Duration::from_millis(120));
     let ended = tokio::time::timeout(timeout, follow(api, id, &bar)).await;
     bar.finish_and_clear();
-    let Ok(ended) = ended else { bail!("operation {id} has not ended in {} s; it goes on", timeout.as_secs()) };
+    let Ok(ended) = ended else {
+        bail!("operation {id} has not ended in {} s; it goes on", timeout.as_secs())
+    };
     let ended = ended?;
     let detail = ended["error"]["detail"].as_str().unwrap_or_default();
     match ended["state"].as_str().unwrap_or_default() {

@@ -45,8 +45,8 @@ impl From<DbErr> for DbError {
 const RESTRICTED: &str = "1811";
 
 fn sqlite_code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) =
-        error
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error))
+    | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) = error
     else {
         return None;
     };

@@ -45,31 +45,27 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let text = if bytes.is_empty() { b"{}" } else { bytes };
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        if !inner.is_data() {
-            return Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "malformed_json",
-                format!("the body is not JSON: {inner}"),
-            );
-        }
-        let text = inner.to_string();
-        // The position in the text helps nobody who sent it through a program.
-        let rule = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        match path.as_str() {
-            "." => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", rule),
-            field => {
-                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {rule}"))
-                    .field(field)
-            }
-        }
+    let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
     })?;
-    let trailing = deserializer.end();
-    trailing.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "malformed_json", error.to_string()))?;
-    Ok(value)
+    // serde takes a list for a struct, field by field; nobody who sends one means that.
+    if !value.is_object() {
+        let rule = "the body must be a JSON object";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", rule));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let rule = error.into_inner().to_string();
+        let missing = rule.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let (field, rule) = match (missing, path.as_str()) {
+            (Some(field), ".") => (field.to_owned(), "missing field"),
+            (Some(field), path) => (format!("{path}.{field}"), "missing field"),
+            (None, ".") => return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", rule),
+            (None, path) => (path.to_owned(), rule.as_str()),
+        };
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {rule}"))
+            .field(field)
+    })
 }
 
 /// The id in a path. One that is not an id names nothing, so it answers 404.

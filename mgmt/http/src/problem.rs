@@ -9,11 +9,11 @@ use crate::observe::request_id;
 
 /// An error on its way to the client.
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) Problem);
+pub(crate) struct Refusal(pub(crate) Box<Problem>);
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Problem {
+        Self(Box::new(Problem {
             kind: "about:blank".into(),
             title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
@@ -22,7 +22,7 @@ impl Refusal {
             field: None,
             reasons: vec![],
             request_id: request_id(),
-        })
+        }))
     }
 
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {

@@ -1,6 +1,15 @@
 //! The management service, with real agents on simulated servers, as its users and operators see it.
 
+mod create_bodies;
 mod exhaustion;
+mod generations;
+mod joining;
 mod lifecycle;
+mod once_and_pages;
+mod openapi;
+mod operations;
 mod parallel;
 mod restarts;
+mod scoping;
+mod templates;
+mod vm_bodies;

@@ -34,7 +34,10 @@ impl Cloud {
     /// The command `podzol`, set up for this user.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.podzol);
-        command.env("PODZOL_URL", &self.url).env("PODZOL_CA_FILE", &self.ca_file).env("PODZOL_KEY", &self.key);
+        command
+            .env("PODZOL_URL", &self.url)
+            .env("PODZOL_CA_FILE", &self.ca_file)
+            .env("PODZOL_KEY", &self.key);
         command
     }
 
@@ -109,7 +112,10 @@ impl Lab {
     pub fn run_management(&self) -> anyhow::Result<()> {
         let mut service = Command::new("ip");
         service.args(["netns", "exec", &self.namespace()]);
-        service.arg(self.programs.join("podzol-mgmt")).args(["run", "--config"]).arg(self.path("mgmt/mgmt.toml"));
+        service
+            .arg(self.programs.join("podzol-mgmt"))
+            .args(["run", "--config"])
+            .arg(self.path("mgmt/mgmt.toml"));
         self.start(&mut service, "mgmt")
     }
 
@@ -128,12 +134,12 @@ impl Lab {
     pub fn wait_for_management(&self) -> anyhow::Result<Cloud> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let tried = std::fs::read_to_string(self.path("mgmt/admin.key")).map_err(anyhow::Error::from).and_then(
-                |key| {
+            let tried = std::fs::read_to_string(self.path("mgmt/admin.key"))
+                .map_err(anyhow::Error::from)
+                .and_then(|key| {
                     let cloud = Cloud::new(self, self.api_url()?, key.trim().to_owned());
                     cloud.podzol("zone list").map(|_| cloud)
-                },
-            );
+                });
             match tried {
                 Ok(cloud) => return Ok(cloud),
                 Err(error) if Instant::now() > deadline => {
@@ -148,7 +154,8 @@ impl Lab {
     /// Starts a process that stays, with its log and process id in the lab's folder.
     fn start(&self, command: &mut Command, name: &str) -> anyhow::Result<()> {
         use std::os::unix::process::CommandExt;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{name}.log")))?;
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{name}.log")))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -61,7 +61,9 @@ impl Console {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = match self.lines.recv_timeout(left) {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) => bail!("VM {} does not answer {command:?}; said {answer:?}", self.vm),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("VM {} does not answer {command:?}; said {answer:?}", self.vm)
+                }
                 Err(RecvTimeoutError::Disconnected) => bail!("the console of VM {} was closed", self.vm),
             };
             match line.strip_prefix(&format!("tiny end {tag} ")) {

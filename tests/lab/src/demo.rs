@@ -77,7 +77,9 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator) -> anyhow::Result<
     }
     progress.say("making a pool, an offering and a template");
     cloud.podzol("pool create nfs1 --storage-server s1 --path /srv/podzol/nfs1 --wait")?;
-    cloud.podzol("offering create tiny --vcpus 1 --memory-mib 96 --disk-gib 1 --network-mbps 100 --iops 1000")?;
+    cloud.podzol(
+        "offering create tiny --vcpus 1 --memory-mib 96 --disk-gib 1 --network-mbps 100 --iops 1000",
+    )?;
     let image = lab.images.join("tiny/tiny.qcow2");
     cloud.podzol(&format!("template create tiny --file {} --os tiny --wait", image.display()))?;
     progress.say("making two networks with the same addresses, and two VMs in each");
@@ -183,7 +185,8 @@ fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
         let cloud = admin.with_key(&json.accounts[account].key);
         cloud.podzol(&format!("network create net --zone z1 --cidr {CIDR}"))?;
         for number in 1..=2 {
-            let create = format!("vm create {account}-{number} --offering tiny --template tiny --network net");
+            let create =
+                format!("vm create {account}-{number} --offering tiny --template tiny --network net");
             operations.push((cloud.clone(), cloud.podzol(&create)?["operation"].clone()));
         }
     }

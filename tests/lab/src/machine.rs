@@ -134,6 +134,9 @@ fn make_disk(path: &Path) -> anyhow::Result<()> {
     let file = std::fs::File::create(path)?;
     file.set_len(4 << 30)?;
     let name = path.display().to_string();
-    run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", "-L", "data", &name])?;
+    run(
+        "mkfs.ext4",
+        &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", "-L", "data", &name],
+    )?;
     Ok(())
 }

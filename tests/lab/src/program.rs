@@ -19,7 +19,8 @@ pub fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
     // Without the environment: a key may be in it.
     let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
-    let shown: Vec<String> = [command.get_program().to_string_lossy().into_owned()].into_iter().chain(words).collect();
+    let shown: Vec<String> =
+        [command.get_program().to_string_lossy().into_owned()].into_iter().chain(words).collect();
     let shown = shown.join(" ");
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {

@@ -10,7 +10,7 @@ use crate::demo::ACCOUNTS;
 use crate::state::Lab;
 
 /// How long a VM may take to boot, and to answer.
-const BOOT: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// A VM of the lab, as the proof needs it.
@@ -66,7 +66,10 @@ pub fn wait_ready(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<()> {
             if text.lines().any(|line| line.trim_end() == ready) {
                 return Ok(Some(()));
             }
-            bail!("its serial port says: {:?}", text.chars().rev().take(200).collect::<Vec<_>>().iter().rev().collect::<String>())
+            bail!(
+                "its serial port says: {:?}",
+                text.chars().rev().take(200).collect::<Vec<_>>().iter().rev().collect::<String>()
+            )
         })?;
     }
     Ok(())
@@ -107,7 +110,9 @@ pub fn reachability(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
 /// When the VM does not answer itself.
 pub fn who(console: &mut Console, address: &str) -> anyhow::Result<Option<String>> {
     match console.ask(&format!("who {address}"), ANSWER) {
-        Ok(lines) => Ok(Some(lines.last().context("an empty answer")?.rsplit(' ').next().unwrap_or_default().to_owned())),
+        Ok(lines) => Ok(Some(
+            lines.last().context("an empty answer")?.rsplit(' ').next().unwrap_or_default().to_owned(),
+        )),
         Err(error) if error.to_string().contains("fails at") => Ok(None),
         Err(error) => Err(error),
     }

@@ -30,7 +30,9 @@ impl Ssh {
             "ControlPersist=600".into(),
         ];
         let mut prefix: Vec<String> =
-            ["ip", "netns", "exec", &lab.namespace(), "ssh", "-F", "none", "-i", &at("keys/id")].map(Into::into).into();
+            ["ip", "netns", "exec", &lab.namespace(), "ssh", "-F", "none", "-i", &at("keys/id")]
+                .map(Into::into)
+                .into();
         prefix.extend(options.into_iter().flat_map(|option| ["-o".into(), option]));
         prefix.push(format!("root@{}", host.address));
         Self { prefix, name: host.name.clone() }

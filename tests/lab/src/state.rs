@@ -89,9 +89,12 @@ impl Lab {
     /// The name of the network namespace: the folder's, shortened to a digest so that two labs do not meet.
     pub fn namespace(&self) -> String {
         // FNV-1a, 32 bits.
-        let digest = self.folder.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-        });
+        let digest = self
+            .folder
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
         format!("pzlab-{digest:08x}")
     }
 
@@ -111,8 +114,9 @@ impl Lab {
     /// When the lab is not up.
     pub fn read(&self) -> anyhow::Result<LabJson> {
         let path = self.path("lab.json");
-        let text = std::fs::read(&path)
-            .with_context(|| format!("cannot read {}: is the lab up? `make lab` brings it up", path.display()))?;
+        let text = std::fs::read(&path).with_context(|| {
+            format!("cannot read {}: is the lab up? `make lab` brings it up", path.display())
+        })?;
         Ok(serde_json::from_slice(&text)?)
     }
 
@@ -168,11 +172,7 @@ pub fn servers(computing: u8) -> Vec<Host> {
         address: Ipv4Addr::new(10, 77, 0, 10 + number),
         number,
     };
-    let storage = Host {
-        name: "s1".into(),
-        role: Role::Storage,
-        address: Ipv4Addr::new(10, 77, 0, 201),
-        number: 201,
-    };
+    let storage =
+        Host { name: "s1".into(), role: Role::Storage, address: Ipv4Addr::new(10, 77, 0, 201), number: 201 };
     (1..=computing).map(host).chain([storage]).collect()
 }

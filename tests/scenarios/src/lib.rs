@@ -39,7 +39,8 @@ pub fn account(lab: &Lab, name: &str) -> anyhow::Result<Cloud> {
 /// When the host does not answer.
 pub fn links_of_podzol(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>> {
     let text = lab.ssh(&lab.host(host)?).run("ip -o link show")?;
-    let name = |line: &str| line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned());
+    let name =
+        |line: &str| line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned());
     Ok(text.lines().filter_map(name).filter(|name| name.starts_with("pz")).collect())
 }
 

@@ -9,10 +9,13 @@ use podzol_vocab::PoolId;
 
 /// The exports of a pod's storage servers. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
-pub struct Exports(Arc<Mutex<HashMap<PoolId, (PathBuf, Vec<String>)>>>);
+pub struct Exports(Arc<Mutex<All>>);
+
+/// Of each pool: its folder, and the addresses to which it is exported.
+type All = HashMap<PoolId, (PathBuf, Vec<String>)>;
 
 impl Exports {
-    fn all(&self) -> MutexGuard<'_, HashMap<PoolId, (PathBuf, Vec<String>)>> {
+    fn all(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -73,6 +73,11 @@ impl Api {
         self.send(method, path, |request| request.body(text.to_owned())).await
     }
 
+    /// Sends a request with a header.
+    pub async fn send_with_header(&self, method: Method, path: &str, name: &str, value: &str) -> Answer {
+        self.send(method, path, |request| request.header(name, value)).await
+    }
+
     /// Sends a JSON body; an empty request if it is null.
     pub async fn send_json(&self, method: Method, path: &str, body: &Value) -> Answer {
         let text = if body.is_null() { String::new() } else { body.to_string() };

@@ -175,8 +175,17 @@ impl Api {
 
     /// An event with this action and a detail that holds this text, once it is there.
     pub async fn event(&self, action: &str, detail: &str) -> Value {
-        wait_for(&format!("the event {action} ({detail})"), SOON, async || {
-            let events = self.list(&format!("/v1/events?action={action}&limit=500")).await;
+        self.find_event(&format!("/v1/events?action={action}&limit=500"), detail).await
+    }
+
+    /// An event with this action about this thing, with a detail that holds this text, once it is there.
+    pub async fn event_about(&self, action: &str, subject: &str, detail: &str) -> Value {
+        self.find_event(&format!("/v1/events?action={action}&subject={subject}&limit=500"), detail).await
+    }
+
+    async fn find_event(&self, path: &str, detail: &str) -> Value {
+        wait_for(&format!("an event in {path} with {detail:?}"), SOON, async || {
+            let events = self.list(path).await;
             let fits = |event: &&Value| event["detail"].as_str().is_some_and(|text| text.contains(detail));
             let found = events.iter().find(fits).cloned();
             found.ok_or_else(|| Value::Array(events).to_string())

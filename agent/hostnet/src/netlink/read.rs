@@ -19,7 +19,8 @@ use crate::observed::{Ipv6, Kind, Link, LinkIndex};
 /// All links.
 pub(super) async fn links(socket: &Socket) -> Result<Vec<Link>, Error> {
     let _alone = socket.one_dump.lock().await;
-    let request = socket.handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+    let request =
+        socket.handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
     let links = request.execute().map_ok(link).try_collect().await;
     links.map_err(|error| Error::Observe(io_error(error)))
 }

@@ -74,7 +74,11 @@ impl App {
     /// The generation with which a VM is removed from a host that it should not be on; nothing if it may be there, or
     /// if the report is older than the host's word that it is gone. A VM with a row gives the number out of its row, so
     /// that no later description of it has the same.
-    async fn stray_generation(&self, host: HostId, status: &VmStatus) -> Result<Option<Generation>, AppError> {
+    async fn stray_generation(
+        &self,
+        host: HostId,
+        status: &VmStatus,
+    ) -> Result<Option<Generation>, AppError> {
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), status.vm).await? else {
             return Ok(Some(status.generation.next()));

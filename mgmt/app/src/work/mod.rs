@@ -74,7 +74,11 @@ impl App {
     }
 
     /// Makes a failed operation's goal the goal again, before it is retried; gives the operation as it would be anew.
-    pub(crate) async fn work_resume(&self, tx: &Tx, operation: &operation::Model) -> Result<NewOperation, AppError> {
+    pub(crate) async fn work_resume(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+    ) -> Result<NewOperation, AppError> {
         match operation.subject_kind.as_str() {
             "vm" => self.vm_resume(tx, operation).await,
             "template" => self.template_resume(tx, operation).await,

@@ -9,9 +9,9 @@ use podzol_mgmt_operations::Outcome;
 use podzol_storage_api::{PoolDelete, PoolPlan, PoolPut, PoolStatus};
 use podzol_vocab::PoolId;
 
-use crate::work::{after_call, storage_peer};
 use crate::operation::NewOperation;
 use crate::pool::pool_operation;
+use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
 
 const CALL: Duration = Duration::from_secs(60);

@@ -8,9 +8,9 @@ use podzol_mgmt_operations::Outcome;
 use podzol_storage_api::{TemplatePlan, TemplatePut, TemplateSource, TemplateStatus};
 use podzol_vocab::{Secret, TemplateId};
 
-use crate::work::{after_call, storage_peer};
 use crate::operation::NewOperation;
 use crate::template::import;
+use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
 
 /// How long a storage agent may keep the call open. Short, so that progress is shown.

@@ -102,12 +102,33 @@ impl App {
 
     async fn host_refused(&self, vm: &vm::Model, error: &podzol_rpc::CallError) -> Result<Outcome, AppError> {
         let outcome = after_call(error, "its host");
-        if let Outcome::Failed { code, detail } = &outcome
-            && code.contains("generation")
-        {
-            self.notice("generation.refused", "management", "vm", vm.id.0, detail.clone()).await;
+        let Outcome::Failed { code, detail } = &outcome else { return Ok(outcome) };
+        if !code.contains("generation") {
+            return Ok(outcome);
         }
-        Ok(outcome)
+        self.notice("generation.refused", "management", "vm", vm.id.0, detail.clone()).await;
+        match error.refusal().and_then(|refusal| refusal.in_force) {
+            Some(in_force) => self.raise_generation(vm, in_force, detail).await,
+            None => Ok(outcome),
+        }
+    }
+
+    /// Puts a VM's generation above the one that its host knows: this database was put back to an older state.
+    async fn raise_generation(
+        &self,
+        vm: &vm::Model,
+        above: Generation,
+        detail: &str,
+    ) -> Result<Outcome, AppError> {
+        let tx = self.db.begin().await?;
+        if let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await?
+            && row.generation as u64 <= above.0
+        {
+            row.generation = above.next().0 as i64;
+            tx.vm_update(row).await?;
+            tx.commit().await?;
+        }
+        Ok(Outcome::again("stale_generation", detail))
     }
 
     /// Makes the volumes that are not there yet. Something if that is not done yet or has failed.

@@ -303,12 +303,12 @@ fn operations() -> TableCreateStatement {
 fn idempotency() -> TableCreateStatement {
     Table::create()
         .table("idempotency")
-        .col(&mut text("user_id"))
-        .col(&mut text("key"))
-        .col(&mut text("request"))
-        .col(&mut number("status"))
-        .col(&mut long("body"))
-        .col(&mut number("created_at"))
+        .col(text("user_id"))
+        .col(text("key"))
+        .col(text("request"))
+        .col(number("status"))
+        .col(long("body"))
+        .col(number("created_at"))
         .primary_key(Index::create().col("user_id").col("key"))
         .take()
 }

@@ -43,7 +43,8 @@ fn a_vm_that_fits_nowhere_is_refused_with_the_reason_for_each_host() {
     let admin = lab.cloud().unwrap();
     admin.podzol("offering create giant --vcpus 1 --memory-mib 65536 --disk-gib 1").unwrap();
     let cloud = account(&lab, "acme").unwrap();
-    let refused = cloud.podzol("vm create too-big --offering giant --template tiny --network net").unwrap_err();
+    let refused =
+        cloud.podzol("vm create too-big --offering giant --template tiny --network net").unwrap_err();
     let text = format!("{refused:#}");
     assert!(text.contains("2 hosts: not enough memory (h1, h2)"), "{text}");
     assert!(text.contains("no_host_fits"), "{text}");

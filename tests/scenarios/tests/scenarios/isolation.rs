@@ -14,7 +14,8 @@ struct Capture(Child);
 
 impl Capture {
     fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start tcpdump")?;
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start tcpdump")?;
         Ok(Self(child))
     }
 
@@ -22,7 +23,7 @@ impl Capture {
     fn on_switch(lab: &Lab) -> anyhow::Result<Self> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &lab.namespace(), "timeout", "-s", "INT", "40"]);
-        Self::start(command.args(["tcpdump", "-i", SWITCH, "-nn", "-e", "-l", "-p", "--immediate-mode"]))
+        Self::start(command.args(["tcpdump", "-i", SWITCH, "-nn", "-e", "-l", "--immediate-mode"]))
     }
 
     /// On a bridge of a host.
@@ -48,10 +49,11 @@ fn frames_of_one_account_are_never_on_the_others_bridges_or_under_its_tag() {
     let macs = macs(&lab);
 
     let switch = Capture::on_switch(&lab).unwrap();
-    let bridges: Vec<(String, &str, Capture)> = [("h1", "acme"), ("h1", "globex"), ("h2", "acme"), ("h2", "globex")]
-        .into_iter()
-        .map(|(host, name)| (host.to_owned(), name, Capture::on_bridge(&lab, host, vlans[name]).unwrap()))
-        .collect();
+    let bridges: Vec<(String, &str, Capture)> =
+        [("h1", "acme"), ("h1", "globex"), ("h2", "acme"), ("h2", "globex")]
+            .into_iter()
+            .map(|(host, name)| (host.to_owned(), name, Capture::on_bridge(&lab, host, vlans[name]).unwrap()))
+            .collect();
     // Both accounts ping at the same time, across hosts, at the very same addresses.
     std::thread::scope(|scope| {
         for from in &vms {
@@ -60,7 +62,8 @@ fn frames_of_one_account_are_never_on_the_others_bridges_or_under_its_tag() {
             scope.spawn(move || {
                 let mut console = Console::open(&lab.ssh(&lab.host(&from.host).unwrap()), &from.id).unwrap();
                 for _ in 0..3 {
-                    let answer = console.ask(&format!("ping {}", to.address), Duration::from_secs(30)).unwrap();
+                    let answer =
+                        console.ask(&format!("ping {}", to.address), Duration::from_secs(30)).unwrap();
                     assert!(answer.iter().any(|line| line.starts_with("pong")), "{answer:?}");
                 }
             });

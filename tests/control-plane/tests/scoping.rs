@@ -1,0 +1,268 @@
+//! Who may see and do what, for every route: the OpenAPI document says which there are, so a new one is covered by
+//! itself, or makes these tests fail until they know what its ids name.
+
+use std::collections::BTreeMap;
+
+use podzol_sim::SimPod;
+use podzol_test_support::{Answer, Api, ControlPlane, Customer, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// An operation of the API.
+#[derive(Debug)]
+struct Route {
+    method: Method,
+    path: String,
+    for_operators: bool,
+    has_body: bool,
+}
+
+impl Route {
+    /// What kind of thing the path is about: `vms` in `/v1/vms/{id}/start`.
+    fn kind(&self) -> &str {
+        self.path.split('/').nth(2).unwrap_or_default()
+    }
+
+    fn has_id(&self) -> bool {
+        self.path.contains('{')
+    }
+
+    /// Asks for it, with a body that would be valid.
+    async fn ask(&self, api: &Api, world: &World) -> Answer {
+        let path = match self.has_id() {
+            true => self.path.replace("{id}", world.id(self.kind())),
+            false => self.path.clone(),
+        };
+        assert!(!path.contains('{'), "{path}: this test knows no other part of a path than {{id}}");
+        let body = if self.has_body { world.body(self) } else { Value::Null };
+        api.send_json(self.method.clone(), &path, &body).await
+    }
+}
+
+async fn routes(api: &Api) -> Vec<Route> {
+    let document = api.get("/v1/openapi.json").await.ok();
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("a document has paths") {
+        for (method, operation) in methods.as_object().expect("a path has methods") {
+            routes.push(Route {
+                method: method.to_uppercase().parse().expect("it is a method"),
+                path: path.clone(),
+                for_operators: operation["tags"][0] == "operators",
+                has_body: operation["requestBody"].is_object(),
+            });
+        }
+    }
+    assert!(routes.len() > 40, "{routes:?}");
+    routes
+}
+
+/// One thing of each kind. Those that an account can own belong to globex; acme has nothing but its key.
+struct World {
+    control_plane: ControlPlane,
+    pod: SimPod,
+    acme: Customer,
+    globex: Customer,
+    ids: BTreeMap<&'static str, String>,
+}
+
+/// What belongs to an account: for others it is not there.
+const OWNED: [&str; 6] = ["accounts", "users", "keys", "networks", "vms", "operations"];
+
+/// What every customer may see, and no customer may change.
+const FOR_ALL: [&str; 3] = ["zones", "offerings", "templates"];
+
+impl World {
+    async fn make() -> Self {
+        let control_plane = ControlPlane::start().await;
+        let pod = SimPod::start(&control_plane).await;
+        let admin = &control_plane.admin;
+        let (acme, globex) = (admin.customer("acme").await, admin.customer("globex").await);
+        let network = pod.network(&globex.api, "n1", "10.1.1.0/24").await;
+        let made = globex.api.vm("web", &pod.offering, &pod.template, &network).await.ok();
+        let (vm, operation) = (text(&made, "object.id"), text(&made, "operation.id"));
+        globex.api.vm_in_state(&vm, "running").await;
+        let ids = [
+            ("accounts", &globex.account),
+            ("users", &globex.user),
+            ("keys", &globex.key),
+            ("networks", &network),
+            ("vms", &vm),
+            ("operations", &operation),
+            ("zones", &pod.zone),
+            ("pods", &pod.pod),
+            ("hosts", &pod.hosts[0].id),
+            ("storage-servers", &pod.storage.id),
+            ("pools", &pod.pool),
+            ("offerings", &pod.offering),
+            ("templates", &pod.template),
+        ];
+        let ids = ids.into_iter().map(|(kind, id)| (kind, id.clone())).collect();
+        Self { control_plane, pod, acme, globex, ids }
+    }
+
+    fn id(&self, kind: &str) -> &str {
+        self.ids.get(kind).unwrap_or_else(|| panic!("this test knows no {kind}: make one in World::make"))
+    }
+
+    /// A body that is valid but for what it refers to.
+    fn body(&self, route: &Route) -> Value {
+        let (pod, id) = (&self.pod, |kind: &str| self.id(kind));
+        match (route.method.as_str(), route.path.as_str()) {
+            ("POST", "/v1/accounts") => json!({ "name": "x" }),
+            ("POST", "/v1/users") => json!({ "name": "x", "account": id("accounts") }),
+            ("POST", "/v1/keys") => json!({ "name": "x", "user": id("users") }),
+            ("POST", "/v1/zones") => json!({ "name": "x", "vlan_ranges": ["7"] }),
+            ("POST", "/v1/pods") => json!({ "name": "x", "zone": pod.zone }),
+            ("POST", "/v1/hosts" | "/v1/storage-servers") => json!({ "name": "x", "pod": pod.pod }),
+            ("PATCH", "/v1/hosts/{id}") => json!({ "maintenance": true }),
+            ("POST", "/v1/pools") => json!({ "name": "x", "storage_server": pod.storage.id, "path": "/x" }),
+            ("POST", "/v1/offerings") => json!({ "name": "x", "vcpus": 1, "memory_mib": 64, "disk_gib": 1 }),
+            ("POST", "/v1/templates") => json!({ "name": "x", "sha256": "0".repeat(64) }),
+            ("PUT", "/v1/templates/{id}/data") => json!("bytes"),
+            ("POST", "/v1/networks") => {
+                json!({ "name": "x", "zone": pod.zone, "cidr": "10.0.0.0/24", "account": id("accounts") })
+            }
+            ("POST", "/v1/vms") => json!({
+                "name": "x", "offering": pod.offering, "template": pod.template, "networks": [id("networks")],
+                "account": id("accounts"),
+            }),
+            ("POST", "/v1/vms/{id}/stop") => json!({}),
+            _ => panic!("this test knows no body for {} {}: add one", route.method, route.path),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_account_is_not_there_on_any_route() {
+    let world = World::make().await;
+    let mut wrong = Vec::new();
+    for route in routes(&world.acme.api).await.iter().filter(|route| route.has_id() && !route.for_operators) {
+        let owned = OWNED.contains(&route.kind());
+        assert!(
+            owned || FOR_ALL.contains(&route.kind()),
+            "{route:?}: does an account own it, or is it for all?"
+        );
+        let answer = route.ask(&world.acme.api, &world).await;
+        let expected = if owned { (404, "not_found") } else { (200, "") };
+        let found = (answer.status, answer.body["code"].as_str().unwrap_or_default());
+        if found != expected {
+            wrong.push(format!("{}: {found:?}, not {expected:?}", answer.request));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(world.pod.running(world.id("vms")).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_for_operators_is_forbidden_for_customers() {
+    let world = World::make().await;
+    let mut wrong = Vec::new();
+    for route in routes(&world.acme.api).await.iter().filter(|route| route.for_operators) {
+        // globex is asked too: an own account or template is no exception.
+        for customer in [&world.acme, &world.globex] {
+            let answer = route.ask(&customer.api, &world).await;
+            let found = (answer.status, answer.body["code"].as_str().unwrap_or_default());
+            if found != (403, "forbidden") {
+                wrong.push(format!("{}: {found:?}", answer.request));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn without_a_valid_key_nothing_is_answered() {
+    let world = World::make().await;
+    let id = world.globex.key.clone();
+    let forged = format!("podzol.{id}.{}", "A".repeat(43));
+    let strangers = [
+        world.acme.api.without_key(),
+        world.acme.api.with_key("nonsense"),
+        world.acme.api.with_key(forged),
+        world.acme.api.with_key(format!("podzol.{id}.")),
+    ];
+    let mut wrong = Vec::new();
+    for route in routes(&world.acme.api).await {
+        for stranger in &strangers {
+            let answer = route.ask(stranger, &world).await;
+            let found = (answer.status, answer.body["code"].as_str().unwrap_or_default());
+            if found != (401, "unauthenticated") {
+                wrong.push(format!("{}: {found:?}", answer.request));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(world.acme.api.without_key().get("/metrics").await.status, 401);
+    world.acme.api.get("/metrics").await.refused(403, "forbidden");
+    assert_eq!(world.control_plane.admin.get("/metrics").await.status, 200);
+    assert_eq!(world.acme.api.without_key().get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn lists_show_nothing_of_another_account() {
+    let world = World::make().await;
+    let theirs: Vec<&str> = OWNED.iter().map(|kind| world.id(kind)).collect();
+    for route in routes(&world.acme.api).await {
+        let is_list = route.method == Method::GET && !route.has_id() && !route.for_operators;
+        if !is_list || route.path == "/v1/changes" {
+            continue;
+        }
+        let account = &world.globex.account;
+        for query in ["", &format!("?account={account}"), &format!("?subject={}", world.id("vms"))] {
+            let shown = world.acme.api.get(&format!("{}{query}", route.path)).await.ok().to_string();
+            let leaked: Vec<_> = theirs.iter().filter(|id| shown.contains(**id)).collect();
+            assert!(leaked.is_empty(), "{}{query} shows {leaked:?}: {shown}", route.path);
+        }
+    }
+    assert_eq!(world.acme.api.list("/v1/zones").await.len(), 1);
+    assert_eq!(world.globex.api.list("/v1/vms").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_stream_of_changes_shows_nothing_of_another_account() {
+    let world = World::make().await;
+    let mut changes = world.acme.api.changes(None).await;
+
+    world.globex.api.stop_vm(world.id("vms")).await;
+    let own = world.acme.api.network("own", &world.pod.zone, "10.9.0.0/24").await;
+
+    let seen = changes.until(|change| change["id"] == own.as_str()).await;
+    let kinds: Vec<String> = seen.iter().map(|message| text(&message.change, "kind")).collect();
+    assert!(kinds.iter().all(|kind| kind == "network" || kind == "event"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_customer_uses_nothing_of_another_account() {
+    let world = World::make().await;
+    let api = &world.acme.api;
+    let vm = json!({
+        "name": "x", "offering": world.pod.offering, "template": world.pod.template, "networks": [world.id("networks")],
+    });
+    let problem = api.post("/v1/vms", &vm).await.refused(422, "invalid_field");
+    assert_eq!(problem["field"], "networks");
+    for (path, body) in [
+        ("/v1/users", json!({ "name": "x", "account": world.globex.account })),
+        ("/v1/keys", json!({ "name": "x", "user": world.globex.user })),
+        (
+            "/v1/networks",
+            json!({ "name": "x", "zone": world.pod.zone, "cidr": "10.0.0.0/24", "account": world.globex.account }),
+        ),
+    ] {
+        api.post(path, &body).await.refused(404, "not_found");
+    }
+    api.post("/v1/users", &json!({ "name": "x", "role": "admin" })).await.refused(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_key_that_was_deleted_or_whose_user_was_deleted_is_not_valid_any_more() {
+    let control_plane = ControlPlane::start().await;
+    let customer = control_plane.admin.customer("acme").await;
+    let (second, secret) = customer.api.key("second", &customer.user).await;
+    let second_api = customer.api.with_key(secret);
+    second_api.get("/v1/zones").await.ok();
+
+    customer.api.delete(&format!("/v1/keys/{second}")).await.ok();
+    second_api.get("/v1/zones").await.refused(401, "unauthenticated");
+    control_plane.admin.delete(&format!("/v1/users/{}", customer.user)).await.ok();
+    customer.api.get("/v1/zones").await.refused(401, "unauthenticated");
+}
