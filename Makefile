@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check unit scenarios bench openapi
+.PHONY: help prerequisites build images lab lab-down test check unit reproducible scenarios bench openapi
 
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
@@ -29,7 +29,7 @@ lab: images ## Brings up a cloud on this machine: three emulated servers, two cu
 lab-down: ## Removes all that the lab made
 	@if [ -x $(LAB) ]; then $(LAB) down; else echo "there is no lab: nothing was built"; fi
 
-test: check unit scenarios ## Runs all tests, the lab's scenarios too
+test: check unit reproducible scenarios ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"
 
 check: prerequisites ## Checks format and lints
@@ -39,9 +39,15 @@ check: prerequisites ## Checks format and lints
 unit: prerequisites ## Runs the tests that need no lab
 	cargo test --locked --workspace
 
+reproducible: images ## Builds the template once more elsewhere: it must be the same to the byte
+	$(IMAGE) build tiny --out target/images-again/tiny --cache target/images-again/cache
+	cmp target/images/tiny/tiny.qcow2 target/images-again/tiny/tiny.qcow2
+	rm -rf target/images-again
+
 scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
+	cargo test --locked -p podzol-scenarios --features lab --test killed
 	$(LAB) up
-	cargo test --locked -p podzol-scenarios --features lab -- --test-threads=1 \
+	cargo test --locked -p podzol-scenarios --features lab --test scenarios -- --test-threads=1 \
 		|| { tail -n 40 target/lab/mgmt.log; $(LAB) down; exit 1; }
 	$(LAB) down
 

@@ -1,0 +1,40 @@
+//! A lab that was killed while it came up is removed whole. Run by `make test` before it brings up the lab for the others.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use podzol_lab::Lab;
+use podzol_lab::cloud::wait_for;
+use podzol_lab::program::run;
+
+#[test]
+fn a_lab_that_was_killed_half_way_leaves_nothing_after_down() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let lab = Lab::of(&tree, Path::new("target/debug")).unwrap();
+    let program = lab.programs.join("podzol-lab");
+    let tree = tree.display().to_string();
+    let mut up = Command::new(&program)
+        .args(["--tree", &tree, "up"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("servers and service to be started", Duration::from_secs(60), || {
+        let started = lab.path("servers/s1/pid").exists() && lab.path("mgmt.pid").exists();
+        Ok(started.then_some(()))
+    })
+    .unwrap();
+    up.kill().unwrap();
+    up.wait().unwrap();
+    assert!(lab.processes().len() >= 4, "three servers and the service: {:?}", lab.processes());
+
+    run(&program.display().to_string(), &["--tree", &tree, "down"]).unwrap();
+
+    assert_eq!(lab.processes(), []);
+    assert!(!run("ip", &["netns", "list"]).unwrap().contains(&lab.namespace()));
+    assert!(!lab.folder.exists());
+    let left = Command::new("pgrep").args(["-f", &lab.folder.display().to_string()]).output().unwrap();
+    assert!(left.stdout.is_empty(), "processes are left: {}", String::from_utf8_lossy(&left.stdout));
+    run(&program.display().to_string(), &["--tree", &tree, "down"]).expect("down can be repeated");
+}
