@@ -67,9 +67,7 @@ pub fn serial_socket(config: &Config, vm: podzol_vocab::VmId) -> std::path::Path
 
 /// Which host a certificate says that this is.
 fn own_id(identity: &Identity) -> anyhow::Result<HostId> {
-    let certificates = podzol_rpc::identity::certificates(&identity.certificate_pem, "the certificate")?;
-    let first = certificates.first().context("the certificate file is empty")?;
-    match podzol_rpc::peer::CallerCertificate::from_der(first)?.peer {
+    match identity.peer()? {
         PeerId::Host(host) => Ok(host),
         other => anyhow::bail!("the certificate is of {other}, which is no host"),
     }

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use podzol_agent::Server;
 use podzol_agent::config::Config;
 use podzol_rpc::Identity;
-use podzol_rpc::join::{JoinToken, join};
+use podzol_rpc::daemon::{join_from_stdin, stop_on_signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -43,7 +43,12 @@ async fn main() -> anyhow::Result<()> {
     let config: Config = podzol_rpc::config::load(&arguments.config)?;
     let identity = config.state_dir.join("identity");
     match arguments.command {
-        Command::Join => join_with_token(&config, &identity).await,
+        Command::Join => {
+            // QEMU's user must get through the folder to the VMs' files; nobody may list it.
+            let peer = join_from_stdin(&config.management, &config.state_dir, 0o711).await?;
+            println!("joined as {peer}");
+            Ok(())
+        }
         Command::Run => run(config, &identity).await,
         Command::Probe => {
             let problem = podzol_hypervisor::probe::kvm_problem(&config.emulator).await;
@@ -72,17 +77,6 @@ async fn console(config: &Config, vm: podzol_vocab::VmId) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn join_with_token(config: &Config, folder: &Path) -> anyhow::Result<()> {
-    let text =
-        std::io::read_to_string(std::io::stdin()).context("cannot read the token from standard input")?;
-    let token: JoinToken = text.parse().map_err(|error| anyhow::anyhow!("the token {error}"))?;
-    let identity = join(&config.management, &token).await?;
-    private(&config.state_dir)?;
-    identity.store(folder)?;
-    println!("joined as {}", token.peer);
-    Ok(())
-}
-
 async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log).context("log: is not a valid filter")?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -93,27 +87,4 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     stop_on_signal(stop.clone())?;
     let platform = Server::new(&config)?;
     podzol_agent::serve(config, identity, platform, stop).await
-}
-
-/// QEMU's user must get through the folder to the VMs' files; nobody may list it.
-fn private(folder: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))
-        .with_context(|| format!("cannot protect {}", folder.display()))
-}
-
-/// Cancels on SIGTERM and SIGINT.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use podzol_agent_api::report::{HostReport, HostReportPost, HypervisorReport, LinkReport, MountReport};
 use podzol_hostnet::{Interface, Links};
+use podzol_rpc::daemon::address_towards;
 use podzol_rpc::{Client, PeerId};
 use podzol_vocab::HostId;
 use tokio_util::sync::CancellationToken;
@@ -125,17 +126,7 @@ fn link(interface: Interface) -> LinkReport {
 async fn own_address(config: &Config, port: u16) -> String {
     let address = match config.address {
         Some(address) => address,
-        None => towards(&config.management).await.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        None => address_towards(&config.management).await.unwrap_or(IpAddr::from([127, 0, 0, 1])),
     };
     std::net::SocketAddr::new(address, port).to_string()
-}
-
-/// The own address on the way to another: connecting a UDP socket sends nothing, but chooses the route.
-async fn towards(other: &str) -> Option<IpAddr> {
-    let target = tokio::net::lookup_host(other).await.ok()?.next()?;
-    let any: std::net::SocketAddr =
-        if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = tokio::net::UdpSocket::bind(any).await.ok()?;
-    socket.connect(target).await.ok()?;
-    Some(socket.local_addr().ok()?.ip())
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use podzol_rpc::config::Check;
+use podzol_rpc::config::{Check, Rules};
 use serde::Deserialize;
 
 /// All that an operator can set.
@@ -60,12 +60,8 @@ fn default_start() -> u64 {
 
 impl Check for Config {
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut must = |holds: bool, problem: &str| {
-            if !holds {
-                problems.push(problem.to_owned());
-            }
-        };
+        let mut rules = Rules::default();
+        let mut must = |holds, problem| rules.must(holds, problem);
         must(self.data_dir.is_absolute(), "data_dir: must be an absolute path");
         must(
             self.api_listen != self.agent_listen || self.api_listen.port() == 0,
@@ -75,7 +71,7 @@ impl Check for Config {
         must((2..=3600).contains(&self.silent_secs), "silent_secs: must be 2 to 3600");
         must((1..=604_800).contains(&self.join_token_secs), "join_token_secs: must be 1 to 604800");
         must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
-        problems
+        rules.problems()
     }
 }
 

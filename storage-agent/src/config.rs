@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use podzol_rpc::config::Check;
+use podzol_rpc::config::{Check, Rules, is_host_and_port};
 use serde::Deserialize;
 
 /// All that an operator can set.
@@ -57,22 +57,14 @@ fn default_log() -> String {
 
 impl Check for Config {
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut must = |holds: bool, problem: &str| {
-            if !holds {
-                problems.push(problem.to_owned());
-            }
-        };
-        let has_port = self
-            .management
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
-        must(has_port, "management: must be host:port");
+        let mut rules = Rules::default();
+        let mut must = |holds, problem| rules.must(holds, problem);
+        must(is_host_and_port(&self.management), "management: must be host:port");
         must(self.state_dir.is_absolute(), "state_dir: must be an absolute path");
         must(!self.pool_roots.is_empty(), "pool_roots: must name at least one folder");
         must(self.pool_roots.iter().all(|root| root.is_absolute()), "pool_roots: must be absolute paths");
         must((1..=60).contains(&self.report_secs), "report_secs: must be 1 to 60");
-        problems
+        rules.problems()
     }
 }
 

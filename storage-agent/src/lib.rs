@@ -59,9 +59,7 @@ pub async fn serve(
 
 /// Which storage server a certificate says that this is.
 fn own_id(identity: &Identity) -> anyhow::Result<StorageServerId> {
-    let certificates = podzol_rpc::identity::certificates(&identity.certificate_pem, "the certificate")?;
-    let first = certificates.first().context("the certificate file is empty")?;
-    match podzol_rpc::peer::CallerCertificate::from_der(first)?.peer {
+    match identity.peer()? {
         PeerId::StorageServer(id) => Ok(id),
         other => anyhow::bail!("the certificate is of {other}, which is no storage server"),
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use podzol_rpc::Identity;
-use podzol_rpc::join::{JoinToken, join};
+use podzol_rpc::daemon::{join_from_stdin, stop_on_signal};
 use podzol_storage_agent::config::Config;
 use podzol_storage_agent::export::NfsServer;
 use tokio_util::sync::CancellationToken;
@@ -36,20 +36,13 @@ async fn main() -> anyhow::Result<()> {
     let config: Config = podzol_rpc::config::load(&arguments.config)?;
     let identity = config.state_dir.join("identity");
     match arguments.command {
-        Command::Join => join_with_token(&config, &identity).await,
+        Command::Join => {
+            let peer = join_from_stdin(&config.management, &config.state_dir, 0o700).await?;
+            println!("joined as {peer}");
+            Ok(())
+        }
         Command::Run => run(config, &identity).await,
     }
-}
-
-async fn join_with_token(config: &Config, folder: &Path) -> anyhow::Result<()> {
-    let text =
-        std::io::read_to_string(std::io::stdin()).context("cannot read the token from standard input")?;
-    let token: JoinToken = text.parse().map_err(|error| anyhow::anyhow!("the token {error}"))?;
-    let identity = join(&config.management, &token).await?;
-    private(&config.state_dir)?;
-    identity.store(folder)?;
-    println!("joined as {}", token.peer);
-    Ok(())
 }
 
 async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
@@ -60,27 +53,4 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     podzol_storage_agent::serve(config, identity, NfsServer::default(), stop).await
-}
-
-/// Makes a folder that only its owner can look into.
-fn private(folder: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("cannot protect {}", folder.display()))
-}
-
-/// Cancels on SIGTERM and SIGINT.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
 }

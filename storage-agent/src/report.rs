@@ -1,8 +1,9 @@
 //! Reporting, every few seconds.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use podzol_rpc::daemon::address_towards;
 use podzol_rpc::{Client, PeerId};
 use podzol_storage_api::{StorageReport, StorageReportPost};
 use podzol_vocab::StorageServerId;
@@ -27,7 +28,7 @@ pub(crate) async fn run<E: Exporter>(
     loop {
         let address = match config.address {
             Some(address) => Some(address),
-            None => towards(&config.management).await,
+            None => address_towards(&config.management).await,
         };
         if let Some(address) = address {
             store.set_address(address);
@@ -55,13 +56,4 @@ pub(crate) async fn run<E: Exporter>(
             () = tokio::time::sleep(Duration::from_secs(config.report_secs)) => {}
         }
     }
-}
-
-/// The own address on the way to another: connecting a UDP socket sends nothing, but chooses the route.
-async fn towards(other: &str) -> Option<IpAddr> {
-    let target = tokio::net::lookup_host(other).await.ok()?.next()?;
-    let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = tokio::net::UdpSocket::bind(any).await.ok()?;
-    socket.connect(target).await.ok()?;
-    Some(socket.local_addr().ok()?.ip())
 }

@@ -31,6 +31,30 @@ pub trait Check {
     fn problems(&self) -> Vec<String>;
 }
 
+/// Gathers the rules that are broken.
+#[derive(Debug, Default)]
+pub struct Rules(Vec<String>);
+
+impl Rules {
+    /// Notes a problem, if this does not hold.
+    pub fn must(&mut self, holds: bool, problem: &str) {
+        if !holds {
+            self.0.push(problem.to_owned());
+        }
+    }
+
+    /// The problems.
+    pub fn problems(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// Whether a text is `host:port`.
+pub fn is_host_and_port(text: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    text.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))
+}
+
 /// Reads a configuration file.
 ///
 /// # Errors

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use podzol_vocab::Secret;
+use podzol_vocab::{Invalid, Secret};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::peer::{CallerCertificate, PeerId};
 
 /// A key, the certificate for it, and the authority's certificate, all as PEM.
 #[derive(Debug, Clone)]
@@ -38,6 +40,9 @@ pub enum IdentityError {
         /// What is wrong with it.
         source: rustls_pki_types::pem::Error,
     },
+    /// The certificate is not one of a part of Podzol.
+    #[error("the certificate {0}")]
+    Certificate(Invalid),
     /// A key or a certificate request could not be made.
     #[error("cannot make a key")]
     Key(#[from] rcgen::Error),
@@ -89,6 +94,17 @@ impl Identity {
             write_file(&folder.join(name), text.as_bytes(), mode).map_err(failed(folder.join(name)))?;
         }
         Ok(())
+    }
+
+    /// Who the certificate says that this is.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read, or is no part's.
+    pub fn peer(&self) -> Result<PeerId, IdentityError> {
+        let chain = certificates(&self.certificate_pem, "the certificate")?;
+        let first = chain.first().ok_or_else(|| Invalid::new("must not be empty"));
+        let known = first.and_then(|first| CallerCertificate::from_der(first));
+        known.map(|certificate| certificate.peer).map_err(IdentityError::Certificate)
     }
 
     /// The certificate chain and the key, as the TLS library takes them.

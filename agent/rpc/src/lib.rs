@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod config;
+pub mod daemon;
 pub mod endpoint;
 pub mod exec;
 pub mod identity;
