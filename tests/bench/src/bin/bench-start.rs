@@ -5,10 +5,11 @@
 //! starts a copy of its domain (another name and id, the same devices) with virsh.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use podzol_lab::Lab;
+use podzol_lab::cloud::wait_for;
+use podzol_lab::{Cloud, Lab};
 use serde_json::Value;
 
 /// The VM that is started; another of its network stays on its host, so that the copy finds its bridge.
@@ -30,6 +31,7 @@ fn main() -> Result<()> {
         let call = begun.elapsed().as_secs_f64() * 1000.0;
         last = cloud.podzol(&format!("vm show {VM}"))?;
         let libvirt = step(&last, "host: libvirt")?;
+        wait_booted(&cloud)?;
         let bare = virsh_start(&lab, &last)?;
         println!(
             "round {round}: call to running {call:.0} ms, of it libvirt {libvirt:.0} ms; virsh start {bare:.0} ms"
@@ -54,6 +56,16 @@ fn main() -> Result<()> {
     }
     cloud.podzol(&format!("vm delete {VM} --wait"))?;
     Ok(())
+}
+
+/// Waits until the VM has booted, so that it does not take the host's processor from the copy.
+fn wait_booted(cloud: &Cloud) -> Result<()> {
+    let ready = format!("tiny ready {VM}");
+    wait_for("the VM to have booted", Duration::from_secs(120), || {
+        let log = cloud.podzol(&format!("vm console-log {VM}"))?;
+        let text = log["text"].as_str().unwrap_or_default();
+        Ok(text.lines().any(|line| line.trim_end() == ready).then_some(()))
+    })
 }
 
 fn step(vm: &Value, name: &str) -> Result<f64> {
