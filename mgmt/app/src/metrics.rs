@@ -1,8 +1,6 @@
-//! Counters and gauges in Prometheus' text format.
+//! Counters in Prometheus' text format.
 
-use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 /// What is counted.
 #[derive(Debug)]
@@ -16,10 +14,6 @@ pub struct Metrics {
     pub attempts: IntCounterVec,
     /// Reports received, by kind of agent.
     pub reports: IntCounterVec,
-    /// Hosts, by state.
-    pub hosts: IntGaugeVec,
-    /// VMs, by state.
-    pub vms: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -29,11 +23,6 @@ impl Default for Metrics {
             let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is valid");
             registry.register(Box::new(counter.clone())).expect("the name is used once");
             counter
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &["state"]).expect("the name is valid");
-            registry.register(Box::new(gauge.clone())).expect("the name is used once");
-            gauge
         };
         let seconds = HistogramOpts::new("podzol_api_request_seconds", "Seconds to answer an API request")
             .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0]);
@@ -45,8 +34,6 @@ impl Default for Metrics {
             request_seconds,
             attempts: counter("podzol_operation_attempts_total", "Ended attempts", &["kind", "outcome"]),
             reports: counter("podzol_reports_total", "Reports received", &["agent"]),
-            hosts: gauge("podzol_hosts", "Hosts by state"),
-            vms: gauge("podzol_vms", "VMs by state"),
             registry,
         }
     }

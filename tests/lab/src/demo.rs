@@ -57,7 +57,7 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator) -> anyhow::Result<
     cloud.podzol(&format!("zone create z1 --vlans {VLANS}"))?;
     cloud.podzol("pod create p1 --zone z1")?;
     let accounts = make_accounts(&cloud)?;
-    write_json(lab, &cloud, &hosts, accounts)?;
+    write_json(lab, &hosts, accounts)?;
     let tokens = hosts.iter().map(|host| token(&cloud, host)).collect::<anyhow::Result<Vec<_>>>()?;
     progress.say("waiting for the servers, installing Podzol's packages on them, and joining them");
     thread::scope(|scope| {
@@ -106,14 +106,8 @@ fn make_accounts(cloud: &Cloud) -> anyhow::Result<BTreeMap<String, AccountJson>>
     Ok(accounts)
 }
 
-fn write_json(
-    lab: &Lab,
-    cloud: &Cloud,
-    hosts: &[Host],
-    accounts: BTreeMap<String, AccountJson>,
-) -> anyhow::Result<()> {
+fn write_json(lab: &Lab, hosts: &[Host], accounts: BTreeMap<String, AccountJson>) -> anyhow::Result<()> {
     let ssh = |host: &Host| HostJson { role: host.role, ssh: lab.ssh(host).line() };
-    let _ = cloud;
     lab.write(&LabJson {
         api_url: lab.api_url()?,
         ca_file: lab.path("mgmt/ca.pem"),

@@ -1,4 +1,4 @@
-//! Marks servers that have not reported for a while as disconnected, and keeps the gauges.
+//! Marks servers that have not reported for a while as disconnected.
 //!
 //! What runs on a silent host is left as it is: silence is no proof of death.
 
