@@ -37,11 +37,11 @@ impl Server {
     /// This server, with libvirt and the folder for mounts as configured.
     ///
     /// # Errors
-    /// When no netlink socket can be opened.
+    /// When no netlink socket can be opened, or what a crash has left changed in the kernel cannot be put back.
     pub fn new(config: &Config) -> Result<Self, podzol_hostnet::Error> {
         Ok(Self {
             hypervisor: Libvirt::new(config.libvirt_uri.clone()),
-            links: Kernel::open()?,
+            links: Kernel::open()?.hurrying(config.state_dir.join("hurrying"))?,
             mounts: NfsMounts::new(config.state_dir.join("pools")),
             emulator: config.emulator.clone(),
         })

@@ -1,6 +1,7 @@
 //! What an output folder holds, and what it was made of: `manifest.json`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +107,22 @@ impl Manifest {
         let partial = folder.join(".manifest.json.partial");
         files::write(&partial, text)?;
         Ok(files::rename(&partial, &path)?)
+    }
+
+    /// Whether every output is there, with its size, and was not written to since the manifest was. Much cheaper than
+    /// [`Manifest::verify`].
+    pub fn is_untouched(&self, folder: &Path) -> bool {
+        let changed = |name: &str| std::fs::metadata(folder.join(name)).and_then(|file| file.modified());
+        let Ok(written) = changed(FILE_NAME) else { return false };
+        self.files.iter().all(|file| {
+            let size = std::fs::metadata(folder.join(&file.name)).map(|found| found.len());
+            size.is_ok_and(|size| size == file.size) && changed(&file.name).is_ok_and(|time| time <= written)
+        })
+    }
+
+    /// How long ago a folder's manifest was written.
+    pub fn age(folder: &Path) -> Option<Duration> {
+        std::fs::metadata(folder.join(FILE_NAME)).ok()?.modified().ok()?.elapsed().ok()
     }
 
     /// Reads every output and compares it with what the manifest says.

@@ -6,6 +6,7 @@ mod tiny;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -25,6 +26,9 @@ const CODE: &str = env!("PODZOL_IMAGE_CODE");
 /// The time that outputs carry unless another is asked for: 2025-10-09, the day of Debian's images that the recipes
 /// were first made with. Any fixed time would do.
 pub const DEFAULT_EPOCH: u64 = 1_760_000_000;
+
+/// How long it holds what packages the mirrors had.
+pub const PACKAGES_HOLD: Duration = Duration::from_secs(3600);
 
 /// Where a build works, and for which time.
 #[derive(Debug, Clone)]
@@ -61,13 +65,20 @@ pub trait Recipe {
     fn name(&self) -> &'static str;
     /// The programs that it runs.
     fn tools(&self) -> Vec<Tool>;
-    /// How many steps it has, those of [`Recipe::inputs`] included.
+    /// How many steps it has, those of [`Recipe::files`] and [`Recipe::packages`] included.
     fn steps(&self) -> usize;
-    /// Finds out what goes in.
+    /// Finds out which files go in beside packages, making them if need be.
     ///
     /// # Errors
     /// When that cannot be known.
-    fn inputs(&mut self, place: &Place, steps: &mut Steps<'_>) -> Result<Inputs, BuildError>;
+    fn files(&mut self, place: &Place, steps: &mut Steps<'_>) -> Result<Vec<(String, String)>, BuildError>;
+    /// Asks the mirrors which packages go in, in which versions.
+    ///
+    /// # Errors
+    /// When they do not say.
+    fn packages(&self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Vec<Package>, BuildError> {
+        Ok(Vec::new())
+    }
     /// Makes the outputs in the folder `finished` of the working folder, and gives their names.
     ///
     /// # Errors
@@ -100,7 +111,8 @@ impl Shop<'_> {
     }
 }
 
-/// Builds a recipe, unless its outputs are up to date. Progress goes to `steps`.
+/// Builds a recipe, unless its outputs are up to date: made of the same inputs, and untouched since. What packages the
+/// mirrors have is asked again after [`PACKAGES_HOLD`]. Progress goes to `steps`.
 ///
 /// # Errors
 /// When a tool is missing or a step fails; the output folder then has no manifest.
@@ -109,14 +121,23 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     let programs = tools::require(&tools)?;
     files::create_folder(&place.cache)?;
     let _lock = lock(&place.cache, steps)?;
-    let inputs = recipe.inputs(place, steps)?;
-    let hash = hash(recipe.name(), place.epoch, &inputs, &tools, &programs)?;
-    if let Some(manifest) = Manifest::read(&place.out)?
-        && manifest.inputs == hash
-        && manifest.verify(&place.out).is_ok()
+    let files = recipe.files(place, steps)?;
+    let before = Manifest::read(&place.out)?.filter(|manifest| manifest.is_untouched(&place.out));
+    let hash_with =
+        |packages: &[Package]| hash(recipe.name(), place.epoch, packages, &files, &tools, &programs);
+    if let Some(manifest) = &before
+        && Manifest::age(&place.out).is_some_and(|age| age < PACKAGES_HOLD)
+        && manifest.inputs == hash_with(&manifest.packages)?
     {
         return Ok(Outcome::UpToDate);
     }
+    let packages = recipe.packages(place, steps)?;
+    let hash = hash_with(&packages)?;
+    if let Some(manifest) = before.filter(|manifest| manifest.inputs == hash) {
+        manifest.write(&place.out)?;
+        return Ok(Outcome::UpToDate);
+    }
+    let inputs = Inputs { packages, files };
     files::create_folder(&place.out)?;
     let folder = tempfile::Builder::new().prefix(".work-").tempdir_in(&place.out);
     let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
@@ -149,15 +170,16 @@ fn lock(cache: &Path, steps: &mut Steps<'_>) -> Result<File, BuildError> {
 fn hash(
     recipe: &str,
     epoch: u64,
-    inputs: &Inputs,
+    packages: &[Package],
+    files: &[(String, String)],
     tools: &[Tool],
     programs: &[PathBuf],
 ) -> Result<String, BuildError> {
     let mut text = format!("recipe {recipe}\ncode {CODE}\nepoch {epoch}\n");
-    for package in &inputs.packages {
+    for package in packages {
         text.push_str(&format!("package {} {}\n", package.file_name(), package.sha256));
     }
-    for (name, sha256) in &inputs.files {
+    for (name, sha256) in files {
         text.push_str(&format!("file {name} {sha256}\n"));
     }
     for (tool, path) in tools.iter().zip(programs) {
@@ -186,8 +208,12 @@ mod tests {
             0
         }
 
-        fn inputs(&mut self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Inputs, BuildError> {
-            Ok(Inputs { packages: Vec::new(), files: vec![("content".into(), files::hash(self.0))] })
+        fn files(
+            &mut self,
+            _place: &Place,
+            _steps: &mut Steps<'_>,
+        ) -> Result<Vec<(String, String)>, BuildError> {
+            Ok(vec![("content".into(), files::hash(self.0))])
         }
 
         fn make(

@@ -31,7 +31,7 @@ pub use change::{Change, Changes, InUse, LinkRef, NewLink, Reason, Refused, Sett
 pub use difference::difference;
 pub use links::{Converged, Error, Failure, Interface, Links, Watch, converge};
 pub use model::{Desired, MARK_GROUP, MtuRule, Segment, alias, bridge_name, vlan_name};
-pub use netlink::{GracePeriods, Kernel};
+pub use netlink::Kernel;
 pub use observed::{Ipv6, Kind, Link, LinkIndex};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::SimulatedLinks;

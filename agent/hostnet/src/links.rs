@@ -55,6 +55,9 @@ pub enum Error {
     /// The netlink socket could not be opened.
     #[error("could not open a netlink socket")]
     Open(#[source] io::Error),
+    /// The kernel's way to wait, which a crash had left changed, could not be put back.
+    #[error("could not put the kernel's way to wait back")]
+    Hurry(#[source] io::Error),
     /// The dump of links failed.
     #[error("could not list the links")]
     Observe(#[source] io::Error),

@@ -9,12 +9,15 @@
 //! Requests are sent without waiting for the answer to the one before (see `apply`). The kernel handles them one by
 //! one all the same, so what counts is the number of messages, and above all of removals: for each the kernel waits
 //! until no processor can still see the link. Links that are removed as a group share most of these waits. Two are
-//! left per segment, for the port and for the bridge, some 10 ms each; see [`GracePeriods`].
+//! left per segment, for the port and for the bridge, some 10 ms each; see [`Kernel::hurrying`]. Refused: to set the
+//! host's switch for good, which would cost every program on the host its interrupts for nothing.
 
 mod apply;
 mod grace;
 mod read;
 mod watch;
+
+use std::path::PathBuf;
 
 use podzol_vocab::InterfaceName;
 use rtnetlink::Handle;
@@ -24,14 +27,14 @@ use tokio::task::AbortHandle;
 use crate::change::Changes;
 use crate::links::{Error, Failure, Interface, Links, Watch};
 use crate::observed::Link;
-pub use grace::GracePeriods;
+use grace::Hurry;
 
 /// The kernel's links in one network namespace.
 #[derive(Debug)]
 pub struct Kernel {
     socket: Socket,
     connection: AbortHandle,
-    grace: GracePeriods,
+    hurry: Option<Hurry>,
 }
 
 /// A netlink socket. The kernel refuses a second dump on it while one is under way (`netlink_dump_start`, EBUSY).
@@ -50,13 +53,14 @@ impl Kernel {
         connection.set_forward_ack(true);
         let connection = tokio::spawn(connection).abort_handle();
         let socket = Socket { handle, one_dump: Mutex::new(()) };
-        Ok(Self { socket, connection, grace: GracePeriods::Normal })
+        Ok(Self { socket, connection, hurry: None })
     }
 
-    /// The same, with this way to wait in removals.
-    pub fn with_grace_periods(mut self, grace: GracePeriods) -> Self {
-        self.grace = grace;
-        self
+    /// The same, and the whole kernel hurries (`rcu_expedited`) while several links are removed. That this is so is
+    /// noted in a file meanwhile; a switch that a crash has left set is put back here.
+    pub fn hurrying(mut self, note: PathBuf) -> Result<Self, Error> {
+        self.hurry = Some(Hurry::new(note).map_err(Error::Hurry)?);
+        Ok(self)
     }
 }
 
@@ -72,7 +76,7 @@ impl Links for Kernel {
     }
 
     async fn apply(&self, changes: &Changes) -> Vec<Failure> {
-        apply::apply(&self.socket, changes, self.grace).await
+        apply::apply(&self.socket, changes, self.hurry.as_ref()).await
     }
 
     async fn interfaces(&self) -> Result<Vec<Interface>, Error> {

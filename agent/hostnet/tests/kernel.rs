@@ -9,8 +9,8 @@ mod namespace;
 
 use namespace::{Namespace, in_namespace};
 use podzol_hostnet::{
-    Change, Desired, Ipv6, Kind, Links, MARK_GROUP, MtuRule, Reason, Segment, alias, bridge_name, converge,
-    difference, vlan_name,
+    Change, Desired, Ipv6, Kernel, Kind, Links, MARK_GROUP, MtuRule, Reason, Segment, alias, bridge_name,
+    converge, difference, vlan_name,
 };
 use podzol_vocab::{NetworkId, VlanId};
 
@@ -257,6 +257,74 @@ fn a_change_wakes_the_watch_and_a_report_shows_it() {
         assert_eq!(of("pzv100").master, Some(bridge_name(id(100))));
         assert!(of("pzv100").link.is_ours() && !of("eth1").link.is_ours());
         assert_eq!(of("pzv100").link.name, vlan_name(id(100)));
+    });
+}
+
+#[test]
+fn a_report_shows_bonds_and_the_speed_of_links() {
+    in_namespace(async |host| {
+        // A veth says 10 Gbit/s, and a bond what its NICs have together.
+        host.ip("link add nic0 type veth peer name wire0");
+        host.ip("link add nic1 type veth peer name wire1");
+        host.ip("link add bond7 type bond mode balance-rr");
+        for nic in ["nic0", "nic1"] {
+            host.ip(&format!("link set {nic} down"));
+            host.ip(&format!("link set {nic} master bond7"));
+        }
+        for link in ["wire0", "wire1", "nic0", "nic1", "bond7"] {
+            host.ip(&format!("link set {link} up"));
+        }
+        let of = async |name: &str| {
+            let report = host.kernel.interfaces().await.unwrap();
+            report.into_iter().find(|interface| interface.link.name.as_str() == name).unwrap()
+        };
+        let mut watch = host.kernel.watch().unwrap();
+        while !of("bond7").await.link.carrier {
+            assert!(watch.changed().await);
+        }
+        assert_eq!(of("bond7").await.link.kind, Kind::Other("bond".into()));
+        assert_eq!(of("nic0").await.master, Some(name("bond7")));
+        assert_eq!(of("nic0").await.speed_mbps, Some(10_000));
+        assert_eq!(of("bond7").await.speed_mbps, Some(20_000));
+        assert_eq!(of("lo").await.speed_mbps, None);
+
+        let wanted = Desired { trunk: name("bond7"), ..desired(&[(100, NetworkId::new())]) };
+        host.converge(&wanted).await;
+        assert_eq!(host.link("pzv100").await.parent, Some(of("bond7").await.link.index));
+    });
+}
+
+#[test]
+fn the_hosts_way_to_wait_is_put_back_after_a_pass_and_after_a_crash() {
+    const SWITCH: &str = "/sys/kernel/rcu_expedited";
+    in_namespace(async |mut host| {
+        let switch = || std::fs::read_to_string(SWITCH).unwrap().trim().to_owned();
+        if switch() != "0" || std::fs::write(SWITCH, "0").is_err() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("hurrying");
+        let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+
+        // What a crash leaves behind.
+        std::fs::write(&note, &boot).unwrap();
+        std::fs::write(SWITCH, "1").unwrap();
+        host.kernel = Kernel::open().unwrap().hurrying(note.clone()).unwrap();
+        assert_eq!((switch().as_str(), note.exists()), ("0", false));
+
+        host.converge(&desired(&[(100, NetworkId::new()), (101, NetworkId::new())])).await;
+        host.converge(&desired(&[])).await;
+        assert_eq!((switch().as_str(), note.exists()), ("0", false));
+
+        // A note of an earlier start of the host says nothing of this one, where somebody else has set the switch.
+        std::fs::write(&note, "another start").unwrap();
+        std::fs::write(SWITCH, "1").unwrap();
+        host.kernel = Kernel::open().unwrap().hurrying(note.clone()).unwrap();
+        assert_eq!((switch().as_str(), note.exists()), ("1", false));
+        host.converge(&desired(&[(100, NetworkId::new()), (101, NetworkId::new())])).await;
+        host.converge(&desired(&[])).await;
+        assert_eq!((switch().as_str(), note.exists()), ("1", false));
+        std::fs::write(SWITCH, "0").unwrap();
     });
 }
 

@@ -77,9 +77,8 @@ impl Recipe for Debs {
         1 + PACKAGES.len()
     }
 
-    fn inputs(&mut self, _place: &Place, steps: &mut Steps<'_>) -> Result<Inputs, BuildError> {
-        let files = steps.run("look at the binaries", || self.files())?;
-        Ok(Inputs { packages: Vec::new(), files })
+    fn files(&mut self, _place: &Place, steps: &mut Steps<'_>) -> Result<Vec<(String, String)>, BuildError> {
+        steps.run("look at the binaries", || self.all_files())
     }
 
     fn make(
@@ -101,7 +100,7 @@ impl Recipe for Debs {
 
 impl Debs {
     /// All binaries and all files of the `package/` folders, by names that do not depend on the machine.
-    fn files(&self) -> Result<Vec<(String, String)>, BuildError> {
+    fn all_files(&self) -> Result<Vec<(String, String)>, BuildError> {
         let names = PACKAGES.iter().map(DebSpec::program_name);
         let missing: Vec<&str> = names.clone().filter(|name| !self.binaries.join(name).exists()).collect();
         if !missing.is_empty() {

@@ -62,18 +62,22 @@ impl Recipe for LabHost {
         7
     }
 
-    fn inputs(&mut self, place: &Place, steps: &mut Steps<'_>) -> Result<Inputs, BuildError> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err(BuildError::NotRoot { recipe: self.name() });
+    fn files(&mut self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Vec<(String, String)>, BuildError> {
+        if nix::unistd::geteuid().is_root() {
+            Ok(Vec::new())
+        } else {
+            Err(BuildError::NotRoot { recipe: self.name() })
         }
-        let packages = steps.run("resolve packages", || {
+    }
+
+    fn packages(&self, place: &Place, steps: &mut Steps<'_>) -> Result<Vec<Package>, BuildError> {
+        steps.run("resolve packages", || {
             let apt = Apt::open(&place.cache)?;
             let mut packages = apt.resolve_system(&PACKAGES.lines().collect::<Vec<_>>())?;
             packages.extend(apt.resolve(&[&apt.dependency(KERNEL, "linux-image-")?])?);
             packages.sort();
-            Ok::<_, BuildError>(packages)
-        })?;
-        Ok(Inputs { packages, files: Vec::new() })
+            Ok(packages)
+        })
     }
 
     fn make(

@@ -6,16 +6,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Milliseconds since 1970 in UTC; RFC 3339 on the wire.
+/// Milliseconds since 1970 in UTC; RFC 3339 on the wire, always with milliseconds, so that text sorts as time does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .ok()
-            .and_then(|time| time.format(&Rfc3339).ok());
-        f.write_str(text.as_deref().unwrap_or("invalid time"))
+        let nanos = i128::from(self.0) * 1_000_000;
+        let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
+            return f.write_str("invalid time");
+        };
+        let (year, month, day) = time.to_calendar_date();
+        let (hour, minute, second, milli) = time.to_hms_milli();
+        let month = u8::from(month);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
     }
 }
 
@@ -54,5 +58,6 @@ mod tests {
         let text = serde_json::to_string(&time).unwrap();
         assert_eq!(text, "\"2026-11-22T17:00:00.123Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);
+        assert_eq!(Timestamp(1_795_366_800_000).to_string(), "2026-11-22T17:00:00.000Z");
     }
 }

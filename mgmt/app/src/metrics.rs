@@ -1,6 +1,13 @@
-//! Counters in Prometheus' text format.
+//! Counters and gauges in Prometheus' text format. Counters begin anew with the process, gauges are read from the
+//! database whenever somebody asks.
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use podzol_mgmt_db::{server, vm};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use serde::Serialize;
+
+use crate::{App, AppError};
 
 /// What is counted.
 #[derive(Debug)]
@@ -14,6 +21,8 @@ pub struct Metrics {
     pub attempts: IntCounterVec,
     /// Reports received, by kind of agent.
     pub reports: IntCounterVec,
+    hosts: IntGaugeVec,
+    vms: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -23,6 +32,11 @@ impl Default for Metrics {
             let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is valid");
             registry.register(Box::new(counter.clone())).expect("the name is used once");
             counter
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &["state"]).expect("the name is valid");
+            registry.register(Box::new(gauge.clone())).expect("the name is used once");
+            gauge
         };
         let seconds = HistogramOpts::new("podzol_api_request_seconds", "Seconds to answer an API request")
             .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0]);
@@ -34,18 +48,35 @@ impl Default for Metrics {
             request_seconds,
             attempts: counter("podzol_operation_attempts_total", "Ended attempts", &["kind", "outcome"]),
             reports: counter("podzol_reports_total", "Reports received", &["agent"]),
+            hosts: gauge("podzol_hosts", "Hosts in each state"),
+            vms: gauge("podzol_vms", "VMs in each state"),
             registry,
         }
     }
 }
 
-impl Metrics {
-    /// All of them as text (Prometheus exposition format 0.0.4).
-    pub fn text(&self) -> String {
+impl App {
+    /// All metrics as text (Prometheus exposition format 0.0.4).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn metrics_text(&self) -> Result<String, AppError> {
+        let metrics = self.metrics();
+        set(&metrics.hosts, server::count_hosts_by_state(self.db.reader()).await?);
+        set(&metrics.vms, vm::count_by_state(self.db.reader()).await?);
         let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode(&metrics.registry.gather(), &mut text) {
             tracing::error!(%error, "cannot write metrics");
         }
-        String::from_utf8_lossy(&text).into_owned()
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Sets a gauge to these counts, and forgets states in which there is nothing any more.
+fn set<S: Serialize>(gauge: &IntGaugeVec, counts: Vec<(S, i64)>) {
+    gauge.reset();
+    for (state, count) in counts {
+        let state = serde_json::to_value(state).expect("a state has a JSON form");
+        gauge.with_label_values(&[state.as_str().unwrap_or_default()]).set(count);
     }
 }

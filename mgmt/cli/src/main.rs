@@ -4,11 +4,13 @@
 
 mod api;
 mod arguments;
+mod names;
 mod output;
 mod run;
 mod things;
 mod wait;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -20,11 +22,13 @@ use crate::arguments::{Arguments, Command};
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::Completion { shell } = arguments.command {
-        clap_complete::generate(shell, &mut Arguments::command(), "podzol", &mut std::io::stdout());
+        clap_complete::generate(shell, &mut Arguments::command(), "podzol", &mut io::stdout());
         return ExitCode::SUCCESS;
     }
     match run::run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as `head` does.
+        Err(error) if nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("podzol: {error:#}");
             match error.downcast_ref::<ApiError>() {
@@ -33,4 +37,8 @@ async fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

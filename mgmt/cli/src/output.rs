@@ -1,13 +1,35 @@
 //! Tables for people.
 
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use podzol_vocab::ByteSize;
 use serde_json::Value;
 
 use crate::things::Kind;
 
-/// Prints things in columns.
-pub(crate) fn list(kind: Kind, things: &[Value]) {
+/// Prints text that may hold what a VM or a customer wrote: on a terminal without the characters that command it.
+///
+/// # Errors
+/// What the operating system says; that nobody reads any more among it.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        out.write_all(harmless(text).as_bytes())?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    out.flush()
+}
+
+fn harmless(text: &str) -> String {
+    let kept = |letter: &char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    text.chars().filter(kept).collect()
+}
+
+/// Things in columns.
+pub(crate) fn list(kind: Kind, things: &[Value]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     // A column in which nothing stands is left out, but for the first two.
@@ -22,27 +44,28 @@ pub(crate) fn list(kind: Kind, things: &[Value]) {
     for thing in things {
         table.add_row(shown.iter().map(|(_, field)| text(thing, field)));
     }
-    for line in table.lines() {
-        println!("{}", line.trim());
-    }
+    table.lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
-/// Prints one thing, a line for each of its fields.
-pub(crate) fn show(thing: &Value) {
-    let Value::Object(fields) = thing else { return println!("{thing}") };
+/// One thing, a line for each of its fields.
+pub(crate) fn show(thing: &Value) -> String {
+    let Value::Object(fields) = thing else { return format!("{thing}\n") };
+    let mut text = String::new();
     let width = fields.keys().map(String::len).max().unwrap_or(0);
     for (field, value) in fields {
-        match value {
-            Value::Null => {}
+        // Writing to a string cannot fail.
+        let _ = match value {
+            Value::Null => Ok(()),
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                println!("{field}:");
-                items.iter().for_each(|item| println!("  - {}", one_line(item)));
+                let lines: String = items.iter().map(|item| format!("  - {}\n", one_line(item))).collect();
+                write!(text, "{field}:\n{lines}")
             }
-            Value::Object(_) if field != "report" => println!("{field:width$}  {}", one_line(value)),
-            Value::Object(_) => {}
-            value => println!("{field:width$}  {}", plain(field, value)),
-        }
+            Value::Object(_) if field == "report" => Ok(()),
+            Value::Object(_) => writeln!(text, "{field:width$}  {}", one_line(value)),
+            value => writeln!(text, "{field:width$}  {}", plain(field, value)),
+        };
     }
+    text
 }
 
 /// What stands at a path such as `size.vcpus` or, through a list, `nics.address`.
@@ -96,5 +119,10 @@ mod tests {
         assert_eq!(text(&vm, "nics.address"), "10.1.1.2,10.2.2.2");
         assert_eq!(text(&vm, "host"), "");
         assert_eq!(text(&json!({"used_bytes": 1536}), "used_bytes"), "1.5 KiB");
+    }
+
+    #[test]
+    fn what_a_vm_writes_does_not_command_the_terminal() {
+        assert_eq!(harmless("a\tb\r\n\u{1b}]0;title\u{7}\u{9b}2Jc\n"), "a\tb\n]0;title2Jc\n");
     }
 }

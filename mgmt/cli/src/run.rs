@@ -16,6 +16,7 @@ use crate::arguments::{
     Arguments, Command, Delete, EventVerb, HostVerb, List, OperationVerb, TemplateCreate, Verb, VmCreate,
     VmVerb, Wait,
 };
+use crate::names::Names;
 use crate::things::{
     ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE, USER,
     VM, ZONE,
@@ -25,10 +26,11 @@ use crate::{output, wait};
 struct Session {
     api: Api,
     json: bool,
+    names: Names,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let session = Session { api: Api::new(&arguments)?, json: arguments.json };
+    let session = Session { api: Api::new(&arguments)?, json: arguments.json, names: Names::default() };
     let api = &session.api;
     match arguments.command {
         Command::Zone(Verb::Create(new)) => {
@@ -92,8 +94,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 impl Session {
-    fn print(&self, thing: &Value) {
-        if self.json { println!("{thing:#}") } else { output::show(thing) }
+    /// Prints one thing: as the API gave it, or for people, with names in place of ids.
+    async fn print(&self, thing: &Value) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(output::print(&format!("{thing:#}\n"))?);
+        }
+        let mut thing = thing.clone();
+        self.names.put(&self.api, &mut thing).await;
+        Ok(output::print(&output::show(&thing))?)
     }
 
     async fn id_if(&self, kind: Kind, which: Option<&str>) -> anyhow::Result<Option<String>> {
@@ -107,10 +115,7 @@ impl Session {
         match verb {
             Verb::Create(_) => Ok(()),
             Verb::List(list) => self.list(kind, list).await,
-            Verb::Show(which) => {
-                self.print(&kind.show(&self.api, &which.which).await?);
-                Ok(())
-            }
+            Verb::Show(which) => self.print(&kind.show(&self.api, &which.which).await?).await,
             Verb::Delete(delete) => self.delete(kind, delete).await,
         }
     }
@@ -123,20 +128,18 @@ impl Session {
     /// Prints what a call that started work answered, after waiting for it if asked to.
     async fn answered(&self, kind: Kind, answer: Value, wait: Option<Wait>) -> anyhow::Result<()> {
         let Some(operation) = answer.get("operation") else {
-            self.print(&answer);
-            return Ok(());
+            return self.print(&answer).await;
         };
         if let Some(Wait { wait: true, timeout }) = wait {
             wait::wait(&self.api, operation, Duration::from_secs(timeout)).await?;
             let id = answer["object"]["id"].as_str().unwrap_or_default();
             match self.api.get(&kind.at(id), &[]).await {
-                Ok(now) => self.print(&now),
-                Err(crate::api::ApiError::Refused(problem)) if problem.status == 404 => {}
+                Ok(now) => return self.print(&now).await,
+                Err(crate::api::ApiError::Refused(problem)) if problem.status == 404 => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            return Ok(());
         }
-        self.print(if self.json { &answer } else { &answer["object"] });
+        self.print(if self.json { &answer } else { &answer["object"] }).await?;
         if !self.json {
             eprintln!("operation {} goes on", operation["id"].as_str().unwrap_or_default());
         }
@@ -159,27 +162,12 @@ impl Session {
         }
         let mut things = self.api.list(kind.path, &filters).await?;
         if self.json {
-            println!("{:#}", Value::Array(things));
-            return Ok(());
+            return Ok(output::print(&format!("{:#}\n", Value::Array(things)))?);
         }
-        self.name_references(&mut things).await;
-        output::list(kind, &things);
-        Ok(())
-    }
-
-    /// Puts names in place of ids where a table shows them. An id that cannot be looked up stays.
-    async fn name_references(&self, things: &mut [Value]) {
-        let mut known = std::collections::HashMap::new();
-        for thing in things {
-            for (field, kind) in [("host", HOST), ("zone", ZONE), ("account", ACCOUNT), ("user", USER)] {
-                let Some(id) = thing[field].as_str().map(str::to_owned) else { continue };
-                if !known.contains_key(&id) {
-                    let name = kind.name(&self.api, &id).await.unwrap_or_else(|_| id.clone());
-                    known.insert(id.clone(), name);
-                }
-                thing[field] = known[&id].clone().into();
-            }
+        for thing in &mut things {
+            self.names.put(&self.api, thing).await;
         }
+        Ok(output::print(&output::list(kind, &things))?)
     }
 
     async fn delete(&self, kind: Kind, delete: Delete) -> anyhow::Result<()> {
@@ -211,16 +199,12 @@ impl Session {
                 self.create(HOST, body, None).await
             }
             HostVerb::List(list) => self.list(HOST, list).await,
-            HostVerb::Show(which) => {
-                self.print(&HOST.show(&self.api, &which.which).await?);
-                Ok(())
-            }
+            HostVerb::Show(which) => self.print(&HOST.show(&self.api, &which.which).await?).await,
             HostVerb::Delete(delete) => self.delete(HOST, delete).await,
             HostVerb::Maintenance { which, switch } => {
                 let id = HOST.id(&self.api, &which).await?;
                 let body = json!({"maintenance": switch == "on"});
-                self.print(&self.api.patch(&HOST.at(&id), &body).await?);
-                Ok(())
+                self.print(&self.api.patch(&HOST.at(&id), &body).await?).await
             }
         }
     }
@@ -229,10 +213,7 @@ impl Session {
         match verb {
             VmVerb::Create(new) => self.vm_create(new).await,
             VmVerb::List(list) => self.list(VM, list).await,
-            VmVerb::Show(which) => {
-                self.print(&VM.show(&self.api, &which.which).await?);
-                Ok(())
-            }
+            VmVerb::Show(which) => self.print(&VM.show(&self.api, &which.which).await?).await,
             VmVerb::Delete(delete) => self.delete(VM, delete).await,
             VmVerb::Start(vm) => self.act(VM, &vm.which, "start", json!({}), Some(vm.wait)).await,
             VmVerb::Stop { which, grace, wait } => {
@@ -244,11 +225,9 @@ impl Session {
                 let query = [("bytes".to_owned(), bytes.to_string())];
                 let log = self.api.get(&format!("{}/console-log", VM.at(&id)), &query).await?;
                 if self.json {
-                    println!("{log:#}")
-                } else {
-                    print!("{}", log["text"].as_str().unwrap_or_default())
+                    return self.print(&log).await;
                 }
-                Ok(())
+                Ok(output::print(log["text"].as_str().unwrap_or_default())?)
             }
         }
     }
@@ -317,8 +296,7 @@ impl Session {
         match verb {
             OperationVerb::List(list) => self.list(OPERATION, list).await,
             OperationVerb::Show(which) => {
-                self.print(&self.api.get(&OPERATION.at(&which.which), &[]).await?);
-                Ok(())
+                self.print(&self.api.get(&OPERATION.at(&which.which), &[]).await?).await
             }
             OperationVerb::Wait { which, timeout } => {
                 let operation = self.api.get(&OPERATION.at(&which), &[]).await?;

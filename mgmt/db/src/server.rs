@@ -140,6 +140,24 @@ pub async fn silent_since(db: &impl Reader, at: i64) -> Result<Vec<Model>, DbErr
         .await?)
 }
 
+/// How many hosts are in each state; removed ones are not counted.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn count_hosts_by_state(db: &impl Reader) -> Result<Vec<(ServerState, i64)>, DbError> {
+    let rows: Vec<(JsonCol<ServerState>, i64)> = Entity::find()
+        .select_only()
+        .column(Column::State)
+        .column_as(Column::Id.count(), "hosts")
+        .filter(Column::IsHost.eq(true))
+        .filter(Column::State.ne(JsonCol(ServerState::Removed)))
+        .group_by(Column::State)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|(state, hosts)| (state.0, hosts)).collect())
+}
+
 impl Tx {
     /// Adds a host or storage server.
     ///

@@ -194,6 +194,22 @@ pub async fn volumes_of_pool(db: &impl Reader, pool: PoolId) -> Result<Vec<volum
     Ok(volume::Entity::find().filter(volume::Column::PoolId.eq(Col(pool))).all(db).await?)
 }
 
+/// How many VMs are in each state.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn count_by_state(db: &impl Reader) -> Result<Vec<(VmState, i64)>, DbError> {
+    let rows: Vec<(JsonCol<VmState>, i64)> = Entity::find()
+        .select_only()
+        .column(Column::State)
+        .column_as(Column::Id.count(), "vms")
+        .group_by(Column::State)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|(state, vms)| (state.0, vms)).collect())
+}
+
 /// The sum of the volumes' sizes in each pool, in bytes.
 ///
 /// # Errors

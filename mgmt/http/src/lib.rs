@@ -9,6 +9,7 @@ mod document;
 mod observe;
 mod peers;
 mod problem;
+mod query;
 mod routes;
 
 use axum::Router;
@@ -26,6 +27,7 @@ const MAX_BODY: usize = 1 << 20;
 /// The public API with everything around it.
 pub fn public_router(app: App) -> Router {
     let (routes, document) = routes::api().split_for_parts();
+    let known = query::Known::of(&document);
     let text = document::text(document);
     routes
         .route("/v1/openapi.json", axum::routing::get(move || document::serve(text.clone())))
@@ -33,6 +35,7 @@ pub fn public_router(app: App) -> Router {
         .fallback(|| async { problem::no_such_route() })
         .method_not_allowed_fallback(|| async { problem::no_such_method() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(known, query::known_only))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
         .with_state(app)

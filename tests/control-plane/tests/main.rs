@@ -5,6 +5,7 @@ mod exhaustion;
 mod generations;
 mod joining;
 mod lifecycle;
+mod metrics;
 mod once_and_pages;
 mod openapi;
 mod operations;

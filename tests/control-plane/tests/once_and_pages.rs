@@ -142,6 +142,20 @@ async fn a_page_has_1_to_500_things() {
 }
 
 #[tokio::test]
+async fn a_query_parameter_that_is_none_is_refused_by_name() {
+    let control_plane = ControlPlane::start().await;
+    let admin = &control_plane.admin;
+    // Of no use to anybody if it were ignored: all VMs instead of those meant.
+    for query in ["/v1/vms?acount=acme", "/v1/vms?state=running&acount=acme", "/v1/zones?acount"] {
+        let problem = admin.get(query).await.refused(422, "unknown_parameter");
+        assert_eq!(problem["field"], "acount", "{query}");
+    }
+    let body = json!({ "name": "acme" });
+    admin.post("/v1/accounts?dry_run=true", &body).await.refused(422, "unknown_parameter");
+    assert_eq!(admin.list("/v1/accounts?name=acme").await.len(), 0);
+}
+
+#[tokio::test]
 async fn what_is_no_route_id_or_method_is_a_problem_too() {
     let control_plane = ControlPlane::start().await;
     let admin = &control_plane.admin;

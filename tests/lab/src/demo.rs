@@ -58,30 +58,22 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator) -> anyhow::Result<
     cloud.podzol("pod create p1 --zone z1")?;
     let accounts = make_accounts(&cloud)?;
     write_json(lab, &hosts, accounts)?;
-    let tokens = hosts.iter().map(|host| token(&cloud, host)).collect::<anyhow::Result<Vec<_>>>()?;
-    progress.say("waiting for the servers, installing Podzol's packages on them, and joining them");
-    thread::scope(|scope| {
-        let joined: Vec<_> = hosts
-            .iter()
-            .zip(&tokens)
-            .map(|(host, token)| (host, scope.spawn(|| install(lab, host, token))))
-            .collect();
-        for (host, joined) in joined {
-            joined.join().map_err(|_| anyhow::anyhow!("installing on {} broke off", host.name))??;
-            progress.say(&format!("{} has joined", host.name));
-        }
-        anyhow::Ok(())
-    })?;
-    for host in &hosts {
-        wait_up(&cloud, host)?;
-    }
-    progress.say("making a pool, an offering and a template");
-    cloud.podzol("pool create nfs1 --storage-server s1 --path /srv/podzol/nfs1 --wait")?;
     cloud.podzol(
         "offering create tiny --vcpus 1 --memory-mib 96 --disk-gib 1 --network-mbps 100 --iops 1000",
     )?;
-    let image = lab.images.join("tiny/tiny.qcow2");
-    cloud.podzol(&format!("template create tiny --file {} --os tiny --wait", image.display()))?;
+    let tokens = hosts.iter().map(|host| token(&cloud, host)).collect::<anyhow::Result<Vec<_>>>()?;
+    progress.say("waiting for the servers, to install Podzol's packages on them and to have them join");
+    thread::scope(|scope| {
+        let ready: Vec<_> = hosts
+            .iter()
+            .zip(&tokens)
+            .map(|(host, token)| (host, scope.spawn(|| make_ready(lab, &cloud, host, token, &progress))))
+            .collect();
+        for (host, ready) in ready {
+            ready.join().map_err(|_| anyhow::anyhow!("preparing {} broke off", host.name))??;
+        }
+        anyhow::Ok(())
+    })?;
     progress.say("making two networks with the same addresses, and two VMs in each");
     make_vms(lab, &cloud)?;
     progress.say("waiting until the VMs have booted");
@@ -123,10 +115,26 @@ fn token(cloud: &Cloud, host: &Host) -> anyhow::Result<String> {
     Ok(created["join_token"].as_str().context("a server without a token")?.to_owned())
 }
 
+/// Makes a server part of the cloud, and a storage server's pool with the template in it.
+fn make_ready(lab: &Lab, cloud: &Cloud, host: &Host, token: &str, progress: &Progress) -> anyhow::Result<()> {
+    lab.ssh(host).wait(BOOT)?;
+    progress.say(&format!("{} lets us in", host.name));
+    install(lab, host, token)?;
+    progress.say(&format!("{} has joined", host.name));
+    wait_up(cloud, host)?;
+    progress.say(&format!("{} is up", host.name));
+    if host.role == Role::Storage {
+        cloud.podzol("pool create nfs1 --storage-server s1 --path /srv/podzol/nfs1 --wait")?;
+        let image = lab.images.join("tiny/tiny.qcow2");
+        cloud.podzol(&format!("template create tiny --file {} --os tiny --wait", image.display()))?;
+        progress.say("there are a pool and a template");
+    }
+    Ok(())
+}
+
 /// Installs Podzol's package on a server, as an operator would, and has it join.
 fn install(lab: &Lab, host: &Host, token: &str) -> anyhow::Result<()> {
     let ssh = lab.ssh(host);
-    ssh.wait(BOOT)?;
     let (package, config) = match host.role {
         Role::Compute => (
             "podzol-agent",
@@ -147,7 +155,7 @@ fn install(lab: &Lab, host: &Host, token: &str) -> anyhow::Result<()> {
     let short = package.trim_start_matches("podzol-");
     ssh.feed(&format!("cat > /etc/podzol/{short}.toml"), config.as_bytes())?;
     ssh.feed(&format!("{package} join"), token.as_bytes())?;
-    ssh.run(&format!("systemctl enable --now {package} && systemctl restart {package}"))?;
+    ssh.run(&format!("systemctl restart {package}"))?;
     Ok(())
 }
 

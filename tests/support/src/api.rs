@@ -26,6 +26,11 @@ impl Api {
         Self { http: podzol_rpc::client::http_client(tls, None), base: format!("https://{address}"), key }
     }
 
+    /// The API's URL.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same with another key.
     pub fn with_key(&self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self.clone() }

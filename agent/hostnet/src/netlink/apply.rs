@@ -18,7 +18,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan};
 
-use super::grace::{Expedited, GracePeriods};
+use super::grace::Hurry;
 use super::{Socket, io_error, read};
 use crate::change::{Change, Changes, LinkRef, NewLink, Settings};
 use crate::links::Failure;
@@ -36,7 +36,7 @@ const REMOVED_AT_ONCE: usize = 64;
 const REQUEST: u16 = NLM_F_REQUEST | NLM_F_ACK;
 
 /// Applies changes in order.
-pub(super) async fn apply(socket: &Socket, changes: &Changes, grace: GracePeriods) -> Vec<Failure> {
+pub(super) async fn apply(socket: &Socket, changes: &Changes, hurry: Option<&Hurry>) -> Vec<Failure> {
     let mut pass = Pass { socket, made: HashMap::new(), failures: Vec::new() };
     let (mut removals, mut new, mut settings) = (Vec::new(), Vec::new(), Vec::new());
     for change in &changes.steps {
@@ -46,9 +46,9 @@ pub(super) async fn apply(socket: &Socket, changes: &Changes, grace: GracePeriod
             Change::Set { link, settings: set } => settings.push((change, link, set)),
         }
     }
-    let hurry = (removals.len() > 1).then(|| Expedited::while_held(grace));
+    let hurried = hurry.filter(|_| removals.len() > 1).and_then(Hurry::begin);
     pass.remove(&removals, changes.free_group).await;
-    drop(hurry);
+    drop(hurried);
     pass.create(new).await;
     pass.set(settings).await;
     pass.failures

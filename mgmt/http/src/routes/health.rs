@@ -28,5 +28,5 @@ async fn ready(State(app): State<App>) -> Response {
 /// For admins only: the numbers tell how large the installation is.
 async fn metrics(State(app): State<App>, User(actor): User) -> Result<Response, Refusal> {
     actor.must_be_admin()?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics().text()).into_response())
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics_text().await?).into_response())
 }

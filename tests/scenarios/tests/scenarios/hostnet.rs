@@ -21,7 +21,7 @@ fn hostnet_passes_its_tests_on_a_kernel_with_802_1q() {
     let program = std::fs::read(program).unwrap();
     host.feed("cat > /tmp/kernel-tests && chmod 755 /tmp/kernel-tests", &program).unwrap();
     let said = host
-        .run("PODZOL_REQUIRE_8021Q=1 /tmp/kernel-tests --test-threads=1 && rm /tmp/kernel-tests")
+        .run("PODZOL_REQUIRE_8021Q=1 /tmp/kernel-tests --test-threads=1 --nocapture 2>&1 && rm /tmp/kernel-tests")
         .unwrap();
-    assert!(said.contains("test result: ok. 14 passed; 0 failed"), "{said}");
+    assert!(said.contains("test result: ok.") && !said.contains("skipped"), "{said}");
 }

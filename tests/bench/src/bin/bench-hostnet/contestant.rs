@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join_all;
-use podzol_hostnet::{Desired, GracePeriods, Kernel, Links, MARK_GROUP, MtuRule, Segment, alias, converge};
+use podzol_hostnet::{Desired, Kernel, Links, MARK_GROUP, MtuRule, Segment, alias, converge};
 use podzol_vocab::{InterfaceName, NetworkId, VlanId};
 use rtnetlink::LinkUnspec;
 
@@ -68,6 +68,17 @@ impl Plan {
         Ok(())
     }
 
+    /// The settings as scripts make them, one at a time.
+    fn single_settings(&self) -> Vec<String> {
+        let mut lines = self.each(|vlan, network| format!("link set pzb{vlan} alias \"{}\"", alias(network)));
+        lines.extend(self.each(|vlan, _| format!("link set pzb{vlan} up")));
+        lines.extend(self.each(|vlan, network| format!("link set pzv{vlan} alias \"{}\"", alias(network))));
+        lines.extend(self.each(|vlan, _| format!("link set pzv{vlan} master pzb{vlan}")));
+        lines.extend(self.each(|vlan, _| format!("link set pzv{vlan} up")));
+        lines.extend(self.each(|vlan, _| format!("link set port{vlan} master pzb{vlan}")));
+        lines
+    }
+
     fn release(&self) -> Vec<String> {
         self.each(|vlan, _| format!("link set port{vlan} nomaster"))
     }
@@ -82,9 +93,14 @@ impl Plan {
 /// One way to do it.
 pub(crate) enum Contestant {
     Hostnet(Hostnet),
+    /// One `ip` for all of a phase.
     Batch,
+    /// The same, and all links are removed as one group.
     BatchGroup,
-    Fork,
+    /// One `ip` per link, with all of its settings.
+    ForkPerLink,
+    /// One `ip` per step: one link made, set in one respect, or removed.
+    ForkPerStep,
 }
 
 impl Contestant {
@@ -94,7 +110,7 @@ impl Contestant {
         }
         self.run(plan.creation())?;
         plan.without_ipv6()?;
-        self.run(plan.settings())
+        self.run(if let Contestant::ForkPerStep = self { plan.single_settings() } else { plan.settings() })
     }
 
     pub(crate) async fn release(&self, plan: &Plan) -> Result<()> {
@@ -108,12 +124,15 @@ impl Contestant {
         match self {
             Contestant::Hostnet(hostnet) => hostnet.converge(BTreeSet::new()).await,
             Contestant::BatchGroup => self.run(vec![format!("link del group {MARK_GROUP}")]),
-            Contestant::Batch | Contestant::Fork => self.run(plan.removal()),
+            Contestant::Batch | Contestant::ForkPerLink | Contestant::ForkPerStep => self.run(plan.removal()),
         }
     }
 
     fn run(&self, lines: Vec<String>) -> Result<()> {
-        if let Contestant::Fork = self { fork(&lines) } else { batch(&lines) }
+        match self {
+            Contestant::ForkPerLink | Contestant::ForkPerStep => fork(&lines),
+            _ => batch(&lines),
+        }
     }
 }
 
@@ -124,10 +143,13 @@ pub(crate) struct Hostnet {
 }
 
 impl Hostnet {
-    pub(crate) fn open(grace: GracePeriods) -> Result<Self> {
+    /// With the way to remove links that the agent has, or without hurrying the kernel.
+    pub(crate) fn open(hurrying: bool) -> Result<Self> {
         let (connection, ports, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { kernel: Kernel::open()?.with_grace_periods(grace), ports })
+        let kernel = Kernel::open()?;
+        let note = std::env::temp_dir().join("bench-hostnet-hurrying");
+        Ok(Self { kernel: if hurrying { kernel.hurrying(note)? } else { kernel }, ports })
     }
 
     async fn up(&self, plan: &Plan) -> Result<()> {

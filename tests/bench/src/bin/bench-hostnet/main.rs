@@ -4,18 +4,17 @@
 //! dummy. A network is a VLAN interface, a bridge and a port in it (a dummy that exists beforehand, as a tap would).
 //! Up is timed until all ports are in their bridges; then the ports leave; down is timed until all links are gone. All contestants
 //! run in every round, in one network namespace, and do the same: mark, IPv6 off, ports, removal. `ip` cannot turn
-//! IPv6 off, so the program does that for it without a fork, which favours the others. A second batch removes links
-//! as a group, which is the best that `ip` can do.
+//! IPv6 off, so the program does that for it without a fork, which favours the others. Two variants are there for
+//! comparison: a batch that removes links as a group, and a fork per link with all that can be said of it in one call,
+//! which are the best that `ip` can do; and hostnet without hurrying the kernel in removals.
 
 mod contestant;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sched::{CloneFlags, unshare};
-use podzol_hostnet::GracePeriods;
-
 use contestant::{Contestant, Hostnet, Plan};
+use nix::sched::{CloneFlags, unshare};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u16>());
@@ -31,14 +30,15 @@ type Times = [Duration; 3];
 
 async fn compare(plan: &Plan, rounds: u16) -> Result<()> {
     plan.prepare()?;
-    let contestants: [(&str, Contestant); 5] = [
-        ("hostnet, expedited", Contestant::Hostnet(Hostnet::open(GracePeriods::Expedited)?)),
-        ("hostnet", Contestant::Hostnet(Hostnet::open(GracePeriods::Normal)?)),
+    let contestants = [
+        ("hostnet", Contestant::Hostnet(Hostnet::open(true)?)),
+        ("hostnet, unhurried", Contestant::Hostnet(Hostnet::open(false)?)),
         ("ip -batch", Contestant::Batch),
         ("ip -batch, group", Contestant::BatchGroup),
-        ("fork ip", Contestant::Fork),
+        ("fork ip per link", Contestant::ForkPerLink),
+        ("fork ip per step", Contestant::ForkPerStep),
     ];
-    let mut totals = [Times::default(); 5];
+    let mut totals = [Times::default(); 6];
     for round in 1..=rounds {
         for ((name, contestant), total) in contestants.iter().zip(&mut totals) {
             let times = [

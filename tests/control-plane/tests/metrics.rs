@@ -1,0 +1,36 @@
+//! What an operator's monitoring sees.
+
+use podzol_sim::SimPod;
+use podzol_test_support::ControlPlane;
+
+#[tokio::test]
+async fn metrics_count_hosts_and_vms_by_state_and_what_was_asked() {
+    let control_plane = ControlPlane::start().await;
+    let pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    pod.vm(admin, "a", &network).await;
+    let b = pod.vm(admin, "b", &network).await;
+    let hosts = pod.hosts.len();
+    let metrics = async || admin.get("/metrics").await.ok().as_str().unwrap_or_default().to_owned();
+
+    let before = metrics().await;
+    for line in [
+        format!("podzol_hosts{{state=\"up\"}} {hosts}"),
+        "podzol_vms{state=\"running\"} 2".into(),
+        "podzol_operation_attempts_total{kind=\"vm.start\",outcome=\"done\"} 2".into(),
+        "podzol_api_requests_total{method=\"POST\",route=\"/v1/vms\",status=\"202\"} 2".into(),
+    ] {
+        assert!(before.lines().any(|found| found == line), "{line} is not in\n{before}");
+    }
+
+    admin.stop_vm(&b).await;
+    let after = metrics().await;
+    assert!(after.contains("podzol_vms{state=\"running\"} 1\n"), "{after}");
+    assert!(after.contains("podzol_vms{state=\"stopped\"} 1\n"), "{after}");
+    admin.delete_vm(&b).await;
+    assert!(
+        !metrics().await.contains("state=\"stopped\""),
+        "a state in which there is nothing is still told"
+    );
+}
