@@ -27,6 +27,9 @@ pub struct Config {
     /// How many virtual CPUs may be placed on each processor of a host.
     #[serde(default = "default_overcommit")]
     pub cpu_overcommit: u32,
+    /// How many bytes of volumes may be promised for each byte of a pool: volumes take room only as they fill.
+    #[serde(default = "default_overcommit")]
+    pub storage_overcommit: u32,
     /// How long a host may be silent before it counts as disconnected, in seconds.
     #[serde(default = "default_silent")]
     pub silent_secs: u64,
@@ -68,6 +71,7 @@ impl Check for Config {
             "agent_listen: must not be where the API listens",
         );
         must((1..=64).contains(&self.cpu_overcommit), "cpu_overcommit: must be 1 to 64");
+        must((1..=64).contains(&self.storage_overcommit), "storage_overcommit: must be 1 to 64");
         must((2..=3600).contains(&self.silent_secs), "silent_secs: must be 2 to 3600");
         must((1..=604_800).contains(&self.join_token_secs), "join_token_secs: must be 1 to 604800");
         must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
@@ -97,13 +101,14 @@ mod tests {
     fn every_rule_has_its_error_and_all_come_at_once() {
         check(
             "data_dir = 'var'\napi_listen = '127.0.0.1:1'\nagent_listen = '127.0.0.1:1'\ncpu_overcommit = 0\n\
-             silent_secs = 1\njoin_token_secs = 0\nvm_start_secs = 9\ncolour = 'red'\nlog_level = 'x'\n",
+             storage_overcommit = 65\nsilent_secs = 1\njoin_token_secs = 0\nvm_start_secs = 9\ncolour = 'red'\nlog_level = 'x'\n",
             &[
                 "colour: is not a known key",
                 "log_level: is not a known key",
                 "data_dir: must be an absolute path",
                 "agent_listen: must not be where the API listens",
                 "cpu_overcommit: must be 1 to 64",
+                "storage_overcommit: must be 1 to 64",
                 "silent_secs: must be 2 to 3600",
                 "join_token_secs: must be 1 to 604800",
                 "vm_start_secs: must be 10 to 86400",

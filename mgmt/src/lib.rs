@@ -56,6 +56,7 @@ impl Service {
         let settings = Settings {
             template_folder: data.join("templates"),
             cpu_overcommit: config.cpu_overcommit,
+            storage_overcommit: config.storage_overcommit,
             silent_after: Duration::from_secs(config.silent_secs),
             token_lifetime: Duration::from_secs(config.join_token_secs),
             start_deadline: Duration::from_secs(config.vm_start_secs),
@@ -63,11 +64,11 @@ impl Service {
         let ca_file = data.join("ca.pem");
         podzol_rpc::identity::write_file(&ca_file, authority.ca_pem().as_bytes(), 0o644)?;
         let app = App::new(db.clone(), Arc::new(authority), peers, book, settings);
-        if let Some(first) = app.bootstrap().await? {
-            // Written before it is needed, and only ever once; the file is for its owner alone.
-            let key = format!("{}\n", first.admin_key.expose());
-            podzol_rpc::identity::write_file(&data.join("admin.key"), key.as_bytes(), 0o600)?;
-        }
+        app.bootstrap(|key| {
+            let text = format!("{}\n", key.expose());
+            podzol_rpc::identity::write_file(&data.join("admin.key"), text.as_bytes(), 0o600)
+        })
+        .await?;
         app.load_addresses().await?;
         let api = listen(config.api_listen).await?;
         let agents = listen(config.agent_listen).await?;

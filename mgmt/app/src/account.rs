@@ -1,7 +1,5 @@
 //! Accounts, users and API keys.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use podzol_mgmt_api::account::{
@@ -25,18 +23,6 @@ impl Secretive for KeyCreated {
     }
 }
 
-/// What the first start of an installation made.
-pub struct Bootstrap {
-    /// The first admin's key. It is shown only here.
-    pub admin_key: Secret<String>,
-}
-
-impl fmt::Debug for Bootstrap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bootstrap")
-    }
-}
-
 /// The text of a key: `podzol.<id>.<secret>`.
 fn key_text(id: KeyId, secret: &[u8; 32]) -> Secret<String> {
     Secret::new(format!("podzol.{id}.{}", BASE64_URL_SAFE_NO_PAD.encode(secret)))
@@ -48,13 +34,17 @@ fn parse_key(text: &str) -> Option<(KeyId, Vec<u8>)> {
 }
 
 impl App {
-    /// Makes the account `system` with an admin, if there is no user yet.
+    /// Makes the account `system` with an admin, if there is no user yet. `keep` writes the admin's key down, before it
+    /// is valid: so a crash at any point leaves a key that somebody has, or no admin yet.
     ///
     /// # Errors
-    /// When the database refuses.
-    pub async fn bootstrap(&self) -> Result<Option<Bootstrap>, AppError> {
+    /// When the database refuses, or the key cannot be kept.
+    pub async fn bootstrap(
+        &self,
+        keep: impl FnOnce(&Secret<String>) -> std::io::Result<()>,
+    ) -> Result<(), AppError> {
         if account::any_user(self.db.reader()).await? {
-            return Ok(None);
+            return Ok(());
         }
         let name = |text: &str| text.parse::<Name>().map_err(|error| AppError::Internal(error.to_string()));
         let tx = self.db.begin().await?;
@@ -70,8 +60,9 @@ impl App {
         tx.account_create(account).await?;
         tx.user_create(user.clone()).await?;
         let (_, admin_key) = new_key(&tx, &user, name("first")?).await?;
-        tx.commit().await?;
-        Ok(Some(Bootstrap { admin_key }))
+        keep(&admin_key)
+            .map_err(|error| AppError::Internal(format!("cannot keep the admin's key: {error}")))?;
+        Ok(tx.commit().await?)
     }
 
     /// Who a key belongs to.
@@ -270,6 +261,10 @@ impl App {
     /// [`AppError::NotFound`] when there is none that the caller may see.
     pub async fn key_delete(&self, actor: &Actor, id: KeyId) -> Result<(), AppError> {
         let row = self.key_row(actor, id).await?;
+        let user = find::<account::user::Entity>(self.db.reader(), row.user_id).await?;
+        if user.is_some_and(|user| user.is_admin) {
+            actor.must_be_admin()?;
+        }
         let tx = self.db.begin().await?;
         tx.key_delete(&row).await?;
         self.record(&tx, actor, "key.delete", Some(row.account_id.0), "key", id, &row.name).await?;

@@ -1,5 +1,8 @@
 //! Events.
 
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
 use podzol_mgmt_api::event::{Event, EventFilter};
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::event::NewEvent;
@@ -7,6 +10,12 @@ use podzol_mgmt_db::{Tx, event};
 use podzol_vocab::AccountId;
 
 use crate::{Actor, App, AppError, view};
+
+/// How often the same refusal is recorded at most.
+const RECORDED_EVERY: Duration = Duration::from_secs(60);
+
+/// How many refusals are remembered, and so recorded at most in that time.
+const REMEMBERED: usize = 256;
 
 impl App {
     /// The events that the caller may see, oldest first.
@@ -55,6 +64,34 @@ impl App {
             detail: detail.to_string(),
         };
         Ok(tx.event_create(event).await?)
+    }
+
+    /// Records that somebody who is not known was refused: once in a while for each who and why, so that nobody fills the
+    /// database by knocking.
+    pub(crate) async fn notice_refusal(
+        &self,
+        action: &'static str,
+        address: std::net::SocketAddr,
+        subject: impl ToString,
+        reason: &str,
+    ) {
+        let subject = subject.to_string();
+        self.metrics.refusals.with_label_values(&[action]).inc();
+        if self.is_news(format!("{action} {} {subject} {reason}", address.ip())) {
+            self.notice(action, &format!("peer {address}"), "server", subject, reason).await;
+        }
+    }
+
+    /// Whether a refusal was not recorded just now. What is too much to remember is no news.
+    fn is_news(&self, refusal: String) -> bool {
+        let mut refusals = self.here.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        refusals.retain(|_, at| now.duration_since(*at) < RECORDED_EVERY);
+        let news = !refusals.contains_key(&refusal) && refusals.len() < REMEMBERED;
+        if news {
+            refusals.insert(refusal, now);
+        }
+        news
     }
 
     /// Records something that a part of Podzol noticed, in a transaction of its own. A failure is logged only: the

@@ -39,13 +39,13 @@ impl App {
         let refused =
             || WireError::new(ErrorCode::Refused, "the join token is not valid, used already, or expired");
         let Ok(token) = request.token.expose().parse::<JoinToken>() else {
-            self.notice("join.refused", &from(caller), "server", "", "the token cannot be read").await;
+            self.notice_refusal("join.refused", caller.address, "", "the token cannot be read").await;
             return Err(refused());
         };
         match self.try_join(caller, &token, &request.certificate_request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(reason)) => {
-                self.notice("join.refused", &from(caller), "server", id_of(token.peer), reason).await;
+                self.notice_refusal("join.refused", caller.address, id_of(token.peer), reason).await;
                 Err(refused())
             }
             Err(error) => {
@@ -61,6 +61,11 @@ impl App {
         token: &JoinToken,
         certificate_request: &str,
     ) -> Result<Result<JoinAnswer, &'static str>, AppError> {
+        // Looked at twice, so that a wrong token never waits for its turn to write.
+        let row = row_of(self.db.reader(), token.peer).await?;
+        if let Some(reason) = refuses(row.as_ref(), token, now().0) {
+            return Ok(Err(reason));
+        }
         let tx = self.db.begin().await?;
         let row = row_of(tx.reader(), token.peer).await?;
         if let Some(reason) = refuses(row.as_ref(), token, now().0) {
@@ -92,7 +97,7 @@ impl App {
     /// When it is not; this is recorded.
     pub async fn believe(&self, caller: &Caller, peer: PeerId) -> Result<server::Model, WireError> {
         let refused = |reason: &'static str| async move {
-            self.notice("peer.refused", &from(caller), "server", id_of(peer), reason).await;
+            self.notice_refusal("peer.refused", caller.address, id_of(peer), reason).await;
             Err(WireError::new(ErrorCode::Refused, reason))
         };
         let Some(certificate) = &caller.certificate else { return refused("a certificate is needed").await };
@@ -111,7 +116,7 @@ impl App {
 
     /// Records a connection that was refused before anything was asked.
     pub async fn connection_refused(&self, address: std::net::SocketAddr, reason: &str) {
-        self.notice("peer.refused", &format!("peer {address}"), "server", "", reason).await;
+        self.notice_refusal("peer.refused", address, "", reason).await;
     }
 }
 

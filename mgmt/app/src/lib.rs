@@ -30,14 +30,16 @@ mod vm;
 pub mod work;
 mod zone;
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use podzol_mgmt_db::Db;
 use podzol_rpc::{AddressBook, Client};
+use podzol_vocab::HostId;
 use tokio::sync::Notify;
 
-pub use account::Bootstrap;
 pub use actor::Actor;
 pub use authority::Authority;
 pub use changes::ChangeStream;
@@ -55,6 +57,19 @@ pub struct App {
     pub(crate) wake: Arc<Notify>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Arc<Settings>,
+    /// What is under way in this process alone.
+    pub(crate) here: Arc<Here>,
+}
+
+/// What a process remembers for as long as it runs; nothing is lost with it.
+#[derive(Debug)]
+pub(crate) struct Here {
+    /// When it began.
+    pub(crate) since: Instant,
+    /// Hosts from which VMs are being removed.
+    pub(crate) clearing: Mutex<HashSet<HostId>>,
+    /// When what was refused was last recorded, by what it was.
+    pub(crate) refusals: Mutex<HashMap<String, Instant>>,
 }
 
 /// What an operator may decide about the service's behaviour.
@@ -64,6 +79,8 @@ pub struct Settings {
     pub template_folder: PathBuf,
     /// How many virtual CPUs may be placed on each processor of a host.
     pub cpu_overcommit: u32,
+    /// How many bytes of volumes may be promised for each byte of a pool: volumes take room only as they fill.
+    pub storage_overcommit: u32,
     /// How long a host may be silent before it counts as disconnected.
     pub silent_after: std::time::Duration,
     /// How long a join token may be used.
@@ -89,6 +106,11 @@ impl App {
             wake: Arc::default(),
             metrics: Arc::default(),
             settings: Arc::new(settings),
+            here: Arc::new(Here {
+                since: Instant::now(),
+                clearing: Mutex::default(),
+                refusals: Mutex::default(),
+            }),
         }
     }
 

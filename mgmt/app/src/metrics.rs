@@ -21,6 +21,8 @@ pub struct Metrics {
     pub attempts: IntCounterVec,
     /// Reports received, by kind of agent.
     pub reports: IntCounterVec,
+    /// Callers and connections that were refused, by what for.
+    pub refusals: IntCounterVec,
     hosts: IntGaugeVec,
     vms: IntGaugeVec,
 }
@@ -48,6 +50,7 @@ impl Default for Metrics {
             request_seconds,
             attempts: counter("podzol_operation_attempts_total", "Ended attempts", &["kind", "outcome"]),
             reports: counter("podzol_reports_total", "Reports received", &["agent"]),
+            refusals: counter("podzol_refusals_total", "Refused callers and connections", &["action"]),
             hosts: gauge("podzol_hosts", "Hosts in each state"),
             vms: gauge("podzol_vms", "VMs in each state"),
             registry,

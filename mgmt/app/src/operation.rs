@@ -19,6 +19,8 @@ pub(crate) struct NewOperation {
     pub(crate) account: Option<AccountId>,
     pub(crate) subject_kind: &'static str,
     pub(crate) subject: String,
+    /// The generation of the subject that it is to reach, if it has generations.
+    pub(crate) goal: Option<i64>,
     /// What it loads, such as a host's id.
     pub(crate) queue: String,
     /// When it fails; none for what must be done however long it takes.
@@ -34,6 +36,7 @@ pub(crate) async fn start(tx: &Tx, new: NewOperation) -> Result<operation::Model
         account_id: new.account.map(Into::into),
         subject_kind: new.subject_kind.into(),
         subject: new.subject,
+        goal: new.goal,
         queue: new.queue,
         state: JsonCol(OperationState::Queued),
         step: None,
@@ -86,7 +89,7 @@ impl App {
     /// Asks to cancel an operation. It ends at its next attempt; what it made by then is removed.
     ///
     /// # Errors
-    /// When it has ended already.
+    /// When it has ended already, or must get done: half a deletion is nothing that anybody could want.
     pub async fn operation_cancel(&self, actor: &Actor, id: OperationId) -> Result<Operation, AppError> {
         let tx = self.db.begin().await?;
         let mut row = self.operation_row(tx.reader(), actor, id).await?;
@@ -95,6 +98,10 @@ impl App {
                 code: "operation_ended",
                 detail: "it has ended already".into(),
             });
+        }
+        if row.deadline_at.is_none() {
+            let detail = format!("a {} cannot be cancelled: it must get done", row.kind);
+            return Err(AppError::Conflict { code: "operation_not_cancellable", detail });
         }
         row.cancel_requested = true;
         row.due_at = now().0;
@@ -119,7 +126,7 @@ impl App {
             });
         }
         let anew = self.work_resume(&tx, &row).await?;
-        row.queue = anew.queue;
+        (row.queue, row.goal) = (anew.queue, anew.goal);
         row.state = JsonCol(OperationState::Queued);
         row.finished_at = None;
         row.cancel_requested = false;

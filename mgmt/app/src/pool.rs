@@ -37,6 +37,7 @@ impl App {
                 state: JsonCol(PoolState::Creating),
                 server: None,
                 export: None,
+                exported_to: vec![].into(),
                 capacity_bytes: 0,
                 used_bytes: 0,
                 error: None,
@@ -97,10 +98,13 @@ impl App {
         Ok(Created { object: view::pool(row, 0), operation: view::operation(operation) })
     }
 
-    /// Has the pools of a zone exported to its hosts as they are now.
+    /// Has the pools of a zone exported to its hosts as they are now. An operation that is under way looks at the hosts
+    /// again before it ends, so one at a time is enough.
     pub(crate) async fn pools_export_again(&self, tx: &Tx, zone: ZoneId) -> Result<(), AppError> {
-        for row in pool::ready(tx.reader(), Some(zone)).await? {
-            operation::start(tx, pool_operation("pool.export", &row)).await?;
+        for row in pool::exported(tx.reader(), zone).await? {
+            if podzol_mgmt_db::operation::open_of(tx.reader(), &row.id.to_string()).await?.is_empty() {
+                operation::start(tx, pool_operation("pool.export", &row)).await?;
+            }
         }
         Ok(())
     }
@@ -114,6 +118,7 @@ pub(crate) fn pool_operation(kind: &'static str, row: &pool::Model) -> NewOperat
         subject_kind: "pool",
         subject: row.id.to_string(),
         queue: row.storage_server_id.clone(),
+        goal: None,
         deadline: (kind == "pool.create").then_some(std::time::Duration::from_secs(300)),
     }
 }

@@ -3,6 +3,8 @@
 //! A report is a fact about a moment that has passed. So nothing is done on its word alone: a VM that is missing in it
 //! gets an operation that asks the host again, and a VM that should not be there is removed with a newer generation.
 
+use std::collections::HashSet;
+
 use podzol_agent_api::report::{Accelerator, HostReport};
 use podzol_agent_api::vm::{Ended, VmState as OnHost, VmStatus};
 use podzol_mgmt_api::host::ServerState;
@@ -12,7 +14,7 @@ use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{JsonCol, Tx, find, now, operation, pool, server, vm};
 use podzol_rpc::{Caller, PeerId};
 use podzol_storage_api::StorageReport;
-use podzol_vocab::{ErrorCode, HostId, StorageServerId, WireError};
+use podzol_vocab::{ErrorCode, HostId, StorageServerId, VmId, WireError};
 
 use crate::operation::start;
 use crate::{App, AppError};
@@ -108,10 +110,12 @@ impl App {
             let known = find::<pool::Entity>(tx.reader(), status.pool).await?;
             let Some(mut pool) = known.filter(|pool| pool.storage_server_id == row.id) else { continue };
             let (capacity, used) = (status.capacity.0 as i64, status.used.0 as i64);
+            // Until it was exported once, there is nothing to mount.
+            let moved = pool.server.is_some() && pool.server.as_ref() != Some(&status.server);
             // A few MiB more or less are no news.
-            let news = pool.capacity_bytes != capacity || (pool.used_bytes - used).abs() > 16 << 20;
-            if news {
+            if moved || pool.capacity_bytes != capacity || (pool.used_bytes - used).abs() > 16 << 20 {
                 (pool.capacity_bytes, pool.used_bytes) = (capacity, used);
+                pool.server = pool.server.map(|_| status.server);
                 tx.pool_update(pool).await?;
             }
         }
@@ -168,10 +172,11 @@ impl App {
                 None => strays.push(status.clone()),
             }
         }
+        let told: HashSet<VmId> = report.vms.iter().map(|status| status.vm).collect();
         for row in here {
-            let told = report.vms.iter().any(|status| status.vm == row.id.0);
-            if !told && row.state.0 == VmState::Running && row.desired.0 == Desired::Running {
-                self.ask_again(tx, row, "vm.start").await?;
+            let runs = row.state.0 == VmState::Running && row.desired.0 == Desired::Running;
+            if runs && !told.contains(&row.id.0) {
+                self.start_again(tx, row).await?;
             }
         }
         Ok(strays)
@@ -194,14 +199,21 @@ impl App {
             self.noticed(tx, &row, "generation.raised", &detail).await?;
             return self.ask_again(tx, row, kind).await;
         }
-        let current = row.generation as u64 == status.generation.0 && row.state.0 == VmState::Running;
+        if row.state.0 != VmState::Running || row.desired.0 != Desired::Running {
+            // An operation is on its way to another state.
+            return Ok(());
+        }
+        if status.generation.0 < row.generation as u64 {
+            // It has missed the last description: a reboot that failed, say.
+            return self.ask_again(tx, row, "vm.start").await;
+        }
         match status.state {
             OnHost::Running => {
                 let usage = serde_json::to_string(&status.usage).unwrap_or_default();
                 tx.vm_used(row.id.0, usage).await?;
                 Ok(())
             }
-            OnHost::Stopped if current && status.ended == Some(Ended::ByItself) => {
+            OnHost::Stopped if status.ended == Some(Ended::ByItself) => {
                 row.desired = JsonCol(Desired::Stopped);
                 row.state = JsonCol(VmState::Stopping);
                 row.generation += 1;
@@ -210,15 +222,23 @@ impl App {
                 start(tx, self.vm_operation("vm.stop", &row)).await?;
                 Ok(())
             }
-            OnHost::Stopped if current => {
+            OnHost::Stopped | OnHost::Failed => {
                 self.noticed(tx, &row, "vm.died", "it ended by force; it is started again").await?;
                 row.generation += 1;
-                row.state = JsonCol(VmState::Starting);
-                tx.vm_update(row.clone()).await?;
-                self.ask_again(tx, row, "vm.start").await
+                self.start_again(tx, row).await
             }
-            _ => Ok(()),
+            OnHost::Starting | OnHost::Stopping | OnHost::Absent => Ok(()),
         }
+    }
+
+    /// Gives a VM that should run, and does not, an operation that starts it.
+    async fn start_again(&self, tx: &Tx, mut row: vm::Model) -> Result<(), AppError> {
+        if operation::open_of(tx.reader(), &row.id.to_string()).await?.is_empty() {
+            row.state = JsonCol(VmState::Starting);
+            tx.vm_update(row.clone()).await?;
+            start(tx, self.vm_operation("vm.start", &row)).await?;
+        }
+        Ok(())
     }
 
     /// Starts an operation on a VM, unless one is under way.

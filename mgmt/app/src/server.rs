@@ -142,8 +142,12 @@ impl App {
             return Err(AppError::in_use("VMs are still placed on this host"));
         }
         tx.server_remove(&row).await?;
+        // It must not reach the customers' disks any more.
+        self.pools_export_again(&tx, row.zone_id.0).await?;
         self.record(&tx, actor, "host.delete", None, "host", id, &row.name.0).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// Creates a storage server and the token with which it joins.

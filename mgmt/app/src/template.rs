@@ -197,6 +197,7 @@ pub(crate) fn import(row: &template::Model) -> NewOperation {
         account: None,
         subject_kind: "template",
         subject: row.id.to_string(),
+        goal: None,
         queue: String::new(),
         deadline: Some(IMPORT),
     }

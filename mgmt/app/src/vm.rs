@@ -10,7 +10,7 @@ use podzol_mgmt_api::vm::{
 };
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, pool, template, vm};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, template, vm};
 use podzol_rpc::PeerId;
 use podzol_vocab::{AccountId, ByteSize, MacAddr, NicId, VmId, VolumeId};
 
@@ -69,8 +69,8 @@ impl App {
         }
         let virtual_size = template.virtual_size_bytes.unwrap_or(0);
         let size_bytes = virtual_size.max(ByteSize::from_gib(offering.size.disk_gib).0 as i64);
-        let pool = roomiest_pool(db, zone.0).await?;
-        let host = self.place(db, zone.0, &offering.size).await?;
+        let pool = self.choose_pool(db, zone.0, size_bytes).await?;
+        let host = self.place(db, zone.0, &offering.size, std::slice::from_ref(&pool)).await?;
         let volume = vm::volume::Model {
             id: VolumeId::new().into(),
             account_id: account.into(),
@@ -153,7 +153,7 @@ impl App {
                 return Ok(());
             }
             if row.host_id.is_none() {
-                row.host_id = Some(self.place(tx.reader(), row.zone_id.0, &row.size).await?.into());
+                row.host_id = Some(self.place_again(tx.reader(), row).await?.into());
             }
             row.desired = JsonCol(Desired::Running);
             row.state = JsonCol(VmState::Starting);
@@ -276,6 +276,7 @@ impl App {
             account: Some(row.account_id.0),
             subject_kind: "vm",
             subject: row.id.to_string(),
+            goal: Some(row.generation),
             queue: row.host_id.map(|host| host.to_string()).unwrap_or_default(),
             deadline: may_fail.then_some(self.settings.start_deadline),
         }
@@ -364,15 +365,5 @@ async fn new_nic(
         network_id: network.id,
         address: address.into(),
         mac: MacAddr::local(rand::random()).into(),
-    })
-}
-
-async fn roomiest_pool(db: &impl Reader, zone: podzol_vocab::ZoneId) -> Result<pool::Model, AppError> {
-    let pools = pool::ready(db, Some(zone)).await?;
-    let roomiest = pools.into_iter().max_by_key(|pool| pool.capacity_bytes - pool.used_bytes);
-    roomiest.ok_or_else(|| AppError::Exhausted {
-        code: "no_pool",
-        detail: "no pool of this zone is ready".into(),
-        reasons: vec![],
     })
 }

@@ -123,6 +123,11 @@ impl Api {
         }
     }
 
+    /// Asks for an action, which the API carries out each time it is asked: so never by itself a second time.
+    pub(crate) async fn act(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        self.json(self.request(Method::POST, path).json(body).timeout(DEADLINE)).await
+    }
+
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
         self.json(self.request(Method::PATCH, path).json(body).timeout(DEADLINE)).await
     }

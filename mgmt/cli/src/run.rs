@@ -188,7 +188,7 @@ impl Session {
         wait: Option<Wait>,
     ) -> anyhow::Result<()> {
         let id = kind.id(&self.api, which).await?;
-        let answer = self.api.post(&format!("{}/{verb}", kind.at(&id)), &body).await?;
+        let answer = self.api.act(&format!("{}/{verb}", kind.at(&id)), &body).await?;
         self.answered(kind, answer, wait).await
     }
 

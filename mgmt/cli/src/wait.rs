@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::api::Api;
+use crate::api::{Api, ApiError};
 use crate::things::OPERATION;
 
 /// Waits until an operation has ended, showing how far it is.
@@ -37,18 +37,25 @@ pub(crate) async fn wait(api: &Api, operation: &Value, timeout: Duration) -> any
 
 async fn follow(api: &Api, id: &str, bar: &ProgressBar) -> anyhow::Result<Value> {
     loop {
-        // The stream first, then the state: so nothing is missed in between.
-        let changes = api.changes().await?;
-        let now = api.get(&OPERATION.at(id), &[]).await?;
-        if let Some(ended) = seen(now, bar) {
-            return Ok(ended);
+        match look(api, id, bar).await {
+            Ok(Some(ended)) => return Ok(ended),
+            // The stream broke off, or there is none: the service is being restarted, say.
+            Ok(None) | Err(ApiError::Unreachable { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
-        if let Some(ended) = read(changes, id, bar).await {
-            return Ok(ended);
-        }
-        // The stream broke off: the service was restarted, say.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Follows an operation for as long as the stream of changes holds.
+async fn look(api: &Api, id: &str, bar: &ProgressBar) -> Result<Option<Value>, ApiError> {
+    // The stream first, then the state: so nothing is missed in between.
+    let changes = api.changes().await?;
+    let now = api.get(&OPERATION.at(id), &[]).await?;
+    if let Some(ended) = seen(now, bar) {
+        return Ok(Some(ended));
+    }
+    Ok(read(changes, id, bar).await)
 }
 
 /// Reads the stream until the operation has ended or the stream breaks off.

@@ -18,8 +18,8 @@
 use podzol_mgmt_api::operation::OperationState;
 use podzol_vocab::{AccountId, OperationId};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::Expr;
-use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, SelectStatement};
+use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
@@ -33,6 +33,8 @@ pub struct Model {
     pub account_id: Option<Col<AccountId>>,
     pub subject_kind: String,
     pub subject: String,
+    /// The generation of its subject for which it was begun, where the subject has generations.
+    pub goal: Option<i64>,
     /// What it loads: operations with the same queue share a limit, such as those of one host.
     pub queue: String,
     pub state: JsonCol<OperationState>,
@@ -86,14 +88,21 @@ pub async fn open_of(db: &impl Reader, subject: &str) -> Result<Vec<Model>, DbEr
         .await?)
 }
 
-/// Operations that are due and that nobody holds, the longest waiting first.
+/// The subjects of operations that have not ended, as a subquery.
+pub(crate) fn open_subjects() -> SelectStatement {
+    let open = Entity::find().select_only().column(Column::Subject).filter(Column::FinishedAt.is_null());
+    open.into_query()
+}
+
+/// Operations that are due and that nobody holds, the longest waiting first; without those of the queues that are full.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn due(db: &impl Reader, now: i64, limit: u64) -> Result<Vec<Model>, DbError> {
+pub async fn due(db: &impl Reader, now: i64, full: &[String], limit: u64) -> Result<Vec<Model>, DbError> {
     Ok(Entity::find()
         .filter(Column::FinishedAt.is_null())
         .filter(Column::DueAt.lte(now))
+        .filter(Column::Queue.is_not_in(full))
         .filter(Condition::any().add(Column::LeaseUntil.is_null()).add(Column::LeaseUntil.lte(now)))
         .order_by_asc(Column::DueAt)
         .order_by_asc(Column::Id)
@@ -102,21 +111,22 @@ pub async fn due(db: &impl Reader, now: i64, limit: u64) -> Result<Vec<Model>, D
         .await?)
 }
 
-/// When the next operation is due that nobody holds, or when the first lease runs out.
+/// When, after now, the next operation is due that nobody holds, or the first lease runs out.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn next_due(db: &impl Reader) -> Result<Option<i64>, DbError> {
+pub async fn next_due(db: &impl Reader, now: i64) -> Result<Option<i64>, DbError> {
     let unheld = Entity::find()
         .filter(Column::FinishedAt.is_null())
         .filter(Column::LeaseUntil.is_null())
+        .filter(Column::DueAt.gt(now))
         .order_by_asc(Column::DueAt)
         .one(db)
         .await?
         .map(|operation| operation.due_at);
     let held = Entity::find()
         .filter(Column::FinishedAt.is_null())
-        .filter(Column::LeaseUntil.is_not_null())
+        .filter(Column::LeaseUntil.gt(now))
         .order_by_asc(Column::LeaseUntil)
         .one(db)
         .await?

@@ -22,6 +22,8 @@ pub struct Model {
     pub server: Option<String>,
     /// And the exported folder.
     pub export: Option<String>,
+    /// The addresses of the hosts that may mount it, as its storage server has confirmed.
+    pub exported_to: JsonCol<Vec<String>>,
     pub capacity_bytes: i64,
     pub used_bytes: i64,
     pub error: Option<String>,
@@ -48,6 +50,30 @@ pub async fn ready(db: &impl Reader, zone: Option<ZoneId>) -> Result<Vec<Model>,
         query = query.filter(Column::ZoneId.eq(Col(zone)));
     }
     Ok(query.all(db).await?)
+}
+
+/// The pools of a zone that are exported, or are about to be.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn exported(db: &impl Reader, zone: ZoneId) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::ZoneId.eq(Col(zone)))
+        .filter(Column::State.is_in([JsonCol(PoolState::Ready), JsonCol(PoolState::Creating)]))
+        .all(db)
+        .await?)
+}
+
+/// Pools that are being made or removed, with no operation that has not ended.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::State.is_in([PoolState::Creating, PoolState::Deleting].map(JsonCol)))
+        .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
+        .all(db)
+        .await?)
 }
 
 /// The pools of a storage server.

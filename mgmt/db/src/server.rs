@@ -113,6 +113,23 @@ pub async fn hosts_of_zone(db: &impl Reader, zone: ZoneId) -> Result<Vec<Model>,
         .await?)
 }
 
+/// The API addresses of a zone's hosts, of those that have one and are not removed.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn host_addresses(db: &impl Reader, zone: ZoneId) -> Result<Vec<String>, DbError> {
+    Ok(Entity::find()
+        .select_only()
+        .column(Column::Address)
+        .filter(Column::IsHost.eq(true))
+        .filter(Column::ZoneId.eq(Col(zone)))
+        .filter(Column::Address.is_not_null())
+        .filter(Column::State.ne(JsonCol(ServerState::Removed)))
+        .into_tuple()
+        .all(db)
+        .await?)
+}
+
 /// All servers that have an address: those that have reported and are not removed.
 ///
 /// # Errors

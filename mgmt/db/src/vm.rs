@@ -194,6 +194,20 @@ pub async fn volumes_of_pool(db: &impl Reader, pool: PoolId) -> Result<Vec<volum
     Ok(volume::Entity::find().filter(volume::Column::PoolId.eq(Col(pool))).all(db).await?)
 }
 
+/// VMs that are on their way to another state, with no operation that has not ended.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    let passing = [VmState::Starting, VmState::Stopping, VmState::Deleting].map(JsonCol);
+    Ok(Entity::find()
+        .filter(Column::State.is_in(passing))
+        .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
+        .limit(1000)
+        .all(db)
+        .await?)
+}
+
 /// How many VMs are in each state.
 ///
 /// # Errors

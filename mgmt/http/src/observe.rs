@@ -9,6 +9,9 @@ use http::HeaderValue;
 use podzol_mgmt_app::App;
 use tracing::Instrument;
 
+/// The methods that routes have.
+const KNOWN: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
 tokio::task_local! {
     static REQUEST_ID: String;
 }
@@ -29,11 +32,13 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
         response.headers_mut().insert("x-request-id", value);
     }
     let status = response.status();
+    // Any word is a method to HTTP, so one that no route has is not a label.
+    let method = if KNOWN.contains(&method.as_str()) { method.as_str() } else { "other" };
     let metrics = app.metrics();
-    metrics.requests.with_label_values(&[method.as_str(), route.as_str(), status.as_str()]).inc();
+    metrics.requests.with_label_values(&[method, route.as_str(), status.as_str()]).inc();
     metrics
         .request_seconds
-        .with_label_values(&[method.as_str(), route.as_str()])
+        .with_label_values(&[method, route.as_str()])
         .observe(begun.elapsed().as_secs_f64());
     span.in_scope(|| {
         tracing::debug!(status = status.as_u16(), micros = begun.elapsed().as_micros() as u64, "answered")

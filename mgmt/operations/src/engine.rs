@@ -1,9 +1,11 @@
 //! Claiming, running and ending.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use podzol_mgmt_api::operation::OperationState;
 use podzol_mgmt_db::operation::{self, Model};
 use podzol_mgmt_db::{Db, DbError, JsonCol, now};
@@ -20,11 +22,17 @@ pub const LEASE: Duration = Duration::from_secs(6);
 /// The most operations of one queue at a time. A host starts a few VMs at once without one delaying the next much.
 const PER_QUEUE: usize = 4;
 
-/// The most operations at a time.
-const AT_ONCE: usize = 256;
+/// The most operations of no queue at a time: those that load no single host.
+const WITHOUT_QUEUE: usize = 64;
 
-/// How many due operations are looked at in one go; more than fit, since queues may be full.
+/// The most operations at a time. Each is a task that mostly waits for an answer.
+const AT_ONCE: usize = 4096;
+
+/// How many due operations are looked at in one go, of queues that are not full.
 const LOOK_AT: u64 = 512;
+
+/// The code of an attempt whose peer gave no answer. Its queue gets one operation at a time until there is one.
+pub const UNREACHABLE: &str = "unreachable";
 
 /// The longest time without looking for due operations. A wake-up usually comes first.
 const TICK: Duration = Duration::from_secs(2);
@@ -34,6 +42,9 @@ const ATTEMPT: Duration = Duration::from_secs(120);
 
 /// How often a running attempt looks whether it should end. Most attempts are over before the first look.
 const LOOK_FOR_CANCEL: Duration = Duration::from_millis(500);
+
+/// How long attempts under way may go on after a stop. What is cut off then is taken up again at the next start.
+const DRAIN: Duration = Duration::from_secs(15);
 
 /// What is said of a cancelled operation.
 const CANCELLED: &str = "cancelled on request";
@@ -53,18 +64,43 @@ pub struct Engine<W> {
 struct Running {
     subjects: HashSet<String>,
     queues: HashMap<String, usize>,
+    unreachable: HashSet<String>,
 }
 
 impl Running {
     /// Takes a place for an operation, if its subject is free and its queue has room.
     fn take(&mut self, operation: &Model) -> bool {
         let busy = self.queues.get(&operation.queue).copied().unwrap_or(0);
-        if self.subjects.len() >= AT_ONCE || busy >= PER_QUEUE || self.subjects.contains(&operation.subject) {
+        let full = busy >= self.room(&operation.queue);
+        if self.subjects.len() >= AT_ONCE || full || self.subjects.contains(&operation.subject) {
             return false;
         }
         self.subjects.insert(operation.subject.clone());
         *self.queues.entry(operation.queue.clone()).or_default() += 1;
         true
+    }
+
+    fn room(&self, queue: &str) -> usize {
+        match queue {
+            "" => WITHOUT_QUEUE,
+            queue if self.unreachable.contains(queue) => 1,
+            _ => PER_QUEUE,
+        }
+    }
+
+    /// The queues that have no room.
+    fn full(&self) -> Vec<String> {
+        let full = self.queues.iter().filter(|(queue, busy)| **busy >= self.room(queue));
+        full.map(|(queue, _)| queue.clone()).collect()
+    }
+
+    /// Remembers whether the peer of a queue answers.
+    fn learn(&mut self, queue: &str, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Again { code, .. } if code == UNREACHABLE) {
+            self.unreachable.insert(queue.to_owned());
+        } else {
+            self.unreachable.remove(queue);
+        }
     }
 
     fn give_back(&mut self, operation: &Model) {
@@ -88,7 +124,7 @@ impl<W: Work> Engine<W> {
     /// Runs until `stop` is cancelled; then lets the attempts under way end.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        tasks.spawn(Arc::clone(&self).renew(stop.clone()));
+        let renewal = tokio::spawn(Arc::clone(&self).renew());
         while !stop.is_cancelled() {
             let wait = match self.claim_due(&tasks).await {
                 Ok(wait) => wait,
@@ -104,12 +140,17 @@ impl<W: Work> Engine<W> {
             }
         }
         tasks.close();
-        tasks.wait().await;
+        let drained = tokio::time::timeout(DRAIN, tasks.wait()).await;
+        renewal.abort();
+        if drained.is_err() {
+            tracing::warn!("attempts are cut off; the next start takes them up again");
+        }
     }
 
     /// Claims what is due and has room, and says how long to wait for the next.
     async fn claim_due(self: &Arc<Self>, tasks: &TaskTracker) -> Result<Duration, DbError> {
-        let due = operation::due(self.db.reader(), now().0, LOOK_AT).await?;
+        let full = self.running().full();
+        let due = operation::due(self.db.reader(), now().0, &full, LOOK_AT).await?;
         let places: Vec<Model> = {
             let mut running = self.running();
             due.into_iter().filter(|operation| running.take(operation)).collect()
@@ -131,8 +172,9 @@ impl<W: Work> Engine<W> {
                 }
             }
         }
-        let next = operation::next_due(self.db.reader()).await?;
-        let wait = next.map_or(TICK, |at| Duration::from_millis((at - now().0).max(20) as u64));
+        // What is due already but has no place is looked at again when one is given back.
+        let next = operation::next_due(self.db.reader(), now().0).await?;
+        let wait = next.map_or(TICK, |at| Duration::from_millis((at - now().0).max(5) as u64));
         Ok(wait.min(TICK))
     }
 
@@ -163,6 +205,7 @@ impl<W: Work> Engine<W> {
         tracing::Instrument::instrument(
             async {
                 let outcome = self.attempt(&operation).await;
+                self.running().learn(&operation.queue, &outcome);
                 while let Err(error) = self.end(&operation, &outcome).await {
                     // The lease is renewed meanwhile, so nobody else repeats what was just done.
                     tracing::error!(
@@ -181,24 +224,23 @@ impl<W: Work> Engine<W> {
 
     async fn attempt(&self, operation: &Model) -> Outcome {
         let late = operation.deadline_at.is_some_and(|deadline| deadline <= now().0);
-        let outcome = if operation.cancel_requested {
-            Outcome::Cancelled { detail: CANCELLED.into() }
+        if operation.cancel_requested {
+            Outcome::Cancelled
         } else if late {
             let detail =
                 operation.error_detail.clone().unwrap_or_else(|| "it was not its turn in time".into());
             Outcome::failed("deadline", format!("not done in time; last: {detail}"))
         } else {
+            let attempt = AssertUnwindSafe(self.work.attempt(operation.clone())).catch_unwind();
             tokio::select! {
-                outcome = self.work.attempt(operation.clone()) => outcome,
-                () = self.cancel_requested(operation) => Outcome::Cancelled { detail: CANCELLED.into() },
+                outcome = attempt => outcome.unwrap_or_else(|_| {
+                    tracing::error!("an attempt panicked");
+                    Outcome::again("internal", "the service failed; its log says why")
+                }),
+                () = self.cancel_requested(operation) => Outcome::Cancelled,
                 () = tokio::time::sleep(ATTEMPT) => Outcome::again("attempt_too_slow", "an attempt took too long"),
             }
-        };
-        let on_request = matches!(&outcome, Outcome::Cancelled { detail } if detail == CANCELLED);
-        if matches!(outcome, Outcome::Failed { .. }) || on_request {
-            self.work.gave_up(operation.clone(), outcome.clone()).await;
         }
-        outcome
     }
 
     /// Ends when somebody asks to cancel an operation; the attempt under way is dropped then, as by a crash.
@@ -212,7 +254,7 @@ impl<W: Work> Engine<W> {
         }
     }
 
-    async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), DbError> {
+    async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), W::Error> {
         let tx = self.db.begin().await?;
         let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?
         else {
@@ -233,10 +275,16 @@ impl<W: Work> Engine<W> {
             }
             Outcome::Failed { code, detail } => {
                 (row.error_code, row.error_detail) = (Some(code.clone()), Some(detail.clone()));
+                self.work.gave_up(&tx, &row, detail).await?;
                 OperationState::Failed
             }
-            Outcome::Cancelled { detail } => {
-                (row.error_code, row.error_detail) = (Some("cancelled".into()), Some(detail.clone()));
+            Outcome::Overtaken { detail } => {
+                (row.error_code, row.error_detail) = (Some("overtaken".into()), Some(detail.clone()));
+                OperationState::Cancelled
+            }
+            Outcome::Cancelled => {
+                (row.error_code, row.error_detail) = (Some("cancelled".into()), Some(CANCELLED.into()));
+                self.work.gave_up(&tx, &row, CANCELLED).await?;
                 OperationState::Cancelled
             }
         };
@@ -244,16 +292,13 @@ impl<W: Work> Engine<W> {
         row.state = JsonCol(state);
         tracing::info!(?outcome, attempts = row.attempts, "attempt ended");
         tx.operation_update(row).await?;
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
-    async fn renew(self: Arc<Self>, stop: CancellationToken) {
+    /// Renews the leases of what is under way, until it is dropped.
+    async fn renew(self: Arc<Self>) {
         loop {
-            let idle = self.running().subjects.is_empty();
-            if stop.is_cancelled() && idle {
-                return;
-            }
-            if !idle {
+            if !self.running().subjects.is_empty() {
                 let renewed = async {
                     let tx = self.db.begin().await?;
                     tx.operation_renew(&self.owner, now().0 + LEASE.as_millis() as i64).await?;
@@ -263,12 +308,7 @@ impl<W: Work> Engine<W> {
                     tracing::error!(error = &error as &dyn std::error::Error, "cannot renew leases");
                 }
             }
-            // After a stop this task ends with the last attempt, so it looks more often.
-            let pause = if stop.is_cancelled() { LEASE / 30 } else { LEASE / 3 };
-            tokio::select! {
-                () = stop.cancelled(), if !stop.is_cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
+            tokio::time::sleep(LEASE / 3).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use podzol_mgmt_db::operation;
+use podzol_mgmt_db::{DbError, Tx, operation};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,13 @@ pub enum Outcome {
         /// What happened, for people.
         detail: String,
     },
-    /// The goal is no longer wanted.
-    Cancelled {
-        /// Why.
+    /// The goal is no longer wanted: a later request has overtaken it.
+    Overtaken {
+        /// By what.
         detail: String,
     },
+    /// Somebody asked to cancel it.
+    Cancelled,
 }
 
 impl Outcome {
@@ -51,7 +53,15 @@ pub trait Work: Send + Sync + 'static {
     /// never called twice at once for the same subject.
     fn attempt(&self, operation: operation::Model) -> impl Future<Output = Outcome> + Send;
 
-    /// Told once when an operation has failed or was cancelled on request, so that what it left half-way gets another
-    /// goal. Called before the end is written, and again if the process dies in between.
-    fn gave_up(&self, operation: operation::Model, outcome: Outcome) -> impl Future<Output = ()> + Send;
+    /// What [`Work::gave_up`] fails with.
+    type Error: std::error::Error + From<DbError> + Send + Sync;
+
+    /// Told when an operation has failed or was cancelled on request, so that what it left half-way gets another goal:
+    /// in the transaction that ends the operation, so that either both are written or none. `detail` says why.
+    fn gave_up(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+        detail: &str,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

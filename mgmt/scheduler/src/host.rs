@@ -17,6 +17,8 @@ pub enum Availability {
     Maintenance,
     /// It reports, but cannot run VMs.
     NoHypervisor,
+    /// It cannot reach the VM's volumes yet.
+    NoStorage,
 }
 
 /// A host with what it has and what is taken.
@@ -52,6 +54,7 @@ impl Host {
             Availability::Disconnected => return Some(Reason::Disconnected),
             Availability::Maintenance => return Some(Reason::Maintenance),
             Availability::NoHypervisor => return Some(Reason::NoHypervisor),
+            Availability::NoStorage => return Some(Reason::NoStorage),
         }
         if self.memory_free_mib() < request.memory_mib {
             return Some(Reason::Memory);

@@ -14,6 +14,8 @@ pub enum Reason {
     Disconnected,
     /// It cannot run VMs.
     NoHypervisor,
+    /// The VM's volumes cannot be reached from it yet.
+    NoStorage,
     /// Too little memory is free.
     Memory,
     /// Too few virtual CPUs are free.
@@ -29,6 +31,7 @@ impl fmt::Display for Reason {
             Self::Maintenance => "in maintenance",
             Self::Disconnected => "disconnected",
             Self::NoHypervisor => "cannot run VMs",
+            Self::NoStorage => "does not reach the pool yet",
             Self::Memory => "not enough memory",
             Self::Cpus => "not enough CPUs",
             Self::KeptApart => "kept apart from a VM on it",

@@ -1,7 +1,7 @@
 //! What is used up is said in words, and nothing is left of the attempt.
 
-use podzol_sim::{PodPlan, SimPod};
-use podzol_test_support::{ControlPlane, text};
+use podzol_sim::{PodPlan, SimHost, SimPod};
+use podzol_test_support::{ControlPlane, SOON, text, wait_for};
 use serde_json::json;
 
 #[tokio::test]
@@ -72,9 +72,74 @@ async fn a_zone_without_hosts_or_pools_says_so() {
     let empty = admin.zone("z2", &["100"]).await;
     let network = admin.network("n1", &empty, "10.1.1.0/24").await;
 
-    let problem = admin.vm("web", &pod.offering, &pod.template, &network).await.refused(409, "no_pool");
+    let problem = admin.vm("web", &pod.offering, &pod.template, &network).await.refused(409, "no_pool_fits");
 
-    assert_eq!(text(&problem, "detail"), "no pool of this zone is ready");
+    assert_eq!(problem["reasons"], json!(["there is no pool in this zone that is ready"]));
+}
+
+#[tokio::test]
+async fn a_pool_that_has_promised_all_it_may_is_passed_over_with_its_reason() {
+    let control_plane = ControlPlane::with(|config| config.storage_overcommit = 1).await;
+    let pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let body = json!({ "name": "vast", "vcpus": 1, "memory_mib": 64, "disk_gib": 65_536 });
+    let vast = text(&admin.post("/v1/offerings", &body).await.ok(), "id");
+
+    let problem = admin.vm("web", &vast, &pod.template, &network).await.refused(409, "no_pool_fits");
+
+    let reason = text(&problem, "reasons.0");
+    assert!(reason.starts_with("pool pool: ") && reason.ends_with(" left, 64.0 TiB needed"), "{reason}");
+    assert_eq!(admin.list("/v1/vms").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_pool_whose_server_is_silent_is_passed_over() {
+    let control_plane = ControlPlane::with(|config| config.silent_secs = 2).await;
+    let mut pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    pod.storage.kill_agent();
+    admin.in_state(&format!("/v1/storage-servers/{}", pod.storage.id), "disconnected").await;
+
+    let problem = admin.vm("web", &pod.offering, &pod.template, &network).await.refused(409, "no_pool_fits");
+
+    assert_eq!(problem["reasons"], json!(["pool pool: its storage server is disconnected"]));
+}
+
+#[tokio::test]
+async fn a_host_gets_vms_once_the_pool_is_exported_to_it_and_no_export_once_it_is_removed() {
+    let control_plane = ControlPlane::start().await;
+    let plan = PodPlan { hosts: vec![("h1", 2048)], ..PodPlan::default() };
+    let mut pod = SimPod::with(&control_plane, plan).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    admin.patch(&format!("/v1/hosts/{}", pod.hosts[0].id), &json!({ "maintenance": true })).await.ok();
+
+    pod.storage.kill_agent();
+    let host = SimHost::join(&control_plane, pod.storage.exports.clone(), &pod.pod, 2, ("h2", 2048)).await;
+    admin.in_state(&format!("/v1/hosts/{}", host.id), "up").await;
+    let problem = admin.vm("web", &pod.offering, &pod.template, &network).await.refused(409, "no_host_fits");
+    let reasons = json!(["1 host: in maintenance (h1)", "1 host: does not reach the pool yet (h2)"]);
+    assert_eq!(problem["reasons"], reasons);
+
+    pod.storage.start_agent();
+    let vm = wait_for("the host to reach the pool", SOON, async || {
+        let answer = admin.vm("web", &pod.offering, &pod.template, &network).await;
+        if answer.status == 202 { Ok(text(&answer.body, "object.id")) } else { Err(answer.body.to_string()) }
+    })
+    .await;
+    admin.vm_in_state(&vm, "running").await;
+    admin.delete_vm(&vm).await;
+
+    let exported = || pod.storage.exports.of(&pod.storage.pool_folder("pool"));
+    let address = "127.0.1.2".to_owned();
+    assert!(exported().contains(&address), "{:?}", exported());
+    admin.delete(&format!("/v1/hosts/{}", host.id)).await.ok();
+    wait_for("the export to end", SOON, async || {
+        if exported().contains(&address) { Err(format!("{:?}", exported())) } else { Ok(()) }
+    })
+    .await;
 }
 
 #[tokio::test]

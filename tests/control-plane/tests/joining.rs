@@ -238,3 +238,26 @@ async fn an_agent_answers_the_management_service_alone() {
     let asked = client(&own, one.peer(), &address).call::<HostGet>(one.peer(), &(), &(), CALL).await;
     assert!(asked.is_ok(), "{asked:?}");
 }
+
+#[tokio::test]
+async fn whoever_knocks_without_end_is_recorded_once_in_a_while() {
+    let control_plane = ControlPlane::start().await;
+    let token = {
+        let pod = pod(&control_plane).await;
+        let (_, token) = control_plane.admin.host("h1", &pod).await;
+        token.parse::<JoinToken>().expect("the API gives valid tokens")
+    };
+    join(&control_plane.agent_address(), &token).await.expect("the token is good");
+    for _ in 0..20 {
+        join(&control_plane.agent_address(), &token).await.map(drop).expect_err("it was used before");
+    }
+
+    control_plane.admin.event("join.refused", "used before").await;
+    let recorded = control_plane.admin.list("/v1/events?action=join.refused").await;
+    assert_eq!(recorded.len(), 1, "{recorded:#?}");
+    let metrics = control_plane.admin.get("/metrics").await.ok();
+    assert!(
+        metrics.to_string().contains("podzol_refusals_total{action=\\\"join.refused\\\"} 20"),
+        "{metrics}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podzol_sim::{Fault, PodPlan, SimPod, Step};
+use podzol_sim::{Fault, PodPlan, SimPod, SimStorage, Step};
 use podzol_test_support::{ControlPlane, SOON, text, wait_for};
 use serde_json::{Value, json};
 
@@ -220,4 +220,95 @@ async fn what_users_do_is_recorded_with_their_names() {
             .iter()
             .all(|event| event["actor"] == "user owner" && event["account"] == acme.account.as_str())
     );
+}
+
+#[tokio::test]
+async fn a_running_vm_is_not_stopped_by_a_start_that_its_silent_host_never_answers() {
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 1).await;
+    let mut pod = one_host(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let vm = pod.vm(admin, "web", &network).await;
+    let before = pod.running(&vm);
+
+    pod.hosts[0].kill_agent();
+    let operation = admin.change_vm(&vm, "start", Value::Null).await;
+    assert_eq!(admin.ended(&operation).await["state"], "failed");
+    pod.hosts[0].start_agent();
+
+    let operation = admin.change_vm(&vm, "start", Value::Null).await;
+    admin.succeeded(&operation).await;
+    assert_eq!(admin.show_vm(&vm).await["state"], "running");
+    assert_eq!(pod.running(&vm), before);
+}
+
+#[tokio::test]
+async fn a_vm_that_died_after_a_reboot_that_failed_is_started_again() {
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 1).await;
+    let mut pod = one_host(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let vm = pod.vm(admin, "web", &network).await;
+    let before = pod.running(&vm)[0].1.run;
+
+    pod.hosts[0].kill_agent();
+    let operation = admin.change_vm(&vm, "reboot", Value::Null).await;
+    assert_eq!(admin.ended(&operation).await["state"], "failed");
+    pod.hosts[0].hypervisor().host_crashes();
+    pod.hosts[0].start_agent();
+
+    wait_for("the VM to run again", SOON, async || match pod.running(&vm).first() {
+        Some((_, domain)) if domain.run > before => Ok(()),
+        domain => Err(format!("{domain:?}")),
+    })
+    .await;
+    admin.vm_in_state(&vm, "running").await;
+}
+
+#[tokio::test]
+async fn what_must_get_done_cannot_be_cancelled() {
+    let control_plane = ControlPlane::start().await;
+    let mut pod = one_host(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let vm = pod.vm(admin, "web", &network).await;
+    pod.hosts[0].kill_agent();
+    let asked = admin.delete(&format!("/v1/vms/{vm}")).await.ok();
+    let operation = text(&asked, "operation.id");
+
+    let cancel = admin.post(&format!("/v1/operations/{operation}/cancel"), &Value::Null).await;
+
+    cancel.refused(409, "operation_not_cancellable");
+    pod.hosts[0].start_agent();
+    admin.succeeded(&operation).await;
+    assert_eq!(pod.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_template_reaches_the_pools_that_answer_though_another_does_not() {
+    let control_plane = ControlPlane::start().await;
+    let pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let mut dead = SimStorage::join(&control_plane, &pod.pod, "a-dead-one").await;
+    admin.in_state(&format!("/v1/storage-servers/{}", dead.id), "up").await;
+    admin.pool("dead", &dead.id, &dead.pool_folder("dead").display().to_string()).await;
+    dead.kill_agent();
+
+    let bytes = podzol_test_support::image::qcow2(64, "other");
+    let body = json!({ "name": "other", "sha256": podzol_test_support::image::sha256(&bytes) });
+    let template = text(&admin.post("/v1/templates", &body).await.ok(), "id");
+    admin.put(&format!("/v1/templates/{template}/data"), &bytes).await.ok();
+
+    admin.in_state(&format!("/v1/templates/{template}"), "ready").await;
+    assert_eq!(pod.storage.templates("pool").len(), 2);
+    dead.start_agent();
+    wait_for("the other pool to have it", SOON, async || match dead.templates("dead").len() {
+        2 => Ok(()),
+        count => Err(count.to_string()),
+    })
+    .await;
+}
+
+async fn one_host(control_plane: &ControlPlane) -> SimPod {
+    SimPod::with(control_plane, PodPlan { hosts: vec![("h1", 2048)], ..PodPlan::default() }).await
 }

@@ -269,3 +269,18 @@ async fn a_key_that_was_deleted_or_whose_user_was_deleted_is_not_valid_any_more(
     control_plane.admin.delete(&format!("/v1/users/{}", customer.user)).await.ok();
     customer.api.get("/v1/zones").await.refused(401, "unauthenticated");
 }
+
+#[tokio::test]
+async fn a_customer_in_an_admins_account_does_not_delete_the_admins_key() {
+    let control_plane = ControlPlane::start().await;
+    let admin = &control_plane.admin;
+    let first = admin.list("/v1/keys").await.remove(0);
+    let body = json!({ "name": "guest" });
+    let guest = text(&admin.post("/v1/users", &body).await.ok(), "id");
+    let (_, secret) = admin.key("own", &guest).await;
+
+    let refused = admin.with_key(secret).delete(&format!("/v1/keys/{}", text(&first, "id"))).await;
+
+    refused.refused(403, "forbidden");
+    admin.get("/v1/zones").await.ok();
+}

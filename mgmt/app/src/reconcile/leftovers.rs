@@ -4,13 +4,16 @@
 //! crash, or from a database that was put back to an older state. Every removal is recorded. What is only there for a
 //! moment, because the row was deleted just now, is gone by itself; so a round looks at the database after the agent.
 
+use std::collections::HashSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmStatus};
+use futures_util::future::join_all;
+use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmState as OnHost, VmStatus};
 use podzol_mgmt_db::{find, pool, template, vm};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
-use podzol_vocab::{Generation, HostId};
+use podzol_vocab::{Generation, HostId, VolumeId};
 
 use crate::work::storage_peer;
 use crate::{App, AppError};
@@ -19,21 +22,27 @@ use crate::{App, AppError};
 const CALL: Duration = Duration::from_secs(30);
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
-    for row in pool::ready(app.db.reader(), None).await? {
-        let peer = storage_peer(&row)?;
-        match app.peers.call::<PoolContents>(peer, &(row.id.0,), &(), CALL).await {
-            Ok(contents) => app.clear_pool(&row, peer, contents).await?,
-            Err(error) => tracing::debug!(%error, pool = %row.name.0, "cannot list a pool"),
-        }
-    }
-    Ok(())
+    let pools = pool::ready(app.db.reader(), None).await?;
+    // Side by side, so that a storage server that hangs delays no other.
+    let cleared = join_all(pools.iter().map(|row| app.look_through(row))).await;
+    cleared.into_iter().collect()
 }
 
 impl App {
+    async fn look_through(&self, row: &pool::Model) -> Result<(), AppError> {
+        let peer = storage_peer(row)?;
+        match self.peers.call::<PoolContents>(peer, &(row.id.0,), &(), CALL).await {
+            Ok(contents) => self.clear_pool(row, peer, contents).await?,
+            Err(error) => tracing::debug!(%error, pool = %row.name.0, "cannot list a pool"),
+        }
+        Ok(())
+    }
+
     async fn clear_pool(&self, row: &pool::Model, peer: PeerId, contents: Contents) -> Result<(), AppError> {
-        let known = vm::volumes_of_pool(self.db.reader(), row.id.0).await?;
+        let known: HashSet<VolumeId> =
+            vm::volumes_of_pool(self.db.reader(), row.id.0).await?.iter().map(|row| row.id.0).collect();
         for volume in contents.volumes {
-            if known.iter().any(|row| row.id.0 == volume) {
+            if known.contains(&volume) {
                 continue;
             }
             match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
@@ -58,9 +67,20 @@ impl App {
         Ok(())
     }
 
-    /// Removes VMs from a host that they should not be on, after a second look at the database.
+    /// Removes VMs from a host that they should not be on, after a second look at the database. While the last ones that
+    /// it reported are still being removed, this does nothing; it will report again.
     pub(crate) async fn remove_strays(&self, host: HostId, strays: Vec<VmStatus>) {
-        for status in strays {
+        let clearing = || self.here.clearing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !clearing().insert(host) {
+            return;
+        }
+        self.remove_each(host, strays).await;
+        clearing().remove(&host);
+    }
+
+    async fn remove_each(&self, host: HostId, strays: Vec<VmStatus>) {
+        // One that is being stopped is left its time.
+        for status in strays.into_iter().filter(|status| status.state != OnHost::Stopping) {
             match self.stray_generation(host, &status).await {
                 Ok(Some(generation)) => self.remove_stray(host, &status, generation).await,
                 Ok(None) => {}
@@ -84,24 +104,26 @@ impl App {
             return Ok(Some(status.generation.next()));
         };
         let elsewhere = row.host_id.is_some_and(|at| at.0 != host);
-        let newer = status.generation.0 > row.generation as u64;
-        if row.host_id.is_some_and(|at| at.0 == host) || !(elsewhere || newer) {
+        let known = Generation(row.generation as u64);
+        if row.host_id.is_some_and(|at| at.0 == host) || !(elsewhere || status.generation > known) {
             return Ok(None);
         }
-        if !newer {
-            return Ok(Some(Generation(row.generation as u64)).filter(|own| *own > status.generation));
+        if known > status.generation {
+            return Ok(Some(known));
         }
-        row.generation = status.generation.next().0 as i64;
-        let generation = Generation(row.generation as u64);
+        // This database was put back to an older state, so its numbers were given before.
+        let generation = status.generation.next();
+        row.generation = generation.next().0 as i64;
         tx.vm_update(row).await?;
         tx.commit().await?;
         Ok(Some(generation))
     }
 
     async fn remove_stray(&self, host: HostId, status: &VmStatus, generation: Generation) {
-        let request = VmDeleteRequest { generation, grace_secs: 30, wait_ms: 0 };
+        let request = VmDeleteRequest { generation, grace_secs: 15, wait_ms: 20_000 };
         match self.peers.call::<VmDelete>(PeerId::Host(host), &status.vm, &request, CALL).await {
-            Ok(_) => {
+            Ok(status) if status.state != OnHost::Absent => {}
+            Ok(status) => {
                 let detail = format!("it should not be on host {host}");
                 self.notice("leftover.removed", "management", "vm", status.vm, detail).await;
             }

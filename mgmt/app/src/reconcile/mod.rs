@@ -4,6 +4,7 @@
 
 mod housekeeping;
 mod leftovers;
+mod passing;
 mod silent;
 
 use std::future::Future;
@@ -21,6 +22,10 @@ impl App {
         tasks.spawn(every(Duration::from_secs(1), "silent", stop.clone(), {
             let app = self.clone();
             move || silent::round(app.clone())
+        }));
+        tasks.spawn(every(Duration::from_secs(10), "passing", stop.clone(), {
+            let app = self.clone();
+            move || passing::round(app.clone())
         }));
         tasks.spawn(every(Duration::from_secs(30), "leftovers", stop.clone(), {
             let app = self.clone();

@@ -9,6 +9,10 @@ use podzol_mgmt_db::{JsonCol, now, server};
 use crate::{App, AppError};
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
+    // Nobody could report while this service was away.
+    if app.here.since.elapsed() < app.settings.silent_after {
+        return Ok(());
+    }
     let since = now().0 - app.settings.silent_after.as_millis() as i64;
     if server::silent_since(app.db.reader(), since).await?.is_empty() {
         return Ok(());

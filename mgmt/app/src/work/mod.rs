@@ -9,12 +9,14 @@ mod vm;
 
 use podzol_mgmt_db::pool as pool_row;
 use podzol_mgmt_db::{Tx, operation};
-use podzol_mgmt_operations::{Outcome, Work};
+use podzol_mgmt_operations::{Outcome, UNREACHABLE, Work};
 use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{ErrorCode, StorageServerId};
 
 use crate::operation::NewOperation;
 use crate::{App, AppError};
+
+pub(crate) use pool::without_port;
 
 impl Work for App {
     async fn attempt(&self, operation: operation::Model) -> Outcome {
@@ -32,28 +34,21 @@ impl Work for App {
             Outcome::Done => "done",
             Outcome::Again { .. } => "again",
             Outcome::Failed { .. } => "failed",
-            Outcome::Cancelled { .. } => "cancelled",
+            Outcome::Overtaken { .. } => "overtaken",
+            Outcome::Cancelled => "cancelled",
         };
         self.metrics.attempts.with_label_values(&[operation.kind.as_str(), name]).inc();
         outcome
     }
 
-    async fn gave_up(&self, operation: operation::Model, outcome: Outcome) {
-        let detail = match outcome {
-            Outcome::Failed { detail, .. } | Outcome::Cancelled { detail } => detail,
-            Outcome::Done | Outcome::Again { .. } => return,
-        };
-        let done = match operation.subject_kind.as_str() {
-            "vm" => self.vm_gave_up(&operation, &detail).await,
-            "template" => self.template_gave_up(&operation, &detail).await,
-            "pool" => self.pool_gave_up(&operation, &detail).await,
+    type Error = AppError;
+
+    async fn gave_up(&self, tx: &Tx, operation: &operation::Model, detail: &str) -> Result<(), AppError> {
+        match operation.subject_kind.as_str() {
+            "vm" => self.vm_gave_up(tx, operation, detail).await,
+            "template" => self.template_gave_up(tx, operation, detail).await,
+            "pool" => self.pool_gave_up(tx, operation, detail).await,
             _ => Ok(()),
-        };
-        if let Err(error) = done {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot give a failed operation another goal"
-            );
         }
     }
 }
@@ -98,7 +93,7 @@ pub(crate) fn storage_peer(row: &pool_row::Model) -> Result<PeerId, AppError> {
 fn after_call(error: &CallError, whom: &str) -> Outcome {
     let Some(refusal) = error.refusal() else {
         tracing::warn!(error = error as &dyn std::error::Error, whom, "no answer");
-        return Outcome::again("unreachable", format!("{whom} does not answer"));
+        return Outcome::again(UNREACHABLE, format!("{whom} does not answer"));
     };
     let detail = format!("{whom}: {}", refusal.message);
     match refusal.code {

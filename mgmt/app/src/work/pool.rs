@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use podzol_mgmt_api::pool::PoolState;
 use podzol_mgmt_api::template::TemplateState;
-use podzol_mgmt_db::{JsonCol, Tx, find, operation, pool, server, template};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, operation, pool, server, template};
 use podzol_mgmt_operations::Outcome;
 use podzol_storage_api::{PoolDelete, PoolPlan, PoolPut, PoolStatus};
-use podzol_vocab::PoolId;
+use podzol_vocab::{PoolId, ZoneId};
 
 use crate::operation::NewOperation;
 use crate::pool::pool_operation;
@@ -22,38 +22,40 @@ impl App {
         let Some(row) = find::<pool::Entity>(self.db.reader(), id).await? else { return Ok(Outcome::Done) };
         match (operation.kind.as_str(), row.state.0) {
             ("pool.delete", PoolState::Deleting) => self.pool_remove(row).await,
-            (_, PoolState::Deleting) => Ok(Outcome::Cancelled { detail: "the pool is being deleted".into() }),
+            (_, PoolState::Deleting) => Ok(Outcome::Overtaken { detail: "the pool is being deleted".into() }),
             _ => self.pool_make(row).await,
         }
     }
 
     async fn pool_make(&self, row: pool::Model) -> Result<Outcome, AppError> {
-        let hosts = server::hosts_of_zone(self.db.reader(), row.zone_id.0).await?;
-        let mut addresses: Vec<String> = hosts
-            .iter()
-            .filter_map(|host| host.address.as_deref())
-            .map(|address| without_port(address).into())
-            .collect();
-        addresses.sort();
-        let plan = PoolPlan { path: row.path.clone(), hosts: addresses };
+        let hosts = addresses(self.db.reader(), row.zone_id.0).await?;
+        let plan = PoolPlan { path: row.path.clone(), hosts };
         match self.peers.call::<PoolPut>(storage_peer(&row)?, &(row.id.0,), &plan, CALL).await {
-            Ok(status) => self.pool_is_ready(&row, status).await,
+            Ok(status) => self.pool_is_ready(&row, status, plan.hosts).await,
             Err(error) => Ok(after_call(&error, "its storage server")),
         }
     }
 
-    async fn pool_is_ready(&self, row: &pool::Model, status: PoolStatus) -> Result<Outcome, AppError> {
+    async fn pool_is_ready(
+        &self,
+        row: &pool::Model,
+        status: PoolStatus,
+        exported_to: Vec<String>,
+    ) -> Result<Outcome, AppError> {
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<pool::Entity>(tx.reader(), row.id).await? else {
             return Ok(Outcome::Done);
         };
         if row.state.0 == PoolState::Deleting {
-            return Ok(Outcome::Cancelled { detail: "the pool is being deleted".into() });
+            return Ok(Outcome::Overtaken { detail: "the pool is being deleted".into() });
         }
         let is_new = row.state.0 != PoolState::Ready;
         row.state = JsonCol(PoolState::Ready);
         row.server = Some(status.server);
         row.export = Some(status.export);
+        let hosts = addresses(tx.reader(), row.zone_id.0).await?;
+        let out_of_date = hosts != exported_to;
+        row.exported_to = exported_to.into();
         row.capacity_bytes = status.capacity.0 as i64;
         row.used_bytes = status.used.0 as i64;
         row.error = None;
@@ -66,6 +68,14 @@ impl App {
             }
         }
         tx.commit().await?;
+        if out_of_date {
+            // A host came, went or moved while the storage server was asked.
+            return Ok(Outcome::Again {
+                code: "hosts_changed".into(),
+                detail: "the zone's hosts have changed meanwhile".into(),
+                after: Some(Duration::ZERO),
+            });
+        }
         Ok(Outcome::Done)
     }
 
@@ -82,11 +92,11 @@ impl App {
 
     pub(super) async fn pool_gave_up(
         &self,
+        tx: &Tx,
         operation: &operation::Model,
         detail: &str,
     ) -> Result<(), AppError> {
         let Some(id) = operation.subject.parse::<PoolId>().ok() else { return Ok(()) };
-        let tx = self.db.begin().await?;
         let Some(mut row) = find::<pool::Entity>(tx.reader(), id).await? else { return Ok(()) };
         row.error = Some(detail.to_owned());
         match row.state.0 {
@@ -95,8 +105,7 @@ impl App {
             PoolState::Deleting => row.state = JsonCol(PoolState::Ready),
             PoolState::Ready | PoolState::Failed => {}
         }
-        tx.pool_update(row).await?;
-        Ok(tx.commit().await?)
+        Ok(tx.pool_update(row).await?)
     }
 
     pub(super) async fn pool_resume(
@@ -119,6 +128,15 @@ impl App {
     }
 }
 
-fn without_port(address: &str) -> &str {
+/// The addresses of a zone's hosts, to which its pools are exported, in their order.
+async fn addresses(db: &impl Reader, zone: ZoneId) -> Result<Vec<String>, AppError> {
+    let known = server::host_addresses(db, zone).await?;
+    let mut addresses: Vec<String> = known.iter().map(|address| without_port(address).to_owned()).collect();
+    addresses.sort();
+    Ok(addresses)
+}
+
+/// The address in `address:port`.
+pub(crate) fn without_port(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
 }

@@ -21,7 +21,7 @@ const CALL: Duration = Duration::from_secs(20);
 impl App {
     pub(super) async fn template_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
         let Some(row) = self.template_of(operation).await? else {
-            return Ok(Outcome::Cancelled { detail: "the template was deleted".into() });
+            return Ok(Outcome::Overtaken { detail: "the template was deleted".into() });
         };
         let pools = pool::ready(self.db.reader(), None).await?;
         if pools.is_empty() {
@@ -32,16 +32,22 @@ impl App {
                 after: Some(Duration::from_secs(2)),
             });
         }
+        // A pool that does not answer does not keep the template from the others.
+        let mut worst = Outcome::Done;
         for pool in pools {
-            match self.call_template(&row, &pool).await {
+            let outcome = match self.call_template(&row, &pool).await {
                 Ok(TemplateStatus::Ready { size, virtual_size }) => {
                     self.is_ready_in_a_pool(&row, size.0 as i64, virtual_size.0 as i64).await?;
+                    continue;
                 }
-                Ok(status) => return self.not_ready(operation, &pool, status).await,
-                Err(outcome) => return Ok(outcome),
+                Ok(status) => self.not_ready(operation, &pool, status).await?,
+                Err(outcome) => outcome,
+            };
+            if worst == Outcome::Done || matches!(outcome, Outcome::Failed { .. }) {
+                worst = outcome;
             }
         }
-        Ok(Outcome::Done)
+        Ok(worst)
     }
 
     async fn not_ready(
@@ -93,27 +99,30 @@ impl App {
     ) -> Result<(), AppError> {
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<template::Entity>(tx.reader(), row.id).await? else { return Ok(()) };
+        let before = row.clone();
         row.state = JsonCol(TemplateState::Ready);
         row.size_bytes = Some(size);
         row.virtual_size_bytes = Some(virtual_size);
         row.error = None;
-        tx.template_update(row).await?;
-        Ok(tx.commit().await?)
+        if row != before {
+            tx.template_update(row).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn template_gave_up(
         &self,
+        tx: &Tx,
         operation: &operation::Model,
         detail: &str,
     ) -> Result<(), AppError> {
-        let tx = self.db.begin().await?;
         let Some(id) = operation.subject.parse::<TemplateId>().ok() else { return Ok(()) };
         let Some(mut row) = find::<template::Entity>(tx.reader(), id).await? else { return Ok(()) };
         if row.state.0 == TemplateState::Importing {
             row.state = JsonCol(TemplateState::Failed);
             row.error = Some(detail.to_owned());
             tx.template_update(row).await?;
-            tx.commit().await?;
         }
         Ok(())
     }

@@ -50,12 +50,12 @@ impl App {
     pub(super) async fn vm_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
         let Some(vm) = self.vm_of(operation).await? else { return Ok(Outcome::Done) };
         if vm.desired.0 != wanted(&operation.kind) {
-            return Ok(Outcome::Cancelled { detail: "overtaken by a later request".into() });
+            return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         match vm.desired.0 {
             Desired::Running => self.bring_up(operation, vm).await,
-            Desired::Stopped => self.take_down(vm).await,
-            Desired::Deleted => self.destroy(vm).await,
+            Desired::Stopped => self.take_down(operation, vm).await,
+            Desired::Deleted => self.destroy(operation, vm).await,
         }
     }
 
@@ -86,7 +86,7 @@ impl App {
         let status =
             match self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL).await {
                 Ok(status) => status,
-                Err(error) => return self.host_refused(&parts.vm, &error).await,
+                Err(error) => return self.host_refused(operation, &parts.vm, &error).await,
             };
         steps.push(step("host", begun));
         match status.state {
@@ -100,7 +100,12 @@ impl App {
         }
     }
 
-    async fn host_refused(&self, vm: &vm::Model, error: &podzol_rpc::CallError) -> Result<Outcome, AppError> {
+    async fn host_refused(
+        &self,
+        operation: &operation::Model,
+        vm: &vm::Model,
+        error: &podzol_rpc::CallError,
+    ) -> Result<Outcome, AppError> {
         let outcome = after_call(error, "its host");
         let Outcome::Failed { code, detail } = &outcome else { return Ok(outcome) };
         if !code.contains("generation") {
@@ -108,7 +113,7 @@ impl App {
         }
         self.notice("generation.refused", "management", "vm", vm.id.0, detail.clone()).await;
         match error.refusal().and_then(|refusal| refusal.in_force) {
-            Some(in_force) => self.raise_generation(vm, in_force, detail).await,
+            Some(in_force) => self.raise_generation(operation, vm, in_force, detail).await,
             None => Ok(outcome),
         }
     }
@@ -116,6 +121,7 @@ impl App {
     /// Puts a VM's generation above the one that its host knows: this database was put back to an older state.
     async fn raise_generation(
         &self,
+        operation: &operation::Model,
         vm: &vm::Model,
         above: Generation,
         detail: &str,
@@ -125,6 +131,10 @@ impl App {
             && row.generation as u64 <= above.0
         {
             row.generation = above.next().0 as i64;
+            if let Some(mut operation) = find::<operation::Entity>(tx.reader(), operation.id).await? {
+                operation.goal = Some(row.generation);
+                tx.operation_update(operation).await?;
+            }
             tx.vm_update(row).await?;
             tx.commit().await?;
         }
@@ -213,7 +223,7 @@ impl App {
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await? else { return Ok(Outcome::Done) };
         if row.generation != vm.generation {
-            return Ok(Outcome::Cancelled { detail: "overtaken by a later request".into() });
+            return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         if row.state.0 != VmState::Running {
             row.state = JsonCol(VmState::Running);
@@ -227,14 +237,14 @@ impl App {
     }
 
     /// Ends a VM on its host and gives back its room there. Done when it has no host any more.
-    async fn take_down(&self, vm: vm::Model) -> Result<Outcome, AppError> {
-        if let Some(outcome) = self.off_its_host(&vm).await? {
+    async fn take_down(&self, operation: &operation::Model, vm: vm::Model) -> Result<Outcome, AppError> {
+        if let Some(outcome) = self.off_its_host(operation, &vm).await? {
             return Ok(outcome);
         }
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await? else { return Ok(Outcome::Done) };
         if row.generation != vm.generation {
-            return Ok(Outcome::Cancelled { detail: "overtaken by a later request".into() });
+            return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         row.host_id = None;
         row.state = JsonCol(if row.error.is_some() { VmState::Failed } else { VmState::Stopped });
@@ -244,7 +254,11 @@ impl App {
     }
 
     /// Something if the host still has it, or has not said so yet.
-    async fn off_its_host(&self, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+    async fn off_its_host(
+        &self,
+        operation: &operation::Model,
+        vm: &vm::Model,
+    ) -> Result<Option<Outcome>, AppError> {
         let Some(host) = vm.host_id else { return Ok(None) };
         let request = VmDeleteRequest {
             generation: Generation(vm.generation as u64),
@@ -254,7 +268,7 @@ impl App {
         Ok(match self.peers.call::<VmDelete>(PeerId::Host(host.0), &vm.id.0, &request, CALL).await {
             Ok(status) if status.state == OnHost::Absent => None,
             Ok(_) => Some(still_at_it("its host is stopping it")),
-            Err(error) => match self.host_refused(vm, &error).await? {
+            Err(error) => match self.host_refused(operation, vm, &error).await? {
                 // It must get done, so a refusal is asked again too.
                 Outcome::Failed { code, detail } => Some(Outcome::again(code, detail)),
                 outcome => Some(outcome),
@@ -262,8 +276,8 @@ impl App {
         })
     }
 
-    async fn destroy(&self, vm: vm::Model) -> Result<Outcome, AppError> {
-        if let Some(outcome) = self.off_its_host(&vm).await? {
+    async fn destroy(&self, operation: &operation::Model, vm: vm::Model) -> Result<Outcome, AppError> {
+        if let Some(outcome) = self.off_its_host(operation, &vm).await? {
             return Ok(outcome);
         }
         for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
@@ -286,28 +300,38 @@ impl App {
         Ok(Outcome::Done)
     }
 
+    /// A start that failed gives the VM the goal "stopped". A VM that ran when it was to be started or rebooted runs on.
     pub(super) async fn vm_gave_up(
         &self,
+        tx: &Tx,
         operation: &operation::Model,
         detail: &str,
     ) -> Result<(), AppError> {
-        let tx = self.db.begin().await?;
         let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
         let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else { return Ok(()) };
-        // A later request has given it another goal already, or this was done before a crash.
-        // A reboot that failed leaves the VM running.
-        if operation.kind != "vm.start" || row.desired.0 != Desired::Running {
+        if row.desired.0 != Desired::Running || operation.goal != Some(row.generation) {
+            // A later request has given it another goal already.
             return Ok(());
         }
-        row.desired = JsonCol(Desired::Stopped);
-        row.state = JsonCol(VmState::Stopping);
-        row.generation += 1;
-        row.grace_secs = 0;
-        row.error = Some(detail.to_owned());
-        tx.vm_update(row.clone()).await?;
-        start(&tx, self.vm_operation("vm.stop", &row)).await?;
-        tx.commit().await?;
-        self.wake.notify_one();
+        match row.state.0 {
+            VmState::Starting => {
+                row.desired = JsonCol(Desired::Stopped);
+                row.state = JsonCol(VmState::Stopping);
+                row.generation += 1;
+                row.grace_secs = 0;
+                row.error = Some(detail.to_owned());
+                tx.vm_update(row.clone()).await?;
+                start(tx, self.vm_operation("vm.stop", &row)).await?;
+                self.wake.notify_one();
+            }
+            VmState::Running if operation.kind == "vm.reboot" => {
+                // So that it is not rebooted long after, when its host is told of it again.
+                row.generation += 1;
+                row.reboots -= 1;
+                tx.vm_update(row).await?;
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -325,7 +349,7 @@ impl App {
             return Err(AppError::Conflict { code: "goal_gone", detail });
         }
         if row.host_id.is_none() {
-            row.host_id = Some(self.place(tx.reader(), row.zone_id.0, &row.size).await?.into());
+            row.host_id = Some(self.place_again(tx.reader(), &row).await?.into());
         }
         row.desired = JsonCol(Desired::Running);
         row.state = JsonCol(VmState::Starting);

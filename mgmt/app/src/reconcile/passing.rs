@@ -1,0 +1,41 @@
+//! Gives what is between two states an operation, if it has none: nothing stays on its way for ever.
+//!
+//! Use cases and reports write a passing state together with the operation that ends it, so a round finds something
+//! only where an operation ended just as another was not begun because of it.
+
+use podzol_mgmt_api::pool::PoolState;
+use podzol_mgmt_api::vm::VmState;
+use podzol_mgmt_db::vm::Desired;
+use podzol_mgmt_db::{pool, vm};
+
+use crate::operation::start;
+use crate::pool::pool_operation;
+use crate::{App, AppError};
+
+pub(crate) async fn round(app: App) -> Result<(), AppError> {
+    let db = app.db.reader();
+    let idle =
+        vm::passing_without_operation(db).await?.len() + pool::passing_without_operation(db).await?.len();
+    if idle == 0 {
+        return Ok(());
+    }
+    let tx = app.db.begin().await?;
+    for row in vm::passing_without_operation(tx.reader()).await? {
+        let kind = match row.desired.0 {
+            Desired::Running => "vm.start",
+            Desired::Stopped => "vm.stop",
+            Desired::Deleted => "vm.delete",
+        };
+        tracing::warn!(vm = %row.id, state = ?row.state.0, kind, "a VM was on its way without an operation");
+        debug_assert!(!matches!(row.state.0, VmState::Running | VmState::Stopped | VmState::Failed));
+        start(&tx, app.vm_operation(kind, &row)).await?;
+    }
+    for row in pool::passing_without_operation(tx.reader()).await? {
+        let kind = if row.state.0 == PoolState::Deleting { "pool.delete" } else { "pool.create" };
+        tracing::warn!(pool = %row.id, kind, "a pool was on its way without an operation");
+        start(&tx, pool_operation(kind, &row)).await?;
+    }
+    tx.commit().await?;
+    app.wake.notify_one();
+    Ok(())
+}
