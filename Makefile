@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites build images lab lab-down test check unit reproducible scenarios bench openapi
 
+# Where rustup puts cargo, for the first time that it is there.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
 CACHE := target/images/cache

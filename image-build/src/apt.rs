@@ -46,12 +46,13 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Sets the state up in the cache folder and fetches the mirrors' indexes, if they changed.
+    /// Sets the state up in the cache folder and fetches the mirrors' indexes, if they changed: once in a build, so that
+    /// all of it sees the same packages.
     ///
     /// # Errors
     /// When the machine has no Debian mirror or it does not answer.
     pub fn open(cache: &Path) -> Result<Self, BuildError> {
-        let apt = Self { folder: cache.join("apt") };
+        let apt = Self::opened(cache);
         let found = sources::find(Path::new("/etc/apt"), RELEASE)?;
         let text = found.iter().map(Source::paragraph).collect::<Vec<_>>().join("\n");
         for folder in ["state/lists/partial", "cache/archives/partial", "sources.d", "packages"] {
@@ -62,6 +63,11 @@ impl Apt {
         files::write(&apt.configuration_file(), apt.configuration())?;
         apt.program("apt-get").args(["update", "--error-on=any"]).run()?;
         Ok(apt)
+    }
+
+    /// The state as [`Apt::open`] left it earlier in this build.
+    pub fn opened(cache: &Path) -> Self {
+        Self { folder: cache.join("apt") }
     }
 
     /// The file that names the mirrors, in deb822 form.

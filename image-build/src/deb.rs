@@ -23,6 +23,14 @@ pub enum DebError {
     /// The folder has a file for which there is no place.
     #[error("{0} is neither a .service nor a .toml file")]
     UnknownFile(PathBuf),
+    /// A package's folder is not there.
+    #[error("{} is not there, but {package} has its units and configuration in it", folder.display())]
+    NoFolder {
+        /// Where it should be.
+        folder: PathBuf,
+        /// The package.
+        package: &'static str,
+    },
     /// Programs are not compiled; all of them are named.
     #[error("{folder} does not have {}; compile them first", programs.join(", "), folder = folder.display())]
     NotCompiled {
@@ -80,6 +88,18 @@ impl DebSpec {
         self.program.rsplit('/').next().unwrap_or(self.program)
     }
 
+    /// The files of its folder in a source tree, sorted; none if it has no folder.
+    ///
+    /// # Errors
+    /// When the folder is not there or cannot be read.
+    pub fn files(&self, source: &Path) -> Result<Vec<PathBuf>, BuildError> {
+        let Some(folder) = self.folder.map(|folder| source.join(folder)) else { return Ok(Vec::new()) };
+        if !folder.is_dir() {
+            return Err(DebError::NoFolder { folder, package: self.name }.into());
+        }
+        Ok(files::list(&folder)?)
+    }
+
     /// Builds the package from a program, in a working folder, into an output folder.
     ///
     /// # Errors
@@ -135,8 +155,7 @@ impl DebSpec {
 
     fn place_files(&self, source: &Path, root: &Path) -> Result<Placed, BuildError> {
         let mut placed = Placed::default();
-        let Some(folder) = self.folder else { return Ok(placed) };
-        for path in files::list(&source.join(folder))? {
+        for path in self.files(source)? {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let target = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("service") => format!("lib/systemd/system/{name}"),
@@ -225,6 +244,16 @@ mod tests {
         files::write(&package.join("notes"), "").unwrap();
         let text = SPEC.place_files(source.path(), root.path()).unwrap_err().to_string();
         assert!(text.ends_with("package/notes is neither a .service nor a .toml file"), "{text}");
+    }
+
+    #[test]
+    fn a_declared_folder_must_be_there() {
+        let source = tempfile::tempdir().unwrap();
+        let text = SPEC.files(source.path()).unwrap_err().to_string();
+        assert!(
+            text.ends_with("package is not there, but podzol-example has its units and configuration in it")
+        );
+        assert!(DebSpec { folder: None, ..SPEC }.files(source.path()).unwrap().is_empty());
     }
 
     #[test]

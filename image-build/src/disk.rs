@@ -1,7 +1,7 @@
 //! A disk that boots by BIOS: an MBR and one FAT16 partition with SYSLINUX, a kernel and an initramfs.
 //!
 //! It is put together in an image file, without mounts and without root's rights. The boot sector's code comes from the
-//! package syslinux-common of the build machine, beside the `syslinux` program.
+//! package syslinux-common of the build machine, beside the `syslinux` program; it decides about the disk like any input.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -19,6 +19,14 @@ pub const TOOLS: [Tool; 4] = [
     Tool::new("mcopy", "mtools"),
     Tool::new("qemu-img", "qemu-utils"),
 ];
+
+/// The disk cannot be put together.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// The boot sector's code is not installed.
+    #[error("{} is missing. Install it with: apt install syslinux-common", .0.display())]
+    NoBootCode(PathBuf),
+}
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
@@ -38,6 +46,21 @@ pub struct Boot<'a> {
     pub initrd: &'a Path,
     /// The kernel's command line.
     pub command_line: &'a str,
+}
+
+/// The file with SYSLINUX's boot sector, installed beside the program.
+///
+/// # Errors
+/// When it is not there; the error names its package.
+pub fn boot_code() -> Result<PathBuf, DiskError> {
+    let program = tools::find("syslinux").unwrap_or_else(|| PathBuf::from("/usr/bin/syslinux"));
+    boot_code_beside(&program)
+}
+
+fn boot_code_beside(program: &Path) -> Result<PathBuf, DiskError> {
+    let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    let path = prefix.join("lib/syslinux/mbr/mbr.bin");
+    if path.is_file() { Ok(path) } else { Err(DiskError::NoBootCode(path)) }
 }
 
 /// Lays the disk out as a raw image in a folder, and gives its path.
@@ -104,7 +127,7 @@ fn boot_files(boot: &Boot<'_>, folder: &Path, epoch: u64) -> Result<Vec<PathBuf>
 }
 
 fn create(image: &Path, partition_mib: u64) -> Result<(), BuildError> {
-    let code = files::read(&boot_code())?;
+    let code = files::read(&boot_code()?)?;
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -115,13 +138,6 @@ fn create(image: &Path, partition_mib: u64) -> Result<(), BuildError> {
         .and_then(|()| file.write_all_at(&mbr(&code, partition_mib), 0))
         .map_err(files::context("write", image))?;
     Ok(())
-}
-
-/// SYSLINUX's boot sector, installed beside the program.
-fn boot_code() -> PathBuf {
-    let program = tools::find("syslinux").unwrap_or_else(|| PathBuf::from("/usr/bin/syslinux"));
-    let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
-    prefix.join("lib/syslinux/mbr/mbr.bin")
 }
 
 /// A boot sector with one active FAT16 partition (type 0x0e) from [`START`].
@@ -147,6 +163,21 @@ fn mbr(code: &[u8], partition_mib: u64) -> [u8; 512] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_package_of_missing_boot_code_is_named() {
+        let prefix = tempfile::tempdir().unwrap();
+        let program = prefix.path().join("bin/syslinux");
+        let text = boot_code_beside(&program).unwrap_err().to_string();
+        assert!(
+            text.ends_with(
+                "lib/syslinux/mbr/mbr.bin is missing. Install it with: apt install syslinux-common"
+            )
+        );
+        let code = prefix.path().join("lib/syslinux/mbr/mbr.bin");
+        files::write(&code, "code").unwrap();
+        assert_eq!(boot_code_beside(&program), Ok(code));
+    }
 
     #[test]
     fn the_boot_sector_has_one_active_partition_from_the_first_mebibyte() {

@@ -31,17 +31,17 @@ pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(context("read", path))
 }
 
-/// Writes a file, with the folders above it.
+/// Writes a file that everybody may read, with the folders above it.
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> {
+    write_mode(path, 0o644, content)
+}
+
+/// Writes a file with these permissions, whatever the builder's umask, with the folders above it.
+pub(crate) fn write_mode(path: &Path, mode: u32, content: impl AsRef<[u8]>) -> Result<(), FileError> {
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }
-    fs::write(path, content).map_err(context("write", path))
-}
-
-/// Writes a file with these permissions.
-pub(crate) fn write_mode(path: &Path, mode: u32, content: impl AsRef<[u8]>) -> Result<(), FileError> {
-    write(path, content)?;
+    fs::write(path, content).map_err(context("write", path))?;
     set_mode(path, mode)
 }
 
@@ -49,8 +49,16 @@ pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), FileError> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(context("change the mode of", path))
 }
 
+/// Makes a folder and those above it that are not there, each open to everybody whatever the builder's umask.
 pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(context("create", path))
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        create_folder(above)?;
+    }
+    fs::create_dir(path).map_err(context("create", path))?;
+    set_mode(path, 0o755)
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
@@ -122,4 +130,26 @@ pub(crate) fn hash_file(path: &Path) -> Result<(String, u64), FileError> {
     let mut file = fs::File::open(path).map_err(context("open", path))?;
     let size = io::copy(&mut file, &mut hasher).map_err(context("read", path))?;
     Ok((hex::encode(hasher.finalize()), size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn modes_are_set_and_not_left_to_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/file");
+        // No umask takes all rights from a new file; what one leaves is written over here.
+        write(&path, "").unwrap();
+        set_mode(&path, 0o600).unwrap();
+        write(&path, "").unwrap();
+        assert_eq!(mode(&path), 0o644);
+        assert_eq!(mode(&folder.path().join("a")), 0o755);
+        assert_eq!(mode(&folder.path().join("a/b")), 0o755);
+    }
 }

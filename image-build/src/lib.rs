@@ -3,7 +3,8 @@
 //! A recipe converges an output folder to its inputs: it first finds out what those are (the packages that the mirror
 //! has now, the binaries, the tools, the source epoch and the recipe itself), and if the folder's manifest names the same
 //! ones, nothing is done. Otherwise it builds in a folder of its own beside the outputs, moves the files to their places and
-//! writes the manifest last; so an interrupted build leaves no manifest, and is never taken for a finished one.
+//! writes the manifest last. An interrupted build leaves the outputs of the one before, or if it was moving files, no
+//! manifest: so it is never taken for a finished one. What else it leaves, the next build removes.
 //!
 //! The same inputs give the same bytes, whatever the folder, the user or the clock. Nothing is fetched but from the
 //! Debian mirrors in the machine's own apt sources, and apt checks their signatures.
@@ -55,6 +56,9 @@ pub enum BuildError {
     /// A program is not of the kind that the image needs.
     #[error(transparent)]
     Elf(#[from] elf::ElfError),
+    /// The disk cannot be put together.
+    #[error(transparent)]
+    Disk(#[from] disk::DiskError),
     /// A Debian package cannot be put together.
     #[error(transparent)]
     Deb(#[from] deb::DebError),

@@ -76,6 +76,8 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(build: Build) -> anyhow::Result<()> {
+    // For the programs that the recipes run, such as the packages' own scripts: an image does not depend on the builder.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| format!("{}", path.display()));
     let source = absolute(build.source)?;
     let mut recipe: Box<dyn Recipe> = match build.recipe {

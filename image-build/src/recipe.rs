@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::BuildError;
 use crate::files;
-use crate::manifest::{self, Manifest, Output, Package};
+use crate::manifest::{self, Manifest, ManifestError, Output, Package};
 use crate::steps::Steps;
 use crate::tools::{self, Tool};
 
@@ -26,6 +26,9 @@ const CODE: &str = env!("PODZOL_IMAGE_CODE");
 /// The time that outputs carry unless another is asked for: 2025-10-09, the day of Debian's images that the recipes
 /// were first made with. Any fixed time would do.
 pub const DEFAULT_EPOCH: u64 = 1_760_000_000;
+
+/// How the folder's name begins in which a build works, in its output folder.
+const WORK: &str = ".work-";
 
 /// How long it holds what packages the mirrors had.
 pub const PACKAGES_HOLD: Duration = Duration::from_secs(3600);
@@ -115,14 +118,16 @@ impl Shop<'_> {
 /// mirrors have is asked again after [`PACKAGES_HOLD`]. Progress goes to `steps`.
 ///
 /// # Errors
-/// When a tool is missing or a step fails; the output folder then has no manifest.
+/// When a tool is missing or a step fails. The output folder is then as it was; only if its files could not be moved to
+/// their places, it has no manifest.
 pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> Result<Outcome, BuildError> {
     let tools = recipe.tools();
     let programs = tools::require(&tools)?;
     files::create_folder(&place.cache)?;
     let _lock = lock(&place.cache, steps)?;
+    remove_leftovers(&place.out, steps)?;
     let files = recipe.files(place, steps)?;
-    let before = Manifest::read(&place.out)?.filter(|manifest| manifest.is_untouched(&place.out));
+    let before = usable_manifest(&place.out)?.filter(|manifest| manifest.is_untouched(&place.out));
     let hash_with =
         |packages: &[Package]| hash(recipe.name(), place.epoch, packages, &files, &tools, &programs);
     if let Some(manifest) = &before
@@ -139,7 +144,7 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     }
     let inputs = Inputs { packages, files };
     files::create_folder(&place.out)?;
-    let folder = tempfile::Builder::new().prefix(".work-").tempdir_in(&place.out);
+    let folder = tempfile::Builder::new().prefix(WORK).tempdir_in(&place.out);
     let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
     files::create_folder(&shop.path("finished"))?;
     let mut names = recipe.make(&inputs, &shop, steps)?;
@@ -164,6 +169,30 @@ fn lock(cache: &Path, steps: &mut Steps<'_>) -> Result<File, BuildError> {
         file.lock().map_err(files::context("lock", &path))?;
     }
     Ok(file)
+}
+
+/// The manifest of a folder. One that is no manifest today, but may have been to an older version, is as good as none.
+fn usable_manifest(folder: &Path) -> Result<Option<Manifest>, BuildError> {
+    match Manifest::read(folder) {
+        Err(BuildError::Manifest(ManifestError::Invalid { .. })) => Ok(None),
+        read => read,
+    }
+}
+
+/// Removes the working folders of builds that were killed, if nothing is mounted in them: mmdebstrap mounts the machine's
+/// own `/dev`.
+fn remove_leftovers(out: &Path, steps: &mut Steps<'_>) -> Result<(), BuildError> {
+    let is_work = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORK));
+    let mounts = files::read_text(Path::new("/proc/self/mounts"))?;
+    for path in files::list(out)?.into_iter().filter(|path| is_work(path)) {
+        // The name that tempfile gives has no character that the kernel would escape.
+        if mounts.contains(&*path.file_name().unwrap_or_default().to_string_lossy()) {
+            steps.say(&format!("{} is left there: something is mounted in it", path.display()));
+        } else {
+            files::remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// SHA-256 of all that decides about the outputs. Tools count by their content, because another mkfs writes other bytes.
@@ -238,12 +267,34 @@ mod tests {
     #[test]
     fn the_same_inputs_are_built_once_and_others_or_damaged_outputs_again() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place { out: folder.path().join("out"), cache: folder.path().join("cache"), epoch: 1 };
+        let place = place_in(folder.path());
         check(&place, "one", Outcome::Built);
         check(&place, "one", Outcome::UpToDate);
         check(&place, "two", Outcome::Built);
         check(&Place { epoch: 2, ..place.clone() }, "two", Outcome::Built);
         files::write(&place.out.join("copy"), "damaged").unwrap();
         check(&Place { epoch: 2, ..place }, "two", Outcome::Built);
+    }
+
+    fn place_in(folder: &Path) -> Place {
+        Place { out: folder.join("out"), cache: folder.join("cache"), epoch: 1 }
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed_even_if_there_is_nothing_to_build() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path());
+        check(&place, "one", Outcome::Built);
+        files::write(&place.out.join(".work-killed/root/etc/hosts"), "").unwrap();
+        check(&place, "one", Outcome::UpToDate);
+    }
+
+    #[test]
+    fn outputs_with_a_manifest_of_an_older_form_are_built_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path());
+        check(&place, "one", Outcome::Built);
+        files::write(&place.out.join(manifest::FILE_NAME), "{\"version\": 0}").unwrap();
+        check(&place, "one", Outcome::Built);
     }
 }

@@ -36,6 +36,9 @@ pub struct Config {
     /// How long a join token may be used, in seconds.
     #[serde(default = "default_token")]
     pub join_token_secs: u64,
+    /// How long a volume that no VM has is kept before it is removed, in seconds.
+    #[serde(default = "default_leftover")]
+    pub leftover_secs: u64,
     /// How long a VM may take to start, in seconds.
     #[serde(default = "default_start")]
     pub vm_start_secs: u64,
@@ -57,6 +60,10 @@ fn default_token() -> u64 {
     3600
 }
 
+fn default_leftover() -> u64 {
+    3600
+}
+
 fn default_start() -> u64 {
     300
 }
@@ -74,6 +81,7 @@ impl Check for Config {
         must((1..=64).contains(&self.storage_overcommit), "storage_overcommit: must be 1 to 64");
         must((2..=3600).contains(&self.silent_secs), "silent_secs: must be 2 to 3600");
         must((1..=604_800).contains(&self.join_token_secs), "join_token_secs: must be 1 to 604800");
+        must(self.leftover_secs <= 31_536_000, "leftover_secs: must be at most 31536000");
         must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
         rules.problems()
     }

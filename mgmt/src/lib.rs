@@ -59,6 +59,7 @@ impl Service {
             storage_overcommit: config.storage_overcommit,
             silent_after: Duration::from_secs(config.silent_secs),
             token_lifetime: Duration::from_secs(config.join_token_secs),
+            leftover_after: Duration::from_secs(config.leftover_secs),
             start_deadline: Duration::from_secs(config.vm_start_secs),
         };
         let ca_file = data.join("ca.pem");

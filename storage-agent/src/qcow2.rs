@@ -39,10 +39,10 @@ const LARGEST: u64 = PER_L1_ENTRY * (CLUSTER / 8);
 /// # Errors
 /// When the size is 0 or over 4 TiB, or the backing file's name is too long.
 pub(crate) fn image(size: ByteSize, backing_file: Option<&str>) -> Result<Vec<u8>, String> {
-    let size = size.0.div_ceil(512) * 512;
-    if size == 0 || size > LARGEST {
+    if size.0 == 0 || size.0 > LARGEST {
         return Err(format!("size: must be 1 byte to {}", ByteSize(LARGEST)));
     }
+    let size = size.0.div_ceil(512) * 512;
     let name = backing_file.unwrap_or_default();
     if name.len() > 1023 {
         return Err("the backing file's name is too long".into());
@@ -175,6 +175,7 @@ mod tests {
         assert!(image(ByteSize(0), None).is_err());
         assert!(image(ByteSize(LARGEST + 1), None).is_err());
         assert!(image(ByteSize(u64::MAX - 600), None).is_err());
+        assert!(image(ByteSize(u64::MAX), None).is_err());
         assert!(image(ByteSize(LARGEST), None).is_ok());
     }
 }

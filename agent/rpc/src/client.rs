@@ -4,13 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use podzol_vocab::{ErrorCode, WireError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, REQUEST_ID};
 use crate::identity::{Identity, IdentityError};
 use crate::peer::PeerId;
 use crate::tls;
+
+/// The largest answer that is read, in bytes. The largest there is, a report of a host with 1,000 VMs, is under 1 MiB.
+const MAX_ANSWER: usize = 16 << 20;
 
 /// Where peers are: `host:port` by identity. A host name is looked up anew at every connection, so that a peer can be
 /// moved by a change of DNS.
@@ -66,6 +71,12 @@ pub enum CallError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The answer is larger than any that an endpoint gives.
+    #[error("the answer of {peer} is larger than {} MiB", MAX_ANSWER >> 20)]
+    TooLarge {
+        /// Who answered.
+        peer: PeerId,
+    },
 }
 
 impl CallError {
@@ -114,38 +125,67 @@ impl Client {
         request: &E::Request,
         deadline: Duration,
     ) -> Result<E::Answer, CallError> {
-        let no_answer = |source| CallError::NoAnswer { peer, source };
-        let url = format!("https://{peer}{}", E::path(path));
-        let request = self
-            .http
-            .request(E::METHOD, url)
-            .header("x-request-id", uuid::Uuid::now_v7().to_string())
-            .timeout(deadline)
-            .json(request);
-        let answer = request.send().await.map_err(no_answer)?;
-        let ok = answer.status().is_success();
+        let request = self.request(E::METHOD, peer, &E::path(path)).timeout(deadline).json(request);
+        let answer = request.send().await.map_err(|source| CallError::NoAnswer { peer, source })?;
         let status = answer.status();
-        let bytes = answer.bytes().await.map_err(no_answer)?;
-        if ok {
-            return serde_json::from_slice(&bytes).map_err(|source| CallError::BadAnswer { peer, source });
+        let body = read(peer, answer).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|source| CallError::BadAnswer { peer, source });
         }
-        let source = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| WireError::new(ErrorCode::Internal, format!("HTTP status {status}")));
-        Err(CallError::Refused { peer, source })
+        Err(CallError::Refused { peer, source: refusal(status, &body) })
     }
 
     /// Opens a streamed download from a peer: the status is success, and the body is still to be read.
     ///
     /// # Errors
-    /// See [`CallError`].
+    /// See [`CallError`]. What is not there is a refusal with [`ErrorCode::NotFound`].
     pub async fn download(&self, peer: PeerId, path: &str) -> Result<reqwest::Response, CallError> {
-        let no_answer = |source| CallError::NoAnswer { peer, source };
-        let url = format!("https://{peer}{path}");
-        self.http.get(url).send().await.map_err(no_answer)?.error_for_status().map_err(no_answer)
+        let answer = self.request(Method::GET, peer, path).send().await;
+        let answer = answer.map_err(|source| CallError::NoAnswer { peer, source })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let mut source = refusal(status, &read(peer, answer).await?);
+        if status == StatusCode::NOT_FOUND {
+            source.code = ErrorCode::NotFound;
+        }
+        Err(CallError::Refused { peer, source })
+    }
+
+    fn request(&self, method: Method, peer: PeerId, path: &str) -> reqwest::RequestBuilder {
+        let id = uuid::Uuid::now_v7().to_string();
+        self.http.request(method, format!("https://{peer}{path}")).header(REQUEST_ID, id)
     }
 }
 
-/// An HTTP client over these TLS settings.
+/// Reads a whole answer, but not one without an end.
+async fn read(peer: PeerId, mut answer: reqwest::Response) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|source| CallError::NoAnswer { peer, source })? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(CallError::TooLarge { peer });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What a peer says that did not succeed. Without a body of ours, not the endpoint has answered but what stands before
+/// it: a peer that does not know the call will not know it later either.
+fn refusal(status: StatusCode, body: &[u8]) -> WireError {
+    let other = |_| match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            WireError::new(ErrorCode::Unavailable, format!("HTTP status {status}"))
+        }
+        _ if status.is_server_error() => WireError::new(ErrorCode::Internal, format!("HTTP status {status}")),
+        _ => WireError::new(ErrorCode::Invalid, format!("does not know this call: HTTP status {status}")),
+    };
+    serde_json::from_slice(body).unwrap_or_else(other)
+}
+
+/// An HTTP client over these TLS settings. With a book it is for peers, and then speaks to nobody but whom it is told
+/// to: a redirect would show our certificate to another. Without one it is for the public, and follows redirects.
 ///
 /// # Panics
 /// Never: the settings are of the TLS library that the client was built with.
@@ -159,7 +199,35 @@ pub fn http_client(config: rustls::ClientConfig, book: Option<AddressBook>) -> r
         .pool_idle_timeout(Duration::from_secs(30))
         .no_proxy();
     if let Some(book) = book {
-        builder = builder.dns_resolver(book);
+        builder = builder.dns_resolver(book).redirect(Policy::none()).https_only(true);
     }
     builder.build().expect("the TLS settings are of the library that the client was built with")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: StatusCode, expected: ErrorCode) {
+        let error = refusal(status, b"<html>");
+        assert_eq!(error.code, expected, "{status}");
+        assert!(error.message.contains(status.as_str()), "{error}");
+    }
+
+    #[test]
+    fn a_status_without_a_body_of_ours_is_temporary_only_if_the_peer_failed() {
+        for status in [400, 404, 405, 413, 415, 307] {
+            check(StatusCode::from_u16(status).unwrap(), ErrorCode::Invalid);
+        }
+        check(StatusCode::TOO_MANY_REQUESTS, ErrorCode::Unavailable);
+        check(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal);
+        check(StatusCode::BAD_GATEWAY, ErrorCode::Internal);
+    }
+
+    #[test]
+    fn a_body_of_ours_counts_more_than_the_status() {
+        let sent = WireError::new(ErrorCode::Conflict, "it is in use");
+        let body = serde_json::to_vec(&sent).unwrap();
+        assert_eq!(refusal(StatusCode::NOT_FOUND, &body), sent);
+    }
 }

@@ -1,5 +1,6 @@
 //! Configuration files: TOML, with unknown keys refused, and all problems that can be known reported at once.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -49,10 +50,34 @@ impl Rules {
     }
 }
 
-/// Whether a text is `host:port`.
+/// Whether a text is `host:port`: a host name, an IPv4 address or an IPv6 address in brackets, and a port from 1.
 pub fn is_host_and_port(text: &str) -> bool {
-    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    text.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => text.parse::<Ipv4Addr>().is_ok() || is_host_name(text),
+    }
+}
+
+/// RFC 1123, section 2.1. A last label of digits alone is what makes a text an address, and then a wrong one.
+fn is_host_name(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    text.len() <= 253 && !number && text.split('.').all(is_label)
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
 }
 
 /// Reads a configuration file.
@@ -81,17 +106,18 @@ pub fn parse<T: DeserializeOwned + Check>(text: &str) -> Result<T, Vec<String>> 
     let value: Result<T, toml::de::Error> =
         serde_ignored::deserialize(path_aware, |key| problems.push(format!("{key}: is not a known key")));
     match value {
-        Ok(value) => problems.extend(value.problems()),
-        Err(error) => problems.push(match track.path().to_string().as_str() {
-            "." => error.message().to_owned(),
-            path => format!("{path}: {}", error.message()),
-        }),
+        Ok(value) => {
+            problems.extend(value.problems());
+            if problems.is_empty() { Ok(value) } else { Err(problems) }
+        }
+        Err(error) => {
+            problems.push(match track.path().to_string().as_str() {
+                "." => error.message().to_owned(),
+                path => format!("{path}: {}", error.message()),
+            });
+            Err(problems)
+        }
     }
-    if problems.is_empty() { parse_valid(text) } else { Err(problems) }
-}
-
-fn parse_valid<T: DeserializeOwned>(text: &str) -> Result<T, Vec<String>> {
-    toml::from_str(text).map_err(|error| vec![error.to_string()])
 }
 
 #[cfg(test)]
@@ -139,5 +165,47 @@ mod tests {
     fn a_wrong_value_names_its_key() {
         check("port = 1\n[log]\nlevel = 256", &["log.level: invalid value: integer `256`, expected u8"]);
         check("", &["missing field `port`"]);
+    }
+
+    #[test]
+    fn a_valid_text_gives_its_value() {
+        assert_eq!(parse::<Config>("port = 7").unwrap().port, 7);
+    }
+
+    #[test]
+    fn an_address_is_a_name_or_an_ip_address_and_a_port() {
+        for good in [
+            "mgmt:8444",
+            "c-1.example.org.:1",
+            "10.0.0.1:65535",
+            "[fd00::1]:8444",
+            "4mgmt:80",
+            "localhost:80",
+        ] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for bad in [
+            "",
+            "mgmt",
+            ":8444",
+            "mgmt:",
+            "mgmt:0",
+            "mgmt:+1",
+            "mgmt:65536",
+            "https://mgmt:8444",
+            "a b:1",
+            "a_b:1",
+            "-a:1",
+            "a..b:1",
+            ".:1",
+            "fd00::1:8444",
+            "[mgmt]:8444",
+            "[fd00::1:8444",
+            "10.0.0.256:1",
+            "user@mgmt:1",
+            "mgmt/x:1",
+        ] {
+            assert!(!is_host_and_port(bad), "{bad}");
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! What every daemon does around its work: it ends on a signal, joins with a token, and finds out where it is.
 
+use std::fs::Permissions;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::identity::Identity;
 use crate::join::{JoinError, JoinToken, join};
 use crate::peer::PeerId;
 
@@ -57,18 +60,23 @@ pub enum JoiningError {
 }
 
 /// Joins with a token from standard input, where no process list shows it, and writes the identity into the folder
-/// `identity` below `state_dir`, which gets these permissions.
+/// `identity` below `state_dir`, which gets these permissions. That it can be written is found out before the token is
+/// shown to anybody: it works only once.
 ///
 /// # Errors
 /// See [`JoiningError`].
 pub async fn join_from_stdin(management: &str, state_dir: &Path, mode: u32) -> Result<PeerId, JoiningError> {
-    use std::os::unix::fs::PermissionsExt;
     let text = std::io::read_to_string(std::io::stdin()).map_err(JoiningError::Input)?;
     let token: JoinToken = text.parse().map_err(JoiningError::Token)?;
+    make_state_folder(state_dir, mode).map_err(JoiningError::Folder)?;
+    let folder = state_dir.join("identity");
+    Identity::prepare(&folder)?;
     let identity = join(management, &token).await?;
-    std::fs::create_dir_all(state_dir).map_err(JoiningError::Folder)?;
-    let permissions = std::fs::Permissions::from_mode(mode);
-    std::fs::set_permissions(state_dir, permissions).map_err(JoiningError::Folder)?;
-    identity.store(&state_dir.join("identity"))?;
+    identity.store(&folder)?;
     Ok(token.peer)
+}
+
+fn make_state_folder(folder: &Path, mode: u32) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(mode))
 }

@@ -1,4 +1,4 @@
-//! Running a program where the program is the interface (qemu-img, exportfs, mount): with a deadline, never through a
+//! Running a program where the program is the interface (exportfs, mount, systemctl): with a deadline, never through a
 //! shell, and with an error that says all there is to say.
 
 use std::process::Stdio;

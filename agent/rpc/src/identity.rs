@@ -1,13 +1,13 @@
 //! A part's own identity: its key, its certificate, and the authority that it trusts.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use podzol_vocab::{Invalid, Secret};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::file::remove_file;
+pub use crate::file::write_file;
 use crate::peer::{CallerCertificate, PeerId};
 
 /// A key, the certificate for it, and the authority's certificate, all as PEM.
@@ -46,6 +46,12 @@ pub enum IdentityError {
     /// A key or a certificate request could not be made.
     #[error("cannot make a key")]
     Key(#[from] rcgen::Error),
+    /// A list of authorities has none that can be used.
+    #[error("{path} holds no authority's certificate")]
+    NoAuthority {
+        /// The file, or what else the list is.
+        path: PathBuf,
+    },
     /// The TLS library refuses the key, the certificate or the authority.
     #[error("cannot use the identity for TLS")]
     Tls(#[from] rustls::Error),
@@ -78,20 +84,35 @@ impl Identity {
         }))
     }
 
-    /// Writes the identity into a folder, the key for the owner only. The certificate comes last, each file by rename:
-    /// a crash in between leaves no identity rather than half of one.
+    /// Makes the folder for an identity, and finds out whether one can be written there: before a token is spent that
+    /// works only once.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written to.
+    pub fn prepare(folder: &Path) -> Result<(), IdentityError> {
+        /// More than an identity takes.
+        const ROOM: [u8; 16 << 10] = [0; 16 << 10];
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        let probe = folder.join("probe");
+        write_file(&probe, &ROOM, 0o600).and_then(|()| remove_file(&probe)).map_err(failed(&probe))
+    }
+
+    /// Writes the identity into a folder, the key for the owner only. An earlier certificate goes first and the new one
+    /// comes last, each file by rename: a crash in between leaves no identity rather than half of one.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn store(&self, folder: &Path) -> Result<(), IdentityError> {
-        let failed = |path: PathBuf| move |source| IdentityError::File { path, source };
-        std::fs::create_dir_all(folder).map_err(failed(folder.to_owned()))?;
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        let earlier = folder.join(CERTIFICATE);
+        remove_file(&earlier).map_err(failed(&earlier))?;
         for (name, text, mode) in [
             (KEY, self.key_pem.expose(), 0o600),
             (CA, &self.ca_pem, 0o644),
             (CERTIFICATE, &self.certificate_pem, 0o644),
         ] {
-            write_file(&folder.join(name), text.as_bytes(), mode).map_err(failed(folder.join(name)))?;
+            let path = folder.join(name);
+            write_file(&path, text.as_bytes(), mode).map_err(failed(&path))?;
         }
         Ok(())
     }
@@ -127,6 +148,11 @@ impl Identity {
     }
 }
 
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError {
+    let path = path.to_owned();
+    move |source| IdentityError::File { path, source }
+}
+
 /// The certificates in a PEM text.
 ///
 /// # Errors
@@ -147,35 +173,22 @@ pub fn new_key_and_request() -> Result<(Secret<String>, String), IdentityError> 
     Ok((Secret::new(key.serialize_pem()), request.pem()?))
 }
 
-/// Writes a file durably and whole: to a temporary name, synced, then renamed.
-///
-/// # Errors
-/// What the operating system says.
-pub fn write_file(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
+    fn identity() -> Identity {
+        let (key_pem, _) = new_key_and_request().unwrap();
+        Identity { ca_pem: "ca".into(), certificate_pem: "certificate".into(), key_pem }
+    }
+
     #[test]
     fn an_identity_is_read_as_it_was_written_and_its_key_is_private() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Identity::load(folder.path()).unwrap().is_none());
-        let (key_pem, _) = new_key_and_request().unwrap();
-        let identity = Identity { ca_pem: "ca".into(), certificate_pem: "certificate".into(), key_pem };
+        let identity = identity();
         identity.store(folder.path()).unwrap();
 
         let read = Identity::load(folder.path()).unwrap().unwrap();
@@ -183,5 +196,31 @@ mod tests {
         assert_eq!(read.key_pem, identity.key_pem);
         let mode = std::fs::metadata(folder.path().join(KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn joining_again_never_leaves_a_new_key_beside_an_old_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        identity().store(folder.path()).unwrap();
+        // The authority's certificate cannot be replaced by rename: this stops the second writing half-way.
+        std::fs::remove_file(folder.path().join(CA)).unwrap();
+        std::fs::create_dir_all(folder.path().join(CA).join("in the way")).unwrap();
+
+        identity().store(folder.path()).unwrap_err();
+
+        assert!(Identity::load(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_is_prepared_before_it_is_needed() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("identity");
+        Identity::prepare(&folder).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+
+        let file = state.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Identity::prepare(&file.join("identity")).unwrap_err();
+        assert!(matches!(error, IdentityError::File { .. }), "{error}");
     }
 }

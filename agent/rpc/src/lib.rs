@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod endpoint;
 pub mod exec;
+mod file;
 pub mod identity;
 pub mod join;
 pub mod peer;

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use podzol_vocab::{HostId, Invalid, Sha256, StorageServerId};
 use sha2::Digest;
 
-/// An identity in a certificate: its only DNS name, in a domain that exists nowhere else.
+/// An identity in a certificate: the only one of its DNS names that is in a domain which exists nowhere else. A
+/// certificate may have other DNS names, by which the public finds the same server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerId {
     /// The management service.
@@ -72,7 +73,7 @@ impl CallerCertificate {
     /// Reads the identity out of a certificate that the TLS layer has verified.
     ///
     /// # Errors
-    /// When the certificate has not exactly one DNS name, or one that is not a [`PeerId`].
+    /// When it is no certificate, or not exactly one of its DNS names is a [`PeerId`].
     pub fn from_der(der: &[u8]) -> Result<Self, Invalid> {
         use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
         let (_, certificate) =

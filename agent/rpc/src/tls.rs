@@ -1,5 +1,6 @@
 //! TLS settings between the parts: TLS 1.3 only, `ring` as the provider, and our own authority as the only root.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use podzol_vocab::Sha256;
@@ -7,9 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
 
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError, certificates};
 use crate::peer::fingerprint;
 
 /// Whether a server lets callers without a certificate in.
@@ -81,10 +83,22 @@ pub fn client_config(identity: &Identity) -> Result<ClientConfig, IdentityError>
 /// # Errors
 /// When the authority's certificate cannot be used.
 pub fn anonymous_client_config(ca_pem: &str) -> Result<ClientConfig, IdentityError> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in crate::identity::certificates(ca_pem, "the authority's certificate")? {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca_pem, "the authority's certificate")? {
         roots.add(certificate)?;
     }
+    believing(roots)
+}
+
+/// Settings for a client that trusts the Internet's authorities as this machine does, for templates from anywhere.
+///
+/// # Errors
+/// When the machine's list of authorities cannot be read, or has none that can be used.
+pub fn public_client_config() -> Result<ClientConfig, IdentityError> {
+    believing(public_roots(Path::new("/etc/ssl/certs/ca-certificates.crt"))?)
+}
+
+fn believing(roots: RootCertStore) -> Result<ClientConfig, IdentityError> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -93,13 +107,14 @@ pub fn anonymous_client_config(ca_pem: &str) -> Result<ClientConfig, IdentityErr
     Ok(config)
 }
 
-/// Settings for a client that trusts the Internet's authorities as this machine does, for templates from anywhere.
-///
-/// # Errors
-/// When the machine's list of authorities cannot be used.
-pub fn public_client_config() -> Result<ClientConfig, IdentityError> {
-    let roots = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
-    anonymous_client_config(&roots)
+/// The authorities in a list of many: one that this library cannot read takes nothing from the others.
+fn public_roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+    let text = std::fs::read(path).map_err(|source| IdentityError::File { path: path.to_owned(), source })?;
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten()) {
+        (0, _) => Err(IdentityError::NoAuthority { path: path.to_owned() }),
+        _ => Ok(roots),
+    }
 }
 
 /// Settings for the first call of a server that has only a join token: the authority in the server's chain must have
@@ -141,7 +156,7 @@ impl ServerCertVerifier for PinnedAuthority {
                 "the server's authority is not the one that the token names".into(),
             ));
         };
-        let mut roots = rustls::RootCertStore::empty();
+        let mut roots = RootCertStore::empty();
         roots.add(pinned.clone().into_owned())?;
         rustls::client::WebPkiServerVerifier::builder_with_provider(
             Arc::new(roots),
@@ -182,5 +197,40 @@ impl ServerCertVerifier for PinnedAuthority {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority_pem() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    fn roots(text: &str) -> Result<RootCertStore, IdentityError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        public_roots(file.path())
+    }
+
+    #[test]
+    fn a_list_of_authorities_that_is_not_there_is_an_error() {
+        let error = public_roots(Path::new("/nowhere/ca.crt")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot access /nowhere/ca.crt");
+    }
+
+    #[test]
+    fn a_list_without_authorities_is_an_error() {
+        assert!(matches!(roots("# none\n"), Err(IdentityError::NoAuthority { .. })));
+    }
+
+    #[test]
+    fn one_bad_certificate_takes_nothing_from_the_others() {
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(roots(&[bad, &authority_pem()].concat()).unwrap().len(), 1);
     }
 }

@@ -36,7 +36,7 @@ const PACKAGES: [DebSpec; 4] = [
         name: "podzol-storage-agent",
         program: "/usr/sbin/podzol-storage-agent",
         folder: Some("storage-agent/package"),
-        depends: &[C_LIBRARY, "libgcc-s1", "qemu-utils", "nfs-kernel-server"],
+        depends: &[C_LIBRARY, "libgcc-s1", "ca-certificates", "nfs-kernel-server"],
         description: "Podzol's agent on a storage server: pools, volumes, templates and their exports",
     },
     DebSpec {
@@ -110,10 +110,10 @@ impl Debs {
         for name in names {
             inputs.push((format!("binary {name}"), files::hash_file(&self.binaries.join(name))?.0));
         }
-        for folder in PACKAGES.iter().filter_map(|spec| spec.folder) {
-            for path in files::list(&self.source.join(folder))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                inputs.push((format!("{folder}/{name}"), files::hash_file(&path)?.0));
+        for spec in &PACKAGES {
+            for path in spec.files(&self.source)? {
+                let name = path.strip_prefix(&self.source).unwrap_or(&path).display().to_string();
+                inputs.push((name, files::hash_file(&path)?.0));
             }
         }
         Ok(inputs)

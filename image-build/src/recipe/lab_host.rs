@@ -12,7 +12,7 @@
 //! of them are set afterwards with debugfs; then the image is the same in every folder (tried on ext4 and on tmpfs). As a
 //! binary's time of change is fixed too, what libvirt caches about QEMU in one host is valid for every build of the image.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::BuildError;
@@ -111,7 +111,7 @@ impl Recipe for LabHost {
 }
 
 fn unpack_kernel(inputs: &Inputs, shop: &Shop<'_>, to: &Path) -> Result<(), BuildError> {
-    let apt = Apt::open(&shop.place.cache)?;
+    let apt = Apt::opened(&shop.place.cache);
     let is_kernel = |package: &&Package| package.name.starts_with("linux-image-");
     for package in inputs.packages.iter().filter(is_kernel) {
         apt::unpack(&apt.fetch(package)?, to)?;
@@ -120,7 +120,6 @@ fn unpack_kernel(inputs: &Inputs, shop: &Shop<'_>, to: &Path) -> Result<(), Buil
 }
 
 fn bootstrap(cache: &Path, root: &Path, epoch: u64) -> Result<(), BuildError> {
-    let sources: PathBuf = Apt::open(cache)?.sources_file();
     let excluded = EXCLUDED.lines().map(|pattern| format!("--dpkgopt=path-exclude={pattern}"));
     Program::new("mmdebstrap")
         .args(["--mode=root", "--variant=essential", "--format=directory", "--arch=amd64"])
@@ -130,7 +129,7 @@ fn bootstrap(cache: &Path, root: &Path, epoch: u64) -> Result<(), BuildError> {
         .arg("--essential-hook=ln -sf /bin/true \"$1/usr/sbin/update-initramfs\"")
         .arg(apt::RELEASE)
         .arg(root)
-        .arg(sources)
+        .arg(Apt::opened(cache).sources_file())
         .epoch(epoch)
         .deadline(BOOTSTRAP_DEADLINE)
         .run()?;

@@ -4,7 +4,7 @@
 //! It is for tests of everything around a VM, and knows nothing of what tests want: see the crate `podzol-tiny-init` for
 //! what it answers. Kernel 6.1 and not 6.12, as that takes a second longer to boot under emulation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::BuildError;
 use crate::apt::{self, Apt};
@@ -58,13 +58,15 @@ impl Recipe for Tiny {
     }
 
     fn files(&mut self, place: &Place, steps: &mut Steps<'_>) -> Result<Vec<(String, String)>, BuildError> {
+        let boot_code = disk::boot_code()?;
         let init = steps.run("compile the init", || match &self.init {
             Some(path) => init::check(path).map(|()| path.clone()),
             None => init::compile(&self.source, &place.cache),
         })?;
-        let hash = files::hash_file(&init)?.0;
+        let hash = |path: &Path| files::hash_file(path).map(|(hash, _)| hash);
+        let hashes = vec![("init".to_owned(), hash(&init)?), ("mbr.bin".to_owned(), hash(&boot_code)?)];
         self.init = Some(init);
-        Ok(vec![("init".to_owned(), hash)])
+        Ok(hashes)
     }
 
     fn packages(&self, place: &Place, steps: &mut Steps<'_>) -> Result<Vec<Package>, BuildError> {
@@ -83,7 +85,7 @@ impl Recipe for Tiny {
     ) -> Result<Vec<String>, BuildError> {
         let root = shop.path("packages");
         let fetched = steps.run("fetch packages", || {
-            let apt = Apt::open(&shop.place.cache)?;
+            let apt = Apt::opened(&shop.place.cache);
             inputs.packages.iter().map(|package| apt.fetch(package)).collect::<Result<Vec<_>, _>>()
         })?;
         steps

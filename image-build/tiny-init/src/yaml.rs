@@ -65,7 +65,7 @@ impl Node {
 /// Parses a document.
 pub(crate) fn parse(text: &str) -> Result<Node, YamlError> {
     if text.trim_start().starts_with(['{', '[']) {
-        return Flow::new(text).document();
+        return Flow::new(text).document(DEPTH);
     }
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -81,6 +81,11 @@ pub(crate) fn parse(text: &str) -> Result<Node, YamlError> {
         Some((_, line)) => Err(YamlError::Unexpected(line.clone())),
         None => Ok(node),
     }
+}
+
+/// How deep nesting may go inside of a list or a map.
+fn inside(depth: usize) -> Result<usize, YamlError> {
+    depth.checked_sub(1).ok_or(YamlError::TooDeep)
 }
 
 /// Cuts a comment: a `#` at the start or after a space, outside of quotes.
@@ -120,9 +125,6 @@ struct Block {
 impl Block {
     /// Reads the value that starts at the present line, if that is indented by at least `least`.
     fn node(&mut self, least: usize, depth: usize) -> Result<Node, YamlError> {
-        if depth == 0 {
-            return Err(YamlError::TooDeep);
-        }
         match self.lines.get(self.at) {
             Some((indent, line)) if *indent >= least => {
                 let (indent, is_list) = (*indent, line == "-" || line.starts_with("- "));
@@ -133,6 +135,7 @@ impl Block {
     }
 
     fn list(&mut self, indent: usize, depth: usize) -> Result<Node, YamlError> {
+        let depth = inside(depth)?;
         let mut items = Vec::new();
         while let Some((here, line)) = self.lines.get_mut(self.at) {
             if *here != indent || !(line == "-" || line.starts_with("- ")) {
@@ -146,12 +149,13 @@ impl Block {
                 *here += line.len() - rest.len();
                 *line = rest;
             }
-            items.push(self.node(indent + 1, depth - 1)?);
+            items.push(self.node(indent + 1, depth)?);
         }
         Ok(Node::List(items))
     }
 
     fn map_or_scalar(&mut self, indent: usize, depth: usize) -> Result<Node, YamlError> {
+        let depth = inside(depth)?;
         let mut pairs = Vec::new();
         while let Some((here, line)) = self.lines.get(self.at) {
             if *here != indent {
@@ -161,21 +165,21 @@ impl Block {
                 if !pairs.is_empty() {
                     return Err(YamlError::NotAPair(line.clone()));
                 }
-                let scalar = inline(line)?;
+                let scalar = inline(line, depth)?;
                 self.at += 1;
                 return Ok(scalar);
             };
             self.at += 1;
             let node = if !value.is_empty() {
-                inline(&value)?
+                inline(&value, depth)?
             } else if self
                 .lines
                 .get(self.at)
                 .is_some_and(|(next, line)| *next == indent && line.starts_with('-'))
             {
-                self.list(indent, depth - 1)?
+                self.list(indent, depth)?
             } else {
-                self.node(indent + 1, depth - 1)?
+                self.node(indent + 1, depth)?
             };
             pairs.push((key, node));
         }
@@ -184,9 +188,9 @@ impl Block {
 }
 
 /// A value that stands on one line.
-fn inline(text: &str) -> Result<Node, YamlError> {
+fn inline(text: &str, depth: usize) -> Result<Node, YamlError> {
     if text.starts_with(['[', '{', '"', '\'']) {
-        return Flow::new(text).document();
+        return Flow::new(text).document(depth);
     }
     Ok(Node::Scalar(text.to_owned()))
 }
@@ -222,5 +226,23 @@ mod tests {
         assert!(parse("[1, 2").is_err());
         assert!(parse("a: 'x\n").is_err());
         assert!(parse(&"[".repeat(100)).is_err());
+    }
+
+    fn check_depth(text: &str) {
+        assert!(matches!(parse(text), Err(YamlError::TooDeep)), "{text}");
+    }
+
+    #[test]
+    fn nesting_ends_in_every_style() {
+        check_depth(&format!("{}x\n", "- ".repeat(100)));
+        check_depth(&format!("a: {}x\n", "[".repeat(100)));
+        let maps =
+            |count: usize| -> String { (0..count).map(|at| format!("{}k:\n", " ".repeat(at))).collect() };
+        check_depth(&maps(100));
+        // The list of the last map stands at its key's own indent.
+        for count in DEPTH - 2..DEPTH + 2 {
+            let text = format!("{}{}- x\n", maps(count), " ".repeat(count - 1));
+            assert_eq!(parse(&text).is_ok(), count < DEPTH - 1, "{count}");
+        }
     }
 }

@@ -37,7 +37,7 @@ use std::time::Instant;
 
 use podzol_mgmt_db::Db;
 use podzol_rpc::{AddressBook, Client};
-use podzol_vocab::HostId;
+use podzol_vocab::{HostId, VolumeId};
 use tokio::sync::Notify;
 
 pub use actor::Actor;
@@ -68,6 +68,8 @@ pub(crate) struct Here {
     pub(crate) since: Instant,
     /// Hosts from which VMs are being removed.
     pub(crate) clearing: Mutex<HashSet<HostId>>,
+    /// When volumes that no VM has were first seen.
+    pub(crate) leftovers: Mutex<HashMap<VolumeId, Instant>>,
     /// When what was refused was last recorded, by what it was.
     pub(crate) refusals: Mutex<HashMap<String, Instant>>,
 }
@@ -85,6 +87,8 @@ pub struct Settings {
     pub silent_after: std::time::Duration,
     /// How long a join token may be used.
     pub token_lifetime: std::time::Duration,
+    /// How long a volume that no VM has is kept.
+    pub leftover_after: std::time::Duration,
     /// How long a VM may take to start.
     pub start_deadline: std::time::Duration,
 }
@@ -109,6 +113,7 @@ impl App {
             here: Arc::new(Here {
                 since: Instant::now(),
                 clearing: Mutex::default(),
+                leftovers: Mutex::default(),
                 refusals: Mutex::default(),
             }),
         }

@@ -1,286 +1,315 @@
-//! A pool in a folder.
+//! A pool: what is in its folder, and who works on what.
+//!
+//! The folder is read once, when the pool is opened. From then on memory says what is there: a call decides and notes
+//! what it works on under one short lock, works on the disk outside it, and notes how that ended under it again.
 //!
 //! ```text
-//!   FOLDER/.podzol-pool           the pool's id: a folder without it, and not empty, is never touched
-//!   FOLDER/templates/SHA256.qcow2 read-only, for all
-//!   FOLDER/volumes/ID.qcow2       over ../templates/SHA256.qcow2
-//!   FOLDER/volumes/ID.json        what the volume should be; written last, removed first
-//!   FOLDER/incoming/              imports under way; emptied at start
+//!   volume     absent --put--> busy --made--> whole --delete--> busy --destroyed--> absent
+//!                                \--failed--> absent              \--failed--> whole, or absent once its plan is gone
+//!   template   absent --accept--> there --delete--> leaving --removed--> absent
 //! ```
-//! A volume without its `.json` is half made or half destroyed, and removed at start.
+//! A call for what another call works on is answered "unavailable", and may be made again. So a call whose caller went
+//! away and the next of the same kind never share files, and a template stays as long as a volume over it is being made.
 
-use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown};
+mod folder;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use podzol_rpc::identity::write_file;
 use podzol_storage_api::{Contents, VolumePlan, VolumeStatus};
 use podzol_vocab::{ByteSize, ErrorCode, PoolId, Sha256, VolumeId, WireError};
 
+use crate::pool::folder::{Folder, failed};
 use crate::qcow2;
 
-const MARK: &str = ".podzol-pool";
-
-/// A pool's folder, opened.
-#[derive(Debug, Clone)]
+/// A pool that is open. There is one of it, which is shared.
+#[derive(Debug)]
 pub struct Pool {
     /// Which pool.
     pub id: PoolId,
-    /// Its folder.
-    pub folder: PathBuf,
-    owner: u32,
+    folder: Folder,
+    state: Mutex<State>,
 }
 
-/// What a step of work on the disk has run into, as the caller is told.
-fn failed(step: &str, error: &std::io::Error) -> WireError {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    let full = matches!(error.kind(), StorageFull | QuotaExceeded);
-    let code = if full { ErrorCode::Exhausted } else { ErrorCode::Internal };
-    WireError::new(code, format!("cannot {step}: {error}"))
+/// The sizes of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    /// Of the file.
+    pub size: ByteSize,
+    /// Of the disk in it.
+    pub virtual_size: ByteSize,
+}
+
+/// The space of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// How much its file system holds.
+    pub capacity: ByteSize,
+    /// How much of that is used.
+    pub used: ByteSize,
+    /// The sum of the volumes' sizes.
+    pub allocated: ByteSize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The volumes that are whole.
+    volumes: BTreeMap<VolumeId, VolumePlan>,
+    /// The volumes that a call works on, and what they are or will be.
+    busy: BTreeMap<VolumeId, Option<VolumePlan>>,
+    templates: BTreeMap<Sha256, Template>,
+    /// The templates that are being removed.
+    leaving: BTreeSet<Sha256>,
+    removed: bool,
+}
+
+/// A volume that one call works on alone, until this is dropped.
+struct Turn<'a> {
+    pool: &'a Pool,
+    volume: VolumeId,
+    /// What the volume is, if it is whole when this is dropped.
+    whole: Option<VolumePlan>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.busy.remove(&self.volume);
+        if let Some(plan) = self.whole.take() {
+            state.volumes.insert(self.volume, plan);
+        }
+    }
 }
 
 impl Pool {
-    /// Opens a pool's folder, making it if it is not there. Removes what a crash has left half done.
+    /// Makes a pool in an empty folder, and opens it; or opens it, when it is there.
     ///
     /// # Errors
-    /// When the folder holds something else.
-    pub fn open(id: PoolId, folder: &Path, owner: u32) -> Result<Self, WireError> {
-        let io = |error| failed("open the pool's folder", &error);
-        std::fs::create_dir_all(folder).map_err(io)?;
-        let mark = folder.join(MARK);
-        match std::fs::read_to_string(&mark) {
-            Ok(text) if text.trim() == id.to_string() => {}
-            Ok(_) => return Err(WireError::new(ErrorCode::Conflict, "path: the folder is another pool's")),
-            Err(_) => {
-                let empty = std::fs::read_dir(folder)
-                    .map_err(io)?
-                    .flatten()
-                    .all(|entry| entry.file_name() == "lost+found");
-                if !empty {
-                    return Err(WireError::new(ErrorCode::Conflict, "path: the folder is not empty"));
-                }
-                write_file(&mark, format!("{id}\n").as_bytes(), 0o644).map_err(io)?;
-            }
-        }
-        let pool = Self { id, folder: folder.to_owned(), owner };
-        for name in ["templates", "volumes", "incoming"] {
-            let path = folder.join(name);
-            std::fs::create_dir_all(&path).map_err(io)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).map_err(io)?;
-        }
-        pool.remove_half_done();
-        Ok(pool)
+    /// When the folder holds something else, and as [`Pool::open`].
+    pub fn create(id: PoolId, folder: &Path, owner: u32) -> Result<Self, WireError> {
+        Folder::initialise(id, folder)?;
+        Self::open(id, folder, owner)
     }
 
-    /// Removes the pool's own marks and folders, if it has no volumes.
+    /// Opens a pool that is in this folder, and removes what a crash has left half done.
+    ///
+    /// # Errors
+    /// When the folder does not bear the pool's mark, or anything of it cannot be read.
+    pub fn open(id: PoolId, folder: &Path, owner: u32) -> Result<Self, WireError> {
+        let (folder, found) = Folder::open(id, folder, owner)?;
+        let state = State { volumes: found.volumes, templates: found.templates, ..State::default() };
+        Ok(Self { id, folder, state: Mutex::new(state) })
+    }
+
+    /// Closes the pool for good: nothing is made in it any more. The same again is success.
     ///
     /// # Errors
     /// When there are volumes in it.
-    pub fn remove(&self) -> Result<(), WireError> {
-        if !self.contents().volumes.is_empty() {
+    pub fn close(&self) -> Result<(), WireError> {
+        let mut state = self.state();
+        if !state.volumes.is_empty() {
             return Err(WireError::new(ErrorCode::Conflict, "there are volumes in the pool"));
         }
-        for name in ["templates", "volumes", "incoming"] {
-            match std::fs::remove_dir_all(self.folder.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed("remove the pool", &error));
-                }
-                _ => {}
-            }
+        if let Some(volume) = state.busy.keys().next() {
+            return Err(being_worked_on(*volume));
         }
-        let _ = std::fs::remove_file(self.folder.join(MARK));
+        state.removed = true;
         Ok(())
     }
 
-    fn remove_half_done(&self) {
-        for entry in std::fs::read_dir(self.folder.join("incoming")).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_file(entry.path());
-        }
-        for entry in std::fs::read_dir(self.folder.join("volumes")).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let is_plan = path.extension().is_some_and(|extension| extension == "json");
-            if !is_plan && !path.with_extension("json").exists() {
-                tracing::info!(path = %path.display(), "removing a volume that is half made");
-                let _ = std::fs::remove_file(path);
-            }
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn volume_file(&self, volume: VolumeId) -> PathBuf {
-        self.folder.join("volumes").join(format!("{volume}.qcow2"))
-    }
-
-    fn plan_file(&self, volume: VolumeId) -> PathBuf {
-        self.folder.join("volumes").join(format!("{volume}.json"))
-    }
-
-    /// The file of a template.
-    pub(crate) fn template_file(&self, sha256: Sha256) -> PathBuf {
-        self.folder.join("templates").join(format!("{sha256}.qcow2"))
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.folder.path
     }
 
     /// The file that an import is written to.
     pub(crate) fn incoming_file(&self, sha256: Sha256) -> PathBuf {
-        self.folder.join("incoming").join(format!("{sha256}.qcow2"))
+        self.folder.incoming_file(sha256)
     }
 
-    /// The sizes of a template that is here: of the file, and of the disk in it.
-    pub(crate) fn template(&self, sha256: Sha256) -> Option<(ByteSize, ByteSize)> {
-        let path = self.template_file(sha256);
-        let size = std::fs::metadata(&path).ok()?.len();
-        Some((ByteSize(size), virtual_size(&path).ok()?))
+    /// A template, if it is here.
+    pub fn template(&self, sha256: Sha256) -> Option<Template> {
+        self.state().templates.get(&sha256).copied()
     }
 
-    /// Puts an imported file in its place, if it is an image that may be one.
-    pub(crate) fn accept_template(&self, sha256: Sha256) -> Result<(ByteSize, ByteSize), String> {
-        let incoming = self.incoming_file(sha256);
-        let virtual_size = virtual_size(&incoming)?;
-        let io = |error: std::io::Error| error.to_string();
-        std::fs::set_permissions(&incoming, std::fs::Permissions::from_mode(0o444)).map_err(io)?;
-        std::fs::rename(&incoming, self.template_file(sha256)).map_err(io)?;
-        sync_folder(&self.folder.join("templates")).map_err(io)?;
-        let size = std::fs::metadata(self.template_file(sha256)).map_err(io)?.len();
-        Ok((ByteSize(size), virtual_size))
+    /// Puts an imported file in its place, if it is an image that may be one. Only one import of a template is under
+    /// way at a time.
+    pub(crate) fn accept_template(&self, sha256: Sha256) -> Result<Template, WireError> {
+        {
+            let state = self.state();
+            self.must_be_open(&state)?;
+            state.must_not_be_leaving(sha256)?;
+            // Hosts may have it open: another file in its place would be gone for them.
+            if let Some(template) = state.templates.get(&sha256) {
+                return Ok(*template);
+            }
+        }
+        let template = self.folder.accept_template(sha256)?;
+        self.state().templates.insert(sha256, template);
+        Ok(template)
     }
 
-    /// Removes a template, if no volume is based on it.
+    /// Removes a template, if no volume is based on it; success when it is not there.
     ///
     /// # Errors
-    /// When one is.
+    /// When one is, or is being made or destroyed.
     pub fn template_delete(&self, sha256: Sha256) -> Result<(), WireError> {
-        let based =
-            |volume: &VolumeId| self.volume_plan(*volume).is_some_and(|plan| plan.template == Some(sha256));
-        if let Some(volume) = self.contents().volumes.iter().find(|volume| based(volume)) {
-            return Err(WireError::new(ErrorCode::Conflict, format!("volume {volume} is based on it")));
-        }
-        match std::fs::remove_file(self.template_file(sha256)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed("remove the template", &error))
-            }
-            _ => Ok(()),
-        }
+        let template = self.begin_template_delete(sha256)?;
+        let removed = self.folder.remove_template(sha256);
+        let mut state = self.state();
+        state.leaving.remove(&sha256);
+        removed.map_err(|error| {
+            state.templates.extend(template.map(|template| (sha256, template)));
+            failed("remove the template", &error)
+        })
     }
 
-    fn volume_plan(&self, volume: VolumeId) -> Option<VolumePlan> {
-        serde_json::from_slice(&std::fs::read(self.plan_file(volume)).ok()?).ok()
+    fn begin_template_delete(&self, sha256: Sha256) -> Result<Option<Template>, WireError> {
+        let mut state = self.state();
+        self.must_be_open(&state)?;
+        state.must_not_be_leaving(sha256)?;
+        let based = |plan: &VolumePlan| plan.template == Some(sha256);
+        if let Some((volume, _)) = state.volumes.iter().find(|(_, plan)| based(plan)) {
+            return Err(WireError::new(ErrorCode::Conflict, format!("volume {volume} is based on it")));
+        }
+        if let Some((volume, _)) = state.busy.iter().find(|(_, plan)| plan.as_ref().is_some_and(based)) {
+            return Err(being_worked_on(*volume));
+        }
+        state.leaving.insert(sha256);
+        Ok(state.templates.remove(&sha256))
     }
 
     /// Makes a volume; the same again is success.
     ///
     /// # Errors
-    /// When it is there with another size or template, its template is not there, or the disk is full.
+    /// When it is there with another size or template, another call works on it, its template is not there, or the
+    /// disk is full.
     pub fn volume_put(&self, volume: VolumeId, plan: &VolumePlan) -> Result<VolumeStatus, WireError> {
         let status = VolumeStatus { file: format!("volumes/{volume}.qcow2"), size: plan.size };
-        match self.volume_plan(volume) {
-            Some(there) if there == *plan => return Ok(status),
-            Some(_) => {
-                return Err(WireError::new(
-                    ErrorCode::Conflict,
-                    "the volume is there with another size or template",
-                ));
-            }
-            None => {}
-        }
-        let backing = match plan.template {
-            None => None,
-            Some(sha256) => {
-                let (_, needed) = self.template(sha256).ok_or_else(|| {
-                    WireError::new(ErrorCode::NotFound, format!("template {sha256} is not in the pool"))
-                })?;
-                if plan.size < needed {
-                    let rule = format!("size: must be at least the template's, {needed}");
-                    return Err(WireError::new(ErrorCode::Invalid, rule));
-                }
-                Some(format!("../templates/{sha256}.qcow2"))
-            }
-        };
+        let Some(mut turn) = self.begin_put(volume, plan)? else { return Ok(status) };
+        let backing = plan.template.map(|sha256| format!("../templates/{sha256}.qcow2"));
         let image = qcow2::image(plan.size, backing.as_deref())
             .map_err(|rule| WireError::new(ErrorCode::Invalid, rule))?;
-        let path = self.volume_file(volume);
-        let made = self.write_volume(&path, &image).and_then(|()| {
-            let text = serde_json::to_vec(plan).map_err(std::io::Error::other)?;
-            write_file(&self.plan_file(volume), &text, 0o600)
-        });
-        made.map_err(|error| {
-            let _ = std::fs::remove_file(self.plan_file(volume));
-            let _ = std::fs::remove_file(&path);
-            failed("make the volume", &error)
-        })?;
+        if let Err(error) = self.folder.make_volume(volume, plan, &image) {
+            // While its plan is there it counts as whole at the next start, so its image stays too.
+            let _ = self.folder.remove_plan(volume).and_then(|()| self.folder.remove_image(volume));
+            return Err(failed("make the volume", &error));
+        }
+        turn.whole = Some(plan.clone());
         Ok(status)
     }
 
-    fn write_volume(&self, path: &Path, image: &[u8]) -> std::io::Result<()> {
-        write_file(path, image, 0o600)?;
-        // Hosts open it over NFS as QEMU's user; root there is nobody here.
-        match chown(path, Some(self.owner), Some(self.owner)) {
-            Err(error)
-                if error.kind() == std::io::ErrorKind::PermissionDenied
-                    && !nix::unistd::geteuid().is_root() =>
-            {
-                Ok(())
+    /// The turn to make a volume, or nothing if it is there as it should be.
+    fn begin_put(&self, volume: VolumeId, plan: &VolumePlan) -> Result<Option<Turn<'_>>, WireError> {
+        let mut state = self.state();
+        self.must_be_open(&state)?;
+        state.must_not_be_busy(volume)?;
+        match state.volumes.get(&volume) {
+            Some(there) if there == plan => return Ok(None),
+            Some(_) => {
+                let rule = "the volume is there with another size or template";
+                return Err(WireError::new(ErrorCode::Conflict, rule));
             }
-            result => result,
+            None => {}
         }
+        if let Some(sha256) = plan.template {
+            state.must_not_be_leaving(sha256)?;
+            let template = state.templates.get(&sha256).ok_or_else(|| {
+                WireError::new(ErrorCode::NotFound, format!("template {sha256} is not in the pool"))
+            })?;
+            if plan.size < template.virtual_size {
+                let rule = format!("size: must be at least the template's, {}", template.virtual_size);
+                return Err(WireError::new(ErrorCode::Invalid, rule));
+            }
+        }
+        state.busy.insert(volume, Some(plan.clone()));
+        Ok(Some(Turn { pool: self, volume, whole: None }))
     }
 
     /// Destroys a volume; success when it is not there.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// When another call works on it, and what the operating system says.
     pub fn volume_delete(&self, volume: VolumeId) -> Result<(), WireError> {
-        for path in [self.plan_file(volume), self.volume_file(volume)] {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed("destroy the volume", &error));
-                }
-                _ => {}
-            }
+        let io = |error| failed("destroy the volume", &error);
+        let mut turn = self.begin_delete(volume)?;
+        self.folder.remove_plan(volume).map_err(io)?;
+        turn.whole = None;
+        self.folder.remove_image(volume).map_err(io)
+    }
+
+    /// The turn to destroy a volume, whether it is there or not: a call that failed may have left some of it.
+    fn begin_delete(&self, volume: VolumeId) -> Result<Turn<'_>, WireError> {
+        let mut state = self.state();
+        self.must_be_open(&state)?;
+        state.must_not_be_busy(volume)?;
+        let whole = state.volumes.remove(&volume);
+        state.busy.insert(volume, whole.clone());
+        Ok(Turn { pool: self, volume, whole })
+    }
+
+    fn must_be_open(&self, state: &State) -> Result<(), WireError> {
+        if state.removed { Err(no_pool(self.id)) } else { Ok(()) }
+    }
+
+    /// What is in the pool: the volumes that are whole, and the templates.
+    pub fn contents(&self) -> Contents {
+        let state = self.state();
+        Contents {
+            volumes: state.volumes.keys().copied().collect(),
+            templates: state.templates.keys().copied().collect(),
+        }
+    }
+
+    /// Its space.
+    ///
+    /// # Errors
+    /// When the disk cannot be asked, or the pool's folder is not there any more.
+    pub fn space(&self) -> Result<Space, WireError> {
+        self.folder.must_be_of(self.id)?;
+        let (capacity, used) =
+            self.folder.space().map_err(|error| failed("measure the pool's disk", &error))?;
+        let state = self.state();
+        let plans = state.volumes.values().chain(state.busy.values().flatten());
+        let allocated = ByteSize(plans.map(|plan| plan.size.0).sum());
+        Ok(Space { capacity, used, allocated })
+    }
+}
+
+impl State {
+    fn must_not_be_busy(&self, volume: VolumeId) -> Result<(), WireError> {
+        if self.busy.contains_key(&volume) { Err(being_worked_on(volume)) } else { Ok(()) }
+    }
+
+    fn must_not_be_leaving(&self, sha256: Sha256) -> Result<(), WireError> {
+        if self.leaving.contains(&sha256) {
+            let problem = format!("template {sha256} is being removed");
+            return Err(WireError::new(ErrorCode::Unavailable, problem));
         }
         Ok(())
     }
-
-    /// What is in the pool.
-    pub fn contents(&self) -> Contents {
-        let names = |folder: &str, extension: &str| -> Vec<String> {
-            let entries = std::fs::read_dir(self.folder.join(folder)).into_iter().flatten().flatten();
-            let name = |entry: std::fs::DirEntry| {
-                Some(entry.file_name().to_str()?.strip_suffix(extension)?.to_owned())
-            };
-            entries.filter_map(name).collect()
-        };
-        let mut volumes: Vec<VolumeId> =
-            names("volumes", ".json").iter().filter_map(|name| name.parse().ok()).collect();
-        let mut templates: Vec<Sha256> =
-            names("templates", ".qcow2").iter().filter_map(|name| name.parse().ok()).collect();
-        volumes.sort();
-        templates.sort();
-        Contents { volumes, templates }
-    }
-
-    /// Capacity and use of the file system, and the sum of the volumes' sizes.
-    pub fn space(&self) -> (ByteSize, ByteSize, ByteSize) {
-        let sizes = self.contents().volumes.into_iter().filter_map(|volume| self.volume_plan(volume));
-        let allocated = sizes.map(|plan| plan.size.0).sum();
-        let (capacity, used) = match nix::sys::statvfs::statvfs(&self.folder) {
-            Ok(about) => {
-                let unit = about.fragment_size();
-                (about.blocks() * unit, (about.blocks() - about.blocks_available()) * unit)
-            }
-            Err(_) => (0, 0),
-        };
-        (ByteSize(capacity), ByteSize(used), ByteSize(allocated))
-    }
 }
 
-fn virtual_size(path: &Path) -> Result<ByteSize, String> {
-    let mut header = Vec::with_capacity(qcow2::HEADER_BYTES);
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(qcow2::HEADER_BYTES as u64).read_to_end(&mut header).map_err(|error| error.to_string())?;
-    qcow2::read_header(&header)
+/// Removes the files of a pool that was closed; what is removed already is no error.
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove(id: PoolId, folder: &Path) -> Result<(), WireError> {
+    Folder::remove(id, folder)
 }
 
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
+/// There is no pool with this id.
+pub(crate) fn no_pool(id: PoolId) -> WireError {
+    WireError::new(ErrorCode::NotFound, format!("there is no pool {id}"))
+}
+
+fn being_worked_on(volume: VolumeId) -> WireError {
+    WireError::new(ErrorCode::Unavailable, format!("volume {volume} is being worked on"))
 }
 
 #[cfg(test)]

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_hypervisor::DomainState;
+use podzol_rpc::PeerId;
 use podzol_sim::{Fault, PodPlan, SimPod, Step};
+use podzol_storage_api::{VolumePlan, VolumePut};
 use podzol_test_support::{ControlPlane, SOON, text, wait_for};
+use podzol_vocab::{ByteSize, VolumeId};
 use serde_json::{Value, json};
+
+use crate::joining::{CALL, client};
 
 #[tokio::test]
 async fn a_management_service_that_is_killed_amid_creates_brings_every_vm_up_once() {
@@ -291,4 +296,44 @@ fn age(object: &Value, field: &str) -> time::Duration {
     let format = &time::format_description::well_known::Rfc3339;
     let then = time::OffsetDateTime::parse(&text(object, field), format).expect("times are RFC 3339");
     time::OffsetDateTime::now_utc() - then
+}
+
+/// A volume in the pool that the database does not know, as after it was put back to an older state.
+async fn unknown_volume(control_plane: &ControlPlane, pod: &SimPod) -> String {
+    let server = pod.storage.id.parse().expect("it is an id");
+    let peer = PeerId::StorageServer(server);
+    let shown = control_plane.admin.get(&format!("/v1/storage-servers/{}", pod.storage.id)).await.ok();
+    let client = client(&control_plane.identity(), peer, &text(&shown, "address"));
+    let volume = VolumeId::new();
+    let path = (pod.pool.parse().expect("it is an id"), volume);
+    let plan = VolumePlan { template: None, size: ByteSize::from_mib(1) };
+    client.call::<VolumePut>(peer, &path, &plan, CALL).await.expect("the storage agent makes it");
+    volume.to_string()
+}
+
+#[tokio::test]
+async fn a_volume_that_the_database_does_not_know_is_removed() {
+    let mut control_plane = ControlPlane::start().await;
+    let pod = SimPod::start(&control_plane).await;
+    let volume = unknown_volume(&control_plane, &pod).await;
+
+    control_plane.restart().await;
+
+    control_plane.admin.event_about("leftover.removed", &volume, "no VM has it").await;
+    assert_eq!(pod.storage.volumes("pool"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_volume_that_the_database_does_not_know_is_kept_for_as_long_as_an_operator_wants() {
+    let mut control_plane = ControlPlane::with(|config| config.leftover_secs = 3600).await;
+    let pod = SimPod::start(&control_plane).await;
+    let volume = unknown_volume(&control_plane, &pod).await;
+
+    control_plane.restart().await;
+
+    control_plane.admin.event_about("leftover.found", &volume, "removed in 3600 s").await;
+    control_plane.restart().await;
+    control_plane.admin.event_about("leftover.found", &volume, "removed in 3600 s").await;
+    assert!(!pod.storage.volumes("pool").is_empty());
+    assert_eq!(control_plane.admin.list("/v1/events?action=leftover.removed").await.len(), 0);
 }

@@ -74,6 +74,23 @@ pub fn qemu_processes(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>>
     Ok(text.lines().map(str::to_owned).collect())
 }
 
+/// Does something in the lab's network namespace, such as opening a socket, which then stays in it.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn in_network_of<T: Send>(lab: &Lab, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+    let path = Path::new("/run/netns").join(lab.namespace());
+    let namespace = std::fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    // A thread of its own, as entering is for good.
+    std::thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        });
+        entered.join().map_err(|_| anyhow::anyhow!("the work in the namespace broke off"))?
+    })
+}
+
 /// The hosts on which these VMs run.
 pub fn hosts_of(vms: &[DemoVm]) -> BTreeSet<String> {
     vms.iter().map(|vm| vm.host.clone()).collect()

@@ -50,6 +50,7 @@ impl ControlPlane {
             storage_overcommit: 4,
             silent_secs: 15,
             join_token_secs: 3600,
+            leftover_secs: 0,
             vm_start_secs: 300,
         };
         change(&mut config);

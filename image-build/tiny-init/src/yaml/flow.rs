@@ -1,6 +1,6 @@
 //! Flow style: lists and maps in brackets, and quoted scalars. JSON is this.
 
-use super::{DEPTH, Node, YamlError};
+use super::{Node, YamlError, inside};
 
 /// A reader of flow style.
 pub(super) struct Flow<'a> {
@@ -12,9 +12,9 @@ impl<'a> Flow<'a> {
         Self { rest: text }
     }
 
-    /// Reads the whole text as one value.
-    pub(super) fn document(mut self) -> Result<Node, YamlError> {
-        let node = self.value(DEPTH)?;
+    /// Reads the whole text as one value, nested so deep at most.
+    pub(super) fn document(mut self, depth: usize) -> Result<Node, YamlError> {
+        let node = self.value(depth)?;
         if self.rest.trim().is_empty() {
             Ok(node)
         } else {
@@ -23,25 +23,24 @@ impl<'a> Flow<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Node, YamlError> {
-        if depth == 0 {
-            return Err(YamlError::TooDeep);
-        }
         if self.take('[') {
+            let depth = inside(depth)?;
             let mut items = Vec::new();
             while !self.take(']') {
-                items.push(self.value(depth - 1)?);
+                items.push(self.value(depth)?);
                 self.separator(']')?;
             }
             return Ok(Node::List(items));
         }
         if self.take('{') {
+            let depth = inside(depth)?;
             let mut pairs = Vec::new();
             while !self.take('}') {
                 let key = self.scalar(&[':'])?;
                 if !self.take(':') {
                     return Err(YamlError::NoColon(key));
                 }
-                pairs.push((key, self.value(depth - 1)?));
+                pairs.push((key, self.value(depth)?));
                 self.separator('}')?;
             }
             return Ok(Node::Map(pairs));

@@ -1,12 +1,13 @@
 //! Removes from pools what the database does not know, and from hosts the VMs that it does not want there.
 //!
 //! A row is always written before an agent is told of it, so what an agent has without a row is left over: from a
-//! crash, or from a database that was put back to an older state. Every removal is recorded. What is only there for a
+//! crash, or from a database that was put back to an older state. For the latter's sake a volume is kept for a while;
+//! every removal is recorded. What is only there for a
 //! moment, because the row was deleted just now, is gone by itself; so a round looks at the database after the agent.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmState as OnHost, VmStatus};
@@ -42,7 +43,7 @@ impl App {
         let known: HashSet<VolumeId> =
             vm::volumes_of_pool(self.db.reader(), row.id.0).await?.iter().map(|row| row.id.0).collect();
         for volume in contents.volumes {
-            if known.contains(&volume) {
+            if known.contains(&volume) || !self.is_left_for_good(volume).await {
                 continue;
             }
             match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
@@ -65,6 +66,24 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// Whether a volume was without a row for long enough. The first time is recorded: if this database was put back to
+    /// an older state, an operator has this long to stop the service before disks are lost that only the newer one knew.
+    async fn is_left_for_good(&self, volume: VolumeId) -> bool {
+        let after = self.settings.leftover_after;
+        let since = {
+            let mut leftovers = self.here.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+            leftovers.get(&volume).copied().or_else(|| {
+                leftovers.insert(volume, Instant::now());
+                None
+            })
+        };
+        if since.is_none() && !after.is_zero() {
+            let detail = format!("no VM has it; it is removed in {} s", after.as_secs());
+            self.notice("leftover.found", "management", "volume", volume, detail).await;
+        }
+        since.map_or(Duration::ZERO, |since| since.elapsed()) >= after
     }
 
     /// Removes VMs from a host that they should not be on, after a second look at the database. While the last ones that

@@ -2,6 +2,8 @@
 
 mod capacity;
 mod cycles;
+mod faults;
 mod hostnet;
 mod isolation;
 mod restarts;
+mod templates;

@@ -1,0 +1,101 @@
+//! What a VM needs goes away for a while: work waits, can be called off or tried again, and VMs that run are left alone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use podzol_lab::cloud::wait_for;
+use podzol_lab::{Cloud, Console, Lab, proof};
+use podzol_scenarios::{account, lab, qemu_processes, wait_state};
+use serde_json::Value;
+
+const CREATE: &str = "--offering tiny --template tiny --network net";
+
+fn begin(cloud: &Cloud, name: &str) -> (String, String) {
+    let made = cloud.podzol(&format!("vm create {name} {CREATE}")).unwrap();
+    let id = |of: &str| made[of]["id"].as_str().unwrap().to_owned();
+    (id("object"), id("operation"))
+}
+
+fn operation(cloud: &Cloud, id: &str) -> Value {
+    cloud.podzol(&format!("operation show {id}")).unwrap()
+}
+
+/// Waits until a host is at it, so that what happens next happens to a start that is under way.
+fn wait_until_on_its_host(cloud: &Cloud, id: &str) {
+    wait_for("the start to reach its host", Duration::from_secs(60), || {
+        let shown = operation(cloud, id);
+        anyhow::ensure!(shown["finished_at"].is_null(), "it has ended: {shown}");
+        Ok((shown["step"] == "starting on its host").then_some(()))
+    })
+    .unwrap();
+}
+
+fn processes(lab: &Lab) -> BTreeSet<String> {
+    ["h1", "h2"].iter().flat_map(|host| qemu_processes(lab, host).unwrap()).collect()
+}
+
+#[test]
+fn while_the_storage_server_serves_no_nfs_starts_wait_or_are_called_off_and_running_vms_go_on_after_it() {
+    let lab = lab().unwrap();
+    let cloud = account(&lab, "acme").unwrap();
+    let storage = lab.ssh(&lab.host("s1").unwrap());
+    let before = processes(&lab);
+    storage.run("systemctl stop nfs-server").unwrap();
+
+    let (waiting, waits_for) = begin(&cloud, "waits");
+    wait_until_on_its_host(&cloud, &waits_for);
+    let (called_off, ends) = begin(&cloud, "called-off");
+    wait_until_on_its_host(&cloud, &ends);
+    cloud.podzol(&format!("operation cancel {ends}")).unwrap();
+    wait_for("the start to be called off", Duration::from_secs(20), || {
+        Ok((operation(&cloud, &ends)["state"] == "cancelled").then_some(()))
+    })
+    .unwrap();
+    // What needs no disk works on.
+    let vms = proof::demo_vms(&lab).unwrap();
+    proof::reachability(&lab, &vms).unwrap();
+
+    storage.run("systemctl start nfs-server").unwrap();
+    cloud.podzol(&format!("operation wait {waits_for} --timeout 240")).unwrap();
+    wait_state(&cloud, &waiting, "running").unwrap();
+    wait_for("the VM that was called off to be down", Duration::from_secs(120), || {
+        let shown = cloud.podzol(&format!("vm show {called_off}"))?;
+        let down = shown["state"] == "failed" || shown["state"] == "stopped";
+        anyhow::ensure!(down && shown["host"].is_null(), "it is {}", shown["state"]);
+        Ok(Some(()))
+    })
+    .unwrap();
+    for vm in [waiting, called_off] {
+        cloud.podzol(&format!("vm delete {vm} --wait")).unwrap();
+    }
+    assert_eq!(processes(&lab), before, "the VMs' processes are others than before");
+    for vm in &vms {
+        let mut console = Console::open(&lab.ssh(&lab.host(&vm.host).unwrap()), &vm.id).unwrap();
+        assert_eq!(proof::who(&mut console, &vm.address).unwrap().as_deref(), Some(vm.name.as_str()));
+    }
+}
+
+#[test]
+fn a_start_that_failed_says_why_and_is_tried_again_when_asked() {
+    let lab = lab().unwrap();
+    let cloud = account(&lab, "acme").unwrap();
+    let (there, away) = ("/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-x86_64.away");
+    let on_hosts = |line: &str| {
+        for host in ["h1", "h2"] {
+            lab.ssh(&lab.host(host).unwrap()).run(line).unwrap();
+        }
+    };
+    on_hosts(&format!("mv {there} {away}"));
+    let (vm, start) = begin(&cloud, "tried-again");
+    let failed = wait_state(&cloud, &vm, "failed");
+    let ended = operation(&cloud, &start);
+    on_hosts(&format!("mv {away} {there}"));
+
+    let failed = failed.unwrap();
+    assert!(failed["error"].as_str().unwrap().contains("qemu-system-x86_64"), "{failed}");
+    assert_eq!((&ended["state"], &ended["error"]["code"]), (&"failed".into(), &"start_failed".into()));
+    cloud.podzol(&format!("operation retry {start}")).unwrap();
+    cloud.podzol(&format!("operation wait {start} --timeout 240")).unwrap();
+    assert_eq!(cloud.podzol(&format!("vm show {vm}")).unwrap()["state"], "running");
+    cloud.podzol(&format!("vm delete {vm} --wait")).unwrap();
+}
