@@ -12,6 +12,7 @@ pub mod authority;
 mod changes;
 mod error;
 mod event;
+mod heard;
 mod join;
 mod metrics;
 mod network;
@@ -59,6 +60,7 @@ pub struct App {
     pub(crate) settings: Arc<Settings>,
     /// What is under way in this process alone.
     pub(crate) here: Arc<Here>,
+    pub(crate) heard: Arc<heard::Heard>,
 }
 
 /// What a process remembers for as long as it runs; nothing is lost with it.
@@ -110,6 +112,7 @@ impl App {
             wake: Arc::default(),
             metrics: Arc::default(),
             settings: Arc::new(settings),
+            heard: Arc::default(),
             here: Arc::new(Here {
                 since: Instant::now(),
                 clearing: Mutex::default(),

@@ -3,7 +3,8 @@
 //! A report is a fact about a moment that has passed. So nothing is done on its word alone: a VM that is missing in it
 //! gets an operation that asks the host again, and a VM that should not be there is removed with a newer generation.
 
-use std::collections::HashSet;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use podzol_agent_api::report::{Accelerator, HostReport};
 use podzol_agent_api::vm::{Ended, VmState as OnHost, VmStatus};
@@ -14,7 +15,7 @@ use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{JsonCol, Tx, find, now, operation, pool, server, vm};
 use podzol_rpc::{Caller, PeerId};
 use podzol_storage_api::StorageReport;
-use podzol_vocab::{ErrorCode, HostId, StorageServerId, VmId, WireError};
+use podzol_vocab::{ErrorCode, Generation, HostId, StorageServerId, VmId, WireError};
 
 use crate::operation::start;
 use crate::{App, AppError};
@@ -38,7 +39,6 @@ impl App {
             let app = self.clone();
             tokio::spawn(async move { app.remove_strays(host, strays).await });
         }
-        self.wake.notify_one();
         Ok(())
     }
 
@@ -58,38 +58,37 @@ impl App {
         self.take_storage_report(&believed, report).await.map_err(internal)
     }
 
-    /// Writes down what a host reported, and returns the VMs that should not be on it.
+    /// Takes in what a host reported, and returns the VMs that should not be on it. A report that says nothing new, as
+    /// nearly all do, costs no transaction.
     async fn take_host_report(
         &self,
         believed: &server::Model,
         report: &HostReport,
     ) -> Result<Vec<VmStatus>, AppError> {
         let text = serde_json::to_string(report).map_err(|error| AppError::Internal(error.to_string()))?;
-        let host = believed.host();
+        let here = vm::of_host(self.db.reader(), believed.host()).await?;
+        let (findings, strays) = compare(&here, &report.vms);
+        if findings.is_empty() && as_reported(believed, report) == *believed {
+            self.heard.note(&believed.id, now().0, text);
+            return Ok(strays);
+        }
         let tx = self.db.begin().await?;
-        let Some(mut row) = still_believed(&tx, believed).await? else { return Ok(vec![]) };
-        let moved = row.address.as_ref() != Some(&report.api_address);
-        let before = row.clone();
-        row.address = Some(report.api_address.clone());
-        row.agent_version = Some(report.agent_version.clone());
-        row.hypervisor = Some(report.hypervisor.version.clone());
-        row.accelerator = report.hypervisor.accelerator.map(|accelerator| {
-            String::from(match accelerator {
-                Accelerator::Kvm => "kvm",
-                Accelerator::Emulation => "emulation",
-            })
-        });
-        row.problem = report.hypervisor.problem.clone();
-        row.cpus = report.cpus.into();
-        row.memory_mib = report.memory_mib as i64;
-        row.boot_id = Some(report.boot_id.clone());
-        self.came_up(&tx, &mut row).await?;
-        self.write_server(&tx, before, row.clone(), text).await?;
-        if moved {
+        let Some(before) = still_believed(&tx, believed).await? else { return Ok(vec![]) };
+        let row = as_reported(&before, report);
+        let here = vm::of_host(tx.reader(), believed.host()).await?;
+        let (findings, strays) = compare(&here, &report.vms);
+        if row != before {
+            self.write_server(&tx, &before, row.clone()).await?;
+        }
+        if row.address != before.address {
             self.pools_export_again(&tx, row.zone_id.0).await?;
         }
-        let strays = self.compare_vms(&tx, host, report).await?;
+        for (row, finding) in findings {
+            self.act_on(&tx, row, finding).await?;
+        }
         tx.commit().await?;
+        self.heard.note(&row.id, now().0, text);
+        self.wake.notify_one();
         Ok(strays)
     }
 
@@ -100,12 +99,15 @@ impl App {
     ) -> Result<(), AppError> {
         let text = serde_json::to_string(&report).map_err(|error| AppError::Internal(error.to_string()))?;
         let tx = self.db.begin().await?;
-        let Some(mut row) = still_believed(&tx, believed).await? else { return Ok(()) };
-        let before = row.clone();
+        let Some(before) = still_believed(&tx, believed).await? else { return Ok(()) };
+        let mut row = before.clone();
         row.address = Some(report.api_address);
         row.agent_version = Some(report.agent_version);
-        self.came_up(&tx, &mut row).await?;
-        self.write_server(&tx, before, row.clone(), text).await?;
+        row.state = up(row.state.0);
+        let mut news = row != before;
+        if news {
+            self.write_server(&tx, &before, row.clone()).await?;
+        }
         for status in report.pools {
             let known = find::<pool::Entity>(tx.reader(), status.pool).await?;
             let Some(mut pool) = known.filter(|pool| pool.storage_server_id == row.id) else { continue };
@@ -117,15 +119,24 @@ impl App {
                 (pool.capacity_bytes, pool.used_bytes) = (capacity, used);
                 pool.server = pool.server.map(|_| status.server);
                 tx.pool_update(pool).await?;
+                news = true;
             }
         }
-        Ok(tx.commit().await?)
+        if news {
+            tx.commit().await?;
+        }
+        self.heard.note(&row.id, now().0, text);
+        Ok(())
     }
 
-    /// A server that reports is up, unless an operator said otherwise.
-    async fn came_up(&self, tx: &Tx, row: &mut server::Model) -> Result<(), AppError> {
-        if matches!(row.state.0, ServerState::Joining | ServerState::Disconnected) {
-            row.state = JsonCol(ServerState::Up);
+    /// Writes a server as it reported, and records that it is up again if it was not.
+    async fn write_server(
+        &self,
+        tx: &Tx,
+        before: &server::Model,
+        row: server::Model,
+    ) -> Result<(), AppError> {
+        if row.state != before.state {
             let kind = if row.is_host { "host" } else { "storage-server" };
             tx.event_create(NewEvent {
                 action: "server.up",
@@ -137,115 +148,46 @@ impl App {
             })
             .await?;
         }
-        Ok(())
+        Ok(tx.server_update(row).await?)
     }
 
-    /// Writes a server; as a change for everybody to see only if it is one.
-    async fn write_server(
-        &self,
-        tx: &Tx,
-        before: server::Model,
-        mut row: server::Model,
-        report: String,
-    ) -> Result<(), AppError> {
-        if row == before {
-            tx.server_reported(&row.id, report).await?;
-        } else {
-            row.reported_at = Some(now().0);
-            row.report = Some(report);
-            tx.server_update(row).await?;
-        }
-        Ok(())
-    }
-
-    async fn compare_vms(
-        &self,
-        tx: &Tx,
-        host: HostId,
-        report: &HostReport,
-    ) -> Result<Vec<VmStatus>, AppError> {
-        let mut strays = Vec::new();
-        let here = vm::of_host(tx.reader(), host).await?;
-        for status in &report.vms {
-            match here.iter().find(|row| row.id.0 == status.vm) {
-                Some(row) => self.compare_vm(tx, row.clone(), status).await?,
-                None => strays.push(status.clone()),
-            }
-        }
-        let told: HashSet<VmId> = report.vms.iter().map(|status| status.vm).collect();
-        for row in here {
-            let runs = row.state.0 == VmState::Running && row.desired.0 == Desired::Running;
-            if runs && !told.contains(&row.id.0) {
-                self.start_again(tx, row).await?;
-            }
-        }
-        Ok(strays)
-    }
-
-    async fn compare_vm(&self, tx: &Tx, mut row: vm::Model, status: &VmStatus) -> Result<(), AppError> {
-        if status.generation.0 > row.generation as u64 {
-            // This database was put back to an older state; the host refuses what it takes for old.
-            row.generation = status.generation.next().0 as i64;
-            let kind = match row.desired.0 {
-                Desired::Running => "vm.start",
-                Desired::Stopped => "vm.stop",
-                Desired::Deleted => "vm.delete",
-            };
-            tx.vm_update(row.clone()).await?;
-            let detail = format!(
-                "its host knows generation {}, which is newer than this database's",
-                status.generation
-            );
-            self.noticed(tx, &row, "generation.raised", &detail).await?;
-            return self.ask_again(tx, row, kind).await;
-        }
-        if row.state.0 != VmState::Running || row.desired.0 != Desired::Running {
-            // An operation is on its way to another state.
+    /// Does what follows from a report on a VM, unless an operation on it is under way: that will see for itself.
+    async fn act_on(&self, tx: &Tx, mut row: vm::Model, finding: Finding) -> Result<(), AppError> {
+        if !operation::open_of(tx.reader(), &row.id.to_string()).await?.is_empty() {
             return Ok(());
         }
-        if status.generation.0 < row.generation as u64 {
-            // It has missed the last description: a reboot that failed, say.
-            return self.ask_again(tx, row, "vm.start").await;
-        }
-        match status.state {
-            OnHost::Running => {
-                let usage = serde_json::to_string(&status.usage).unwrap_or_default();
-                tx.vm_used(row.id.0, usage).await?;
-                Ok(())
+        let kind = match finding {
+            Finding::KnowsNewer(generation) => {
+                row.generation = generation.next().0 as i64;
+                let detail =
+                    format!("its host knows generation {generation}, which is newer than this database's");
+                self.noticed(tx, &row, "generation.raised", &detail).await?;
+                match row.desired.0 {
+                    Desired::Running => "vm.start",
+                    Desired::Stopped => "vm.stop",
+                    Desired::Deleted => "vm.delete",
+                }
             }
-            OnHost::Stopped if status.ended == Some(Ended::ByItself) => {
-                row.desired = JsonCol(Desired::Stopped);
-                row.state = JsonCol(VmState::Stopping);
+            Finding::KnowsOlder => "vm.start",
+            Finding::ShutDown => {
+                (row.desired, row.state) = (JsonCol(Desired::Stopped), JsonCol(VmState::Stopping));
                 row.generation += 1;
-                tx.vm_update(row.clone()).await?;
                 self.noticed(tx, &row, "vm.shut_down", "its operating system shut it down").await?;
-                start(tx, self.vm_operation("vm.stop", &row)).await?;
-                Ok(())
+                "vm.stop"
             }
-            OnHost::Stopped | OnHost::Failed => {
-                self.noticed(tx, &row, "vm.died", "it ended by force; it is started again").await?;
+            Finding::Died => {
+                row.state = JsonCol(VmState::Starting);
                 row.generation += 1;
-                self.start_again(tx, row).await
+                self.noticed(tx, &row, "vm.died", "it ended by force; it is started again").await?;
+                "vm.start"
             }
-            OnHost::Starting | OnHost::Stopping | OnHost::Absent => Ok(()),
-        }
-    }
-
-    /// Gives a VM that should run, and does not, an operation that starts it.
-    async fn start_again(&self, tx: &Tx, mut row: vm::Model) -> Result<(), AppError> {
-        if operation::open_of(tx.reader(), &row.id.to_string()).await?.is_empty() {
-            row.state = JsonCol(VmState::Starting);
-            tx.vm_update(row.clone()).await?;
-            start(tx, self.vm_operation("vm.start", &row)).await?;
-        }
-        Ok(())
-    }
-
-    /// Starts an operation on a VM, unless one is under way.
-    async fn ask_again(&self, tx: &Tx, row: vm::Model, kind: &'static str) -> Result<(), AppError> {
-        if operation::open_of(tx.reader(), &row.id.to_string()).await?.is_empty() {
-            start(tx, self.vm_operation(kind, &row)).await?;
-        }
+            Finding::Missing => {
+                row.state = JsonCol(VmState::Starting);
+                "vm.start"
+            }
+        };
+        tx.vm_update(row.clone()).await?;
+        start(tx, self.vm_operation(kind, &row)).await?;
         Ok(())
     }
 
@@ -268,6 +210,77 @@ impl App {
     }
 }
 
+/// What a report says of a VM that is not as this database has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    /// The host knows a newer description: this database was put back to an older state, and what it says now is
+    /// refused as old.
+    KnowsNewer(Generation),
+    /// The host has missed the last description of a VM that runs: a reboot that failed, say.
+    KnowsOlder,
+    /// Its operating system has shut it down.
+    ShutDown,
+    /// It has ended in another way.
+    Died,
+    /// The host does not have it.
+    Missing,
+}
+
+/// What follows from a report for the VMs that should be on a host, and the VMs that should not.
+fn compare(here: &[vm::Model], told: &[VmStatus]) -> (Vec<(vm::Model, Finding)>, Vec<VmStatus>) {
+    let told: HashMap<VmId, &VmStatus> = told.iter().map(|status| (status.vm, status)).collect();
+    let wanted: HashSet<VmId> = here.iter().map(|row| row.id.0).collect();
+    let of = |row: &vm::Model| {
+        // What is on its way to another state has an operation that asks the host itself.
+        let runs = row.state.0 == VmState::Running && row.desired.0 == Desired::Running;
+        let known = Generation(row.generation as u64);
+        Some((row.clone(), finding(known, runs, told.get(&row.id.0).copied())?))
+    };
+    let strays = told.values().filter(|status| !wanted.contains(&status.vm));
+    (here.iter().filter_map(of).collect(), strays.map(|status| (*status).clone()).collect())
+}
+
+fn finding(known: Generation, runs: bool, status: Option<&VmStatus>) -> Option<Finding> {
+    let Some(status) = status else { return runs.then_some(Finding::Missing) };
+    match known.cmp(&status.generation) {
+        Ordering::Less => return Some(Finding::KnowsNewer(status.generation)),
+        Ordering::Greater if runs => return Some(Finding::KnowsOlder),
+        _ => {}
+    }
+    match status.state {
+        OnHost::Stopped if runs && status.ended == Some(Ended::ByItself) => Some(Finding::ShutDown),
+        OnHost::Stopped | OnHost::Failed if runs => Some(Finding::Died),
+        _ => None,
+    }
+}
+
+/// A host's row with what it reports of itself.
+fn as_reported(row: &server::Model, report: &HostReport) -> server::Model {
+    let accelerator = |accelerator| match accelerator {
+        Accelerator::Kvm => "kvm".to_owned(),
+        Accelerator::Emulation => "emulation".to_owned(),
+    };
+    server::Model {
+        state: up(row.state.0),
+        address: Some(report.api_address.clone()),
+        agent_version: Some(report.agent_version.clone()),
+        hypervisor: Some(report.hypervisor.version.clone()),
+        accelerator: report.hypervisor.accelerator.map(accelerator),
+        problem: report.hypervisor.problem.clone(),
+        cpus: report.cpus.into(),
+        memory_mib: report.memory_mib as i64,
+        ..row.clone()
+    }
+}
+
+/// A server that reports is up, unless an operator said otherwise.
+fn up(state: ServerState) -> JsonCol<ServerState> {
+    JsonCol(match state {
+        ServerState::Joining | ServerState::Disconnected => ServerState::Up,
+        other => other,
+    })
+}
+
 /// The row of a server as it is in this transaction, unless it was removed or joined anew since it was believed.
 async fn still_believed(tx: &Tx, believed: &server::Model) -> Result<Option<server::Model>, AppError> {
     let row = find::<server::Entity>(tx.reader(), believed.id.clone()).await?;
@@ -277,4 +290,45 @@ async fn still_believed(tx: &Tx, believed: &server::Model) -> Result<Option<serv
 fn internal(error: AppError) -> WireError {
     tracing::error!(error = &error as &dyn std::error::Error, "cannot take a report");
     WireError::new(ErrorCode::Unavailable, "cannot take the report now")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const VM: &str = "00000000-0000-0000-0000-000000000001";
+
+    /// What follows for a VM of generation 5 from what its host tells: its generation there, its state, why it ended.
+    fn check(runs: bool, told: Option<(u64, &str, Option<&str>)>, expected: Option<Finding>) {
+        let status = told.map(|(generation, state, ended)| {
+            let status = json!({ "vm": VM, "generation": generation, "state": state, "ended": ended });
+            serde_json::from_value::<VmStatus>(status).unwrap()
+        });
+        assert_eq!(finding(Generation(5), runs, status.as_ref()), expected, "{runs} {told:?}");
+    }
+
+    #[test]
+    fn a_vm_that_is_as_it_should_be_needs_nothing() {
+        check(true, Some((5, "running", None)), None);
+        check(false, Some((4, "running", None)), None);
+        check(false, None, None);
+        check(false, Some((5, "stopped", Some("by_itself"))), None);
+    }
+
+    #[test]
+    fn a_vm_that_should_run_and_does_not_is_told_again_or_taken_as_stopped() {
+        check(true, None, Some(Finding::Missing));
+        check(true, Some((5, "stopped", Some("by_itself"))), Some(Finding::ShutDown));
+        check(true, Some((5, "stopped", Some("by_force"))), Some(Finding::Died));
+        check(true, Some((5, "failed", None)), Some(Finding::Died));
+    }
+
+    #[test]
+    fn generations_that_differ_come_before_states() {
+        check(true, Some((4, "stopped", Some("by_itself"))), Some(Finding::KnowsOlder));
+        check(true, Some((6, "stopped", None)), Some(Finding::KnowsNewer(Generation(6))));
+        check(false, Some((6, "running", None)), Some(Finding::KnowsNewer(Generation(6))));
+    }
 }

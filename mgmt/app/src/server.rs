@@ -83,7 +83,7 @@ impl App {
             allocated.into_iter().map(|(host, vcpus, memory, vms)| (host, (vcpus, memory, vms))).collect();
         let show = |row: server::Model| {
             let taken = allocated.get(&row.host()).copied().unwrap_or_default();
-            view::host(row, taken)
+            view::host(self.heard.latest(row), taken)
         };
         Ok(view::page(&page, rows.into_iter().map(show).collect(), |host| host.id.to_string()))
     }
@@ -95,7 +95,7 @@ impl App {
     pub async fn host_show(&self, actor: &Actor, id: HostId) -> Result<Host, AppError> {
         actor.must_be_admin()?;
         let mut host = self.host_summary(id).await?;
-        let row = server::host(self.db.reader(), id).await?;
+        let row = server::host(self.db.reader(), id).await?.map(|row| self.heard.latest(row));
         host.report = row.and_then(|row| row.report).and_then(|report| serde_json::from_str(&report).ok());
         Ok(host)
     }
@@ -105,7 +105,10 @@ impl App {
         let row = self.server_row(PeerId::Host(id)).await?;
         let vms = vm::of_host(self.db.reader(), id).await?;
         let sum = |of: fn(&vm::Model) -> i64| vms.iter().map(of).sum::<i64>();
-        Ok(view::host(row, (sum(|vm| vm.vcpus), sum(|vm| vm.memory_mib), vms.len() as i64)))
+        Ok(view::host(
+            self.heard.latest(row),
+            (sum(|vm| vm.vcpus), sum(|vm| vm.memory_mib), vms.len() as i64),
+        ))
     }
 
     /// Keeps new VMs away from a host, or lets them come again.
@@ -142,6 +145,7 @@ impl App {
             return Err(AppError::in_use("VMs are still placed on this host"));
         }
         tx.server_remove(&row).await?;
+        self.heard.forget(&row.id);
         // It must not reach the customers' disks any more.
         self.pools_export_again(&tx, row.zone_id.0).await?;
         self.record(&tx, actor, "host.delete", None, "host", id, &row.name.0).await?;
@@ -188,7 +192,7 @@ impl App {
         actor.must_be_admin()?;
         let page = view::page_of(query)?;
         let rows = server::list(self.db.reader(), false, None, &page).await?;
-        let items = rows.into_iter().map(view::storage_server).collect();
+        let items = rows.into_iter().map(|row| view::storage_server(self.heard.latest(row))).collect();
         Ok(view::page(&page, items, |server| server.id.to_string()))
     }
 
@@ -202,7 +206,8 @@ impl App {
         id: StorageServerId,
     ) -> Result<StorageServer, AppError> {
         actor.must_be_admin()?;
-        Ok(view::storage_server(self.server_row(PeerId::StorageServer(id)).await?))
+        let row = self.server_row(PeerId::StorageServer(id)).await?;
+        Ok(view::storage_server(self.heard.latest(row)))
     }
 
     /// Removes a storage server without pools: its certificate is refused from now on.
@@ -217,6 +222,7 @@ impl App {
             return Err(AppError::in_use("this storage server still has pools"));
         }
         tx.server_remove(&row).await?;
+        self.heard.forget(&row.id);
         self.record(&tx, actor, "storage-server.delete", None, "storage-server", id, &row.name.0).await?;
         Ok(tx.commit().await?)
     }
@@ -262,7 +268,6 @@ impl App {
             problem: None,
             cpus: 0,
             memory_mib: 0,
-            boot_id: None,
             reported_at: None,
             report: None,
             created_at: now().0,

@@ -101,7 +101,6 @@ impl App {
             user_data: body.user_data.as_ref().map(|data| data.expose().clone()),
             error: None,
             timing: vec![].into(),
-            usage: None,
             created_at: now().0,
             started_at: None,
         };

@@ -7,7 +7,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::zone::PageOf;
-use crate::{Col, DbError, JsonCol, Reader, Tx, now};
+use crate::{Col, DbError, JsonCol, Reader, Tx};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "servers")]
@@ -32,7 +32,6 @@ pub struct Model {
     pub problem: Option<String>,
     pub cpus: i64,
     pub memory_mib: i64,
-    pub boot_id: Option<String>,
     pub reported_at: Option<i64>,
     /// The last report, whole, as JSON.
     pub report: Option<String>,
@@ -143,16 +142,18 @@ pub async fn with_address(db: &impl Reader) -> Result<Vec<Model>, DbError> {
         .await?)
 }
 
-/// Servers that count as up and last reported before a time, in milliseconds since 1970. One in maintenance stays so:
-/// being started anew is what maintenance is for.
+/// The ids of servers that count as up and whose last report that was kept came before a time, in milliseconds since
+/// 1970. One in maintenance stays so: being started anew is what maintenance is for.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn silent_since(db: &impl Reader, at: i64) -> Result<Vec<Model>, DbError> {
+pub async fn not_kept_since(db: &impl Reader, at: i64) -> Result<Vec<String>, DbError> {
     Ok(Entity::find()
+        .select_only()
+        .column(Column::Id)
         .filter(Column::State.eq(JsonCol(ServerState::Up)))
         .filter(Column::ReportedAt.lt(at))
-        .limit(1000)
+        .into_tuple()
         .all(db)
         .await?)
 }
@@ -196,13 +197,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that a server has reported the same as before. This is no change that anybody is told.
+    /// Keeps a server's last report, and when it came, in milliseconds since 1970. This is no change that anybody is
+    /// told.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn server_reported(&self, id: &str, report: String) -> Result<(), DbError> {
+    pub async fn server_reported(&self, id: &str, at: i64, report: String) -> Result<(), DbError> {
         Entity::update_many()
-            .col_expr(Column::ReportedAt, Expr::value(now().0))
+            .col_expr(Column::ReportedAt, Expr::value(at))
             .col_expr(Column::Report, Expr::value(report))
             .filter(Column::Id.eq(id))
             .exec(self.reader())

@@ -49,8 +49,6 @@ pub struct Model {
     pub user_data: Option<String>,
     pub error: Option<String>,
     pub timing: JsonCol<Vec<Step>>,
-    /// What it has used since its last start, as its host reported, as JSON.
-    pub usage: Option<String>,
     pub created_at: i64,
     pub started_at: Option<i64>,
 }
@@ -282,19 +280,6 @@ impl Tx {
     pub async fn vm_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
-    }
-
-    /// Notes what a VM has used. This is no change that anybody is told.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn vm_used(&self, id: VmId, usage: String) -> Result<(), DbError> {
-        Entity::update_many()
-            .col_expr(Column::Usage, sea_orm::sea_query::Expr::value(usage))
-            .filter(Column::Id.eq(Col(id)))
-            .exec(self.reader())
-            .await?;
         Ok(())
     }
 

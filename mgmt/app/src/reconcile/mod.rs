@@ -23,6 +23,10 @@ impl App {
             let app = self.clone();
             move || silent::round(app.clone())
         }));
+        tasks.spawn(every(Duration::from_secs(30), "heard", stop.clone(), {
+            let app = self.clone();
+            move || crate::heard::keep(app.clone())
+        }));
         tasks.spawn(every(Duration::from_secs(10), "passing", stop.clone(), {
             let app = self.clone();
             move || passing::round(app.clone())

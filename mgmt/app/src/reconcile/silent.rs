@@ -4,7 +4,7 @@
 
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_db::event::NewEvent;
-use podzol_mgmt_db::{JsonCol, now, server};
+use podzol_mgmt_db::{JsonCol, find, now, server};
 
 use crate::{App, AppError};
 
@@ -14,11 +14,16 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         return Ok(());
     }
     let since = now().0 - app.settings.silent_after.as_millis() as i64;
-    if server::silent_since(app.db.reader(), since).await?.is_empty() {
+    let mut silent = server::not_kept_since(app.db.reader(), since).await?;
+    silent.retain(|id| !app.heard.since(id, since));
+    if silent.is_empty() {
         return Ok(());
     }
     let tx = app.db.begin().await?;
-    for mut row in server::silent_since(tx.reader(), since).await? {
+    for id in silent {
+        let row = find::<server::Entity>(tx.reader(), id).await?;
+        let Some(row) = row.filter(|row| row.state.0 == ServerState::Up) else { continue };
+        let mut row = app.heard.latest(row);
         let event = NewEvent {
             action: "server.disconnected",
             actor: "management".into(),

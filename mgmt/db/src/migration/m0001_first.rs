@@ -234,7 +234,6 @@ fn servers() -> TableCreateStatement {
         long_or_none("problem"),
         number("cpus"),
         number("memory_mib"),
-        text_or_none("boot_id"),
         number_or_none("reported_at"),
         long_or_none("report"),
         number("created_at"),
@@ -262,7 +261,6 @@ fn vms() -> TableCreateStatement {
         long_or_none("user_data"),
         long_or_none("error"),
         long("timing"),
-        long_or_none("usage"),
         number("created_at"),
         number_or_none("started_at"),
     ];
