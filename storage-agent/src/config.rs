@@ -14,7 +14,7 @@ pub struct Config {
     /// Where the agent's API listens.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// The address at which hosts mount the pools; found out when left out.
+    /// The address at which hosts mount the pools; when left out, the one on the way to the management service.
     #[serde(default)]
     pub address: Option<IpAddr>,
     /// Where the identity and the list of pools are.

@@ -27,7 +27,7 @@ pub enum ExportError {
     Program(#[from] ExecError),
 }
 
-/// Makes folders reachable for hosts, and for nobody else.
+/// Makes folders reachable for hosts, and for nobody else. Each call may be made again, and then does all that is left.
 pub trait Exporter: Send + Sync + 'static {
     /// Exports a folder to these addresses, in place of those from before.
     fn export(
@@ -46,6 +46,8 @@ pub trait Exporter: Send + Sync + 'static {
 const SETTINGS: &str =
     "[nfsd]\nvers3=n\nvers4=y\nvers4.0=n\nthreads=8\nudp=n\ngrace-time=10\nlease-time=10\n";
 
+const SERVICE: &str = "nfs-server.service";
+
 /// The kernel's NFS server, through exports(5): one file per pool in `/etc/exports.d`.
 #[derive(Debug)]
 pub struct NfsServer {
@@ -63,16 +65,27 @@ impl NfsServer {
     fn file(&self, pool: PoolId) -> PathBuf {
         self.folder.join(format!("podzol-{pool}.exports"))
     }
+
+    /// Has the running server take the new settings. If it does not, the next call finds no settings and tries again.
+    async fn restart(&self) -> Result<(), ExportError> {
+        if let Err(error) = exec::run("systemctl", &["restart", SERVICE], DEADLINE).await {
+            let _ = std::fs::remove_file(&self.settings);
+            return Err(error.into());
+        }
+        Ok(())
+    }
 }
 
 impl Exporter for NfsServer {
     async fn export(&self, pool: PoolId, folder: &Path, hosts: &[String]) -> Result<(), ExportError> {
-        let line = exports_line(pool, folder, hosts);
-        if !write_if_different(&self.file(pool), &line)? && is_served() {
-            return Ok(());
+        write_if_different(&self.file(pool), &exports_line(pool, folder, hosts))?;
+        let is_new = write_if_different(&self.settings, SETTINGS)?;
+        if !is_served() {
+            exec::run("systemctl", &["start", SERVICE], DEADLINE).await?;
+        } else if is_new {
+            self.restart().await?;
         }
-        write_if_different(&self.settings, SETTINGS)?;
-        exec::run("systemctl", &["start", "nfs-server.service"], DEADLINE).await?;
+        // Always: that the file was there says not that an earlier call came this far.
         exec::run("exportfs", &["-ra"], DEADLINE).await?;
         Ok(())
     }
@@ -80,9 +93,10 @@ impl Exporter for NfsServer {
     async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
         let path = self.file(pool);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(ExportError::File { path, source }),
-            Ok(()) => {}
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ExportError::File { path, source });
+            }
+            _ => {}
         }
         exec::run("exportfs", &["-ra"], DEADLINE).await?;
         Ok(())
@@ -107,8 +121,8 @@ fn is_served() -> bool {
     std::fs::read_to_string("/proc/fs/nfsd/threads").is_ok_and(|threads| threads.trim() != "0")
 }
 
-/// The line of exports(5). `root_squash`: what root on a host may do is QEMU's user's, and no more. The file system id
-/// is the pool's own, so that mounts survive a restart of the server.
+/// The line of exports(5). `root_squash`: root on a host is nobody here, and only QEMU's user gets at volumes. The file
+/// system id is the pool's own, so that mounts survive a restart of the server.
 fn exports_line(pool: PoolId, folder: &Path, hosts: &[String]) -> String {
     let options = format!("rw,sync,no_subtree_check,root_squash,fsid={pool}");
     let clients: Vec<String> = hosts.iter().map(|host| format!("{host}({options})")).collect();

@@ -1,6 +1,8 @@
 //! Bringing a template in: its bytes are hashed as they come, and none stays if the digest is not the one asked for.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use podzol_rpc::{Client, PeerId};
 use podzol_storage_api::{TemplateSource, TemplateStatus};
@@ -9,7 +11,9 @@ use sha2::Digest;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
-use crate::pool::Pool;
+use crate::detached;
+use crate::imports::ready;
+use crate::pool::{Pool, Template};
 
 /// The largest template, in bytes.
 const LARGEST: u64 = 1 << 40;
@@ -37,54 +41,80 @@ impl Drop for Incoming {
     }
 }
 
-/// Imports a template, telling how far it is, and how it ended.
+/// Imports a template, telling how far it is, and gives how it ended. A source that sends nothing for `stall` fails.
 pub(crate) async fn run(
-    pool: Pool,
+    pool: &Arc<Pool>,
     sha256: Sha256,
     source: TemplateSource,
-    client: Client,
-    status: watch::Sender<TemplateStatus>,
-) {
-    let ended = match import(&pool, sha256, source, &client, &status).await {
-        Ok((size, virtual_size)) => TemplateStatus::Ready { size, virtual_size },
+    client: &Client,
+    stall: Duration,
+    status: &watch::Sender<TemplateStatus>,
+) -> TemplateStatus {
+    match import(pool, sha256, source, client, stall, status).await {
+        Ok(template) => ready(template),
         Err(failure) => {
             tracing::warn!(%sha256, message = failure.message, "an import failed");
             TemplateStatus::Failed { transient: failure.transient, message: failure.message }
         }
-    };
-    status.send_replace(ended);
+    }
 }
 
 async fn import(
-    pool: &Pool,
+    pool: &Arc<Pool>,
     sha256: Sha256,
     source: TemplateSource,
     client: &Client,
+    stall: Duration,
     status: &watch::Sender<TemplateStatus>,
-) -> Result<(ByteSize, ByteSize), Failure> {
-    let mut response = open(source, client).await?;
+) -> Result<Template, Failure> {
+    let mut response = in_time(stall, open(source, client)).await??;
     let total = response.content_length().map(ByteSize);
     let path = Incoming(pool.incoming_file(sha256));
-    let mut file = tokio::fs::File::create(&path.0).await.map_err(transient)?;
+    let mut file = tokio::fs::File::create(&path.0).await.map_err(cannot_write)?;
     let mut digest = sha2::Sha256::new();
     let mut done = 0;
-    while let Some(chunk) = response.chunk().await.map_err(|error| transient(why(&error)))? {
+    while let Some(chunk) = in_time(stall, response.chunk()).await?.map_err(|error| transient(why(&error)))? {
         digest.update(&chunk);
-        file.write_all(&chunk)
-            .await
-            .map_err(|error| transient(format!("cannot write the template: {error}")))?;
+        file.write_all(&chunk).await.map_err(cannot_write)?;
         done += chunk.len() as u64;
         if done > LARGEST {
             return Err(for_good(format!("it is larger than {}", ByteSize(LARGEST))));
         }
         status.send_replace(TemplateStatus::Importing { done: ByteSize(done), total });
     }
-    file.sync_all().await.map_err(transient)?;
+    finish(file, done).await?;
     let found = Sha256::from_bytes(digest.finalize().into());
     if found != sha256 {
         return Err(for_good(format!("its SHA-256 digest is {found}, not {sha256}")));
     }
-    pool.accept_template(sha256).map_err(for_good)
+    let pool = Arc::clone(pool);
+    let accepted = detached::on_disk(move || pool.accept_template(sha256)).await;
+    accepted.map_err(|error| Failure {
+        transient: error.code.is_transient(),
+        message: error.message.into_owned(),
+    })
+}
+
+/// Sees to it that all that was written is on the disk. Tokio's files only queue what is written to them: the error of
+/// the last write comes with the flush, and with nothing else.
+async fn finish(mut file: tokio::fs::File, done: u64) -> Result<(), Failure> {
+    file.flush().await.map_err(cannot_write)?;
+    file.sync_all().await.map_err(cannot_write)?;
+    let length = file.metadata().await.map_err(cannot_write)?.len();
+    if length != done {
+        return Err(transient(format!("its file has {length} bytes instead of {done}")));
+    }
+    Ok(())
+}
+
+/// Waits for something of the source, but not for ever.
+async fn in_time<T>(stall: Duration, something: impl Future<Output = T>) -> Result<T, Failure> {
+    let nothing = |_| transient(format!("its source has sent nothing for {} s", stall.as_secs()));
+    tokio::time::timeout(stall, something).await.map_err(nothing)
+}
+
+fn cannot_write(error: std::io::Error) -> Failure {
+    transient(format!("cannot write the template: {error}"))
 }
 
 async fn open(source: TemplateSource, client: &Client) -> Result<reqwest::Response, Failure> {

@@ -1,20 +1,28 @@
 //! The agent of a storage server: pools, templates and volumes in folders that it exports.
 //!
-//! It keeps nothing of its own but its identity: a pool's folder says what is in it. Everything is made under another
-//! name first and renamed when it is whole, so what a crash leaves is known by its name and removed at the next start.
+//! It keeps nothing of its own but its identity and the list of its pools: a pool's folder says what is in it.
+//! Everything is made under another name first and renamed when it is whole, so what a crash leaves is known by its name
+//! and removed when the pool is opened next.
 //! It answers the management service alone, and knows neither VMs nor accounts.
 
 pub mod config;
+mod detached;
 pub mod export;
 mod import;
+mod imports;
 pub mod pool;
 mod qcow2;
 mod report;
+mod restore;
 mod server;
 mod store;
+#[cfg(test)]
+mod testing;
+mod troubles;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use podzol_rpc::tls::{self, Clients};
@@ -30,7 +38,7 @@ pub use crate::store::Store;
 /// Runs the agent until `stop` is cancelled.
 ///
 /// # Errors
-/// When the identity, the address or a pool's folder cannot be used.
+/// When the identity, the address or the list of pools cannot be used.
 pub async fn serve(
     config: Config,
     identity: Identity,
@@ -46,12 +54,14 @@ pub async fn serve(
     book.set(PeerId::Management, config.management.clone());
     let client = Client::new(&identity, book)?;
     let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
-    let store = Store::open(&config, client.clone(), exporter).context("cannot open the pools")?;
+    let store = Store::open(&config, client.clone(), exporter)?;
+    let every = Duration::from_secs(config.report_secs);
     let refused = Arc::new(|address: SocketAddr, reason: String| {
         tracing::warn!(%address, reason, "refused a connection");
     });
     tokio::join!(
         podzol_rpc::server::serve(listener, tls, server::router(store.clone()), refused, stop.clone()),
+        restore::run(store.clone(), every, stop.clone()),
         report::run(store, client, id, config, port, stop),
     );
     Ok(())

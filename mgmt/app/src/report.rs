@@ -134,8 +134,9 @@ impl App {
         &self,
         tx: &Tx,
         before: &server::Model,
-        row: server::Model,
+        mut row: server::Model,
     ) -> Result<(), AppError> {
+        row.reported_at = Some(now().0);
         if row.state != before.state {
             let kind = if row.is_host { "host" } else { "storage-server" };
             tx.event_create(NewEvent {

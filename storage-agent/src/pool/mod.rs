@@ -6,7 +6,7 @@
 //! ```text
 //!   volume     absent --put--> busy --made--> whole --delete--> busy --destroyed--> absent
 //!                                \--failed--> absent              \--failed--> whole, or absent once its plan is gone
-//!   template   absent --accept--> there --delete--> leaving --removed--> absent
+//!   template   absent --accept--> moving --in its place--> there --delete--> moving --removed--> absent
 //! ```
 //! A call for what another call works on is answered "unavailable", and may be made again. So a call whose caller went
 //! away and the next of the same kind never share files, and a template stays as long as a volume over it is being made.
@@ -59,8 +59,9 @@ struct State {
     /// The volumes that a call works on, and what they are or will be.
     busy: BTreeMap<VolumeId, Option<VolumePlan>>,
     templates: BTreeMap<Sha256, Template>,
-    /// The templates that are being removed.
-    leaving: BTreeSet<Sha256>,
+    /// The templates that a call puts in their place or removes.
+    moving: BTreeSet<Sha256>,
+    /// Whether the pool was closed for good.
     removed: bool,
 }
 
@@ -137,21 +138,29 @@ impl Pool {
         self.state().templates.get(&sha256).copied()
     }
 
-    /// Puts an imported file in its place, if it is an image that may be one. Only one import of a template is under
-    /// way at a time.
+    /// Puts an imported file in its place, if it is an image that may be one.
     pub(crate) fn accept_template(&self, sha256: Sha256) -> Result<Template, WireError> {
-        {
-            let state = self.state();
-            self.must_be_open(&state)?;
-            state.must_not_be_leaving(sha256)?;
-            // Hosts may have it open: another file in its place would be gone for them.
-            if let Some(template) = state.templates.get(&sha256) {
-                return Ok(*template);
-            }
+        // Hosts may have it open: another file in its place would be gone for them.
+        if let Some(there) = self.begin_accept(sha256)? {
+            return Ok(there);
         }
-        let template = self.folder.accept_template(sha256)?;
-        self.state().templates.insert(sha256, template);
-        Ok(template)
+        let accepted = self.folder.accept_template(sha256);
+        let mut state = self.state();
+        state.moving.remove(&sha256);
+        state.templates.extend(accepted.iter().map(|template| (sha256, *template)));
+        accepted
+    }
+
+    /// The template that is there already, if it is.
+    fn begin_accept(&self, sha256: Sha256) -> Result<Option<Template>, WireError> {
+        let mut state = self.state();
+        self.must_be_open(&state)?;
+        state.must_not_be_moving(sha256)?;
+        let there = state.templates.get(&sha256).copied();
+        if there.is_none() {
+            state.moving.insert(sha256);
+        }
+        Ok(there)
     }
 
     /// Removes a template, if no volume is based on it; success when it is not there.
@@ -162,7 +171,7 @@ impl Pool {
         let template = self.begin_template_delete(sha256)?;
         let removed = self.folder.remove_template(sha256);
         let mut state = self.state();
-        state.leaving.remove(&sha256);
+        state.moving.remove(&sha256);
         removed.map_err(|error| {
             state.templates.extend(template.map(|template| (sha256, template)));
             failed("remove the template", &error)
@@ -172,7 +181,7 @@ impl Pool {
     fn begin_template_delete(&self, sha256: Sha256) -> Result<Option<Template>, WireError> {
         let mut state = self.state();
         self.must_be_open(&state)?;
-        state.must_not_be_leaving(sha256)?;
+        state.must_not_be_moving(sha256)?;
         let based = |plan: &VolumePlan| plan.template == Some(sha256);
         if let Some((volume, _)) = state.volumes.iter().find(|(_, plan)| based(plan)) {
             return Err(WireError::new(ErrorCode::Conflict, format!("volume {volume} is based on it")));
@@ -180,7 +189,7 @@ impl Pool {
         if let Some((volume, _)) = state.busy.iter().find(|(_, plan)| plan.as_ref().is_some_and(based)) {
             return Err(being_worked_on(*volume));
         }
-        state.leaving.insert(sha256);
+        state.moving.insert(sha256);
         Ok(state.templates.remove(&sha256))
     }
 
@@ -218,7 +227,7 @@ impl Pool {
             None => {}
         }
         if let Some(sha256) = plan.template {
-            state.must_not_be_leaving(sha256)?;
+            state.must_not_be_moving(sha256)?;
             let template = state.templates.get(&sha256).ok_or_else(|| {
                 WireError::new(ErrorCode::NotFound, format!("template {sha256} is not in the pool"))
             })?;
@@ -286,9 +295,9 @@ impl State {
         if self.busy.contains_key(&volume) { Err(being_worked_on(volume)) } else { Ok(()) }
     }
 
-    fn must_not_be_leaving(&self, sha256: Sha256) -> Result<(), WireError> {
-        if self.leaving.contains(&sha256) {
-            let problem = format!("template {sha256} is being removed");
+    fn must_not_be_moving(&self, sha256: Sha256) -> Result<(), WireError> {
+        if self.moving.contains(&sha256) {
+            let problem = format!("template {sha256} is being worked on");
             return Err(WireError::new(ErrorCode::Unavailable, problem));
         }
         Ok(())

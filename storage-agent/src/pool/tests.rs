@@ -1,13 +1,7 @@
 use podzol_vocab::{ByteSize, ErrorCode, PoolId, Sha256, VolumeId};
 
 use super::*;
-
-fn pool() -> (tempfile::TempDir, Pool) {
-    let folder = tempfile::tempdir().unwrap();
-    let pool =
-        Pool::open(PoolId::new(), &folder.path().join("pool"), nix::unistd::geteuid().as_raw()).unwrap();
-    (folder, pool)
-}
+use crate::testing::{owner, pool};
 
 fn template(pool: &Pool) -> Sha256 {
     let sha256 = Sha256::from_bytes([7; 32]);
@@ -28,13 +22,13 @@ fn a_volume_is_made_once_and_destroyed_once() {
     let volume = VolumeId::new();
     for _ in 0..2 {
         let status = pool.volume_put(volume, &plan).unwrap();
-        assert!(pool.folder.join(status.file).exists());
+        assert!(pool.path().join(status.file).exists());
     }
     assert_eq!(pool.contents().volumes, [volume]);
     for _ in 0..2 {
         pool.volume_delete(volume).unwrap();
     }
-    assert_eq!(std::fs::read_dir(pool.folder.join("volumes")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(pool.path().join("volumes")).unwrap().count(), 0);
 }
 
 #[test]
@@ -72,34 +66,148 @@ fn what_a_crash_left_half_done_is_removed_at_the_next_start() {
     let (_folder, pool) = pool();
     let volume = VolumeId::new();
     pool.volume_put(volume, &plan(None, 10)).unwrap();
-    std::fs::write(pool.volume_file(VolumeId::new()), "half made").unwrap();
+    std::fs::write(pool.folder.volume_file(VolumeId::new()), "half made").unwrap();
     std::fs::write(pool.incoming_file(Sha256::from_bytes([1; 32])), "half imported").unwrap();
 
-    let again = Pool::open(pool.id, &pool.folder, nix::unistd::geteuid().as_raw()).unwrap();
+    let again = Pool::open(pool.id, pool.path(), owner()).unwrap();
 
     assert_eq!(again.contents().volumes, [volume]);
-    assert_eq!(std::fs::read_dir(pool.folder.join("volumes")).unwrap().count(), 2);
-    assert_eq!(std::fs::read_dir(pool.folder.join("incoming")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(pool.path().join("volumes")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(pool.path().join("incoming")).unwrap().count(), 0);
 }
 
 #[test]
 fn a_folder_of_somebody_else_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("thesis.tex"), "do not lose").unwrap();
-    let owner = nix::unistd::geteuid().as_raw();
-    assert_eq!(Pool::open(PoolId::new(), folder.path(), owner).unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(Pool::create(PoolId::new(), folder.path(), owner()).unwrap_err().code, ErrorCode::Conflict);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let (_other, pool) = pool();
-    assert_eq!(Pool::open(PoolId::new(), &pool.folder, owner).unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(Pool::create(PoolId::new(), pool.path(), owner()).unwrap_err().code, ErrorCode::Conflict);
 }
 
 #[test]
-fn a_pool_with_volumes_is_not_removed() {
+fn a_folder_in_which_a_crash_left_half_a_mark_is_made_a_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("lost+found")).unwrap();
+    std::fs::write(folder.path().join(".podzol-pool.new"), "019").unwrap();
+    Pool::create(PoolId::new(), folder.path(), owner()).unwrap();
+    assert!(!folder.path().join(".podzol-pool.new").exists());
+}
+
+#[test]
+fn a_folder_without_the_mark_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().to_owned(), folder.path().join("missing")] {
+        assert_eq!(Pool::open(PoolId::new(), &path, owner()).unwrap_err().code, ErrorCode::Unavailable);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_pool_with_a_description_that_cannot_be_read_is_not_opened_and_loses_nothing() {
+    for spoil in [
+        |plan: &Path| std::fs::write(plan, "{").unwrap(),
+        |plan: &Path| {
+            std::fs::remove_file(plan).unwrap();
+            std::fs::create_dir(plan).unwrap();
+        },
+    ] {
+        let (_folder, pool) = pool();
+        let volume = VolumeId::new();
+        pool.volume_put(volume, &plan(None, 10)).unwrap();
+        std::fs::write(pool.folder.volume_file(VolumeId::new()), "half made").unwrap();
+        spoil(&pool.folder.plan_file(volume));
+
+        Pool::open(pool.id, pool.path(), owner()).unwrap_err();
+
+        assert_eq!(std::fs::read_dir(pool.path().join("volumes")).unwrap().count(), 3);
+    }
+}
+
+#[test]
+fn a_volume_that_is_worked_on_is_left_alone_and_keeps_its_template() {
+    let (_folder, pool) = pool();
+    let sha256 = template(&pool);
+    let (volume, plan) = (VolumeId::new(), plan(Some(sha256), 100));
+    let turn = pool.begin_put(volume, &plan).unwrap();
+    assert_eq!(pool.volume_put(volume, &plan).unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(pool.volume_delete(volume).unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(pool.template_delete(sha256).unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(pool.close().unwrap_err().code, ErrorCode::Unavailable);
+    drop(turn);
+    pool.volume_put(volume, &plan).unwrap();
+    let turn = pool.begin_delete(volume).unwrap();
+    assert_eq!(pool.template_delete(sha256).unwrap_err().code, ErrorCode::Unavailable);
+    drop(turn);
+    assert_eq!(pool.contents().volumes, [volume]);
+}
+
+#[test]
+fn a_template_that_is_being_removed_is_the_base_of_no_new_volume() {
+    let (_folder, pool) = pool();
+    let sha256 = template(&pool);
+    pool.begin_template_delete(sha256).unwrap();
+    let put = pool.volume_put(VolumeId::new(), &plan(Some(sha256), 100));
+    assert_eq!(put.unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(pool.accept_template(sha256).unwrap_err().code, ErrorCode::Unavailable);
+}
+
+#[test]
+fn calls_that_meet_leave_memory_and_disk_in_agreement() {
+    let (_folder, pool) = pool();
+    let sha256 = template(&pool);
+    let volume = VolumeId::new();
+    let refused = |answer: Result<(), WireError>| {
+        let expected = [ErrorCode::Unavailable, ErrorCode::NotFound, ErrorCode::Conflict];
+        assert!(answer.as_ref().err().is_none_or(|error| expected.contains(&error.code)), "{answer:?}");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    refused(pool.volume_put(volume, &plan(Some(sha256), 100)).map(drop));
+                }
+            });
+            scope.spawn(|| (0..40).for_each(|_| refused(pool.volume_delete(volume))));
+        }
+        scope.spawn(|| {
+            for _ in 0..40 {
+                refused(pool.template_delete(sha256));
+                template(&pool);
+            }
+        });
+    });
+    assert_eq!(pool.contents(), Pool::open(pool.id, pool.path(), owner()).unwrap().contents());
+    pool.volume_delete(volume).unwrap();
+    pool.volume_put(volume, &plan(Some(sha256), 100)).unwrap();
+    assert!(pool.folder.volume_file(volume).exists() && pool.folder.template_file(sha256).exists());
+}
+
+#[test]
+fn a_volume_that_cannot_be_made_leaves_nothing_and_can_be_made_later() {
+    let (_folder, pool) = pool();
+    let volume = VolumeId::new();
+    // In the place of its description, so that its image is written before it fails.
+    let in_its_way = pool.folder.plan_file(volume).join("x");
+    std::fs::create_dir_all(&in_its_way).unwrap();
+    pool.volume_put(volume, &plan(None, 10)).unwrap_err();
+    assert!(pool.contents().volumes.is_empty());
+    std::fs::remove_dir_all(pool.folder.plan_file(volume)).unwrap();
+    pool.volume_put(volume, &plan(None, 10)).unwrap();
+}
+
+#[test]
+fn a_pool_with_volumes_is_not_closed_and_nothing_is_made_in_a_closed_one() {
     let (_folder, pool) = pool();
     let volume = VolumeId::new();
     pool.volume_put(volume, &plan(None, 10)).unwrap();
-    assert_eq!(pool.remove().unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(pool.close().unwrap_err().code, ErrorCode::Conflict);
     pool.volume_delete(volume).unwrap();
-    pool.remove().unwrap();
-    assert_eq!(std::fs::read_dir(&pool.folder).unwrap().count(), 0);
+    pool.close().unwrap();
+    assert_eq!(pool.volume_put(volume, &plan(None, 10)).unwrap_err().code, ErrorCode::NotFound);
+    for _ in 0..2 {
+        remove(pool.id, pool.path()).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(pool.path()).unwrap().count(), 0);
 }

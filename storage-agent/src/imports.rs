@@ -1,0 +1,212 @@
+//! The imports of templates: those under way, and those that failed and of which nobody has heard yet.
+//!
+//! There is at most one of a template and pool, as all write to one file. An import takes itself off the table once the
+//! pool has the template; from then on the pool alone says whether it is there. A failed one stays until somebody has
+//! heard of it, and the next call tries anew.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use podzol_rpc::Client;
+use podzol_storage_api::{TemplateSource, TemplateStatus};
+use podzol_vocab::{ByteSize, PoolId, Sha256};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::import;
+use crate::pool::{Pool, Template};
+
+/// How long a source may send nothing before its import fails. A minute outlasts the restart of a web server.
+const STALL: Duration = Duration::from_secs(60);
+
+type Key = (PoolId, Sha256);
+
+/// The imports. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct Imports {
+    client: Client,
+    stall: Duration,
+    table: Arc<Mutex<HashMap<Key, Import>>>,
+}
+
+struct Import {
+    status: watch::Receiver<TemplateStatus>,
+    task: AbortHandle,
+}
+
+impl Imports {
+    /// No imports yet. Templates from the management service are got with this client.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, stall: STALL, table: Arc::default() }
+    }
+
+    /// Brings a template into a pool; answers when it is there, has failed, or the time is up.
+    pub(crate) async fn bring(
+        &self,
+        pool: Arc<Pool>,
+        sha256: Sha256,
+        source: TemplateSource,
+        wait: Duration,
+    ) -> TemplateStatus {
+        let key = (pool.id, sha256);
+        let mut status = match self.join(pool, sha256, source) {
+            Ok(template) => return ready(template),
+            Err(status) => status,
+        };
+        // An error says that its task is gone.
+        let is_over = tokio::time::timeout(wait, status.wait_for(is_end)).await.is_ok();
+        if is_over {
+            self.forget(key, &status);
+        }
+        status.borrow().clone()
+    }
+
+    /// The template if it is there, else its import: the one under way, or a new one.
+    fn join(
+        &self,
+        pool: Arc<Pool>,
+        sha256: Sha256,
+        source: TemplateSource,
+    ) -> Result<Template, watch::Receiver<TemplateStatus>> {
+        let mut table = self.table();
+        // Under the lock: what is not on the table any more is in the pool.
+        if let Some(template) = pool.template(sha256) {
+            return Ok(template);
+        }
+        let key = (pool.id, sha256);
+        if let Some(import) = table.get(&key) {
+            return Err(import.status.clone());
+        }
+        let (sender, status) = watch::channel(TemplateStatus::Importing { done: ByteSize(0), total: None });
+        let (imports, own) = (self.clone(), status.clone());
+        let task = tokio::spawn(async move {
+            let end = import::run(&pool, sha256, source, &imports.client, imports.stall, &sender).await;
+            if matches!(end, TemplateStatus::Ready { .. }) {
+                imports.forget(key, &own);
+            }
+            sender.send_replace(end);
+        });
+        table.insert(key, Import { status: status.clone(), task: task.abort_handle() });
+        Err(status)
+    }
+
+    /// Takes an import off the table: this very one, and none that has begun since.
+    fn forget(&self, key: Key, status: &watch::Receiver<TemplateStatus>) {
+        let mut table = self.table();
+        if table.get(&key).is_some_and(|import| import.status.same_channel(status)) {
+            table.remove(&key);
+        }
+    }
+
+    /// Ends the imports into a pool that was closed.
+    pub(crate) fn abort(&self, pool: PoolId) {
+        self.table().retain(|(of, _), import| {
+            if *of == pool {
+                import.task.abort();
+            }
+            *of != pool
+        });
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Key, Import>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The status of a template that is there.
+pub(crate) fn ready(template: Template) -> TemplateStatus {
+    TemplateStatus::Ready { size: template.size, virtual_size: template.virtual_size }
+}
+
+fn is_end(status: &TemplateStatus) -> bool {
+    !matches!(status, TemplateStatus::Importing { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::testing::{client, image, pool};
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// A web server that answers every request with these bytes, and keeps the connection open then.
+    async fn source(answer: Vec<u8>) -> TemplateSource {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/t", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1];
+                let _ = stream.read_exact(&mut request).await;
+                let _ = stream.write_all(&answer).await;
+                open.push(stream);
+            }
+        });
+        TemplateSource::Url { url: podzol_vocab::Secret::new(url) }
+    }
+
+    fn with_body(body: &[u8]) -> Vec<u8> {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    }
+
+    fn impatient() -> Imports {
+        Imports { stall: Duration::from_millis(50), ..Imports::new(client()) }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_sends_nothing_fails_and_is_tried_again() {
+        let (_folder, pool) = pool();
+        let (bytes, sha256) = image();
+        let imports = impatient();
+        let head_alone = with_body(&bytes)[..60].to_vec();
+        for answer in [vec![], head_alone] {
+            let stalled = source(answer).await;
+            let status = imports.bring(Arc::clone(&pool), sha256, stalled, LONG).await;
+            assert!(matches!(&status, TemplateStatus::Failed { transient: true, .. }), "{status:?}");
+            assert!(imports.table().is_empty());
+        }
+        let imports = Imports::new(client());
+        let status = imports.bring(Arc::clone(&pool), sha256, source(with_body(&bytes)).await, LONG).await;
+        assert!(matches!(&status, TemplateStatus::Ready { .. }), "{status:?}");
+        assert_eq!(std::fs::read(pool.path().join(format!("templates/{sha256}.qcow2"))).unwrap(), bytes);
+    }
+
+    #[tokio::test]
+    async fn a_template_that_was_deleted_is_not_ready_because_it_once_was() {
+        let (_folder, pool) = pool();
+        let (bytes, sha256) = image();
+        let imports = Imports::new(client());
+        let good = source(with_body(&bytes)).await;
+        let status = imports.bring(Arc::clone(&pool), sha256, good, Duration::ZERO).await;
+        assert!(matches!(&status, TemplateStatus::Importing { .. }), "{status:?}");
+        let under_way = imports.table().get(&(pool.id, sha256)).map(|import| import.status.clone());
+        under_way.unwrap().wait_for(is_end).await.unwrap();
+
+        pool.template_delete(sha256).unwrap();
+
+        let silent = source(vec![]).await;
+        let status = imports.bring(Arc::clone(&pool), sha256, silent, Duration::ZERO).await;
+        assert!(matches!(&status, TemplateStatus::Importing { .. }), "{status:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_slow_to_hear_of_a_failure_leaves_the_next_import_alone() {
+        let (_folder, pool) = pool();
+        let (_, sha256) = image();
+        let imports = Imports::new(client());
+        let first = imports.join(Arc::clone(&pool), sha256, source(vec![]).await).unwrap_err();
+        imports.forget((pool.id, sha256), &first);
+        let second = imports.join(Arc::clone(&pool), sha256, source(vec![]).await).unwrap_err();
+
+        imports.forget((pool.id, sha256), &first);
+
+        let third = imports.join(pool, sha256, source(vec![]).await).unwrap_err();
+        assert!(third.same_channel(&second));
+    }
+}

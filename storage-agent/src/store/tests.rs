@@ -1,0 +1,148 @@
+use podzol_vocab::ByteSize;
+
+use super::*;
+use crate::testing::{Hosts, config, store};
+
+fn plan(config: &Config, name: &str) -> PoolPlan {
+    let path = config.pool_roots[0].join(name).display().to_string();
+    PoolPlan { path, hosts: vec!["10.0.0.11".into()] }
+}
+
+fn code<T: std::fmt::Debug>(answer: Result<T, WireError>) -> ErrorCode {
+    answer.unwrap_err().code
+}
+
+#[tokio::test]
+async fn a_pool_whose_disk_is_not_mounted_is_not_made_anew_and_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts, id, volume) =
+        (config(folder.path()), Hosts::default(), PoolId::new(), VolumeId::new());
+    let plan = plan(&config, "p");
+    let before = store(&config, &hosts);
+    before.pool_put(id, plan.clone()).await.unwrap();
+    let wanted = VolumePlan { template: None, size: ByteSize::from_mib(1) };
+    before.volume_put(id, volume, wanted.clone()).await.unwrap();
+    let (path, away) = (PathBuf::from(&plan.path), folder.path().join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    std::fs::create_dir(&path).unwrap();
+
+    let store = store(&config, &hosts);
+
+    for _ in 0..2 {
+        assert_eq!(code(store.pool_put(id, plan.clone()).await), ErrorCode::Unavailable);
+        assert_eq!(code(store.volume_put(id, volume, wanted.clone()).await), ErrorCode::Unavailable);
+        assert_eq!(code(store.volume_delete(id, volume).await), ErrorCode::Unavailable);
+        assert_eq!(code(store.contents(id).await), ErrorCode::Unavailable);
+        assert_eq!(code(store.pool_delete(id).await), ErrorCode::Unavailable);
+        assert!(store.statuses().await[0].1.is_err());
+    }
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(store.contents(id).await.unwrap().volumes, [volume]);
+    store.pool_put(id, plan).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_that_is_unmounted_while_it_is_open_is_not_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts, id) = (config(folder.path()), Hosts::default(), PoolId::new());
+    let store = store(&config, &hosts);
+    store.pool_put(id, plan(&config, "p")).await.unwrap();
+    std::fs::rename(config.pool_roots[0].join("p"), folder.path().join("away")).unwrap();
+    assert_eq!(code(store.pool_put(id, plan(&config, "p")).await), ErrorCode::Unavailable);
+    assert_eq!(code(store.statuses().await.remove(0).1), ErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn pools_are_exported_again_after_a_start_until_that_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, id) = (config(folder.path()), PoolId::new());
+    store(&config, &Hosts::default()).pool_put(id, plan(&config, "p")).await.unwrap();
+    let hosts = Hosts::default();
+    let store = store(&config, &hosts);
+    hosts.fail(true);
+    assert_eq!(store.export_rest().await.len(), 1);
+    hosts.fail(false);
+    assert_eq!(store.export_rest().await, []);
+    assert_eq!(hosts.of(id), Some(vec!["10.0.0.11".into()]));
+}
+
+#[tokio::test]
+async fn a_pool_that_could_not_be_exported_is_exported_by_and_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts, id) = (config(folder.path()), Hosts::default(), PoolId::new());
+    let store = store(&config, &hosts);
+    hosts.fail(true);
+    assert_eq!(code(store.pool_put(id, plan(&config, "p")).await), ErrorCode::Internal);
+    hosts.fail(false);
+    assert_eq!(store.export_rest().await, []);
+    assert!(hosts.of(id).is_some());
+}
+
+#[tokio::test]
+async fn a_removal_that_a_crash_broke_off_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts, id) = (config(folder.path()), Hosts::default(), PoolId::new());
+    let before = store(&config, &hosts);
+    before.pool_put(id, plan(&config, "p")).await.unwrap();
+    let listed = Listed { removing: true, ..before.known(id).unwrap().listed };
+    list::write(&before.0.list, BTreeMap::from([(id, listed.clone())])).unwrap();
+    pool::remove(id, &listed.folder).unwrap();
+    // Somebody else's by now.
+    let (other, taken) = (PoolId::new(), PathBuf::from(&listed.folder));
+    Pool::create(other, &taken, 0).unwrap();
+
+    let store = store(&config, &hosts);
+
+    assert_eq!(code(store.contents(id).await), ErrorCode::NotFound);
+    assert_eq!(code(store.pool_put(id, plan(&config, "p")).await), ErrorCode::Unavailable);
+    for _ in 0..2 {
+        store.pool_delete(id).await.unwrap();
+    }
+    assert_eq!(hosts.of(id), None);
+    assert_eq!(list::read(&store.0.list).unwrap(), BTreeMap::new());
+    Pool::open(other, &taken, 0).unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_is_made_and_removed_and_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts) = (config(folder.path()), Hosts::default());
+    let store = store(&config, &hosts);
+    for _ in 0..2 {
+        let id = PoolId::new();
+        let status = store.pool_put(id, plan(&config, "p")).await.unwrap();
+        assert_eq!((status.server.as_str(), hosts.of(id).is_some()), ("10.0.0.9", true));
+        store.pool_delete(id).await.unwrap();
+        assert_eq!(hosts.of(id), None);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_is_not_made_before_the_address_for_its_mounts_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { address: None, ..config(folder.path()) };
+    let store = store(&config, &Hosts::default());
+    let id = PoolId::new();
+    assert_eq!(code(store.pool_put(id, plan(&config, "p")).await), ErrorCode::Unavailable);
+    store.set_address("10.0.0.8".parse().unwrap());
+    assert_eq!(store.pool_put(id, plan(&config, "p")).await.unwrap().server, "10.0.0.8");
+}
+
+#[tokio::test]
+async fn a_path_that_exports_would_read_otherwise_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let store = store(&config, &Hosts::default());
+    for bad in ["", "a b", "a\\040b", "\"a\"", "a#b", "a\n", "../x", "a/../../x", ".", "a//b", "a/", "ä"] {
+        assert_eq!(
+            code(store.pool_put(PoolId::new(), plan(&config, bad)).await),
+            ErrorCode::Invalid,
+            "{bad}"
+        );
+    }
+    let elsewhere = PoolPlan { path: "/elsewhere".into(), hosts: vec![] };
+    assert_eq!(code(store.pool_put(PoolId::new(), elsewhere).await), ErrorCode::Invalid);
+    store.pool_put(PoolId::new(), plan(&config, "a/B_1.2-3")).await.unwrap();
+}

@@ -1,0 +1,98 @@
+//! What several of the tests need.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use podzol_rpc::exec::ExecError;
+use podzol_rpc::{AddressBook, Client, Identity};
+use podzol_vocab::{ByteSize, PoolId, Secret, Sha256};
+use sha2::Digest;
+
+use crate::config::Config;
+use crate::export::{ExportError, Exporter};
+use crate::pool::Pool;
+use crate::qcow2;
+use crate::store::Store;
+
+/// The user that runs the tests.
+pub(crate) fn owner() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// A new pool.
+pub(crate) fn pool() -> (tempfile::TempDir, Arc<Pool>) {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = Pool::create(PoolId::new(), &folder.path().join("pool"), owner()).unwrap();
+    (folder, Arc::new(pool))
+}
+
+/// An image of 64 MiB, and its digest.
+pub(crate) fn image() -> (Vec<u8>, Sha256) {
+    let bytes = qcow2::image(ByteSize::from_mib(64), None).unwrap();
+    let sha256 = Sha256::from_bytes(sha2::Sha256::digest(&bytes).into());
+    (bytes, sha256)
+}
+
+/// A client that knows nobody.
+pub(crate) fn client() -> Client {
+    let name = "00000000-0000-0000-0000-000000000000.storage.podzol.internal";
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (ca_pem, certificate_pem) = (own.cert.pem(), own.cert.pem());
+    let key_pem = Secret::new(own.signing_key.serialize_pem());
+    Client::new(&Identity { ca_pem, certificate_pem, key_pem }, AddressBook::default()).unwrap()
+}
+
+/// The settings of an agent that keeps all in one folder.
+pub(crate) fn config(folder: &Path) -> Config {
+    let text = format!(
+        "management = '127.0.0.1:1'\nstate_dir = '{0}/state'\npool_roots = ['{0}/pools']\n\
+         address = '10.0.0.9'\nvolume_owner = {1}\n",
+        folder.display(),
+        owner()
+    );
+    podzol_rpc::config::parse(&text).unwrap()
+}
+
+/// The store of an agent that starts.
+pub(crate) fn store(config: &Config, hosts: &Hosts) -> Store<Hosts> {
+    Store::open(config, client(), hosts.clone()).unwrap()
+}
+
+/// The hosts to which pools are exported, or none when exporting fails.
+#[derive(Clone, Default)]
+pub(crate) struct Hosts(Arc<Mutex<BTreeMap<PoolId, Vec<String>>>>, Arc<Mutex<bool>>);
+
+impl Hosts {
+    /// From now on exporting fails, or no more.
+    pub(crate) fn fail(&self, fails: bool) {
+        *self.1.lock().unwrap() = fails;
+    }
+
+    /// To whom a pool is exported, if it is.
+    pub(crate) fn of(&self, pool: PoolId) -> Option<Vec<String>> {
+        self.0.lock().unwrap().get(&pool).cloned()
+    }
+
+    fn must_work(&self) -> Result<(), ExportError> {
+        if !*self.1.lock().unwrap() {
+            return Ok(());
+        }
+        let source = std::io::ErrorKind::NotFound.into();
+        Err(ExecError::Start { program: "exportfs".into(), source }.into())
+    }
+}
+
+impl Exporter for Hosts {
+    async fn export(&self, pool: PoolId, _folder: &Path, hosts: &[String]) -> Result<(), ExportError> {
+        self.must_work()?;
+        self.0.lock().unwrap().insert(pool, hosts.to_vec());
+        Ok(())
+    }
+
+    async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
+        self.must_work()?;
+        self.0.lock().unwrap().remove(&pool);
+        Ok(())
+    }
+}
