@@ -1,10 +1,12 @@
 //! The files of VMs on this host: the NoCloud seed and the serial log, in a folder per VM.
+//!
+//! All of this blocks: call it where that is allowed.
 
-use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use podzol_agent_api::vm::Seed;
 use podzol_vocab::VmId;
 
@@ -36,17 +38,17 @@ impl Files {
     }
 
     /// Writes a VM's seed. Nobody but root and, once libvirt gives it the file, QEMU's user can read it.
-    pub(crate) fn write_seed(&self, vm: VmId, seed: &Seed) -> Result<PathBuf, String> {
-        let failed = |error: std::io::Error| format!("cannot write the seed: {error}");
+    pub(crate) fn write_seed(&self, vm: VmId, seed: &Seed) -> anyhow::Result<PathBuf> {
         let files: [(&str, &[u8]); 3] = [
             ("meta-data", seed.meta_data.as_bytes()),
             ("user-data", seed.user_data.expose().as_bytes()),
             ("network-config", seed.network_config.as_bytes()),
         ];
-        let image = podzol_cidata::image(&files).map_err(|error| format!("cannot make the seed: {error}"))?;
+        let image = podzol_cidata::image(&files).context("cannot make the seed")?;
         // QEMU's user must get through these folders, but list nothing.
-        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(self.of(vm)).map_err(failed)?;
-        podzol_rpc::identity::write_file(&self.seed(vm), &image, 0o600).map_err(failed)?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(self.of(vm));
+        let written = made.and_then(|()| podzol_rpc::identity::write_file(&self.seed(vm), &image, 0o600));
+        written.context("cannot write the seed")?;
         Ok(self.seed(vm))
     }
 
@@ -60,12 +62,12 @@ impl Files {
         }
     }
 
-    /// Removes the files of all VMs but these.
-    pub(crate) fn keep_only(&self, vms: &HashSet<VmId>) {
+    /// Removes the files of all VMs that are not here, which is asked for each when its turn comes.
+    pub(crate) fn keep_only(&self, is_here: impl Fn(VmId) -> bool) {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
         for entry in entries.flatten() {
             if let Some(vm) = entry.file_name().to_str().and_then(|name| name.parse().ok())
-                && !vms.contains(&vm)
+                && !is_here(vm)
             {
                 tracing::info!(%vm, "removing files of a VM that is not here");
                 self.remove(vm);

@@ -1,8 +1,9 @@
 //! The agent of a computing server: makes VMs run here as the management service describes them, and reports.
 //!
-//! It keeps nothing on disk but its identity. What runs here stands in libvirt's metadata, and which networks, mounts
-//! and files there should be follows from that; so after a crash at any point the next start looks, and removes what
-//! belongs to no VM. It answers the management service alone, and knows no customer and no other host.
+//! It keeps no state on disk but its identity. What runs here stands in libvirt's metadata, and which networks, mounts
+//! and files (a seed and a serial log for each VM) there should be follows from that; so after a crash at any point the
+//! next start looks, and removes what belongs to no VM. It answers the management service alone, and knows no customer
+//! and no other host.
 
 pub mod config;
 mod files;
@@ -13,6 +14,7 @@ mod platform;
 mod report;
 mod server;
 mod vms;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 pub use crate::platform::{Platform, Server};
+use crate::report::Reporter;
 pub use crate::vms::Vms;
 
 /// Runs the agent on a platform until `stop` is cancelled.
@@ -51,11 +54,12 @@ pub async fn serve<P: Platform>(
     let refused = Arc::new(|address: SocketAddr, reason: String| {
         tracing::warn!(%address, reason, "refused a connection");
     });
-    let router = server::router(vms.clone());
+    let reporter = Reporter::new(vms.clone(), config, port);
+    let router = server::router(vms.clone(), Arc::clone(&reporter));
     tokio::join!(
         podzol_rpc::server::serve(listener, tls, router, refused, stop.clone()),
-        vms.clone().follow(stop.clone()),
-        report::run(vms, client, host, config, port, stop),
+        vms.follow(stop.clone()),
+        reporter.run(client, host, stop),
     );
     Ok(())
 }

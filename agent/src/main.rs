@@ -37,9 +37,16 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let result = runtime.block_on(act(arguments));
+    // Threads that read from a terminal, or wait for a libvirtd that hangs, end with the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn act(arguments: Arguments) -> anyhow::Result<()> {
     let config: Config = podzol_rpc::config::load(&arguments.config)?;
     let identity = config.state_dir.join("identity");
     match arguments.command {

@@ -1,23 +1,36 @@
 //! Pools that this host has mounted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use podzol_rpc::exec::{self, ExecError};
 use sha2::Digest;
+use tokio::sync::OwnedMutexGuard;
 
 /// How long mounting and unmounting may take. A first mount on an emulated host takes two seconds.
 const DEADLINE: Duration = Duration::from_secs(45);
 
-/// A folder that a storage server exports.
+/// A folder that a storage server exports. The server is an IPv4 or IPv6 address, or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Export {
     /// The storage server's address.
     pub server: String,
     /// The exported folder.
     pub path: String,
+}
+
+impl Export {
+    /// The export as mount.nfs(8) takes it: an IPv6 address stands in brackets.
+    fn source(&self) -> String {
+        match self.server.parse::<Ipv6Addr>() {
+            Ok(server) => format!("[{server}]:{}", self.path),
+            Err(_) => format!("{}:{}", self.server, self.path),
+        }
+    }
 }
 
 /// Why a pool could not be mounted or unmounted.
@@ -41,8 +54,12 @@ pub trait Mounts: Send + Sync + 'static {
     /// Mounts an export, if it is not, and says where.
     fn mount(&self, export: &Export) -> impl Future<Output = Result<PathBuf, MountError>> + Send;
 
-    /// Unmounts all exports but these. One that is still in use stays.
-    fn keep_only(&self, exports: &HashSet<Export>) -> impl Future<Output = ()> + Send;
+    /// Unmounts all exports but those that are needed, which is asked again for each: another may be needed meanwhile.
+    /// One that is still in use stays.
+    fn keep_only(
+        &self,
+        needed: impl Fn() -> HashSet<Export> + Send + Sync,
+    ) -> impl Future<Output = ()> + Send;
 
     /// What is mounted: source and target.
     fn mounted(&self) -> Vec<(String, PathBuf)>;
@@ -52,13 +69,15 @@ pub trait Mounts: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct NfsMounts {
     folder: PathBuf,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    /// One thing at a time is done to a target; a storage server that hangs holds up nobody but itself.
+    turns: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl NfsMounts {
-    /// Mounts below this folder. All mounts below it are Podzol's.
+    /// Mounts below this folder, which is named as the kernel names it: without symbolic links. All mounts below it are
+    /// Podzol's.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, one_at_a_time: tokio::sync::Mutex::default() }
+        Self { folder, turns: Mutex::default() }
     }
 
     /// Where an export is mounted: a name of fixed length, whatever the path.
@@ -67,35 +86,55 @@ impl NfsMounts {
         let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(name)
     }
+
+    /// The turn to do something to a target. There are as many as exports were ever mounted: a few.
+    async fn turn(&self, target: &Path) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(target.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    fn is_mounted(&self, target: &Path) -> bool {
+        self.mounted().iter().any(|(_, at)| at == target)
+    }
 }
 
 impl Mounts for NfsMounts {
     async fn mount(&self, export: &Export) -> Result<PathBuf, MountError> {
-        let _turn = self.one_at_a_time.lock().await;
         let target = self.target(export);
-        if self.mounted().iter().any(|(_, at)| *at == target) {
+        let _turn = self.turn(&target).await;
+        if self.is_mounted(&target) {
             return Ok(target);
         }
-        std::fs::create_dir_all(&target)
+        tokio::fs::create_dir_all(&target)
+            .await
             .map_err(|source| MountError::Folder { path: target.clone(), source })?;
-        let source = format!("{}:{}", export.server, export.path);
         // `hard`: a storage server that is away makes VMs wait, and not see I/O errors.
         let options = "vers=4.2,proto=tcp,hard,timeo=100,retrans=3,noatime,nosuid,nodev,noexec";
         let at = target.display().to_string();
-        exec::run("mount", &["-t", "nfs4", "-o", options, &source, &at], DEADLINE).await?;
+        exec::run("mount", &["-t", "nfs4", "-o", options, &export.source(), &at], DEADLINE).await?;
         Ok(target)
     }
 
-    async fn keep_only(&self, exports: &HashSet<Export>) {
-        let _turn = self.one_at_a_time.lock().await;
-        let keep: HashSet<PathBuf> = exports.iter().map(|export| self.target(export)).collect();
+    async fn keep_only(&self, needed: impl Fn() -> HashSet<Export> + Send + Sync) {
         for (source, target) in self.mounted() {
-            if keep.contains(&target) {
+            let is_needed = || needed().iter().any(|export| self.target(export) == target);
+            if is_needed() {
+                continue;
+            }
+            let _turn = self.turn(&target).await;
+            if is_needed() || !self.is_mounted(&target) {
                 continue;
             }
             match exec::run("umount", &[&target.display().to_string()], DEADLINE).await {
-                Ok(_) => drop(std::fs::remove_dir(&target)),
-                Err(error) => tracing::warn!(%error, source, "cannot unmount a pool; trying again later"),
+                Ok(_) => drop(tokio::fs::remove_dir(&target).await),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    source,
+                    "cannot unmount a pool; trying again later"
+                ),
             }
         }
     }
@@ -126,5 +165,21 @@ mod tests {
                     tmpfs /var/lib/podzol/agent/poolside tmpfs rw 0 0\n";
         let found = mounts_below(text, Path::new("/var/lib/podzol/agent/pools"));
         assert_eq!(found, [("10.0.0.3:/srv/p".to_owned(), "/var/lib/podzol/agent/pools/ab".into())]);
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets() {
+        let source = |server: &str| Export { server: server.into(), path: "/srv/p".into() }.source();
+        assert_eq!(source("10.0.0.3"), "10.0.0.3:/srv/p");
+        assert_eq!(source("fd00::3"), "[fd00::3]:/srv/p");
+        assert_eq!(source("storage-1"), "storage-1:/srv/p");
+    }
+
+    #[tokio::test]
+    async fn what_is_done_to_one_export_holds_up_no_other() {
+        let mounts = NfsMounts::new("/nowhere".into());
+        let _hangs = mounts.turn(Path::new("/nowhere/a")).await;
+        let _goes_on = mounts.turn(Path::new("/nowhere/b")).await;
+        assert!(mounts.turns.lock().unwrap()[Path::new("/nowhere/a")].try_lock().is_err());
     }
 }

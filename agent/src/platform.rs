@@ -39,10 +39,12 @@ impl Server {
     /// # Errors
     /// When no netlink socket can be opened, or what a crash has left changed in the kernel cannot be put back.
     pub fn new(config: &Config) -> Result<Self, podzol_hostnet::Error> {
+        // As /proc/self/mounts names it. Only a folder that is missing has no such name, and then nothing is mounted in it.
+        let state_dir = config.state_dir.canonicalize().unwrap_or_else(|_| config.state_dir.clone());
         Ok(Self {
             hypervisor: Libvirt::new(config.libvirt_uri.clone()),
             links: Kernel::open()?.hurrying(config.state_dir.join("hurrying"))?,
-            mounts: NfsMounts::new(config.state_dir.join("pools")),
+            mounts: NfsMounts::new(state_dir.join("pools")),
             emulator: config.emulator.clone(),
         })
     }

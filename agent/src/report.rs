@@ -1,6 +1,10 @@
 //! Reporting: on every change, and every few seconds.
+//!
+//! A report is made in one place, whether it is sent or asked for. What cannot be seen just now (the own address, the
+//! links) is told as it was seen last: the management service acts on a report.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podzol_agent_api::report::{HostReport, HostReportPost, HypervisorReport, LinkReport, MountReport};
@@ -15,6 +19,7 @@ use crate::inventory;
 use crate::mounts::Mounts;
 use crate::platform::Platform;
 use crate::vms::Vms;
+use crate::watch::LinkChanges;
 
 /// Changes that come together are told together.
 const GATHER: Duration = Duration::from_millis(30);
@@ -22,84 +27,131 @@ const GATHER: Duration = Duration::from_millis(30);
 /// How long the management service may take to answer a report.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run<P: Platform>(
+/// How long the management service's name may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(3);
+
+/// Makes this host's reports.
+pub(crate) struct Reporter<P: Platform> {
     vms: Vms<P>,
-    client: Client,
-    host: HostId,
     config: Config,
     port: u16,
-    stop: CancellationToken,
-) {
-    let every = Duration::from_secs(config.report_secs);
-    let mut links = vms.platform().links().watch().ok();
-    let mut heard = true;
-    loop {
-        // Until the hypervisor has answered, a report would say that no VM is here.
-        if vms.hypervisor().is_some() {
-            let report = make(&vms, own_address(&config, port).await).await;
-            let reserved = config.memory_reserved_mib;
-            let report = HostReport { memory_mib: report.memory_mib.saturating_sub(reserved), ..report };
-            let answer = client.call::<HostReportPost>(PeerId::Management, &host, &report, DEADLINE).await;
-            match &answer {
-                Ok(()) if !heard => tracing::info!("the management service hears reports again"),
-                Err(error) if heard => {
-                    tracing::warn!(
-                        error = error as &dyn std::error::Error,
-                        "the management service does not hear"
-                    );
+    last_seen: Mutex<LastSeen>,
+}
+
+/// What was seen when it could be seen last.
+#[derive(Debug, Default)]
+struct LastSeen {
+    address: Option<IpAddr>,
+    links: Vec<LinkReport>,
+}
+
+impl LastSeen {
+    fn address(&mut self, now: Option<IpAddr>) -> Option<IpAddr> {
+        self.address = now.or(self.address);
+        self.address
+    }
+
+    fn links(&mut self, now: Result<Vec<Interface>, podzol_hostnet::Error>) -> Vec<LinkReport> {
+        match now {
+            Ok(interfaces) => self.links = interfaces.into_iter().map(link).collect(),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "cannot list the links; reporting them as they were");
+            }
+        }
+        self.links.clone()
+    }
+}
+
+impl<P: Platform> Reporter<P> {
+    /// A reporter for the agent that listens on this port.
+    pub(crate) fn new(vms: Vms<P>, config: Config, port: u16) -> Arc<Self> {
+        Arc::new(Self { vms, config, port, last_seen: Mutex::default() })
+    }
+
+    /// All that is worth knowing of this host, now. Nothing until the hypervisor has answered, as a report would say that
+    /// no VM is here; nor while the own address is not known.
+    pub(crate) async fn make(&self) -> Option<HostReport> {
+        let facts = self.vms.hypervisor()?;
+        let address = self.address().await?;
+        let platform = self.vms.platform();
+        let interfaces = platform.links().interfaces().await;
+        let links = self.last_seen().links(interfaces);
+        let mounts = platform.mounts().mounted().into_iter();
+        let inventory = inventory::read();
+        let kvm_problem = facts.kvm_problem.map(|problem| format!("KVM cannot be used: {problem}"));
+        Some(HostReport {
+            api_address: SocketAddr::new(address, self.port).to_string(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            boot_id: inventory::boot_id(),
+            hypervisor: HypervisorReport {
+                version: facts.version,
+                accelerator: facts.accelerator.filter(|_| facts.trouble.is_none()),
+                problem: facts.trouble.or(kvm_problem),
+            },
+            cpus: inventory.cpus,
+            memory_mib: inventory.memory_mib.saturating_sub(self.config.memory_reserved_mib),
+            memory_used_mib: inventory.memory_used_mib,
+            load: inventory.load,
+            vms: self.vms.list(),
+            links,
+            mounts: mounts
+                .map(|(source, target)| MountReport { source, target: target.display().to_string() })
+                .collect(),
+        })
+    }
+
+    /// Sends reports until stopped.
+    pub(crate) async fn run(self: Arc<Self>, client: Client, host: HostId, stop: CancellationToken) {
+        stop.run_until_cancelled(self.send_all(client, host)).await;
+    }
+
+    async fn send_all(&self, client: Client, host: HostId) {
+        let every = Duration::from_secs(self.config.report_secs);
+        let mut links = LinkChanges::default();
+        let mut heard = true;
+        loop {
+            if let Some(report) = self.make().await {
+                let answer =
+                    client.call::<HostReportPost>(PeerId::Management, &host, &report, DEADLINE).await;
+                match &answer {
+                    Ok(()) if !heard => tracing::info!("the management service hears reports again"),
+                    Err(error) if heard => {
+                        let error = error as &dyn std::error::Error;
+                        tracing::warn!(error, "the management service does not hear");
+                    }
+                    _ => {}
                 }
-                _ => {}
+                heard = answer.is_ok();
             }
-            heard = answer.is_ok();
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = vms.news() => {}
-            () = link_changed(&mut links) => {}
-            () = tokio::time::sleep(every) => {}
-        }
-        tokio::time::sleep(GATHER).await;
-    }
-}
-
-async fn link_changed(links: &mut Option<podzol_hostnet::Watch>) {
-    match links {
-        Some(watch) => {
-            if !watch.changed().await {
-                *links = None;
+            tokio::select! {
+                () = self.vms.news() => {}
+                () = links.next(self.vms.platform().links()) => {}
+                () = tokio::time::sleep(every) => {}
             }
+            tokio::time::sleep(GATHER).await;
         }
-        None => std::future::pending().await,
     }
-}
 
-/// All that is worth knowing of this host, now.
-pub(crate) async fn make<P: Platform>(vms: &Vms<P>, api_address: String) -> HostReport {
-    let inventory = inventory::read();
-    let facts = vms.hypervisor().unwrap_or_default();
-    let interfaces = vms.platform().links().interfaces().await.unwrap_or_default();
-    let mounted = vms.platform().mounts().mounted();
-    HostReport {
-        api_address,
-        agent_version: env!("CARGO_PKG_VERSION").into(),
-        boot_id: inventory::boot_id(),
-        hypervisor: HypervisorReport {
-            version: facts.version,
-            accelerator: facts.accelerator.filter(|_| facts.trouble.is_none()),
-            problem: facts
-                .trouble
-                .or(facts.kvm_problem.map(|problem| format!("KVM cannot be used: {problem}"))),
-        },
-        cpus: inventory.cpus,
-        memory_mib: inventory.memory_mib,
-        memory_used_mib: inventory.memory_used_mib,
-        load: inventory.load,
-        vms: vms.list(),
-        links: interfaces.into_iter().map(link).collect(),
-        mounts: mounted
-            .into_iter()
-            .map(|(source, target)| MountReport { source, target: target.display().to_string() })
-            .collect(),
+    /// Where the management service reaches this agent: as configured, or the address from which this host reaches it.
+    async fn address(&self) -> Option<IpAddr> {
+        if self.config.address.is_some() {
+            return self.config.address;
+        }
+        let now =
+            tokio::time::timeout(RESOLVE, address_towards(&self.config.management)).await.ok().flatten();
+        let known = self.last_seen().address(now);
+        if known.is_none() {
+            tracing::warn!(
+                management = self.config.management,
+                "no report: there is no way to the management service"
+            );
+        }
+        known
+    }
+
+    fn last_seen(&self) -> MutexGuard<'_, LastSeen> {
+        self.last_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,11 +174,33 @@ fn link(interface: Interface) -> LinkReport {
     }
 }
 
-/// Where the management service reaches this agent: as configured, or the address from which this host reaches it.
-async fn own_address(config: &Config, port: u16) -> String {
-    let address = match config.address {
-        Some(address) => address,
-        None => address_towards(&config.management).await.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-    };
-    std::net::SocketAddr::new(address, port).to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_found_out_is_the_one_that_was_last() {
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut seen = LastSeen::default();
+        let told = [None, Some(one), None, Some(other), None].map(|now| seen.address(now));
+        assert_eq!(told, [None, Some(one), Some(one), Some(other), Some(other)]);
+    }
+
+    #[test]
+    fn links_that_cannot_be_listed_are_as_they_were() {
+        let links = vec![LinkReport {
+            name: "eth1".parse().unwrap(),
+            kind: None,
+            vlan: None,
+            master: None,
+            up: true,
+            speed_mbps: None,
+            mtu: 1500,
+            addresses: vec![],
+            ours: false,
+        }];
+        let mut seen = LastSeen { address: None, links: links.clone() };
+        let failed = podzol_hostnet::Error::Observe(std::io::ErrorKind::Other.into());
+        assert_eq!(seen.links(Err(failed)), links);
+    }
 }

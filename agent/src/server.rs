@@ -1,5 +1,6 @@
 //! The agent's API: the management service asks, nobody else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +10,7 @@ use podzol_rpc::{Caller, Endpoint, PeerId, handle};
 use podzol_vocab::{ErrorCode, WireError};
 
 use crate::platform::Platform;
-use crate::report;
+use crate::report::Reporter;
 use crate::vms::Vms;
 
 /// The longest that a call is kept open.
@@ -18,7 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most of a console log in one answer.
 const LONGEST_LOG: u64 = 1 << 20;
 
-pub(crate) fn router<P: Platform>(vms: Vms<P>) -> Router {
+pub(crate) fn router<P: Platform>(vms: Vms<P>, reporter: Arc<Reporter<P>>) -> Router {
     let put = handle::<VmPut, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
         allow(&caller)?;
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
@@ -38,9 +39,13 @@ pub(crate) fn router<P: Platform>(vms: Vms<P>) -> Router {
             _ => Err(WireError::new(ErrorCode::Unavailable, "cannot read the log now")),
         }
     });
-    let host = handle::<HostGet, Vms<P>, _, _>(|vms, caller, (), ()| async move {
-        allow(&caller)?;
-        Ok(report::make(&vms, String::new()).await)
+    let host = handle::<HostGet, Vms<P>, _, _>(move |_, caller, (), ()| {
+        let reporter = Arc::clone(&reporter);
+        async move {
+            allow(&caller)?;
+            let not_yet = || WireError::new(ErrorCode::Unavailable, "not enough is known of this host yet");
+            reporter.make().await.ok_or_else(not_yet)
+        }
     });
     Router::new()
         .route(VmPut::ROUTE, put.merge(delete))

@@ -5,7 +5,8 @@ use podzol_rpc::Endpoint;
 
 use crate::report::HostReport;
 
-/// The host's report, made now.
+/// The host's report, made now. Unavailable as long as the agent would send none: until the hypervisor has answered, and
+/// while the agent does not know its own address.
 #[derive(Debug)]
 pub struct HostGet;
 

@@ -13,6 +13,7 @@
 //! host's switch for good, which would cost every program on the host its interrupts for nothing.
 
 mod apply;
+mod dump;
 mod grace;
 mod read;
 mod watch;
@@ -51,6 +52,8 @@ impl Kernel {
         let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
         // So that a request which was applied differs from one whose answer never came.
         connection.set_forward_ack(true);
+        // So that a dump which came to its end differs from one that broke off.
+        connection.set_forward_done(true);
         let connection = tokio::spawn(connection).abort_handle();
         let socket = Socket { handle, one_dump: Mutex::new(()) };
         Ok(Self { socket, connection, hurry: None })
@@ -102,5 +105,20 @@ fn io_error(error: rtnetlink::Error) -> std::io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => std::io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs no privileges: the loopback is everywhere.
+    #[tokio::test]
+    async fn all_links_and_addresses_of_this_host_are_listed() {
+        let kernel = Kernel::open().unwrap();
+        let interfaces = kernel.interfaces().await.unwrap();
+        let loopback = interfaces.iter().find(|interface| interface.link.name.as_str() == "lo").unwrap();
+        assert!(loopback.addresses.contains(&(std::net::Ipv4Addr::LOCALHOST.into(), 8)), "{interfaces:?}");
+        assert_eq!(kernel.observe().await.unwrap().len(), interfaces.len());
     }
 }

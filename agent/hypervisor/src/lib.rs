@@ -2,7 +2,8 @@
 //!
 //! What a VM is stands in libvirt's own metadata ([`Record`]); this crate keeps no other state, so after a restart of
 //! the agent, of libvirtd, or of the host, [`Hypervisor::list`] tells everything again. Domains without that metadata
-//! are not ours: they are never listed and never touched.
+//! are not ours: they are never listed and never touched. A domain whose metadata is ours and cannot be read is ours all
+//! the same: it is listed with the error, so that nobody takes what it uses for leftovers.
 //!
 //! It knows no network and no storage: it is given the names of bridges and files.
 
@@ -11,6 +12,7 @@ pub mod probe;
 mod record;
 pub mod xml;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -19,7 +21,7 @@ use podzol_agent_api::vm::{Ended, Usage, VmPlan};
 use podzol_vocab::{InterfaceName, VmId};
 
 pub use libvirt::Libvirt;
-pub use record::Record;
+pub use record::{Record, RecordError};
 
 /// All that a domain is made of.
 #[derive(Debug, Clone)]
@@ -52,12 +54,12 @@ pub enum DomainState {
 /// A domain that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
+    /// Which VM it is.
+    pub vm: VmId,
     /// What stands in its metadata.
-    pub record: Record,
+    pub record: Result<Record, RecordError>,
     /// What it does.
     pub state: DomainState,
-    /// What it has used since it was started.
-    pub usage: Usage,
 }
 
 /// Why the hypervisor did not do what it was asked.
@@ -86,8 +88,15 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Its name and version.
     fn version(&self) -> impl Future<Output = Result<String, HypervisorError>> + Send;
 
-    /// All domains of ours, running or not.
+    /// All domains of ours, running or not. One that hangs does not hold this up.
     fn list(&self) -> impl Future<Output = Result<Vec<Found>, HypervisorError>> + Send;
+
+    /// The domain of a VM, if there is one.
+    fn find(&self, vm: VmId) -> impl Future<Output = Result<Option<Found>, HypervisorError>> + Send;
+
+    /// What running domains have used since they were started. A counter that cannot be had at once is zero, and a domain
+    /// may be missing.
+    fn usage(&self) -> impl Future<Output = Result<HashMap<VmId, Usage>, HypervisorError>> + Send;
 
     /// Defines a domain and starts it.
     fn start(&self, domain: Domain) -> impl Future<Output = Result<(), HypervisorError>> + Send;

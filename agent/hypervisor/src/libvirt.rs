@@ -1,22 +1,33 @@
-//! libvirt. The only file that calls it.
+//! libvirt. The only module that calls it.
 //!
 //! Its calls block, and a hung libvirtd blocks them for ever. So each runs on a thread of its own, of which there are at
-//! most [`THREADS`], and is waited for at most [`DEADLINE`]: a call that is not answered keeps its thread, and when all
-//! are taken, further calls fail at once. When libvirtd comes back, the threads do too.
+//! most [`THREADS`], and is waited for at most [`DEADLINE`], a free thread included. A call that is not answered keeps
+//! its thread; when libvirtd comes back, the thread does too, and finds that nobody waits for it: it does nothing then,
+//! and takes back what it has defined and not started.
+//!
+//! Whatever is asked of all domains ([`Hypervisor::list`]) takes no domain's job, which whoever waits for its QEMU
+//! holds: a VM that hangs must hold up nobody else. Only counting asks QEMU, on a thread apart.
 
-use std::ffi::{c_int, c_void};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+mod connection;
+mod counters;
+mod threads;
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::sync::Arc;
 use std::time::Duration;
 
 use podzol_agent_api::vm::{Ended, Usage};
 use podzol_vocab::VmId;
-use tokio::sync::{Notify, Semaphore};
 use virt::connect::Connect;
+use virt::domain::Domain as VirtDomain;
 use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use crate::xml::{self, NAMESPACE};
 use crate::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use connection::Link;
+use threads::{Abandoned, Threads};
 
 /// The most calls at a time.
 const THREADS: usize = 8;
@@ -24,45 +35,23 @@ const THREADS: usize = 8;
 /// How long a call may take. Starting a VM takes under ten seconds even on an emulated host.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How often libvirtd is asked whether it is there when nothing is heard of it.
-const KEEP_ALIVE: (i32, u32) = (5, 3);
+/// How long counting may take. With 1,000 VMs it takes well under a second, and counters are not worth a wait.
+const COUNTING: Duration = Duration::from_secs(5);
 
 /// libvirt's QEMU driver.
 pub struct Libvirt {
-    uri: String,
-    connection: Arc<Mutex<Option<Arc<Connection>>>>,
-    threads: Arc<Semaphore>,
-    changed: Arc<Notify>,
-}
-
-/// A connection with its registration for events.
-struct Connection {
-    connect: Connect,
-    callback: c_int,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.callback >= 0 {
-            // SAFETY: the connection is open until the next line, and the id is of a registration on it.
-            #[allow(unsafe_code)]
-            unsafe {
-                sys::virConnectDomainEventDeregisterAny(self.connect.as_ptr(), self.callback);
-            }
-        }
-        let _ = self.connect.close();
-    }
+    link: Arc<Link>,
+    threads: Threads,
+    counting: Threads,
 }
 
 impl Libvirt {
     /// libvirt at a URI, such as `qemu:///system`. It is connected to when it is first needed.
     pub fn new(uri: impl Into<String>) -> Self {
-        run_events();
         Self {
-            uri: uri.into(),
-            connection: Arc::default(),
-            threads: Arc::new(Semaphore::new(THREADS)),
-            changed: Arc::default(),
+            link: Arc::new(Link::new(uri.into())),
+            threads: Threads::new(THREADS, DEADLINE),
+            counting: Threads::new(1, COUNTING),
         }
     }
 
@@ -71,49 +60,34 @@ impl Libvirt {
         step: &'static str,
         work: impl FnOnce(&Connect) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, HypervisorError> {
-        let unavailable = |reason: String| HypervisorError::Unavailable { step, reason };
-        let Ok(thread) = Arc::clone(&self.threads).try_acquire_owned() else {
-            return Err(unavailable("all threads wait for it already".into()));
-        };
-        let (uri, shared, changed) =
-            (self.uri.clone(), Arc::clone(&self.connection), Arc::clone(&self.changed));
-        let task = tokio::task::spawn_blocking(move || {
-            let _thread = thread;
-            let connection = connected(&uri, &shared, &changed)
-                .map_err(|error| HypervisorError::Unavailable { step, reason: error.message().to_owned() })?;
-            work(&connection.connect).map_err(|error| {
-                if connection.connect.is_alive().unwrap_or(false) {
-                    return HypervisorError::Failed { step, reason: error.message().to_owned() };
+        self.call_on(&self.threads, step, move |connect, _| work(connect)).await
+    }
+
+    async fn call_on<T: Send + 'static>(
+        &self,
+        threads: &Threads,
+        step: &'static str,
+        work: impl FnOnce(&Connect, &Abandoned) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        let unavailable = move |reason: String| HypervisorError::Unavailable { step, reason };
+        let link = Arc::clone(&self.link);
+        let answer = threads.run(move |abandoned| {
+            let connection = link.connected().map_err(|error| unavailable(error.message().to_owned()))?;
+            // To connect is what a hung libvirtd holds up first.
+            if abandoned.is_so() {
+                return Err(unavailable("nobody waits for it any more".into()));
+            }
+            work(&connection.connect, abandoned).map_err(|error| {
+                let reason = error.message().to_owned();
+                if connection.is_alive() {
+                    return HypervisorError::Failed { step, reason };
                 }
-                *shared.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                HypervisorError::Unavailable { step, reason: error.message().to_owned() }
+                link.forget();
+                unavailable(reason)
             })
         });
-        match tokio::time::timeout(DEADLINE, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(unavailable("the call broke off".into())),
-            Err(_) => Err(unavailable(format!("no answer in {} s", DEADLINE.as_secs()))),
-        }
+        answer.await.unwrap_or_else(|reason| Err(unavailable(reason)))
     }
-}
-
-/// The connection, made anew if there is none or it is dead.
-fn connected(
-    uri: &str,
-    shared: &Mutex<Option<Arc<Connection>>>,
-    changed: &Arc<Notify>,
-) -> Result<Arc<Connection>, Error> {
-    let known = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(known) = known.filter(|known| known.connect.is_alive().unwrap_or(false)) {
-        return Ok(known);
-    }
-    let connect = Connect::open(Some(uri))?;
-    let _ = connect.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
-    let callback = follow(&connect, Arc::clone(changed));
-    let made = Arc::new(Connection { connect, callback });
-    *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));
-    changed.notify_one();
-    Ok(made)
 }
 
 impl Hypervisor for Libvirt {
@@ -129,21 +103,32 @@ impl Hypervisor for Libvirt {
         self.call("list its domains", |connect| {
             let mut list = Vec::new();
             for domain in connect.list_all_domains(0)? {
-                match found(&domain) {
-                    Ok(found) => list.extend(found),
-                    // It went while it was looked at.
-                    Err(error) if error.code() == ErrorNumber::NoDomain => {}
-                    Err(error) => return Err(error),
-                }
+                list.extend(found(&domain)?);
             }
             Ok(list)
         })
         .await
     }
 
+    async fn find(&self, vm: VmId) -> Result<Option<Found>, HypervisorError> {
+        self.call("find the VM", move |connect| match lookup(connect, vm)? {
+            Some(domain) => found(&domain),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn usage(&self) -> Result<HashMap<VmId, Usage>, HypervisorError> {
+        self.call_on(&self.counting, "count what VMs use", |connect, _| counters::of_running(connect)).await
+    }
+
     async fn start(&self, domain: Domain) -> Result<(), HypervisorError> {
-        self.call("start the VM", move |connect| {
-            let defined = virt::domain::Domain::define_xml(connect, &xml::domain(&domain))?;
+        self.call_on(&self.threads, "start the VM", move |connect, abandoned| {
+            let defined = VirtDomain::define_xml(connect, &xml::domain(&domain))?;
+            if abandoned.is_so() {
+                // It may have been removed meanwhile. Nobody hears the answer.
+                return take_back(&defined);
+            }
             match defined.create() {
                 Err(error) if !defined.is_active().unwrap_or(false) => Err(error),
                 _ => Ok(()),
@@ -187,45 +172,70 @@ impl Hypervisor for Libvirt {
         self.call("remove the VM", move |connect| {
             let Some(domain) = lookup(connect, vm)? else { return Ok(()) };
             if domain.is_active()? {
-                gone_is_fine(domain.destroy().map(drop))?;
+                match domain.destroy() {
+                    // It ended by itself just now.
+                    Err(error) if error.code() == ErrorNumber::OperationInvalid => {}
+                    result => gone_is_fine(result.map(drop))?,
+                }
             }
-            let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
-            gone_is_fine(domain.undefine_flags(flags))
+            undefine(&domain)
         })
         .await
     }
 
     async fn changed(&self) {
-        self.changed.notified().await;
+        self.link.changed().await;
     }
+}
+
+/// Forgets a domain that does not run, with all that libvirt keeps of it.
+fn undefine(domain: &VirtDomain) -> Result<(), Error> {
+    let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+    gone_is_fine(domain.undefine_flags(flags))
+}
+
+/// Undefines a domain again that was just defined, unless it ran before.
+fn take_back(defined: &VirtDomain) -> Result<(), Error> {
+    if defined.is_active()? { Ok(()) } else { undefine(defined) }
 }
 
 fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     match result {
-        Err(error) if matches!(error.code(), ErrorNumber::NoDomain | ErrorNumber::OperationInvalid) => Ok(()),
+        Err(error) if error.code() == ErrorNumber::NoDomain => Ok(()),
         result => result,
     }
 }
 
-fn lookup(connect: &Connect, vm: VmId) -> Result<Option<virt::domain::Domain>, Error> {
-    match virt::domain::Domain::lookup_by_uuid_string(connect, &vm.to_string()) {
+fn lookup(connect: &Connect, vm: VmId) -> Result<Option<VirtDomain>, Error> {
+    match VirtDomain::lookup_by_uuid_string(connect, &vm.to_string()) {
         Ok(domain) => Ok(Some(domain)),
         Err(error) if error.code() == ErrorNumber::NoDomain => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// What is known of a domain; nothing if it is not ours.
-fn found(domain: &virt::domain::Domain) -> Result<Option<Found>, Error> {
+/// What is known of a domain; nothing if it is not ours, or went while it was looked at.
+fn found(domain: &VirtDomain) -> Result<Option<Found>, Error> {
+    match look_at(domain) {
+        Err(error) if matches!(error.code(), ErrorNumber::NoDomain | ErrorNumber::NoDomainMetadata) => {
+            Ok(None)
+        }
+        result => result,
+    }
+}
+
+fn look_at(domain: &VirtDomain) -> Result<Option<Found>, Error> {
     let kind = sys::VIR_DOMAIN_METADATA_ELEMENT as c_int;
-    let element = match domain.get_metadata(kind, Some(NAMESPACE), sys::VIR_DOMAIN_AFFECT_CURRENT) {
-        Ok(element) => element,
-        Err(error) if error.code() == ErrorNumber::NoDomainMetadata => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let Some(record) = xml::read_metadata(&element) else { return Ok(None) };
+    let element = domain.get_metadata(kind, Some(NAMESPACE), sys::VIR_DOMAIN_AFFECT_CURRENT)?;
+    let vm = VmId::from_bytes(*domain.get_uuid()?.as_bytes());
+    let record = xml::read_metadata(&element);
+    // Somebody's copy of one of our domains is not ours.
+    if record.as_ref().is_ok_and(|record| record.plan.vm != vm) {
+        return Ok(None);
+    }
     let (state, reason) = domain.get_state()?;
     let state = match state {
         sys::VIR_DOMAIN_SHUTOFF if reason == sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN as i32 => {
@@ -234,31 +244,7 @@ fn found(domain: &virt::domain::Domain) -> Result<Option<Found>, Error> {
         sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED => DomainState::Off(Ended::ByForce),
         _ => DomainState::Running,
     };
-    let usage = if state == DomainState::Running { usage(domain, &record) } else { Usage::default() };
-    Ok(Some(Found { record, state, usage }))
-}
-
-/// What a domain has used. A counter that cannot be read stays zero.
-fn usage(domain: &virt::domain::Domain, record: &Record) -> Usage {
-    let mut usage = Usage::default();
-    if let Ok(info) = domain.get_info() {
-        usage.cpu_nanos = info.cpu_time;
-        usage.memory_kib = info.memory;
-    }
-    if !record.plan.disks.is_empty()
-        && let Ok(stats) = domain.get_block_stats("vda")
-    {
-        usage.disk_read_bytes = stats.rd_bytes.max(0) as u64;
-        usage.disk_written_bytes = stats.wr_bytes.max(0) as u64;
-    }
-    for nic in &record.plan.nics {
-        // Seen from the host: what the VM sent was received by its tap.
-        if let Ok(stats) = domain.interface_stats(&nic.mac.to_string()) {
-            usage.network_sent_bytes += stats.rx_bytes.max(0) as u64;
-            usage.network_received_bytes += stats.tx_bytes.max(0) as u64;
-        }
-    }
-    usage
+    Ok(Some(Found { vm, record, state }))
 }
 
 /// libvirt's versions are one number: major * 1,000,000 + minor * 1,000 + release.
@@ -266,73 +252,45 @@ fn dotted(version: u32) -> String {
     format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
 }
 
-/// Runs libvirt's event loop on a thread of its own, once in a process, before the first connection.
-#[allow(unsafe_code)]
-fn run_events() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        virt::error::clear_error_callback();
-        // SAFETY: called once, before any connection is made, as libvirt demands.
-        if unsafe { sys::virEventRegisterDefaultImpl() } < 0 {
-            tracing::error!("cannot set up libvirt's events; changes are seen by asking only");
-            return;
-        }
-        let events = || {
-            loop {
-                // SAFETY: the default implementation was registered above.
-                if unsafe { sys::virEventRunDefaultImpl() } < 0 {
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// libvirt's own driver for tests, which keeps domains in this process (<https://libvirt.org/drvtest.html>).
+    const URI: &str = "test:///default";
+
+    /// Defines a domain with something of our namespace in its metadata.
+    async fn define(libvirt: &Libvirt, content: &'static str) -> VmId {
+        let vm = VmId::new();
+        let define = move |connect: &Connect| {
+            let xml = format!(
+                "<domain type='test'><name>{vm}</name><uuid>{vm}</uuid><memory>1024</memory><metadata>\
+                 <podzol:vm xmlns:podzol='{NAMESPACE}'>{content}</podzol:vm></metadata>\
+                 <os><type>hvm</type></os></domain>"
+            );
+            VirtDomain::define_xml(connect, &xml).map(drop)
         };
-        if let Err(error) = std::thread::Builder::new().name("libvirt-events".into()).spawn(events) {
-            tracing::error!(%error, "cannot follow libvirt's events");
-        }
-    });
-}
-
-/// Registers for lifecycle events. Returns the registration, or -1 without one.
-#[allow(unsafe_code)]
-fn follow(connect: &Connect, changed: Arc<Notify>) -> c_int {
-    type Lifecycle =
-        unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
-    type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
-    let opaque = Arc::into_raw(changed).cast_mut().cast::<c_void>();
-    // SAFETY: libvirt calls lifecycle callbacks with this very signature (VIR_DOMAIN_EVENT_ID_LIFECYCLE), and frees the
-    // opaque pointer with the function given for it exactly once.
-    let id = unsafe {
-        let callback = std::mem::transmute::<Lifecycle, Generic>(on_lifecycle);
-        sys::virConnectDomainEventRegisterAny(
-            connect.as_ptr(),
-            std::ptr::null_mut(),
-            sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE as c_int,
-            Some(callback),
-            opaque,
-            Some(free_notify),
-        )
-    };
-    if id < 0 {
-        // SAFETY: the registration failed, so libvirt does not free it.
-        drop(unsafe { Arc::from_raw(opaque.cast::<Notify>()) });
+        libvirt.call("define a domain", define).await.unwrap();
+        vm
     }
-    id
-}
 
-#[allow(unsafe_code)]
-unsafe extern "C" fn on_lifecycle(
-    _: sys::virConnectPtr,
-    _: sys::virDomainPtr,
-    _: c_int,
-    _: c_int,
-    opaque: *mut c_void,
-) -> c_int {
-    // SAFETY: `opaque` is the Arc<Notify> of the registration, which lives until `free_notify`.
-    unsafe { (*opaque.cast::<Notify>()).notify_one() };
-    0
-}
+    #[tokio::test]
+    async fn a_domain_of_ours_with_a_record_that_cannot_be_read_is_found_as_such() {
+        let libvirt = Libvirt::new(URI);
+        let vm = define(&libvirt, "{}").await;
+        let found = libvirt.find(vm).await.unwrap().unwrap();
+        assert!(found.record.is_err());
+        assert_eq!((found.vm, found.state), (vm, DomainState::Off(Ended::ByForce)));
+        // The driver has a domain of its own, without metadata.
+        let all = libvirt.list().await.unwrap();
+        assert!(all.contains(&found) && all.iter().all(|found| found.record.is_err()));
+    }
 
-#[allow(unsafe_code)]
-unsafe extern "C" fn free_notify(opaque: *mut c_void) {
-    // SAFETY: `opaque` came from Arc::into_raw in `follow`, and libvirt calls this once.
-    drop(unsafe { Arc::from_raw(opaque.cast::<Notify>()) });
+    #[tokio::test]
+    async fn a_vm_without_a_domain_is_not_found_and_removing_it_is_success() {
+        let libvirt = Libvirt::new(URI);
+        let vm = VmId::new();
+        assert_eq!(libvirt.find(vm).await.unwrap(), None);
+        libvirt.remove(vm).await.unwrap();
+    }
 }

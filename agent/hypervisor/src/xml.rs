@@ -6,6 +6,7 @@ use std::path::Path;
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{DiskPlan, NicPlan};
 
+use crate::record::RecordError;
 use crate::{Domain, Record};
 
 /// The XML namespace of the metadata.
@@ -72,11 +73,14 @@ pub fn metadata(record: &Record) -> String {
     format!("    <podzol:vm xmlns:podzol='{NAMESPACE}'>{}</podzol:vm>\n", escape(&text))
 }
 
-/// The record in such an element, or nothing if it cannot be read.
-pub fn read_metadata(element: &str) -> Option<Record> {
-    let start = element.find('>')? + 1;
-    let end = element.rfind("</")?;
-    serde_json::from_str(&unescape(element.get(start..end)?)).ok()
+/// The record in such an element.
+///
+/// # Errors
+/// When it is no record.
+pub fn read_metadata(element: &str) -> Result<Record, RecordError> {
+    let inside = element.find('>').zip(element.rfind("</")).and_then(|(tag, end)| element.get(tag + 1..end));
+    let text = inside.ok_or_else(|| RecordError("the element is empty".into()))?;
+    Record::from_json(&unescape(text))
 }
 
 fn cpu(accelerator: Accelerator) -> String {
@@ -234,6 +238,13 @@ mod tests {
         let record = read_metadata(&made[start..end]).unwrap();
         assert_eq!(record, Record::of(&example().plan));
         assert!(!made.contains("hunter2"));
+    }
+
+    #[test]
+    fn an_element_without_a_record_is_an_error() {
+        for element in ["", "<podzol:vm/>", "<podzol:vm></podzol:vm>", "<podzol:vm>{}</podzol:vm>"] {
+            assert!(read_metadata(element).is_err(), "{element}");
+        }
     }
 
     #[test]

@@ -1,19 +1,27 @@
 //! What a VM's task does: starting, changing and ending it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::bail;
 use podzol_agent_api::vm::{DiskSource, StepTiming, VmPlan, VmState};
-use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use podzol_hostnet::Segment;
+use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, VmId};
+use tokio::time::Instant;
 
-use super::{Goal, Vms, segments_of};
+use super::plan::{differences, segments_of};
+use super::{Goal, Vms, runs_with_other};
 use crate::mounts::{Export, Mounts};
 use crate::platform::Platform;
 
 /// How often to look whether a VM that was asked to shut down has done so, if no event tells.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How often to ask a VM again to shut down that was asked and runs on.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long to wait before trying again what must get done and failed.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -32,10 +40,7 @@ impl<P: Platform> Vms<P> {
     /// Pursues a VM's goal until it is reached or given up, and the goals that come meanwhile.
     pub(super) async fn pursue(self, vm: VmId) {
         loop {
-            let Some((goal, turn)) = self.entries().get(&vm).map(|entry| (entry.goal.clone(), entry.turn))
-            else {
-                return;
-            };
+            let Some((goal, turn)) = self.begin(vm) else { return };
             let (state, error, timing) = match goal {
                 Goal::Run(plan, record) => self.run(plan, record, turn).await,
                 Goal::Gone { force_at } => (self.end(vm, force_at, turn).await, None, vec![]),
@@ -52,6 +57,14 @@ impl<P: Platform> Vms<P> {
         }
     }
 
+    /// The goal to pursue now, and its turn.
+    fn begin(&self, vm: VmId) -> Option<(Goal, u64)> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&vm)?;
+        entry.leaving = false;
+        Some((entry.goal.clone(), entry.turn))
+    }
+
     async fn run(
         &self,
         plan: Arc<VmPlan>,
@@ -65,12 +78,13 @@ impl<P: Platform> Vms<P> {
         steps.add("look", begun);
         if let Some(found) = found.filter(|found| found.state == DomainState::Running) {
             // It runs, whatever becomes of the change: a failure is told, and ends nothing.
-            let error = self.change(&found, record).await.err().map(|error| error.to_string());
-            return (VmState::Running, error, vec![]);
+            let error = self.change(&found, record, turn).await.err();
+            return (VmState::Running, error.map(|error| format!("{error:#}")), vec![]);
         }
         match self.start(plan, &mut steps).await {
             Ok(()) => (VmState::Running, None, steps.0),
             Err(error) => {
+                let error = format!("{error:#}");
                 tracing::error!(%vm, error, "cannot start a VM");
                 self.remove(vm).await;
                 (VmState::Failed, Some(error), steps.0)
@@ -81,7 +95,7 @@ impl<P: Platform> Vms<P> {
     /// Looks whether a VM is here, until the hypervisor answers. Nothing when the VM gets another goal meanwhile.
     async fn look_for(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
         loop {
-            match self.find(vm).await {
+            match self.0.platform.hypervisor().find(vm).await {
                 Ok(found) => return Some(found),
                 Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM is here; trying again"),
             }
@@ -92,20 +106,21 @@ impl<P: Platform> Vms<P> {
         }
     }
 
-    async fn start(&self, plan: Arc<VmPlan>, steps: &mut Steps) -> Result<(), String> {
+    async fn start(&self, plan: Arc<VmPlan>, steps: &mut Steps) -> anyhow::Result<()> {
         let facts = self.hypervisor().unwrap_or_default();
         let Some(accelerator) = facts.accelerator else {
-            return Err(format!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default()));
+            bail!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default());
         };
         let begun = Instant::now();
         let disks = self.disks(&plan).await?;
         steps.add("storage", begun);
         let begun = Instant::now();
-        let seed = self.0.files.write_seed(plan.vm, &plan.seed)?;
+        let described = Arc::clone(&plan);
+        let seed = self.with_files(move |files| files.write_seed(described.vm, &described.seed)).await?;
         steps.add("seed", begun);
         let begun = Instant::now();
         let needed = segments_of(Some(&plan));
-        self.0.networks.need(self.0.platform.links(), &needed, || self.segments(None)).await?;
+        self.0.networks.need(self.0.platform.links(), &needed, || self.segments()).await?;
         steps.add("network", begun);
         let bridges: Vec<InterfaceName> =
             plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect();
@@ -114,40 +129,48 @@ impl<P: Platform> Vms<P> {
         let domain =
             Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log, serial_socket };
         let begun = Instant::now();
-        self.0.platform.hypervisor().start(domain).await.map_err(|error| error.to_string())?;
+        self.0.platform.hypervisor().start(domain).await?;
         steps.add("libvirt", begun);
         Ok(())
     }
 
     /// Mounts the pools of a VM's disks and says where their files are.
-    async fn disks(&self, plan: &VmPlan) -> Result<Vec<PathBuf>, String> {
+    async fn disks(&self, plan: &VmPlan) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = Vec::with_capacity(plan.disks.len());
         for disk in &plan.disks {
             let DiskSource::Nfs { server, export, file } = &disk.source;
             let export = Export { server: server.clone(), path: export.clone() };
-            let target = self.0.platform.mounts().mount(&export).await.map_err(|error| error.to_string())?;
-            files.push(target.join(file));
+            files.push(self.0.platform.mounts().mount(&export).await?.join(file));
         }
         Ok(files)
     }
 
-    /// Brings a running VM to a newer description.
-    async fn change(&self, found: &Found, record: Record) -> Result<(), HypervisorError> {
-        if found.record == record {
-            return Ok(());
-        }
-        let reboots = record.plan.reboots > found.record.plan.reboots;
-        let vm = record.plan.vm;
-        if reboots {
-            self.0.platform.hypervisor().reboot(vm).await?;
+    /// Brings a running VM to a newer description. One that cannot be read is written anew: the VM runs as described, as
+    /// far as anybody knows.
+    async fn change(&self, found: &Found, record: Record, turn: u64) -> anyhow::Result<()> {
+        let hypervisor = self.0.platform.hypervisor();
+        if let Ok(in_force) = &found.record {
+            if *in_force == record {
+                return Ok(());
+            }
+            let differing = differences(&in_force.plan, &record.plan);
+            if !differing.is_empty() {
+                self.needs_what_it_has(in_force, turn);
+                bail!(runs_with_other(&differing));
+            }
+            if record.plan.reboots > in_force.plan.reboots {
+                hypervisor.reboot(record.plan.vm).await?;
+            }
         }
         // Noted after it was done: killed in between, the agent reboots it twice rather than never.
-        self.0.platform.hypervisor().note(record).await
+        Ok(hypervisor.note(record).await?)
     }
 
-    async fn find(&self, vm: VmId) -> Result<Option<Found>, HypervisorError> {
-        let list = self.0.platform.hypervisor().list().await?;
-        Ok(list.into_iter().find(|found| found.record.plan.vm == vm))
+    /// Notes that a VM runs with its old description, and so needs what is in that.
+    fn needs_what_it_has(&self, in_force: &Record, turn: u64) {
+        if let Some(entry) = self.entries().get_mut(&in_force.plan.vm).filter(|entry| entry.turn == turn) {
+            entry.plan = Some(Arc::new(in_force.plan.clone()));
+        }
     }
 
     /// Ends a VM: asks it to shut down, ends it by force after its grace, and removes all of it. Stops half-way when
@@ -163,12 +186,19 @@ impl<P: Platform> Vms<P> {
         VmState::Absent
     }
 
+    /// Asks a VM to shut down, until it has or its time is up: a guest that is still booting does not hear it.
     async fn shut_down(&self, vm: VmId, force_at: Instant, turn: u64) {
-        if let Err(error) = self.0.platform.hypervisor().shut_down(vm).await {
-            tracing::warn!(%vm, %error, "cannot ask a VM to shut down");
-        }
+        let hypervisor = self.0.platform.hypervisor();
+        let mut ask_at = Instant::now();
         while Instant::now() < force_at {
-            match self.find(vm).await {
+            if ask_at <= Instant::now() {
+                let asked = hypervisor.shut_down(vm).await;
+                if let Err(error) = &asked {
+                    tracing::warn!(%vm, %error, "cannot ask a VM to shut down; trying again");
+                }
+                ask_at = Instant::now() + if asked.is_ok() { ASK_AGAIN } else { TRY_AGAIN };
+            }
+            match hypervisor.find(vm).await {
                 Ok(Some(found)) if found.state == DomainState::Running => {}
                 Ok(_) => return,
                 Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM has shut down"),
@@ -186,11 +216,19 @@ impl<P: Platform> Vms<P> {
             tracing::error!(%vm, %error, "cannot remove a VM; trying again");
             tokio::time::sleep(TRY_AGAIN).await;
         }
-        self.0.files.remove(vm);
-        let links = self.0.platform.links();
-        if let Err(error) = self.0.networks.converge(links, || self.segments(Some(vm))).await {
-            tracing::error!(%vm, error, "cannot look at the network");
+        let left = self.take_leave(vm);
+        self.with_files(move |files| files.remove(vm)).await;
+        if let Err(error) = self.0.networks.leave(self.0.platform.links(), &left, || self.segments()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
         }
-        self.0.platform.mounts().keep_only(&self.exports(Some(vm))).await;
+        self.0.platform.mounts().keep_only(|| self.exports()).await;
+    }
+
+    /// Notes that a VM needs nothing of the host any more, and says which networks it needed.
+    fn take_leave(&self, vm: VmId) -> BTreeSet<Segment> {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(&vm) else { return BTreeSet::new() };
+        entry.leaving = true;
+        segments_of(entry.plan.as_deref())
     }
 }

@@ -1,20 +1,22 @@
 //! What is known of one VM: its goal, and how it stands to it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podzol_agent_api::vm::{Ended, StepTiming, Usage, VmPlan, VmState, VmStatus};
-use podzol_hypervisor::Record;
-use podzol_vocab::{Generation, VmId};
+use podzol_hypervisor::{Found, Record};
+use podzol_vocab::{Generation, Sha256, VmId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// What a VM should be.
 #[derive(Debug, Clone)]
 pub(super) enum Goal {
     /// It should run as described.
     Run(Arc<VmPlan>, Record),
-    /// It was found here with this description; nobody has told anything since the agent began.
-    AsFound(Record),
+    /// It was found here with this description, or one that cannot be read; nobody has told anything since the agent
+    /// began.
+    AsFound(Option<Record>),
     /// It should not be here; it is ended by force from then on.
     Gone { force_at: Instant },
 }
@@ -23,11 +25,15 @@ impl Goal {
     /// Whether two goals want the same.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Run(_, one) | Self::AsFound(one), Self::Run(_, other) | Self::AsFound(other)) => {
-                one.digest == other.digest
-            }
             (Self::Gone { .. }, Self::Gone { .. }) => true,
-            _ => false,
+            _ => self.digest().is_some_and(|digest| other.digest() == Some(digest)),
+        }
+    }
+
+    fn digest(&self) -> Option<Sha256> {
+        match self {
+            Self::Run(_, record) | Self::AsFound(Some(record)) => Some(record.digest),
+            Self::AsFound(None) | Self::Gone { .. } => None,
         }
     }
 }
@@ -43,6 +49,9 @@ pub(super) struct Entry {
     pub(super) busy: bool,
     /// Changes with every goal, so that the task sees a new one.
     pub(super) turn: u64,
+    /// Whether its domain is gone and the rest of it is being removed: it needs nothing of the host any more.
+    pub(super) leaving: bool,
+    /// When its goal was set or its task ended, whichever was last.
     since: Instant,
     status: watch::Sender<VmStatus>,
 }
@@ -64,6 +73,7 @@ impl Entry {
             plan: None,
             busy: false,
             turn: 0,
+            leaving: false,
             since: Instant::now(),
             status: watch::Sender::new(status),
         }
@@ -74,11 +84,16 @@ impl Entry {
         Self::new(vm, Generation(0), Goal::Gone { force_at: Instant::now() }, VmState::Absent)
     }
 
-    /// A VM that was found in the hypervisor.
-    pub(super) fn found(record: &Record) -> Self {
-        let goal = Goal::AsFound(record.clone());
-        let mut entry = Self::new(record.plan.vm, record.plan.generation, goal, VmState::Stopped);
-        entry.plan = Some(Arc::new(record.plan.clone()));
+    /// A VM that was found in the hypervisor, by a look that began then.
+    pub(super) fn found(found: &Found, began: Instant) -> Self {
+        let record = found.record.as_ref().ok();
+        let generation = record.map_or(Generation(0), |record| record.plan.generation);
+        let mut entry = Self::new(found.vm, generation, Goal::AsFound(record.cloned()), VmState::Stopped);
+        entry.plan = record.map(|record| Arc::new(record.plan.clone()));
+        entry.since = began;
+        if let Err(error) = &found.record {
+            entry.status.send_modify(|status| status.error = Some(error.to_string()));
+        }
         entry
     }
 
@@ -96,21 +111,21 @@ impl Entry {
         self.renew_goal(goal);
     }
 
-    /// Takes a goal of the same generation once more.
+    /// Takes a goal of the same generation once more. A running VM passes through `starting` too: it is settled only
+    /// when its description is in force.
     pub(super) fn renew_goal(&mut self, goal: Goal) {
         self.turn += 1;
+        self.since = Instant::now();
         let state = match &goal {
             Goal::Run(plan, _) => {
                 self.plan = Some(Arc::clone(plan));
-                if self.status().state == VmState::Running { VmState::Running } else { VmState::Starting }
+                VmState::Starting
             }
             Goal::Gone { .. } => VmState::Stopping,
             Goal::AsFound(_) => self.status().state,
         };
         self.goal = goal;
         let generation = self.generation;
-        // A running VM with a newer description passes through `starting` too: it is settled only when that is in force.
-        let state = if state == VmState::Running { VmState::Starting } else { state };
         self.status.send_modify(|status| {
             status.generation = generation;
             status.state = state;
@@ -138,9 +153,20 @@ impl Entry {
         !self.busy && matches!(self.status().state, VmState::Starting | VmState::Stopping)
     }
 
+    /// Whether anything of it is, or may be, on this host.
+    pub(super) fn is_here(&self) -> bool {
+        self.busy || self.status().state != VmState::Absent
+    }
+
+    /// Whether it is at work, or something became of it since then: what was seen before is out of date.
+    pub(super) fn is_newer_than(&self, then: Instant) -> bool {
+        self.busy || self.since > then
+    }
+
     /// Whether it needs its networks and mounts.
     pub(super) fn needs_host(&self) -> bool {
-        matches!(self.status().state, VmState::Starting | VmState::Running | VmState::Stopping)
+        !self.leaving
+            && matches!(self.status().state, VmState::Starting | VmState::Running | VmState::Stopping)
     }
 
     /// Notes what its task came to.
@@ -159,17 +185,38 @@ impl Entry {
         });
     }
 
-    /// Notes what the hypervisor shows of it. True if that is news.
-    pub(super) fn saw(&mut self, state: VmState, ended: Option<Ended>, usage: Usage) -> bool {
+    /// Notes what the hypervisor shows of it. True if that is news. A VM that failed and is there all the same is told as
+    /// what it is, with the error.
+    pub(super) fn saw(&mut self, state: VmState, ended: Option<Ended>) -> bool {
         let before = self.status();
-        let expected = matches!(before.state, VmState::Running | VmState::Stopped);
-        if !expected {
+        if !matches!(before.state, VmState::Running | VmState::Stopped | VmState::Failed) {
             return false;
         }
         self.status.send_modify(|status| {
-            (status.state, status.ended, status.usage) = (state, ended, usage);
+            (status.state, status.ended) = (state, ended);
+            if state != VmState::Running {
+                status.usage = Usage::default();
+            }
         });
         before.state != state
+    }
+
+    /// Notes what it has used. A counter only grows while a VM runs, so one that could not be had stays as it was.
+    pub(super) fn used(&mut self, usage: Usage) {
+        if self.status().state != VmState::Running {
+            return;
+        }
+        self.status.send_modify(|status| {
+            let before = status.usage;
+            status.usage = Usage {
+                cpu_nanos: usage.cpu_nanos.max(before.cpu_nanos),
+                memory_kib: if usage.memory_kib > 0 { usage.memory_kib } else { before.memory_kib },
+                disk_read_bytes: usage.disk_read_bytes.max(before.disk_read_bytes),
+                disk_written_bytes: usage.disk_written_bytes.max(before.disk_written_bytes),
+                network_received_bytes: usage.network_received_bytes.max(before.network_received_bytes),
+                network_sent_bytes: usage.network_sent_bytes.max(before.network_sent_bytes),
+            };
+        });
     }
 
     /// Whether it is gone for so long that nobody asks any more.

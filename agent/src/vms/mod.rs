@@ -8,41 +8,42 @@
 //!     |                             | delete       v                              |
 //!     +-----------------------------+--------- stopping <-------------------------+
 //! ```
-//! - *put*: a newer description; the same again changes nothing.
-//! - *failed*: all that was made for it is removed; the error is kept until it is told something newer.
+//! - *put*: a newer description. The same again changes nothing, but what has failed or ended meanwhile is tried again.
+//!   A running VM takes a reboot and a seed for its next boot; what else differs is refused, as nothing would apply it.
+//! - *failed*: all that was made for it is removed; the error is kept until it is told again.
 //! - *delete*: asked to shut down, ended by force after its grace, and all of it removed. What stays in memory is the
-//!   generation, so that an older description that comes late is refused.
+//!   generation, so that an older description that comes late is refused. A domain that turns up all the same, from a
+//!   call that libvirt has answered late, is removed again.
 //!
 //! Handlers write the goal down and wait; the VM's task alone acts. So two requests never act on one VM at once, and a
 //! request that is gone leaves nothing half done.
 
 mod act;
+mod follow;
 mod goal;
+mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podzol_agent_api::report::Accelerator;
-use podzol_agent_api::vm::{DiskSource, Ended, VmPlan, VmPutRequest, VmState, VmStatus};
+use podzol_agent_api::vm::{VmPutRequest, VmState, VmStatus};
 use podzol_hostnet::Segment;
-use podzol_hypervisor::{DomainState, Found, Hypervisor, Record};
+use podzol_hypervisor::Record;
 use podzol_vocab::{ErrorCode, Generation, Order, VmId, WireError};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::files::Files;
-use crate::mounts::{Export, Mounts};
+use crate::mounts::Export;
 use crate::networks::Networks;
 use crate::platform::Platform;
 use goal::{Entry, Goal};
-
-/// How often to look at the hypervisor when it tells of no change.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// How long a VM that is gone is remembered by its generation.
-const REMEMBER: Duration = Duration::from_secs(3600);
+use plan::{check_plan, differences, exports_of, segments_of};
 
 /// The VMs of this host. Cloning is cheap.
 pub struct Vms<P: Platform>(Arc<Inner<P>>);
@@ -60,13 +61,20 @@ pub(crate) struct Inner<P: Platform> {
     allow_emulation: bool,
     entries: Mutex<HashMap<VmId, Entry>>,
     /// What is known of the hypervisor; nothing until it has answered once.
-    hypervisor: Mutex<Option<HypervisorFacts>>,
+    hypervisor: Mutex<Option<Known>>,
     /// Notified when something changed that a report should tell.
     news: Notify,
 }
 
+/// What is known of the hypervisor, and since when.
+#[derive(Debug)]
+struct Known {
+    facts: HypervisorFacts,
+    probed: Instant,
+}
+
 /// What is known of the hypervisor.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HypervisorFacts {
     pub(crate) version: String,
     pub(crate) accelerator: Option<Accelerator>,
@@ -107,7 +115,11 @@ impl<P: Platform> Vms<P> {
 
     /// What is known of the hypervisor; nothing until it has answered once.
     pub(crate) fn hypervisor(&self) -> Option<HypervisorFacts> {
-        self.0.hypervisor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known().as_ref().map(|known| known.facts.clone())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.0.hypervisor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The VMs that are here in any form.
@@ -123,6 +135,22 @@ impl<P: Platform> Vms<P> {
         self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether anything of a VM is, or may be, on this host.
+    fn is_here(&self, vm: VmId) -> bool {
+        self.entries().get(&vm).is_some_and(Entry::is_here)
+    }
+
+    /// Does something with files, where that may block.
+    async fn with_files<T: Send + 'static>(&self, work: impl FnOnce(&Files) -> T + Send + 'static) -> T {
+        let files = self.0.files.clone();
+        match tokio::task::spawn_blocking(move || work(&files)).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The agent is ending, and whoever waits here too.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     fn must_be_ready(&self) -> Result<(), WireError> {
         match self.hypervisor() {
             Some(_) => Ok(()),
@@ -133,7 +161,8 @@ impl<P: Platform> Vms<P> {
     /// Makes a VM run as described; answers when it does, has failed, or the time is up.
     ///
     /// # Errors
-    /// When the description is older than the one in force, differs from one with the same number, or breaks a rule.
+    /// When the description is older than the one in force, differs from one with the same number, breaks a rule, or
+    /// cannot be brought into force while the VM runs.
     pub async fn put(&self, vm: VmId, request: VmPutRequest) -> Result<VmStatus, WireError> {
         self.must_be_ready()?;
         check_plan(vm, &request.plan)?;
@@ -165,7 +194,10 @@ impl<P: Platform> Vms<P> {
         let entry = entries.entry(vm).or_insert_with(|| Entry::absent(vm));
         let in_force = entry.generation;
         match generation.order(in_force, entry.goal.is_same_as(&goal)) {
-            Order::Newer => entry.set_goal(generation, goal),
+            Order::Newer => {
+                can_take(entry, &goal)?;
+                entry.set_goal(generation, goal);
+            }
             Order::Same => {
                 // Told again: what has failed or ended meanwhile is tried again.
                 if !entry.is_settled() {
@@ -184,11 +216,16 @@ impl<P: Platform> Vms<P> {
                 return Err(WireError::new(ErrorCode::GenerationConflict, message));
             }
         }
+        self.set_to_work(vm, entry);
+        Ok(())
+    }
+
+    /// Begins a VM's task, if there is something to do and it is not at it.
+    fn set_to_work(&self, vm: VmId, entry: &mut Entry) {
         if entry.wants_work() {
             entry.busy = true;
             tokio::spawn(self.clone().pursue(vm));
         }
-        Ok(())
     }
 
     /// Waits until a VM's task has reached its goal or given up.
@@ -202,160 +239,35 @@ impl<P: Platform> Vms<P> {
         watched.borrow().clone()
     }
 
-    /// The networks that the VMs here need, but for one that is going.
-    fn segments(&self, going: Option<VmId>) -> BTreeSet<Segment> {
+    /// The networks that the VMs here need.
+    fn segments(&self) -> BTreeSet<Segment> {
         let entries = self.entries();
-        let staying = entries.iter().filter(|(vm, entry)| Some(**vm) != going && entry.needs_host());
-        staying.flat_map(|(_, entry)| segments_of(entry.plan.as_deref())).collect()
+        let in_need = entries.values().filter(|entry| entry.needs_host());
+        in_need.flat_map(|entry| segments_of(entry.plan.as_deref())).collect()
     }
 
-    /// The exports that the VMs here need, but for one that is going.
-    fn exports(&self, going: Option<VmId>) -> HashSet<Export> {
+    /// The exports that the VMs here need.
+    fn exports(&self) -> HashSet<Export> {
         let entries = self.entries();
-        let staying = entries.iter().filter(|(vm, entry)| Some(**vm) != going && entry.needs_host());
-        staying.flat_map(|(_, entry)| exports_of(entry.plan.as_deref())).collect()
-    }
-
-    /// Follows the hypervisor until stopped: what runs, what ended, whether it answers.
-    pub async fn follow(self, stop: CancellationToken) {
-        let mut cleaned = false;
-        loop {
-            if self.look().await && !cleaned {
-                self.remove_leftovers().await;
-                cleaned = true;
-            }
-            let pause = if cleaned { LOOK } else { Duration::from_millis(500) };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.0.platform.hypervisor().changed() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// Looks at the hypervisor once. False if it does not answer.
-    async fn look(&self) -> bool {
-        let found = match self.0.platform.hypervisor().list().await {
-            Ok(found) => found,
-            Err(error) => {
-                let mut facts = self.0.hypervisor.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(facts) = facts.as_mut().filter(|facts| facts.trouble.is_none()) {
-                    tracing::error!(%error, "the hypervisor is in trouble");
-                    facts.trouble = Some(error.to_string());
-                    self.tell();
-                }
-                return false;
-            }
-        };
-        self.learn(found);
-        if self.hypervisor().is_none_or(|facts| facts.trouble.is_some()) {
-            self.probe().await;
-        }
-        true
-    }
-
-    /// Finds out what the hypervisor is and how it runs VMs.
-    async fn probe(&self) {
-        let version = self.0.platform.hypervisor().version().await.unwrap_or_else(|error| error.to_string());
-        let kvm_problem = self.0.platform.kvm_problem().await;
-        let accelerator = match &kvm_problem {
-            None => Some(Accelerator::Kvm),
-            Some(_) if self.0.allow_emulation => Some(Accelerator::Emulation),
-            Some(_) => None,
-        };
-        tracing::info!(version, ?accelerator, kvm_problem, "the hypervisor answers");
-        let facts = HypervisorFacts { version, accelerator, kvm_problem, trouble: None };
-        *self.0.hypervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
-        self.tell();
-    }
-
-    /// Takes in what the hypervisor has. A VM whose task is at work is left to it.
-    fn learn(&self, found: Vec<Found>) {
-        let mut entries = self.entries();
-        let mut news = false;
-        for found in &found {
-            let vm = found.record.plan.vm;
-            let entry = entries.entry(vm).or_insert_with(|| Entry::found(&found.record));
-            if entry.busy {
-                continue;
-            }
-            let (state, ended) = match found.state {
-                DomainState::Running => (VmState::Running, None),
-                DomainState::Off(ended) => (VmState::Stopped, Some(ended)),
-            };
-            news |= entry.saw(state, ended, found.usage);
-        }
-        for (vm, entry) in entries.iter_mut() {
-            let there = found.iter().any(|found| found.record.plan.vm == *vm);
-            if !there && !entry.busy && matches!(entry.status().state, VmState::Running | VmState::Stopped) {
-                news |= entry.saw(VmState::Stopped, Some(Ended::ByForce), Default::default());
-            }
-        }
-        entries.retain(|_, entry| entry.busy || !entry.is_forgotten(REMEMBER));
-        drop(entries);
-        if news {
-            self.tell();
-        }
-    }
-
-    /// Removes what no VM here needs: files, networks and mounts that a crash has left.
-    async fn remove_leftovers(&self) {
-        let here: HashSet<VmId> = self.list().iter().map(|status| status.vm).collect();
-        self.0.files.keep_only(&here);
-        if let Err(error) = self.0.networks.converge(self.0.platform.links(), || self.segments(None)).await {
-            tracing::error!(error, "cannot look at the network");
-        }
-        self.0.platform.mounts().keep_only(&self.exports(None)).await;
+        let in_need = entries.values().filter(|entry| entry.needs_host());
+        in_need.flat_map(|entry| exports_of(entry.plan.as_deref())).collect()
     }
 }
 
-fn segments_of(plan: Option<&VmPlan>) -> BTreeSet<Segment> {
-    let nics = plan.map(|plan| plan.nics.as_slice()).unwrap_or_default();
-    nics.iter().map(|nic| Segment { vlan: nic.vlan, network: nic.network }).collect()
+/// Refuses what a running VM cannot take.
+fn can_take(entry: &Entry, goal: &Goal) -> Result<(), WireError> {
+    let (Goal::Run(plan, _), Some(in_force), VmState::Running) = (goal, &entry.plan, entry.status().state)
+    else {
+        return Ok(());
+    };
+    let differing = differences(in_force, plan);
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(WireError::new(ErrorCode::Conflict, runs_with_other(&differing)))
 }
 
-fn exports_of(plan: Option<&VmPlan>) -> HashSet<Export> {
-    let disks = plan.map(|plan| plan.disks.as_slice()).unwrap_or_default();
-    disks
-        .iter()
-        .map(|disk| match &disk.source {
-            DiskSource::Nfs { server, export, .. } => Export { server: server.clone(), path: export.clone() },
-        })
-        .collect()
-}
-
-/// The rules that a description must keep beyond its types.
-fn check_plan(vm: VmId, plan: &VmPlan) -> Result<(), WireError> {
-    let invalid = |rule: &str| Err(WireError::new(ErrorCode::Invalid, rule.to_owned()));
-    if plan.vm != vm {
-        return invalid("plan.vm: must be the VM in the path");
-    }
-    if !(1..=256).contains(&plan.vcpus) {
-        return invalid("plan.vcpus: must be 1 to 256");
-    }
-    if !(1..=10_000).contains(&plan.cpu_share) {
-        return invalid("plan.cpu_share: must be 1 to 10000");
-    }
-    if plan.memory_mib == 0 {
-        return invalid("plan.memory_mib: must not be 0");
-    }
-    if plan.disks.is_empty() || plan.disks.len() > 24 {
-        return invalid("plan.disks: must be 1 to 24 disks");
-    }
-    for disk in &plan.disks {
-        let DiskSource::Nfs { server, export, file } = &disk.source;
-        let plain =
-            |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        let inside = file.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-        if !plain(server)
-            || server.starts_with('-')
-            || !export.starts_with('/')
-            || !plain(export)
-            || !plain(file)
-            || !inside
-        {
-            return invalid("plan.disks: must name a file below an exported folder");
-        }
-    }
-    Ok(())
+/// Why a description cannot be brought into force.
+fn runs_with_other(differing: &[&str]) -> String {
+    format!("the VM runs with another {}, which can only change while it is stopped", differing.join(", "))
 }

@@ -26,7 +26,7 @@ pub struct Offering {
 pub struct OfferingCreate {
     /// Its name, unique in the installation.
     pub name: Name,
-    /// Virtual CPUs: 1 to 256.
+    /// Virtual CPUs: 1 to 254.
     pub vcpus: u32,
     /// Weight when CPU time is scarce: 1 to 10,000; 100 when left out.
     #[serde(default = "ordinary_share")]

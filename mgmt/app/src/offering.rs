@@ -83,7 +83,7 @@ fn size(body: &OfferingCreate) -> Result<Size, AppError> {
             Err(AppError::invalid(field, format!("must be {low} to {high}, not {value}")))
         }
     };
-    within("vcpus", body.vcpus.into(), 1, 256)?;
+    within("vcpus", body.vcpus.into(), 1, 254)?;
     within("cpu_share", body.cpu_share.into(), 1, 10_000)?;
     within("memory_mib", body.memory_mib, 32, 4 << 20)?;
     within("disk_gib", body.disk_gib, 1, 65_536)?;

@@ -5,10 +5,12 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use podzol_agent_api::report::{Accelerator, HostReport};
 use podzol_agent_api::vm::{Ended, VmState as OnHost, VmStatus};
 use podzol_mgmt_api::host::ServerState;
+use podzol_mgmt_api::operation::OperationState;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::vm::Desired;
@@ -19,6 +21,9 @@ use podzol_vocab::{ErrorCode, Generation, HostId, StorageServerId, VmId, WireErr
 
 use crate::operation::start;
 use crate::{App, AppError};
+
+/// How soon a host is told again of a VM after it has refused to be told.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
 
 impl App {
     /// Takes a host's report.
@@ -169,7 +174,12 @@ impl App {
                     Desired::Deleted => "vm.delete",
                 }
             }
-            Finding::KnowsOlder => "vm.start",
+            Finding::KnowsOlder => {
+                if self.failed_just_now(tx, &row).await? {
+                    return Ok(());
+                }
+                "vm.start"
+            }
             Finding::ShutDown => {
                 (row.desired, row.state) = (JsonCol(Desired::Stopped), JsonCol(VmState::Stopping));
                 row.generation += 1;
@@ -190,6 +200,15 @@ impl App {
         tx.vm_update(row.clone()).await?;
         start(tx, self.vm_operation(kind, &row)).await?;
         Ok(())
+    }
+
+    /// Whether the last operation on a VM has failed a short while ago: what its host refuses is not asked of it at
+    /// every report.
+    async fn failed_just_now(&self, tx: &Tx, row: &vm::Model) -> Result<bool, AppError> {
+        let last = operation::last_of(tx.reader(), &row.id.to_string()).await?;
+        let failed = last.filter(|last| last.state.0 == OperationState::Failed);
+        let since = now().0 - ASK_AGAIN_AFTER.as_millis() as i64;
+        Ok(failed.and_then(|last| last.finished_at).is_some_and(|at| at > since))
     }
 
     async fn noticed(

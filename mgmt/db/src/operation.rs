@@ -88,6 +88,14 @@ pub async fn open_of(db: &impl Reader, subject: &str) -> Result<Vec<Model>, DbEr
         .await?)
 }
 
+/// The newest operation on a thing.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn last_of(db: &impl Reader, subject: &str) -> Result<Option<Model>, DbError> {
+    Ok(Entity::find().filter(Column::Subject.eq(subject)).order_by_desc(Column::Id).one(db).await?)
+}
+
 /// The subjects of operations that have not ended, as a subquery.
 pub(crate) fn open_subjects() -> SelectStatement {
     let open = Entity::find().select_only().column(Column::Subject).filter(Column::FinishedAt.is_null());

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 /// Something that a hypervisor is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// List its domains.
+    /// List its domains, or find one.
     List,
     /// Start a domain.
     Start,

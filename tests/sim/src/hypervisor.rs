@@ -4,7 +4,7 @@
 //! seed must be there as files, and its bridges as links, into which its taps are plugged. It runs on, whatever becomes
 //! of the agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podzol_agent_api::vm::{Ended, Usage};
@@ -172,12 +172,16 @@ impl Hypervisor for SimulatedHypervisor {
 
     async fn list(&self) -> Result<Vec<Found>, HypervisorError> {
         self.faults.happen(Step::List).await?;
-        let found = |domain: &SimulatedDomain| Found {
-            record: domain.record.clone(),
-            state: domain.state,
-            usage: Usage::default(),
-        };
         Ok(self.state().domains.values().map(found).collect())
+    }
+
+    async fn find(&self, vm: VmId) -> Result<Option<Found>, HypervisorError> {
+        self.faults.happen(Step::List).await?;
+        Ok(self.state().domains.get(&vm).map(found))
+    }
+
+    async fn usage(&self) -> Result<HashMap<VmId, Usage>, HypervisorError> {
+        Ok(HashMap::new())
     }
 
     async fn start(&self, domain: Domain) -> Result<(), HypervisorError> {
@@ -227,4 +231,8 @@ impl Hypervisor for SimulatedHypervisor {
     async fn changed(&self) {
         self.changed.notified().await;
     }
+}
+
+fn found(domain: &SimulatedDomain) -> Found {
+    Found { vm: domain.record.plan.vm, record: Ok(domain.record.clone()), state: domain.state }
 }

@@ -45,9 +45,10 @@ impl Mounts for SimulatedMounts {
         Ok(folder)
     }
 
-    async fn keep_only(&self, exports: &HashSet<Export>) {
-        let keep: HashSet<PathBuf> = exports.iter().map(|export| PathBuf::from(&export.path)).collect();
-        self.all().retain(|folder, _| keep.contains(folder));
+    async fn keep_only(&self, needed: impl Fn() -> HashSet<Export> + Send + Sync) {
+        let mut all = self.all();
+        let keep: HashSet<PathBuf> = needed().iter().map(|export| PathBuf::from(&export.path)).collect();
+        all.retain(|folder, _| keep.contains(folder));
     }
 
     fn mounted(&self) -> Vec<(String, PathBuf)> {

@@ -1,51 +1,58 @@
-//! Dumps of links and addresses, and what of them matters here.
+//! Links and addresses, and what of them matters here.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
 use podzol_vocab::VlanId;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags,
     LinkInfo, LinkMessage, VlanProtocol,
 };
 
-use super::{Socket, io_error};
+use super::Socket;
+use super::dump::dump;
 use crate::links::Error;
 use crate::observed::{Ipv6, Kind, Link, LinkIndex};
 
 /// All links.
 pub(super) async fn links(socket: &Socket) -> Result<Vec<Link>, Error> {
-    let _alone = socket.one_dump.lock().await;
-    let request =
-        socket.handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-    let links = request.execute().map_ok(link).try_collect().await;
-    links.map_err(|error| Error::Observe(io_error(error)))
+    let mut request = LinkMessage::default();
+    request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let messages = dump(socket, RouteNetlinkMessage::GetLink(request)).await.map_err(Error::Observe)?;
+    let link_of = |message| match message {
+        RouteNetlinkMessage::NewLink(message) => Some(link(message)),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(link_of).collect())
 }
 
 /// All addresses, by link.
 pub(super) async fn addresses(socket: &Socket) -> Result<HashMap<LinkIndex, Vec<(IpAddr, u8)>>, Error> {
+    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
     let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
-    let _alone = socket.one_dump.lock().await;
-    let mut dump = socket.handle.address().get().execute();
-    while let Some(message) = dump.try_next().await.map_err(|error| Error::Addresses(io_error(error)))? {
-        // On a point-to-point link `Address` is the peer's and `Local` is ours (rtnetlink(7)).
-        let local = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let address = local.or_else(|| {
-            message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            })
-        });
-        let on_link = addresses.entry(LinkIndex(message.header.index)).or_default();
-        on_link.extend(address.map(|address| (address, message.header.prefix_len)));
+    for message in dump(socket, request).await.map_err(Error::Addresses)? {
+        if let RouteNetlinkMessage::NewAddress(message) = message {
+            let on_link = addresses.entry(LinkIndex(message.header.index)).or_default();
+            on_link.extend(address(&message).map(|address| (address, message.header.prefix_len)));
+        }
     }
     Ok(addresses)
+}
+
+/// On a point-to-point link `Address` is the peer's and `Local` is ours (rtnetlink(7)).
+fn address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
 }
 
 fn link(message: LinkMessage) -> Link {

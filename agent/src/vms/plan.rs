@@ -1,0 +1,170 @@
+//! A VM's description: what it needs of the host, the rules it must keep, and what of it a running VM can take.
+
+use std::collections::{BTreeSet, HashSet};
+
+use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, VmPlan};
+use podzol_hostnet::Segment;
+use podzol_vocab::{ErrorCode, VmId, WireError};
+
+use crate::mounts::Export;
+
+/// The most virtual CPUs: KVM numbers them with 8 bits, of which one number means all of them.
+const MAX_VCPUS: u32 = 254;
+
+/// The highest limit of a network interface in Mbit/s: a Tbit/s.
+const MAX_RATE_MBPS: u64 = 1_000_000;
+
+/// The networks that a VM needs.
+pub(super) fn segments_of(plan: Option<&VmPlan>) -> BTreeSet<Segment> {
+    let nics = plan.map(|plan| plan.nics.as_slice()).unwrap_or_default();
+    nics.iter().map(|nic| Segment { vlan: nic.vlan, network: nic.network }).collect()
+}
+
+/// The exports that a VM needs.
+pub(super) fn exports_of(plan: Option<&VmPlan>) -> HashSet<Export> {
+    let disks = plan.map(|plan| plan.disks.as_slice()).unwrap_or_default();
+    disks
+        .iter()
+        .map(|disk| match &disk.source {
+            DiskSource::Nfs { server, export, .. } => Export { server: server.clone(), path: export.clone() },
+        })
+        .collect()
+}
+
+/// What differs between two descriptions that a VM can only take while it does not run. The seed is read at boot, and
+/// so is the name in it.
+pub(super) fn differences(one: &VmPlan, other: &VmPlan) -> Vec<&'static str> {
+    let VmPlan { vm: _, generation: _, name, vcpus, cpu_share, memory_mib, disks, nics, seed: _, reboots: _ } =
+        one;
+    [
+        ("name", *name != other.name),
+        ("vcpus", *vcpus != other.vcpus),
+        ("cpu_share", *cpu_share != other.cpu_share),
+        ("memory_mib", *memory_mib != other.memory_mib),
+        ("disks", *disks != other.disks),
+        ("nics", *nics != other.nics),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
+
+/// The rules that a description must keep beyond its types.
+pub(super) fn check_plan(vm: VmId, plan: &VmPlan) -> Result<(), WireError> {
+    let rules = [
+        (plan.vm == vm, "plan.vm: must be the VM in the path"),
+        ((1..=MAX_VCPUS).contains(&plan.vcpus), "plan.vcpus: must be 1 to 254"),
+        ((1..=10_000).contains(&plan.cpu_share), "plan.cpu_share: must be 1 to 10000"),
+        (plan.memory_mib > 0, "plan.memory_mib: must not be 0"),
+        ((1..=24).contains(&plan.disks.len()), "plan.disks: must be 1 to 24 disks"),
+        (plan.disks.iter().all(names_a_file), "plan.disks: must name a file below an exported folder"),
+        // libvirt takes 0 for no limit.
+        (plan.disks.iter().all(|disk| disk.iops != Some(0)), "plan.disks: iops must not be 0"),
+        (plan.nics.iter().all(has_sensible_rate), "plan.nics: rate_mbps must be 1 to 1000000"),
+    ];
+    match rules.into_iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(WireError::new(ErrorCode::Invalid, rule)),
+        None => Ok(()),
+    }
+}
+
+fn names_a_file(disk: &DiskPlan) -> bool {
+    let DiskSource::Nfs { server, export, file } = &disk.source;
+    let plain = |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    let inside = file.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    [server, export, file].into_iter().all(|text| plain(text))
+        && !server.starts_with('-')
+        && export.starts_with('/')
+        && inside
+}
+
+fn has_sensible_rate(nic: &NicPlan) -> bool {
+    nic.rate_mbps.is_none_or(|rate| (1..=MAX_RATE_MBPS).contains(&rate))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use podzol_agent_api::vm::Seed;
+    use podzol_vocab::{Generation, NetworkId, NicId, Secret, VolumeId};
+
+    use super::*;
+
+    pub(in crate::vms) fn example() -> VmPlan {
+        let source =
+            DiskSource::Nfs { server: "10.0.0.3".into(), export: "/srv/p".into(), file: "a/b".into() };
+        VmPlan {
+            vm: VmId::from_bytes([1; 16]),
+            generation: Generation(1),
+            name: "web".parse().unwrap(),
+            vcpus: 1,
+            cpu_share: 100,
+            memory_mib: 64,
+            disks: vec![DiskPlan { volume: VolumeId::from_bytes([2; 16]), source, iops: None }],
+            nics: vec![NicPlan {
+                nic: NicId::from_bytes([3; 16]),
+                network: NetworkId::from_bytes([4; 16]),
+                vlan: 100.try_into().unwrap(),
+                mac: "02:00:5e:10:00:01".parse().unwrap(),
+                address: "10.1.1.2".parse().unwrap(),
+                rate_mbps: None,
+            }],
+            seed: Seed {
+                meta_data: String::new(),
+                user_data: Secret::new(String::new()),
+                network_config: String::new(),
+            },
+            reboots: 0,
+        }
+    }
+
+    fn check(change: impl Fn(&mut VmPlan), expected: Option<&str>) {
+        let mut plan = example();
+        change(&mut plan);
+        let broken = check_plan(example().vm, &plan).err().map(|error| error.message.into_owned());
+        assert_eq!(broken.as_deref(), expected);
+    }
+
+    #[test]
+    fn every_rule_has_its_error() {
+        check(|_| {}, None);
+        check(|plan| plan.vm = VmId::from_bytes([9; 16]), Some("plan.vm: must be the VM in the path"));
+        check(|plan| plan.vcpus = 254, None);
+        check(|plan| plan.vcpus = 255, Some("plan.vcpus: must be 1 to 254"));
+        check(|plan| plan.cpu_share = 0, Some("plan.cpu_share: must be 1 to 10000"));
+        check(|plan| plan.memory_mib = 0, Some("plan.memory_mib: must not be 0"));
+        check(|plan| plan.disks.clear(), Some("plan.disks: must be 1 to 24 disks"));
+        check(|plan| plan.disks[0].iops = Some(0), Some("plan.disks: iops must not be 0"));
+        check(|plan| plan.nics[0].rate_mbps = Some(1_000_000), None);
+        for rate in [0, 1_000_001, u64::MAX] {
+            let rule = "plan.nics: rate_mbps must be 1 to 1000000";
+            check(|plan| plan.nics[0].rate_mbps = Some(rate), Some(rule));
+        }
+    }
+
+    #[test]
+    fn a_disk_is_a_file_below_an_exported_folder() {
+        let source = |server: &str, export: &str, file: &str| DiskSource::Nfs {
+            server: server.into(),
+            export: export.into(),
+            file: file.into(),
+        };
+        check(|plan| plan.disks[0].source = source("fd00::3", "/srv/p", "x.qcow2"), None);
+        for (server, export, file) in
+            [("-o", "/e", "f"), ("s", "e", "f"), ("s", "/e", "../f"), ("s", "/e", "/f"), ("s", "/e x", "f")]
+        {
+            let rule = "plan.disks: must name a file below an exported folder";
+            check(|plan| plan.disks[0].source = source(server, export, file), Some(rule));
+        }
+    }
+
+    #[test]
+    fn a_running_vm_takes_reboots_and_seeds_and_nothing_else() {
+        let mut other = example();
+        (other.generation, other.reboots) = (Generation(2), 1);
+        other.seed.meta_data = "m".into();
+        assert_eq!(differences(&example(), &other), Vec::<&str>::new());
+        other.memory_mib += 1;
+        other.nics[0].vlan = 101.try_into().unwrap();
+        assert_eq!(differences(&example(), &other), ["memory_mib", "nics"]);
+    }
+}

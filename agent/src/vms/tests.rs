@@ -1,0 +1,283 @@
+//! The VMs of a host on a hypervisor in memory, in time that only passes when nothing else can happen.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use podzol_agent_api::vm::{Ended, Usage, VmPlan, VmPutRequest, VmState, VmStatus};
+use podzol_hostnet::{Kind, SimulatedLinks};
+use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError};
+use podzol_vocab::{ErrorCode, Generation, VmId, WireError};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::Vms;
+use super::plan::tests::example;
+use crate::config::Config;
+use crate::mounts::{Export, MountError, Mounts};
+use crate::platform::Platform;
+
+/// A host whose hypervisor does what it is told, and has guests that shut down when they have heard it often enough.
+struct Host {
+    hypervisor: Domains,
+    links: SimulatedLinks,
+    mounts: NoMounts,
+    kvm_problem: Mutex<Option<String>>,
+}
+
+#[derive(Default)]
+struct Domains {
+    found: Mutex<BTreeMap<VmId, Found>>,
+    starts: Mutex<u32>,
+    /// What is answered to each request to shut a guest down, the last first; a guest that is asked once more does.
+    shut_downs: Mutex<Vec<Result<(), HypervisorError>>>,
+}
+
+struct NoMounts;
+
+impl Hypervisor for Domains {
+    async fn version(&self) -> Result<String, HypervisorError> {
+        Ok("in memory".into())
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, HypervisorError> {
+        Ok(self.found.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn find(&self, vm: VmId) -> Result<Option<Found>, HypervisorError> {
+        Ok(self.found.lock().unwrap().get(&vm).cloned())
+    }
+
+    async fn usage(&self) -> Result<HashMap<VmId, Usage>, HypervisorError> {
+        Ok(HashMap::new())
+    }
+
+    async fn start(&self, domain: Domain) -> Result<(), HypervisorError> {
+        *self.starts.lock().unwrap() += 1;
+        self.has(domain.plan.vm, Ok(Record::of(&domain.plan)));
+        Ok(())
+    }
+
+    async fn note(&self, record: Record) -> Result<(), HypervisorError> {
+        self.has(record.plan.vm, Ok(record));
+        Ok(())
+    }
+
+    async fn shut_down(&self, vm: VmId) -> Result<(), HypervisorError> {
+        if let Some(answer) = self.shut_downs.lock().unwrap().pop() {
+            return answer;
+        }
+        if let Some(found) = self.found.lock().unwrap().get_mut(&vm) {
+            found.state = DomainState::Off(Ended::ByItself);
+        }
+        Ok(())
+    }
+
+    async fn reboot(&self, _: VmId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.found.lock().unwrap().remove(&vm);
+        Ok(())
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+}
+
+impl Domains {
+    /// Has a domain run with this record.
+    fn has(&self, vm: VmId, record: Result<Record, RecordError>) {
+        self.found.lock().unwrap().insert(vm, Found { vm, record, state: DomainState::Running });
+    }
+
+    fn all(&self) -> Vec<Found> {
+        self.found.lock().unwrap().values().cloned().collect()
+    }
+}
+
+impl Mounts for NoMounts {
+    async fn mount(&self, export: &Export) -> Result<PathBuf, MountError> {
+        Ok(export.path.clone().into())
+    }
+
+    async fn keep_only(&self, _: impl Fn() -> HashSet<Export> + Send + Sync) {}
+
+    fn mounted(&self) -> Vec<(String, PathBuf)> {
+        vec![]
+    }
+}
+
+impl Platform for Host {
+    type Hypervisor = Domains;
+    type Links = SimulatedLinks;
+    type Mounts = NoMounts;
+
+    fn hypervisor(&self) -> &Domains {
+        &self.hypervisor
+    }
+
+    fn links(&self) -> &SimulatedLinks {
+        &self.links
+    }
+
+    fn mounts(&self) -> &NoMounts {
+        &self.mounts
+    }
+
+    async fn kvm_problem(&self) -> Option<String> {
+        self.kvm_problem.lock().unwrap().clone()
+    }
+}
+
+/// A host without VMs, at which the agent has looked once.
+async fn host() -> (TempDir, Vms<Host>) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("management = 'm:1'\ntrunk = 'eth1'\nstate_dir = '{}'\n", folder.path().display());
+    let config: Config = podzol_rpc::config::parse(&text).unwrap();
+    let platform = Host {
+        hypervisor: Domains::default(),
+        links: SimulatedLinks::with_trunk("eth1".parse().unwrap()),
+        mounts: NoMounts,
+        kvm_problem: Mutex::default(),
+    };
+    let vms = Vms::new(Arc::new(platform), &config);
+    vms.look().await.unwrap();
+    (folder, vms)
+}
+
+fn described(generation: u64) -> VmPlan {
+    VmPlan { generation: Generation(generation), ..example() }
+}
+
+async fn put(vms: &Vms<Host>, plan: VmPlan) -> Result<VmStatus, WireError> {
+    vms.put(example().vm, VmPutRequest { plan, wait_ms: 60_000 }).await
+}
+
+async fn delete(vms: &Vms<Host>, generation: u64, grace: Duration) -> VmStatus {
+    vms.delete(example().vm, Generation(generation), grace, Duration::from_secs(600)).await.unwrap()
+}
+
+/// What a look that began then makes of a VM.
+fn after_look(vms: &Vms<Host>, found: &[Found], began: Instant) -> VmState {
+    vms.learn(found, began);
+    vms.entries()[&example().vm].status().state
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_look_saw_before_a_vm_was_started_does_not_count() {
+    let (_folder, vms) = host().await;
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(put(&vms, described(1)).await.unwrap().state, VmState::Running);
+    assert_eq!(after_look(&vms, &[], began), VmState::Running);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(after_look(&vms, &[], Instant::now()), VmState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_that_turns_up_after_its_vm_was_removed_is_removed_again() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let late = vms.platform().hypervisor.all();
+    assert_eq!(delete(&vms, 2, Duration::ZERO).await.state, VmState::Absent);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+
+    vms.platform().hypervisor.has(late[0].vm, late[0].record.clone());
+    assert_eq!(after_look(&vms, &late, Instant::now()), VmState::Stopping);
+
+    assert_eq!(vms.settled(example().vm, Duration::from_secs(60)).await.state, VmState::Absent);
+    assert_eq!(vms.platform().hypervisor.all(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_vm_refuses_what_it_cannot_take_and_its_record_stays() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let before = vms.platform().hypervisor.all();
+
+    let mut other = described(2);
+    (other.memory_mib, other.nics) = (128, vec![]);
+    let refused = put(&vms, other).await.unwrap_err();
+
+    assert_eq!(refused.code, ErrorCode::Conflict);
+    assert!(refused.message.contains("another memory_mib, nics"), "{refused}");
+    assert_eq!(vms.platform().hypervisor.all(), before);
+    assert_eq!(vms.list()[0].generation, Generation(1));
+    assert_eq!(put(&vms, described(2)).await.unwrap().generation, Generation(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_turns_out_to_run_otherwise_keeps_what_it_has() {
+    let (_folder, vms) = host().await;
+    let other = VmPlan { memory_mib: 128, ..described(1) };
+    vms.platform().hypervisor.has(other.vm, Ok(Record::of(&other)));
+
+    let status = put(&vms, described(2)).await.unwrap();
+
+    assert_eq!(status.state, VmState::Running);
+    assert!(status.error.unwrap().contains("memory_mib"));
+    assert_eq!(vms.platform().hypervisor.all()[0].record, Ok(Record::of(&other)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_whose_record_cannot_be_read_keeps_its_files_and_gets_a_new_record() {
+    let (folder, vms) = host().await;
+    let unreadable = Record::of(&example());
+    let error = podzol_hypervisor::xml::read_metadata("<podzol:vm/>").unwrap_err();
+    vms.platform().hypervisor.has(unreadable.plan.vm, Err(error));
+    let files = folder.path().join("vms").join(example().vm.to_string());
+    std::fs::create_dir_all(&files).unwrap();
+
+    vms.look().await.unwrap();
+    vms.converge().await;
+
+    assert!(files.exists());
+    let told = &vms.list()[0];
+    assert_eq!((told.state, told.generation), (VmState::Running, Generation(0)));
+    assert!(told.error.as_ref().unwrap().contains("cannot be read"));
+    assert_eq!(put(&vms, described(1)).await.unwrap().error, None);
+    assert_eq!(vms.platform().hypervisor.all()[0].record, Ok(Record::of(&described(1))));
+    assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_asked_to_shut_down_until_it_does() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let deaf = HypervisorError::Failed { step: "shut the VM down", reason: "it is busy".into() };
+    *vms.platform().hypervisor.shut_downs.lock().unwrap() = vec![Ok(()), Err(deaf)];
+    let begun = Instant::now();
+
+    assert_eq!(delete(&vms, 2, Duration::from_secs(300)).await.state, VmState::Absent);
+
+    assert!(begun.elapsed() < Duration::from_secs(300), "it was ended by force");
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_files_and_kvm_are_put_right_without_any_vm_starting_or_ending() {
+    let (folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    *vms.platform().kvm_problem.lock().unwrap() = Some("no KVM".into());
+    vms.probe().await.unwrap();
+    let left = folder.path().join("vms").join(VmId::new().to_string());
+    std::fs::create_dir_all(&left).unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let following = tokio::spawn(vms.clone().follow(stop.clone()));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+
+    let bridge = "pzb100".parse().unwrap();
+    vms.platform().links.remove(&bridge);
+    vms.platform().links.remove(&"pzv100".parse().unwrap());
+    *vms.platform().kvm_problem.lock().unwrap() = None;
+    tokio::time::sleep(Duration::from_secs(70)).await;
+
+    assert_eq!(vms.platform().links.get(&bridge).map(|link| link.kind), Some(Kind::Bridge));
+    assert!(!left.exists());
+    assert_eq!(vms.hypervisor().unwrap().kvm_problem, None);
+    stop.cancel();
+    following.await.unwrap();
+}
