@@ -37,7 +37,9 @@ impl Cloud {
         command
             .env("PODZOL_URL", &self.url)
             .env("PODZOL_CA_FILE", &self.ca_file)
-            .env("PODZOL_KEY", &self.key);
+            .env("PODZOL_KEY", &self.key)
+            // Whoever has set the command up for another user is not who this is.
+            .env_remove("PODZOL_KEY_FILE");
         command
     }
 

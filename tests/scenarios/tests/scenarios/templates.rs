@@ -78,7 +78,7 @@ fn a_template_comes_from_an_https_server_that_is_trusted_and_only_with_the_right
         cloud.podzol(&format!("template create web --template-url {url} --sha256 {sha256}")).unwrap();
     storage.feed("cat > /usr/local/share/ca-certificates/web.crt", web.authority.as_bytes()).unwrap();
     storage.run("update-ca-certificates").unwrap();
-    let id = unknown["id"].as_str().unwrap();
+    let id = unknown["object"]["id"].as_str().unwrap();
     podzol_lab::cloud::wait_for("the template", std::time::Duration::from_secs(90), || {
         let shown = cloud.podzol(&format!("template show {id}"))?;
         anyhow::ensure!(shown["state"] == "ready", "it is {}: {}", shown["state"], shown["error"]);
