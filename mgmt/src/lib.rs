@@ -103,8 +103,13 @@ impl Service {
         let engine = Engine::new(self.db.clone(), Arc::new(self.app.clone()), owner, self.app.wake());
         let public = podzol_mgmt_http::public_router(self.app.clone());
         let peers = podzol_mgmt_http::peer_router(self.app.clone());
-        let refused = self.app.clone();
+        let (refused, stopped) = (self.app.clone(), self.app.clone());
+        let asked = stop.clone();
         tokio::join!(
+            async {
+                asked.cancelled().await;
+                stopped.stop();
+            },
             server::serve(self.api, public_tls, public, Arc::new(|_, _| ()), stop.clone()),
             server::serve(
                 self.agents,

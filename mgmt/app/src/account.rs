@@ -78,7 +78,13 @@ impl App {
             return Err(AppError::Unauthenticated);
         }
         let role = user.role();
-        Ok(Actor { user: user.id.0, name: user.name.0, account: user.account_id.0, role })
+        Ok(Actor { key: id, user: user.id.0, name: user.name.0, account: user.account_id.0, role })
+    }
+
+    /// Whether a key is still valid, and its user is what it was.
+    pub(crate) async fn is_still(&self, actor: &Actor) -> Result<bool, AppError> {
+        let found = account::key_with_user(self.db.reader(), actor.key).await?;
+        Ok(found.is_some_and(|(_, user)| user.role() == actor.role && user.account_id.0 == actor.account))
     }
 
     /// Creates an account.

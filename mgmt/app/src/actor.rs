@@ -1,13 +1,15 @@
 //! Who asks, and what that lets them see.
 
 use podzol_mgmt_api::account::Role;
-use podzol_vocab::{AccountId, Name, UserId};
+use podzol_vocab::{AccountId, KeyId, Name, UserId};
 
 use crate::AppError;
 
 /// An authenticated user.
 #[derive(Debug, Clone)]
 pub struct Actor {
+    /// The key that it has shown.
+    pub key: KeyId,
     /// The user.
     pub user: UserId,
     /// Its name.

@@ -41,7 +41,8 @@ impl App {
 }
 
 impl ChangeStream {
-    /// The next changes, each with its number; waits for some. None when the service stops.
+    /// The next changes, each with its number; waits for some. None when the service stops, or the key is not valid any
+    /// more.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -49,15 +50,19 @@ impl ChangeStream {
         loop {
             let rows = change::after(self.app.db.reader(), self.seen, BATCH).await?;
             if rows.is_empty() {
-                if self.last.changed().await.is_err() {
-                    return Ok(None);
+                match self.app.stopping.run_until_cancelled(self.last.changed()).await {
+                    Some(Ok(())) => continue,
+                    Some(Err(_)) | None => return Ok(None),
                 }
-                continue;
+            }
+            // The key may have been deleted since.
+            if !self.app.is_still(&self.actor).await? {
+                return Ok(None);
             }
             let mut changes = Vec::with_capacity(rows.len());
             for row in rows {
                 self.seen = row.seq;
-                if self.actor.is_admin() || row.account_id.is_some_and(|account| self.actor.sees(account.0)) {
+                if self.may_see(&row) {
                     changes.push((row.seq, self.show(row).await?));
                 }
             }
@@ -65,6 +70,12 @@ impl ChangeStream {
                 return Ok(Some(changes));
             }
         }
+    }
+
+    /// Who may list things may be told of them.
+    fn may_see(&self, row: &change::Model) -> bool {
+        let for_all = matches!(row.kind.as_str(), "zone" | "template" | "offering");
+        for_all || self.actor.is_admin() || row.account_id.is_some_and(|account| self.actor.sees(account.0))
     }
 
     async fn show(&self, row: change::Model) -> Result<Change, AppError> {

@@ -40,6 +40,7 @@ use podzol_mgmt_db::Db;
 use podzol_rpc::{AddressBook, Client};
 use podzol_vocab::{HostId, VolumeId};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub use actor::Actor;
 pub use authority::Authority;
@@ -61,6 +62,7 @@ pub struct App {
     /// What is under way in this process alone.
     pub(crate) here: Arc<Here>,
     pub(crate) heard: Arc<heard::Heard>,
+    pub(crate) stopping: CancellationToken,
 }
 
 /// What a process remembers for as long as it runs; nothing is lost with it.
@@ -113,6 +115,7 @@ impl App {
             metrics: Arc::default(),
             settings: Arc::new(settings),
             heard: Arc::default(),
+            stopping: CancellationToken::new(),
             here: Arc::new(Here {
                 since: Instant::now(),
                 clearing: Mutex::default(),
@@ -125,6 +128,11 @@ impl App {
     /// The service's counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Ends what would go on for as long as somebody listens.
+    pub fn stop(&self) {
+        self.stopping.cancel();
     }
 
     /// Notified whenever an operation may have become due.

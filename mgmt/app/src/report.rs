@@ -242,7 +242,7 @@ enum Finding {
     ShutDown,
     /// It has ended in another way.
     Died,
-    /// The host does not have it.
+    /// It does not run on the host.
     Missing,
 }
 
@@ -264,7 +264,11 @@ fn finding(known: Generation, runs: bool, status: Option<&VmStatus>) -> Option<F
     let Some(status) = status else { return runs.then_some(Finding::Missing) };
     match known.cmp(&status.generation) {
         Ordering::Less => return Some(Finding::KnowsNewer(status.generation)),
-        Ordering::Greater if runs => return Some(Finding::KnowsOlder),
+        Ordering::Greater if runs => {
+            // Why it ended is not said of what it is now: the report may come late.
+            let ended = matches!(status.state, OnHost::Stopped | OnHost::Failed);
+            return Some(if ended { Finding::Missing } else { Finding::KnowsOlder });
+        }
         _ => {}
     }
     match status.state {
@@ -347,7 +351,8 @@ mod tests {
 
     #[test]
     fn generations_that_differ_come_before_states() {
-        check(true, Some((4, "stopped", Some("by_itself"))), Some(Finding::KnowsOlder));
+        check(true, Some((4, "running", None)), Some(Finding::KnowsOlder));
+        check(true, Some((4, "stopped", Some("by_itself"))), Some(Finding::Missing));
         check(true, Some((6, "stopped", None)), Some(Finding::KnowsNewer(Generation(6))));
         check(false, Some((6, "running", None)), Some(Finding::KnowsNewer(Generation(6))));
     }

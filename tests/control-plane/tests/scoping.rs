@@ -230,8 +230,23 @@ async fn the_stream_of_changes_shows_nothing_of_another_account() {
     let own = world.acme.api.network("own", &world.pod.zone, "10.9.0.0/24").await;
 
     let seen = changes.until(|change| change["id"] == own.as_str()).await;
+    let shared = world.control_plane.admin.offering("new", 64).await;
+    let told = changes.until(|change| change["id"] == shared.as_str()).await;
+    assert!(!told.is_empty(), "a customer may list offerings, and is told of new ones");
     let kinds: Vec<String> = seen.iter().map(|message| text(&message.change, "kind")).collect();
     assert!(kinds.iter().all(|kind| kind == "network" || kind == "event"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn the_stream_of_changes_ends_when_its_key_is_deleted() {
+    let control_plane = ControlPlane::start().await;
+    let customer = control_plane.admin.customer("acme").await;
+    let (second, secret) = customer.api.key("second", &customer.user).await;
+    let mut changes = customer.api.with_key(secret).changes(None).await;
+
+    customer.api.delete(&format!("/v1/keys/{second}")).await.ok();
+
+    assert!(changes.ends().await, "it goes on");
 }
 
 #[tokio::test]

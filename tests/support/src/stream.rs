@@ -52,6 +52,11 @@ impl Changes {
         }
     }
 
+    /// Whether the stream ends soon, whatever comes before its end.
+    pub async fn ends(&mut self) -> bool {
+        tokio::time::timeout(SOON, async { while self.chunks.next().await.is_some() {} }).await.is_ok()
+    }
+
     /// The messages up to the first that is looked for, with that one.
     ///
     /// # Panics
