@@ -58,7 +58,7 @@ bench: images ## Measures what is claimed, on a lab of its own; figures are kept
 	cargo build --locked --release -p podzol-bench
 	target/release/bench-placement
 	$(LAB) up
-	target/release/bench-start
+	target/release/bench-start 20
 	gzip -1 < target/release/bench-hostnet | $(LAB) exec h1 'gunzip > /tmp/bench-hostnet && chmod 755 /tmp/bench-hostnet'
 	$(LAB) exec h1 /tmp/bench-hostnet 500 2
 	$(LAB) down
