@@ -40,7 +40,7 @@ check: prerequisites ## Checks format and lints
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 unit: prerequisites ## Runs the tests that need no lab
-	cargo test --locked --workspace
+	PODZOL_MUST_RUN=1 cargo test --locked --workspace
 
 reproducible: images ## Builds the template once more elsewhere: it must be the same to the byte
 	$(IMAGE) build tiny --out target/images-again/tiny --cache target/images-again/cache
