@@ -1,12 +1,12 @@
 //! libvirt. The only module that calls it.
 //!
 //! Its calls block, and a hung libvirtd blocks them for ever. So each runs on a thread of its own, of which there are at
-//! most [`THREADS`], and is waited for at most [`DEADLINE`], a free thread included. A call that is not answered keeps
+//! most [`THREADS`] (and as many for starts), and is waited for at most [`DEADLINE`], a free thread included. A call that is not answered keeps
 //! its thread; when libvirtd comes back, the thread does too, and finds that nobody waits for it: it does nothing then,
 //! and takes back what it has defined and not started.
 //!
 //! Whatever is asked of all domains ([`Hypervisor::list`]) takes no domain's job, which whoever waits for its QEMU
-//! holds: a VM that hangs must hold up nobody else. Only counting asks QEMU, on a thread apart.
+//! holds: a VM that hangs must hold up nobody else. Only counting asks QEMU, on threads apart.
 
 mod connection;
 mod counters;
@@ -27,22 +27,32 @@ use virt::sys;
 use crate::xml::{self, NAMESPACE};
 use crate::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
 use connection::Link;
+use counters::Counters;
 use threads::{Abandoned, Threads};
 
 /// The most calls at a time.
 const THREADS: usize = 8;
 
-/// How long a call may take. Starting a VM takes under ten seconds even on an emulated host.
+/// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long starting a VM may take. It is a matter of seconds even on an emulated host; but where `/dev/kvm` is there and
+/// does not work, libvirt tries QEMU's abilities out again before each start, which took it up to 75 s.
+const STARTING: Duration = Duration::from_secs(180);
 
 /// How long counting may take. With 1,000 VMs it takes well under a second, and counters are not worth a wait.
 const COUNTING: Duration = Duration::from_secs(5);
+
+/// The most domains that may hang before nothing is counted any more.
+const COUNTING_THREADS: usize = 8;
 
 /// libvirt's QEMU driver.
 pub struct Libvirt {
     link: Arc<Link>,
     threads: Threads,
+    starting: Threads,
     counting: Threads,
+    counters: Arc<Counters>,
 }
 
 impl Libvirt {
@@ -51,7 +61,9 @@ impl Libvirt {
         Self {
             link: Arc::new(Link::new(uri.into())),
             threads: Threads::new(THREADS, DEADLINE),
-            counting: Threads::new(1, COUNTING),
+            starting: Threads::new(THREADS, STARTING),
+            counting: Threads::new(COUNTING_THREADS, COUNTING),
+            counters: Arc::default(),
         }
     }
 
@@ -119,11 +131,16 @@ impl Hypervisor for Libvirt {
     }
 
     async fn usage(&self) -> Result<HashMap<VmId, Usage>, HypervisorError> {
-        self.call_on(&self.counting, "count what VMs use", |connect, _| counters::of_running(connect)).await
+        let counters = Arc::clone(&self.counters);
+        let count = move |connect: &Connect, abandoned: &Abandoned| counters.count(connect, abandoned);
+        let ended = self.call_on(&self.counting, "count what VMs use", count).await;
+        // A domain that hangs is passed over from the next time on; what was counted before it is good.
+        let counted = self.counters.take();
+        if counted.is_empty() { ended.map(|()| counted) } else { Ok(counted) }
     }
 
     async fn start(&self, domain: Domain) -> Result<(), HypervisorError> {
-        self.call_on(&self.threads, "start the VM", move |connect, abandoned| {
+        self.call_on(&self.starting, "start the VM", move |connect, abandoned| {
             let defined = VirtDomain::define_xml(connect, &xml::domain(&domain))?;
             if abandoned.is_so() {
                 // It may have been removed meanwhile. Nobody hears the answer.

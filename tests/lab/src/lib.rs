@@ -19,4 +19,5 @@ pub mod state;
 
 pub use cloud::Cloud;
 pub use console::Console;
+pub use ssh::Ssh;
 pub use state::{Host, Lab, Role};

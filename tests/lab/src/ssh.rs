@@ -1,6 +1,6 @@
 //! Logging in to servers.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -56,11 +56,17 @@ impl Ssh {
     /// When it fails: with what it said.
     pub fn run(&self, line: &str) -> anyhow::Result<String> {
         let output = self.command().arg(line).stdin(Stdio::null()).output().context("cannot start ssh")?;
+        self.succeeded(line, &output)
+    }
+
+    /// The standard output of a command that succeeded.
+    fn succeeded(&self, line: &str, output: &Output) -> anyhow::Result<String> {
+        let said = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("on {}: {line}: failed ({}): {}", self.name, output.status, said.trim());
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!("on {}: {line}: failed ({}): {}{said}", self.name, output.status, complaint.trim());
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(said.into_owned())
     }
 
     /// Runs a shell command on the server with this standard input.
@@ -78,12 +84,7 @@ impl Ssh {
             .spawn()
             .context("cannot start ssh")?;
         child.stdin.take().context("ssh has no standard input")?.write_all(input)?;
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("on {}: {line}: failed ({}): {}", self.name, output.status, said.trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.succeeded(line, &child.wait_with_output()?)
     }
 
     /// Waits until the server lets somebody in.

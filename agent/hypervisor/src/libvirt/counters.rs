@@ -1,26 +1,83 @@
-//! What domains have used: libvirt's statistics of all domains at once.
+//! What domains have used: libvirt's statistics, asked of one domain after another.
 //!
-//! libvirt asks QEMU for those of disks, and a QEMU that hangs does not answer. So a domain of which somebody waits for
-//! an answer already is passed over (`NOWAIT`), and counting has a thread of its own to hang on.
+//! libvirt asks QEMU for some of them, and a QEMU that hangs does not answer. So a domain of which somebody waits for an
+//! answer already is passed over, and counting has threads of its own to hang on: one for each such domain.
+//!
+//! # Design notes
+//! libvirt's group of all that there is to know about disks (`VIR_DOMAIN_STATS_BLOCK`) is not asked for. For it QEMU
+//! looks at the size of each image's file, in its main loop; while a storage server is away, that look does not return,
+//! and a VM stands still that needs no disk. `virDomainBlockStats` has the counters alone, which QEMU knows by heart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use podzol_agent_api::vm::Usage;
 use podzol_vocab::VmId;
 use virt::connect::Connect;
+use virt::domain::Domain;
 use virt::error::Error;
 use virt::sys;
 
-/// The groups of counters that are asked for.
-const WANTED: sys::virDomainStatsTypes = sys::VIR_DOMAIN_STATS_CPU_TOTAL
-    | sys::VIR_DOMAIN_STATS_BALLOON
-    | sys::VIR_DOMAIN_STATS_INTERFACE
-    | sys::VIR_DOMAIN_STATS_BLOCK;
+use super::threads::Abandoned;
 
-/// Domains that run, without waiting for any of them.
-const FLAGS: sys::virConnectGetAllDomainStatsFlags =
-    sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+/// The groups of counters that are asked for; disks are counted apart.
+const WANTED: sys::virDomainStatsTypes =
+    sys::VIR_DOMAIN_STATS_CPU_TOTAL | sys::VIR_DOMAIN_STATS_BALLOON | sys::VIR_DOMAIN_STATS_INTERFACE;
+
+/// All disks of a domain together, for `virDomainBlockStats`.
+const ALL_DISKS: &str = "";
+
+/// Counts what domains use.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// The domains of which somebody waits for an answer.
+    asked: Mutex<HashSet<VmId>>,
+    counted: Mutex<HashMap<VmId, Usage>>,
+}
+
+impl Counters {
+    /// Counts what all running domains have used, ours or not, until nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When the domains cannot be listed. One that cannot be counted is left out.
+    pub(super) fn count(&self, connect: &Connect, abandoned: &Abandoned) -> Result<(), Error> {
+        for domain in connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)? {
+            if abandoned.is_so() {
+                return Ok(());
+            }
+            let vm = VmId::from_bytes(*domain.get_uuid()?.as_bytes());
+            if !lock(&self.asked).insert(vm) {
+                continue;
+            }
+            let usage = of_domain(&domain);
+            lock(&self.asked).remove(&vm);
+            match usage {
+                Ok(usage) => drop(lock(&self.counted).insert(vm, usage)),
+                Err(error) => tracing::debug!(%vm, %error, "cannot count what a VM uses"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been counted since this was asked last.
+    pub(super) fn take(&self) -> HashMap<VmId, Usage> {
+        std::mem::take(&mut *lock(&self.counted))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn of_domain(domain: &Domain) -> Result<Usage, Error> {
+    let mut usage = statistics(domain)?;
+    let disks = domain.get_block_stats(ALL_DISKS)?;
+    // What libvirt does not know it tells as -1.
+    usage.disk_read_bytes = u64::try_from(disks.rd_bytes).unwrap_or(0);
+    usage.disk_written_bytes = u64::try_from(disks.wr_bytes).unwrap_or(0);
+    Ok(usage)
+}
 
 /// libvirt's list of records, which ends with a null pointer.
 struct Records(*mut sys::virDomainStatsRecordPtr);
@@ -33,31 +90,23 @@ impl Drop for Records {
     }
 }
 
-/// The counters of all domains that run, ours or not.
+/// The counters of the wanted groups; those that are not to be had at once are zero.
 #[allow(unsafe_code)]
-pub(super) fn of_running(connect: &Connect) -> Result<HashMap<VmId, Usage>, Error> {
+fn statistics(domain: &Domain) -> Result<Usage, Error> {
+    let mut domains = [domain.as_ptr(), std::ptr::null_mut()];
     let mut list = std::ptr::null_mut();
-    // SAFETY: the connection is open, and `list` is a place for the pointer that libvirt gives.
-    let count = unsafe { sys::virConnectGetAllDomainStats(connect.as_ptr(), WANTED, &mut list, FLAGS) };
-    let Ok(count) = usize::try_from(count) else { return Err(Error::last_error()) };
-    let records = Records(list);
-    let mut all = HashMap::with_capacity(count);
-    for index in 0..count {
-        // SAFETY: libvirt has put so many pointers to records into the list, and they are valid until it is freed.
-        let record = unsafe { &**records.0.add(index) };
-        if let Some(vm) = id(record) {
-            all.insert(vm, usage(record));
-        }
+    let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+    // SAFETY: the list of domains ends with a null pointer, and `list` is a place for the pointer that libvirt gives.
+    let count = unsafe { sys::virDomainListGetStats(domains.as_mut_ptr(), WANTED, &mut list, flags) };
+    if count < 0 {
+        return Err(Error::last_error());
     }
-    Ok(all)
-}
-
-#[allow(unsafe_code)]
-fn id(record: &sys::virDomainStatsRecord) -> Option<VmId> {
-    let mut bytes = [0; sys::VIR_UUID_BUFLEN as usize];
-    // SAFETY: the record's domain is valid as long as the record, and the place has the size of a UUID.
-    let told = unsafe { sys::virDomainGetUUID(record.dom, bytes.as_mut_ptr()) };
-    (told == 0).then(|| VmId::from_bytes(bytes))
+    let records = Records(list);
+    if count == 0 {
+        return Ok(Usage::default());
+    }
+    // SAFETY: libvirt has put a pointer to a record into the list, and it is valid until the list is freed.
+    Ok(usage(unsafe { &**records.0 }))
 }
 
 #[allow(unsafe_code)]
@@ -75,15 +124,13 @@ fn usage(record: &sys::virDomainStatsRecord) -> Usage {
     usage
 }
 
-/// Adds a counter by its name (virConnectGetAllDomainStats: `cpu.time`, `block.<number>.rd.bytes`, …). Those of a network
+/// Adds a counter by its name (virConnectGetAllDomainStats: `cpu.time`, `net.<number>.rx.bytes`, …). Those of a network
 /// interface are seen from the VM: `rx` is what it received.
 fn add(usage: &mut Usage, name: &str, value: u64) {
     let (group, rest) = name.split_once('.').unwrap_or((name, ""));
     let counter = match (group, rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')) {
         ("cpu", "time") => &mut usage.cpu_nanos,
         ("balloon", "current") => &mut usage.memory_kib,
-        ("block", "rd.bytes") => &mut usage.disk_read_bytes,
-        ("block", "wr.bytes") => &mut usage.disk_written_bytes,
         ("net", "rx.bytes") => &mut usage.network_received_bytes,
         ("net", "tx.bytes") => &mut usage.network_sent_bytes,
         _ => return,
@@ -96,18 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_disks_and_interfaces_are_counted_and_a_vm_receives_what_its_tap_calls_rx() {
+    fn all_interfaces_are_counted_and_a_vm_receives_what_its_tap_calls_rx() {
         let told = [
             ("cpu.time", 7),
             ("cpu.user", 100),
             ("balloon.current", 512),
             ("balloon.maximum", 1024),
-            ("block.count", 2),
-            ("block.0.rd.bytes", 1),
-            ("block.0.rd.reqs", 100),
-            ("block.0.wr.bytes", 2),
-            ("block.11.rd.bytes", 10),
-            ("block.11.wr.bytes", 20),
             ("net.0.rx.bytes", 3),
             ("net.0.tx.bytes", 4),
             ("net.1.rx.bytes", 30),
@@ -118,10 +159,9 @@ mod tests {
         let expected = Usage {
             cpu_nanos: 7,
             memory_kib: 512,
-            disk_read_bytes: 11,
-            disk_written_bytes: 22,
             network_received_bytes: 33,
             network_sent_bytes: 4,
+            ..Usage::default()
         };
         assert_eq!(usage, expected);
     }

@@ -1,9 +1,11 @@
 //! What must hold on a lab: real servers, real KVM, real VLANs, real NFS. Run by `make test`, one after another.
 
 mod capacity;
+mod cloud_init;
 mod cycles;
+mod emulation;
 mod faults;
-mod hostnet;
 mod isolation;
+mod on_hosts;
 mod restarts;
 mod templates;
