@@ -48,6 +48,7 @@ reproducible: images ## Builds the template once more elsewhere: it must be the 
 	rm -rf target/images-again
 
 scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
+	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
 	cargo test --locked -p podzol-scenarios --features lab --test killed
 	$(LAB) up
 	cargo test --locked -p podzol-scenarios --features lab --test scenarios -- --test-threads=1 \

@@ -29,13 +29,22 @@ pub enum DiskError {
 }
 
 const MIB: u64 = 1 << 20;
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 /// Where the partition begins: what every partitioning program does since disks have 4 KiB sectors.
-const START: u64 = MIB;
+pub(crate) const START: u64 = MIB;
 /// The smallest partition for which FAT16 has enough clusters of 4 sectors.
 const SMALLEST_MIB: u64 = 16;
 /// For SYSLINUX itself, the directory and the tables.
 const OVERHEAD: u64 = 512 << 10;
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionKind {
+    /// FAT16.
+    Fat16 = 0x0e,
+    /// A file system of Linux.
+    Linux = 0x83,
+}
 
 /// What boots.
 #[derive(Debug)]
@@ -105,6 +114,16 @@ pub fn to_qcow2(raw: &Path, qcow2: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// Turns a raw image into a compressed qcow2 file: for whole systems, which go over networks and are mostly never read.
+///
+/// # Errors
+/// When qemu-img fails.
+pub fn to_small_qcow2(raw: &Path, qcow2: &Path) -> Result<(), BuildError> {
+    let convert = Program::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2", "-m", "1"]);
+    convert.args(["-c", "-o", "compression_type=zstd"]).arg(raw).arg(qcow2).run()?;
+    Ok(())
+}
+
 /// The partition's files with their final names and times.
 fn boot_files(boot: &Boot<'_>, folder: &Path, epoch: u64) -> Result<Vec<PathBuf>, BuildError> {
     let command_line = boot.command_line;
@@ -135,13 +154,13 @@ fn create(image: &Path, partition_mib: u64) -> Result<(), BuildError> {
         .map_err(files::context("create", image))?;
     let wrote = file.set_len(START + partition_mib * MIB);
     wrote
-        .and_then(|()| file.write_all_at(&mbr(&code, partition_mib), 0))
+        .and_then(|()| file.write_all_at(&mbr(&code, PartitionKind::Fat16, partition_mib * MIB), 0))
         .map_err(files::context("write", image))?;
     Ok(())
 }
 
-/// A boot sector with one active FAT16 partition (type 0x0e) from [`START`].
-fn mbr(code: &[u8], partition_mib: u64) -> [u8; 512] {
+/// A boot sector with one active partition of this size in bytes, from [`START`].
+pub(crate) fn mbr(code: &[u8], kind: PartitionKind, size: u64) -> [u8; 512] {
     /// "Look at the sector numbers instead": cylinder 1023, head 254, sector 63.
     const BEYOND: [u8; 3] = [0xfe, 0xff, 0xff];
     let mut out = [0; 512];
@@ -151,11 +170,11 @@ fn mbr(code: &[u8], partition_mib: u64) -> [u8; 512] {
     out[440..444].copy_from_slice(b"Podz");
     out[446] = 0x80;
     out[447..450].copy_from_slice(&BEYOND);
-    out[450] = 0x0e;
+    out[450] = kind as u8;
     out[451..454].copy_from_slice(&BEYOND);
-    // Both fit for any image that FAT16 can hold.
+    // Both fit for any partition up to 2 TiB.
     out[454..458].copy_from_slice(&((START / SECTOR) as u32).to_le_bytes());
-    out[458..462].copy_from_slice(&((partition_mib * MIB / SECTOR) as u32).to_le_bytes());
+    out[458..462].copy_from_slice(&((size / SECTOR) as u32).to_le_bytes());
     out[510..].copy_from_slice(&[0x55, 0xaa]);
     out
 }
@@ -181,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_boot_sector_has_one_active_partition_from_the_first_mebibyte() {
-        let sector = mbr(&[0xeb; 440], 17);
+        let sector = mbr(&[0xeb; 440], PartitionKind::Fat16, 17 * MIB);
         assert_eq!(sector[439], 0xeb);
         assert_eq!(sector[446..450], [0x80, 0xfe, 0xff, 0xff]);
         assert_eq!(sector[454..462], [0, 8, 0, 0, 0, 0x88, 0, 0]);

@@ -1,4 +1,5 @@
-//! Builds what Podzol ships: the tiny test VM's template, the lab's host image and the Debian packages.
+//! Builds what Podzol ships: the templates of the tiny test VM and of a Debian VM, the lab's host image and the Debian
+//! packages.
 //!
 //! A recipe converges an output folder to its inputs: it first finds out what those are (the packages that the mirror
 //! has now, the binaries, the tools, the source epoch and the recipe itself), and if the folder's manifest names the same
@@ -22,6 +23,7 @@ pub mod deb;
 pub mod disk;
 pub mod elf;
 pub mod files;
+pub mod grub;
 pub mod init;
 pub mod kernel;
 pub mod manifest;
@@ -59,6 +61,9 @@ pub enum BuildError {
     /// The disk cannot be put together.
     #[error(transparent)]
     Disk(#[from] disk::DiskError),
+    /// The boot loader cannot be put in its place.
+    #[error(transparent)]
+    Grub(#[from] grub::GrubError),
     /// A Debian package cannot be put together.
     #[error(transparent)]
     Deb(#[from] deb::DebError),

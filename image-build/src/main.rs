@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podzol_image::manifest::{FILE_NAME, Manifest};
-use podzol_image::recipe::{self, DEFAULT_EPOCH, Debs, LabHost, Outcome, Place, Recipe, Tiny};
+use podzol_image::recipe::{self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Tiny};
 use podzol_image::steps::Steps;
 
 /// Builds Podzol's VM templates, lab host image and Debian packages, byte for byte reproducible.
@@ -57,6 +57,8 @@ enum RecipeName {
     Tiny,
     /// The root file system, kernel and initramfs of the lab's emulated servers.
     LabHost,
+    /// The template of a Debian VM with cloud-init.
+    Debian,
     /// Podzol's own Debian packages.
     Debs,
 }
@@ -83,6 +85,7 @@ fn run(build: Build) -> anyhow::Result<()> {
     let mut recipe: Box<dyn Recipe> = match build.recipe {
         RecipeName::Tiny => Box::new(Tiny { source, init: build.init.map(absolute).transpose()? }),
         RecipeName::LabHost => Box::new(LabHost),
+        RecipeName::Debian => Box::new(Debian),
         RecipeName::Debs => Box::new(Debs { source, binaries: absolute(build.bin_dir)? }),
     };
     let out = build.out.unwrap_or_else(|| PathBuf::from("images").join(recipe.name()));

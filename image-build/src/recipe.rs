@@ -1,7 +1,9 @@
 //! What all recipes share: finding the inputs, skipping what is up to date, and placing the outputs with a manifest.
 
+mod debian;
 mod debs;
 mod lab_host;
+mod system;
 mod tiny;
 
 use std::fs::File;
@@ -16,6 +18,7 @@ use crate::manifest::{self, Manifest, ManifestError, Output, Package};
 use crate::steps::Steps;
 use crate::tools::{self, Tool};
 
+pub use debian::Debian;
 pub use debs::Debs;
 pub use lab_host::LabHost;
 pub use tiny::Tiny;

@@ -4,14 +4,12 @@
 //! would find on an operator's server. Services that the lab does not want at start are masked, or only not enabled
 //! where Podzol or a test starts them.
 
-use std::fmt::Write as _;
-use std::fs::File;
 use std::path::Path;
 
 use crate::BuildError;
 use crate::files;
 use crate::program::Program;
-use crate::recipe::Shop;
+use crate::recipe::system::{self, FileSystem};
 
 const MASKED_UNITS: &str = include_str!("../../../recipes/lab-host/masked-units");
 const REMOVED_MODULES: &str = include_str!("../../../recipes/lab-host/removed-modules");
@@ -48,10 +46,13 @@ const REMOVED: [&str; 6] = [
     "var/lib/apt/lists",
 ];
 
-/// Room for what is installed later and for logs. The file is sparse.
-const SIZE: u64 = 2 << 30;
-const UUID: &str = "6f4c7c1e-0000-4000-8000-000000000002";
-const HASH_SEED: &str = "6f4c7c1e-0000-4000-8000-000000000001";
+pub(super) const FILE_SYSTEM: FileSystem = FileSystem {
+    // Room for what is installed later and for logs. The file is sparse.
+    size: 2 << 30,
+    label: "labroot",
+    uuid: "6f4c7c1e-0000-4000-8000-000000000002",
+    features: "^has_journal,^metadata_csum,^resize_inode",
+};
 
 /// Puts the kernel's modules in, without those that no lab host loads.
 pub(super) fn add_modules(root: &Path, kernel: &Path, version: &str) -> Result<(), BuildError> {
@@ -90,7 +91,8 @@ pub(super) fn configure(root: &Path) -> Result<(), BuildError> {
     for path in REMOVED {
         files::remove(&root.join(path))?;
     }
-    remove_machine_state(root)?;
+    system::remove_machine_state(root)?;
+    files::remove(&root.join("etc/iscsi/initiatorname.iscsi"))?;
     for (path, text) in CONFIGURATION {
         files::write(&root.join(path), text)?;
     }
@@ -102,69 +104,6 @@ pub(super) fn configure(root: &Path) -> Result<(), BuildError> {
     }
     files::create_folder(&root.join("root/.ssh"))?;
     Ok(files::set_mode(&root.join("root/.ssh"), 0o700)?)
-}
-
-/// Removes what the installation left that is different each time: keys and logs.
-fn remove_machine_state(root: &Path) -> Result<(), BuildError> {
-    for path in files::list(&root.join("etc/ssh"))? {
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
-            files::remove(&path)?;
-        }
-    }
-    files::remove(&root.join("etc/iscsi/initiatorname.iscsi"))?;
-    for path in files::walk(&root.join("var/log"))? {
-        if path.is_file() {
-            files::remove(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes an ext4 image of the root, with one time for all that is newer.
-pub(super) fn make_file_system(root: &Path, image: &Path, shop: &Shop<'_>) -> Result<(), BuildError> {
-    let epoch = shop.place.epoch;
-    let paths = files::walk(root)?;
-    let newer = format!("@{epoch}");
-    Program::new("find")
-        .arg(root)
-        .args(["-newermt", &newer, "-exec", "touch", "--no-dereference", "--date", &newer, "{}", "+"])
-        .run()?;
-    let file = File::create(image).map_err(files::context("create", image))?;
-    file.set_len(SIZE).map_err(files::context("write", image))?;
-    Program::new("mkfs.ext4")
-        .args(["-q", "-F", "-O", "^has_journal,^metadata_csum,^resize_inode", "-N", "65536", "-m", "0"])
-        .args([
-            "-E",
-            &format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}"),
-            "-U",
-            UUID,
-            "-L",
-            "labroot",
-        ])
-        .arg("-d")
-        .arg(root)
-        .arg(image)
-        .epoch(epoch)
-        .run()?;
-    let script = shop.path("times");
-    files::write(&script, time_script(root, &paths, epoch))?;
-    Program::new("debugfs").arg("-w").arg("-f").arg(&script).arg(image).epoch(epoch).run()?;
-    Ok(())
-}
-
-/// What has debugfs set the times that mke2fs took from the build machine.
-fn time_script(root: &Path, paths: &[std::path::PathBuf], epoch: u64) -> String {
-    let mut script = String::new();
-    let inside =
-        paths.iter().filter_map(|path| path.strip_prefix(root).ok()).map(|path| path.display().to_string());
-    for path in inside.chain([String::new()]) {
-        for field in ["ctime", "atime", "crtime"] {
-            // Writing to a string cannot fail.
-            let _ = writeln!(script, "set_inode_field \"/{path}\" {field} @{epoch}");
-            let _ = writeln!(script, "set_inode_field \"/{path}\" {field}_extra 0");
-        }
-    }
-    script
 }
 
 #[cfg(test)]

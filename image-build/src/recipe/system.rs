@@ -1,0 +1,152 @@
+//! A Debian system in a folder, and an ext4 file system made of it: what the recipes of whole systems share.
+//!
+//! # Design notes
+//! mke2fs 1.47.0 copies each file's time of change from the build machine and takes its own time for others, so all of
+//! them are set afterwards with debugfs; then the file system is the same in every folder (tried on ext4 and on tmpfs).
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::BuildError;
+use crate::apt::{self, Apt};
+use crate::files;
+use crate::manifest::Package;
+use crate::program::Program;
+use crate::recipe::Shop;
+use crate::tools::Tool;
+
+/// What this module runs.
+pub(super) const TOOLS: [Tool; 4] = [
+    Tool::new("mmdebstrap", "mmdebstrap"),
+    Tool::new("dpkg-query", "dpkg"),
+    Tool::new("mkfs.ext4", "e2fsprogs"),
+    Tool::new("debugfs", "e2fsprogs"),
+];
+
+/// Installing took 35-85 s on two cores; a far mirror or a loaded machine takes longer.
+const DEADLINE: Duration = Duration::from_secs(1800);
+const HASH_SEED: &str = "6f4c7c1e-0000-4000-8000-000000000001";
+
+/// What a Debian system is made of.
+#[derive(Debug)]
+pub(super) struct System {
+    /// Its packages, one a line, beside Debian's essential ones.
+    pub(super) packages: &'static str,
+    /// Files of packages that are not wanted: patterns of dpkg's `path-exclude`, one a line.
+    pub(super) excluded: &'static str,
+    /// Further options of mmdebstrap.
+    pub(super) hooks: &'static [&'static str],
+}
+
+impl System {
+    /// Its packages.
+    pub(super) fn packages(&self) -> Vec<&'static str> {
+        self.packages.lines().collect()
+    }
+
+    /// Installs it in a folder.
+    pub(super) fn install(&self, cache: &Path, root: &Path, epoch: u64) -> Result<(), BuildError> {
+        let excluded = self.excluded.lines().map(|pattern| format!("--dpkgopt=path-exclude={pattern}"));
+        Program::new("mmdebstrap")
+            .args(["--mode=root", "--variant=essential", "--format=directory", "--arch=amd64"])
+            .arg(format!("--include={}", self.packages().join(",")))
+            .args(excluded)
+            .args(self.hooks.iter().copied())
+            .arg(apt::RELEASE)
+            .arg(root)
+            .arg(Apt::opened(cache).sources_file())
+            .epoch(epoch)
+            .deadline(DEADLINE)
+            .run()?;
+        Ok(())
+    }
+}
+
+/// Only root can make files of other owners.
+pub(super) fn must_be_root(recipe: &'static str) -> Result<(), BuildError> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(BuildError::NotRoot { recipe }) }
+}
+
+/// What was installed must be what was resolved, or the manifest would lie.
+pub(super) fn check_installed(resolved: &[&Package], root: &Path) -> Result<(), BuildError> {
+    let query = Program::new("dpkg-query").arg("--admindir").arg(root.join("var/lib/dpkg"));
+    let text = query.args(["--show", "--showformat=${Package} ${Version}\\n"]).run()?;
+    let installed: Vec<&str> = text.lines().collect();
+    let expected: Vec<String> =
+        resolved.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+    let missing =
+        expected.iter().filter(|line| !installed.contains(&line.as_str())).map(|line| format!("-{line}"));
+    let surplus = installed.iter().filter(|line| !expected.iter().any(|other| other == *line));
+    let differences: Vec<String> = missing.chain(surplus.map(|line| format!("+{line}"))).collect();
+    if differences.is_empty() { Ok(()) } else { Err(BuildError::Moved { differences }) }
+}
+
+/// Removes what the installation left that is different each time: keys and logs.
+pub(super) fn remove_machine_state(root: &Path) -> Result<(), BuildError> {
+    for path in files::list(&root.join("etc/ssh"))? {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
+            files::remove(&path)?;
+        }
+    }
+    for path in files::walk(&root.join("var/log"))? {
+        if path.is_file() {
+            files::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// An ext4 file system.
+#[derive(Debug)]
+pub(super) struct FileSystem {
+    /// Its size in bytes.
+    pub(super) size: u64,
+    pub(super) label: &'static str,
+    pub(super) uuid: &'static str,
+    /// Features of mke2fs that differ from its defaults.
+    pub(super) features: &'static str,
+}
+
+impl FileSystem {
+    /// Makes an image of a root folder, with one time for all that is newer.
+    pub(super) fn make(&self, root: &Path, image: &Path, shop: &Shop<'_>) -> Result<(), BuildError> {
+        let epoch = shop.place.epoch;
+        let paths = files::walk(root)?;
+        let newer = format!("@{epoch}");
+        Program::new("find")
+            .arg(root)
+            .args(["-newermt", &newer, "-exec", "touch", "--no-dereference", "--date", &newer, "{}", "+"])
+            .run()?;
+        let file = File::create(image).map_err(files::context("create", image))?;
+        file.set_len(self.size).map_err(files::context("write", image))?;
+        let extended = format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}");
+        Program::new("mkfs.ext4")
+            .args(["-q", "-F", "-O", self.features, "-N", "65536", "-m", "0", "-E", &extended])
+            .args(["-U", self.uuid, "-L", self.label, "-d"])
+            .arg(root)
+            .arg(image)
+            .epoch(epoch)
+            .run()?;
+        let script = shop.path("times");
+        files::write(&script, time_script(root, &paths, epoch))?;
+        Program::new("debugfs").arg("-w").arg("-f").arg(&script).arg(image).epoch(epoch).run()?;
+        Ok(())
+    }
+}
+
+/// What has debugfs set the times that mke2fs took from the build machine.
+fn time_script(root: &Path, paths: &[PathBuf], epoch: u64) -> String {
+    let mut script = String::new();
+    let inside =
+        paths.iter().filter_map(|path| path.strip_prefix(root).ok()).map(|path| path.display().to_string());
+    for path in inside.chain([String::new()]) {
+        for field in ["ctime", "atime", "crtime"] {
+            // Writing to a string cannot fail.
+            let _ = writeln!(script, "set_inode_field \"/{path}\" {field} @{epoch}");
+            let _ = writeln!(script, "set_inode_field \"/{path}\" {field}_extra 0");
+        }
+    }
+    script
+}
