@@ -309,6 +309,33 @@ async fn a_template_reaches_the_pools_that_answer_though_another_does_not() {
     .await;
 }
 
+#[tokio::test]
+async fn a_host_that_refuses_what_it_is_told_is_not_told_again_at_each_of_its_reports() {
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 1).await;
+    let pod = one_host(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let vm = pod.vm(admin, "web", &network).await;
+    // The host reboots it, and cannot write down that it has: it knows the older description from then on.
+    pod.hosts[0].hypervisor().fault(Step::Note, Fault::Fails(u32::MAX));
+    let operation = admin.change_vm(&vm, "reboot", Value::Null).await;
+    assert_eq!(admin.ended(&operation).await["state"], "failed");
+    let path = format!("/v1/operations?subject={vm}");
+    let before = admin.list(&path).await.len();
+
+    for _ in 0..3 {
+        let at = text(&admin.get(&format!("/v1/hosts/{}", pod.hosts[0].id)).await.ok(), "reported_at");
+        wait_for("another report", SOON, async || {
+            let shown = admin.get(&format!("/v1/hosts/{}", pod.hosts[0].id)).await.ok();
+            if text(&shown, "reported_at") == at { Err(at.clone()) } else { Ok(()) }
+        })
+        .await;
+    }
+
+    assert_eq!(admin.list(&path).await.len(), before);
+    assert_eq!(admin.show_vm(&vm).await["state"], "running");
+}
+
 async fn one_host(control_plane: &ControlPlane) -> SimPod {
     SimPod::with(control_plane, PodPlan { hosts: vec![("h1", 2048)], ..PodPlan::default() }).await
 }

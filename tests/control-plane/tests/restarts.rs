@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_hypervisor::DomainState;
+use podzol_mgmt_api::operation::OperationState;
+use podzol_mgmt_db::{Db, JsonCol, now, operation};
 use podzol_rpc::PeerId;
 use podzol_sim::{Fault, PodPlan, SimPod, Step};
 use podzol_storage_api::{VolumePlan, VolumePut};
@@ -336,4 +338,41 @@ async fn a_volume_that_the_database_does_not_know_is_kept_for_as_long_as_an_oper
     control_plane.admin.event_about("leftover.found", &volume, "removed in 3600 s").await;
     assert!(!pod.storage.volumes("pool").is_empty());
     assert_eq!(control_plane.admin.list("/v1/events?action=leftover.removed").await.len(), 0);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_without_an_operation_gets_one() {
+    let mut control_plane = ControlPlane::start().await;
+    let mut pod = SimPod::start(&control_plane).await;
+    let network = pod.network(&control_plane.admin, "n1", "10.1.1.0/24").await;
+    let running = pod.vm(&control_plane.admin, "stops", &network).await;
+    pod.hosts.iter_mut().for_each(podzol_sim::SimHost::kill_agent);
+    let starting = pod.begin_vm(&control_plane.admin, "starts", &network).await;
+    control_plane.admin.change_vm(&running, "stop", Value::Null).await;
+    control_plane.stop().await;
+
+    // As if each had ended just as another was not begun because of it.
+    for subject in [&starting, &running] {
+        assert_eq!(end_operations_of(&control_plane, subject).await, 1);
+    }
+    control_plane.start_again().await;
+    pod.hosts.iter_mut().for_each(podzol_sim::SimHost::start_agent);
+
+    let admin = &control_plane.admin;
+    admin.vm_in_state(&starting, "running").await;
+    admin.vm_in_state(&running, "stopped").await;
+    assert_eq!((pod.running(&starting).len(), pod.running(&running).len()), (1, 0));
+}
+
+/// Ends what is to be done for a thing without doing it, in the database of a service that is stopped.
+async fn end_operations_of(control_plane: &ControlPlane, subject: &str) -> usize {
+    let db = Db::open(&control_plane.data_dir().join("podzol.sqlite")).await.unwrap();
+    let tx = db.begin().await.unwrap();
+    let open = operation::open_of(tx.reader(), subject).await.unwrap();
+    for mut row in open.clone() {
+        (row.state, row.finished_at) = (JsonCol(OperationState::Cancelled), Some(now().0));
+        tx.operation_update(row).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    open.len()
 }
