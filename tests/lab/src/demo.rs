@@ -39,7 +39,7 @@ impl Progress {
 ///
 /// # Errors
 /// When a step fails; what was made by then stays, for a look at it.
-pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator) -> anyhow::Result<()> {
+pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>) -> anyhow::Result<()> {
     let progress = Progress(Instant::now());
     progress.say("removing what an earlier lab left");
     lab.down()?;
@@ -48,7 +48,7 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator) -> anyhow::Result<
     lab.make_key()?;
     let hosts = servers(computing);
     let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
-    progress.say(&format!("booting {} ({accelerator:?})", names.join(", ")));
+    progress.say(&format!("booting {}; {}", names.join(", "), accelerator.told(why)));
     for host in &hosts {
         lab.boot(host, accelerator)?;
     }

@@ -29,17 +29,20 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// What works on this machine.
-    pub async fn of_this_machine() -> Self {
-        let nested = ["kvm_intel", "kvm_amd"].iter().any(|module| {
-            let path = format!("/sys/module/{module}/parameters/nested");
-            std::fs::read_to_string(path).is_ok_and(|value| matches!(value.trim(), "1" | "Y"))
-        });
-        let emulator = Path::new("/usr/bin").join(EMULATOR);
-        if nested && podzol_hypervisor::probe::kvm_problem(&emulator).await.is_none() {
-            Self::Kvm
-        } else {
-            Self::Emulation
+    /// What works on this machine, and if that is emulation, why.
+    pub async fn of_this_machine() -> (Self, Option<String>) {
+        match kvm_problem().await {
+            None => (Self::Kvm, None),
+            Some(problem) => (Self::Emulation, Some(problem)),
+        }
+    }
+
+    /// How servers run with it, and why not otherwise, for people.
+    pub fn told(self, why: Option<&str>) -> String {
+        match (self, why) {
+            (Self::Kvm, _) => "servers run in KVM".into(),
+            (Self::Emulation, None) => "servers run by emulation".into(),
+            (Self::Emulation, Some(why)) => format!("servers run by emulation: {why}"),
         }
     }
 
@@ -49,6 +52,19 @@ impl Accelerator {
             Self::Emulation => ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "EPYC,+svm,+npt"],
         }
     }
+}
+
+/// Why the servers cannot run in KVM, with KVM inside; nothing if they can.
+async fn kvm_problem() -> Option<String> {
+    let emulator = Path::new("/usr/bin").join(EMULATOR);
+    if let Some(problem) = podzol_hypervisor::probe::kvm_problem(&emulator).await {
+        return Some(problem);
+    }
+    let nested = ["kvm_intel", "kvm_amd"].iter().any(|module| {
+        let path = format!("/sys/module/{module}/parameters/nested");
+        std::fs::read_to_string(path).is_ok_and(|value| matches!(value.trim(), "1" | "Y"))
+    });
+    (!nested).then(|| "KVM works, but is not nested: there would be none in the servers".into())
 }
 
 impl Lab {

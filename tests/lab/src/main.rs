@@ -30,6 +30,8 @@ enum Command {
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
         hosts: u8,
     },
+    /// Says how the servers of a lab would run on this machine: in KVM, or by emulation, and why.
+    Probe,
     /// Removes the lab: every process, namespace and file.
     Down,
     /// Shows whether the lab is up, and its servers.
@@ -57,9 +59,13 @@ fn main() -> anyhow::Result<()> {
     let lab = Lab::of(&arguments.tree, &arguments.programs)?;
     match arguments.command {
         Command::Up { hosts } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let accelerator = runtime.block_on(Accelerator::of_this_machine());
-            demo::up(&lab, hosts, accelerator)
+            let (accelerator, why) = probe()?;
+            demo::up(&lab, hosts, accelerator, why.as_deref())
+        }
+        Command::Probe => {
+            let (accelerator, why) = probe()?;
+            println!("{}", accelerator.told(why.as_deref()));
+            Ok(())
         }
         Command::Down => lab.down(),
         Command::Status => status(&lab),
@@ -73,6 +79,11 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Forward { listen, namespace, target } => forward::run(listen, &namespace, target),
     }
+}
+
+fn probe() -> anyhow::Result<(Accelerator, Option<String>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(Accelerator::of_this_machine()))
 }
 
 fn status(lab: &Lab) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A host on which KVM is there and does not work.
+//! Servers on which KVM is there and does not work: hosts of a cloud, and machines that are to carry a lab.
 
 use std::time::Duration;
 
@@ -98,4 +98,41 @@ fn a_host_whose_kvm_is_broken_says_so_and_runs_vms_by_emulation_only_where_that_
     let shown = wait_host(&lab, "h2", "kvm".into());
     assert_eq!(shown["problem"], Value::Null);
     assert_eq!(qemu_processes(&lab, "h2").unwrap(), before, "the VMs' processes are others than before");
+}
+
+/// KVM on the storage server as it is ordinarily, when this is dropped.
+struct KvmOfStorageServer(Ssh);
+
+impl KvmOfStorageServer {
+    fn reload(&self, nested: u8) {
+        self.0.run(&format!("modprobe -r kvm_amd && modprobe kvm_amd nested={nested}")).unwrap();
+    }
+
+    fn told(&self) -> String {
+        self.0.run("/tmp/podzol-lab --tree / probe").unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for KvmOfStorageServer {
+    fn drop(&mut self) {
+        let _ = self.0.run("rm -f /tmp/podzol-lab; [ ! -e /dev/kvm.away ] || mv -f /dev/kvm.away /dev/kvm");
+        self.reload(0);
+    }
+}
+
+#[test]
+fn a_lab_uses_kvm_where_it_works_and_can_be_nested() {
+    let lab = lab().unwrap();
+    let server = KvmOfStorageServer(lab.ssh(&lab.host("s1").unwrap()));
+    let program = std::fs::read(lab.programs.join("podzol-lab")).unwrap();
+    server.0.feed("cat > /tmp/podzol-lab && chmod 755 /tmp/podzol-lab", &program).unwrap();
+
+    server.reload(1);
+    assert_eq!(server.told(), "servers run in KVM");
+    server.reload(0);
+    let told = server.told();
+    assert!(told.starts_with("servers run by emulation: KVM works, but is not nested"), "{told}");
+    server.0.run("mv /dev/kvm /dev/kvm.away && mknod -m 666 /dev/kvm c 1 3").unwrap();
+    let told = server.told();
+    assert!(told.starts_with("servers run by emulation: a test program does not run in it"), "{told}");
 }
