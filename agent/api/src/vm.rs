@@ -190,8 +190,8 @@ macro_rules! vm_endpoint {
 
 vm_endpoint! {
     /// Makes a VM run as described. Repeating it is success; an older generation is refused, and so is another
-    /// description with the same one. A running VM takes a reboot, and a seed for its next boot; whatever else differs from
-    /// what it runs with is refused as a conflict. Answers when the VM runs, has failed, or `wait_ms` has passed.
+    /// description with the same one. A running VM takes a reboot, a seed for its next boot, disks but its first, network
+    /// interfaces, and limits; whatever else differs from what it runs with is refused as a conflict. Answers when the VM runs, has failed, or `wait_ms` has passed.
     VmPut, PUT, VmPutRequest, VmStatus
 }
 

@@ -7,6 +7,7 @@
 //!
 //! It knows no network and no storage: it is given the names of bridges and files.
 
+mod devices;
 mod libvirt;
 pub mod probe;
 mod record;
@@ -20,6 +21,7 @@ use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{Ended, Usage, VmPlan};
 use podzol_vocab::{InterfaceName, VmId};
 
+pub use devices::{Change, Devices, DiskDevice, NicDevice};
 pub use libvirt::Libvirt;
 pub use record::{Record, RecordError};
 
@@ -109,6 +111,12 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Reboots a domain.
     fn reboot(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// The disks and network interfaces of a domain that runs.
+    fn devices(&self, vm: VmId) -> impl Future<Output = Result<Devices, HypervisorError>> + Send;
+
+    /// Changes a disk or a network interface of a domain that runs. One that goes is gone when this succeeds.
+    fn change(&self, vm: VmId, change: Change) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
     /// Ends a domain by force, if it runs, and forgets it.
     fn remove(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;

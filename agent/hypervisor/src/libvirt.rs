@@ -8,6 +8,7 @@
 //! Whatever is asked of all domains ([`Hypervisor::list`]) takes no domain's job, which whoever waits for its QEMU
 //! holds: a VM that hangs must hold up nobody else. Only counting asks QEMU, on threads apart.
 
+mod change;
 mod connection;
 mod counters;
 mod threads;
@@ -25,7 +26,8 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use crate::xml::{self, NAMESPACE};
-use crate::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use crate::{Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use change::Refused;
 use connection::Link;
 use counters::Counters;
 use threads::{Abandoned, Threads};
@@ -99,6 +101,20 @@ impl Libvirt {
             })
         });
         answer.await.unwrap_or_else(|reason| Err(unavailable(reason)))
+    }
+
+    /// As [`Libvirt::call`], for work that may fail for reasons of its own.
+    async fn call_and_say<T: Send + 'static>(
+        &self,
+        step: &'static str,
+        work: impl FnOnce(&Connect, &Abandoned) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        let work = move |connect: &Connect, abandoned: &Abandoned| match work(connect, abandoned) {
+            Err(Refused::Libvirt(error)) => Err(error),
+            Err(Refused::Other(reason)) => Ok(Err(HypervisorError::Failed { step, reason })),
+            Ok(done) => Ok(Ok(done)),
+        };
+        self.call_on(&self.threads, step, work).await?
     }
 }
 
@@ -181,6 +197,30 @@ impl Hypervisor for Libvirt {
         self.call("reboot the VM", move |connect| match lookup(connect, vm)? {
             Some(domain) if domain.is_active()? => domain.reboot(0),
             _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
+        self.call_and_say("list the VM's devices", move |connect, _| match lookup(connect, vm)? {
+            Some(domain) => change::devices(&domain),
+            None => Err("it does not run".to_owned().into()),
+        })
+        .await
+    }
+
+    async fn change(&self, vm: VmId, change: Change) -> Result<(), HypervisorError> {
+        let step = match &change {
+            Change::AttachDisk(..) => "attach a disk",
+            Change::DetachDisk(_) => "detach a disk",
+            Change::LimitDisk(..) => "limit a disk",
+            Change::AttachNic(..) => "attach a network interface",
+            Change::DetachNic(_) => "detach a network interface",
+            Change::LimitNic(..) => "limit a network interface",
+        };
+        self.call_and_say(step, move |connect, abandoned| match lookup(connect, vm)? {
+            Some(domain) => change::make(&domain, &change, abandoned),
+            None => Err("it does not run".to_owned().into()),
         })
         .await
     }

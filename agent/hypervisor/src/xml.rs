@@ -5,12 +5,20 @@ use std::path::Path;
 
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{DiskPlan, NicPlan};
+use podzol_vocab::VolumeId;
 
 use crate::record::RecordError;
 use crate::{Domain, Record};
 
 /// The XML namespace of the metadata.
 pub const NAMESPACE: &str = "https://podzol.internal/vm/1";
+
+/// Devices beside disks and network interfaces that need a PCI Express port: the seed, USB, and randomness.
+const OTHER_DEVICES: usize = 3;
+
+/// Ports that stay free, each for a disk or an interface that is attached while the VM runs. Each is one more place that
+/// firmware and kernel look at during boot.
+const SPARE_PORTS: usize = 8;
 
 /// The domain XML of a VM.
 ///
@@ -47,6 +55,9 @@ pub fn domain(domain: &Domain) -> String {
     xml.push_str(&seed_xml(plan.disks.len(), &domain.seed));
     for (nic, bridge) in plan.nics.iter().zip(&domain.bridges) {
         xml.push_str(&nic_xml(nic, bridge.as_str()));
+    }
+    for _ in 0..plan.disks.len() + plan.nics.len() + OTHER_DEVICES + SPARE_PORTS {
+        xml.push_str("    <controller type='pci' model='pcie-root-port'/>\n");
     }
     let _ = write!(
         xml,
@@ -95,7 +106,7 @@ fn cpu(accelerator: Accelerator) -> String {
 }
 
 /// The name of a virtio disk in its slot: `vda`, `vdb`, …
-fn disk_name(slot: usize) -> String {
+pub(crate) fn disk_name(slot: usize) -> String {
     let letter = char::from(b'a' + u8::try_from(slot % 26).unwrap_or(0));
     if slot < 26 {
         format!("vd{letter}")
@@ -104,7 +115,8 @@ fn disk_name(slot: usize) -> String {
     }
 }
 
-fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
+/// The element of a disk, in the slot that gives it its name.
+pub(crate) fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
     let iops = disk
         .iops
         .map(|iops| {
@@ -117,7 +129,7 @@ fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
          <target dev='{name}' bus='virtio'/>\n      <serial>{volume}</serial>\n{iops}    </disk>\n",
         file = escape(&file.display().to_string()),
         name = disk_name(slot),
-        volume = disk.volume.to_string().replace('-', "").chars().take(20).collect::<String>(),
+        volume = serial(disk.volume),
     )
 }
 
@@ -130,12 +142,29 @@ fn seed_xml(slot: usize, file: &Path) -> String {
     )
 }
 
-fn nic_xml(nic: &NicPlan, bridge: &str) -> String {
-    let rate = nic.rate_mbps.map(|mbps| {
-        // libvirt counts in KiB/s.
-        let average = (mbps * 1_000_000 / 8 / 1024).max(1);
-        format!("      <bandwidth>\n        <inbound average='{average}'/>\n        <outbound average='{average}'/>\n      </bandwidth>\n")
-    });
+/// The serial number by which a volume is known in a domain: virtio disks have room for 20 characters, so the first 20
+/// digits of its id, of which the last ones are random.
+pub(crate) fn serial(volume: VolumeId) -> String {
+    volume.to_string().replace('-', "").chars().take(20).collect()
+}
+
+/// A rate in KiB/s, as libvirt counts it.
+pub(crate) fn average(mbps: u64) -> u64 {
+    (mbps * 1_000_000 / 8 / 1024).max(1)
+}
+
+/// The element that limits a network interface both ways.
+pub(crate) fn bandwidth_xml(mbps: u64) -> String {
+    let average = average(mbps);
+    format!(
+        "      <bandwidth>\n        <inbound average='{average}'/>\n        <outbound average='{average}'/>\n      \
+         </bandwidth>\n"
+    )
+}
+
+/// The element of a network interface.
+pub(crate) fn nic_xml(nic: &NicPlan, bridge: &str) -> String {
+    let rate = nic.rate_mbps.map(bandwidth_xml);
     format!(
         "    <interface type='bridge'>\n      <source bridge='{bridge}'/>\n      <mac address='{mac}'/>\n      \
          <model type='virtio'/>\n      <rom enabled='no'/>\n{rate}    </interface>\n",
@@ -145,7 +174,7 @@ fn nic_xml(nic: &NicPlan, bridge: &str) -> String {
 }
 
 /// Text with what means something in XML written out.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -169,13 +198,13 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use podzol_agent_api::vm::{DiskSource, Seed, VmPlan};
     use podzol_vocab::{Generation, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
 
     use super::*;
 
-    fn example() -> Domain {
+    pub(crate) fn example() -> Domain {
         let id = |last: u8| {
             let mut bytes = [0; 16];
             bytes[15] = last;

@@ -3,6 +3,8 @@
 //!
 //! Run on a host of the lab by its scenarios; elsewhere only if libvirtd answers.
 
+#![allow(clippy::unwrap_used, reason = "in a test an error is a panic, in its helpers too")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{DiskPlan, DiskSource, Seed, Usage, VmPlan};
-use podzol_hypervisor::{Domain, DomainState, Hypervisor, Libvirt};
+use podzol_hypervisor::{Change, DiskDevice, Domain, DomainState, Hypervisor, Libvirt};
 use podzol_vocab::{Generation, Secret, VmId, VolumeId};
 use tempfile::TempDir;
 
@@ -162,4 +164,34 @@ async fn a_domain_that_hangs_keeps_no_other_from_being_counted() {
     wait_counted(&libvirt, |usage| counted(usage, hanging.vm) && counted(usage, other.vm)).await;
     hanging.end(&libvirt).await;
     other.end(&libvirt).await;
+}
+
+#[tokio::test]
+async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() {
+    let Some(libvirt) = libvirt().await else { return };
+    let domain = Running::start(&libvirt, Accelerator::Kvm).await;
+    let before = libvirt.devices(domain.vm).await.unwrap();
+    let first = before.disks[0].clone();
+    assert_eq!((before.disks.len(), first.iops, before.nics.len()), (1, Some(100), 0));
+    let source = DiskSource::Nfs { server: "s1".into(), export: "/srv/p".into(), file: "data".into() };
+    let data = DiskPlan { volume: VolumeId::new(), source, iops: None };
+    let attach = Change::AttachDisk(data.clone(), disk(domain.folder.path(), "data.qcow2", "qcow2"));
+
+    for change in [attach, Change::LimitDisk(data.volume, Some(50))] {
+        libvirt.change(domain.vm, change.clone()).await.unwrap();
+        libvirt.change(domain.vm, change).await.unwrap();
+    }
+
+    let after = libvirt.devices(domain.vm).await.unwrap();
+    assert_eq!(after.disks.len(), 2);
+    assert!(after.disks.contains(&first));
+    assert!(after.disks.iter().any(|disk| disk.is_of(data.volume) && disk.iops == Some(50)), "{after:?}");
+    libvirt.change(domain.vm, Change::LimitDisk(data.volume, None)).await.unwrap();
+    assert!(libvirt.devices(domain.vm).await.unwrap().disks.contains(&DiskDevice::of(&data)));
+    // A firmware lets go of nothing, and what is not there need not go.
+    let refused =
+        libvirt.change(domain.vm, Change::DetachDisk(DiskDevice::of(&data).serial)).await.unwrap_err();
+    assert!(refused.to_string().contains("has not let go of the disk"), "{refused}");
+    libvirt.change(domain.vm, Change::DetachDisk("no such disk".into())).await.unwrap();
+    domain.end(&libvirt).await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use podzol_agent_api::vm::{DiskSource, StepTiming, VmPlan, VmState};
 use podzol_hostnet::Segment;
-use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
+use podzol_hypervisor::{Devices, Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, VmId};
 use tokio::time::Instant;
 
@@ -119,11 +119,8 @@ impl<P: Platform> Vms<P> {
         let seed = self.with_files(move |files| files.write_seed(described.vm, &described.seed)).await?;
         steps.add("seed", begun);
         let begun = Instant::now();
-        let needed = segments_of(Some(&plan));
-        self.0.networks.need(self.0.platform.links(), &needed, || self.segments()).await?;
+        let bridges = self.bridges(&plan).await?;
         steps.add("network", begun);
-        let bridges: Vec<InterfaceName> =
-            plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect();
         let serial_log = self.0.files.serial_log(plan.vm);
         let serial_socket = self.0.files.serial_socket(plan.vm);
         let domain =
@@ -132,6 +129,13 @@ impl<P: Platform> Vms<P> {
         self.0.platform.hypervisor().start(domain).await?;
         steps.add("libvirt", begun);
         Ok(())
+    }
+
+    /// Makes the networks of a VM's interfaces and says which bridges they are.
+    async fn bridges(&self, plan: &VmPlan) -> anyhow::Result<Vec<InterfaceName>> {
+        let needed = segments_of(Some(plan));
+        self.0.networks.need(self.0.platform.links(), &needed, || self.segments()).await?;
+        Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect())
     }
 
     /// Mounts the pools of a VM's disks and says where their files are.
@@ -158,12 +162,38 @@ impl<P: Platform> Vms<P> {
                 self.needs_what_it_has(in_force, turn);
                 bail!(runs_with_other(&differing));
             }
+            self.change_devices(&record.plan).await?;
             if record.plan.reboots > in_force.plan.reboots {
                 hypervisor.reboot(record.plan.vm).await?;
             }
+            // Noted after it was done: killed in between, the agent reboots it twice rather than never.
+            hypervisor.note(record).await?;
+            return self.leave_unneeded(&in_force.plan).await;
         }
-        // Noted after it was done: killed in between, the agent reboots it twice rather than never.
         Ok(hypervisor.note(record).await?)
+    }
+
+    /// Gives a running VM the disks and network interfaces that it should have.
+    async fn change_devices(&self, plan: &VmPlan) -> anyhow::Result<()> {
+        let hypervisor = self.0.platform.hypervisor();
+        let devices = hypervisor.devices(plan.vm).await?;
+        if devices == Devices::of(plan) {
+            return Ok(());
+        }
+        let files = self.disks(plan).await?;
+        let bridges = self.bridges(plan).await?;
+        for change in devices.changes(plan, &files, &bridges) {
+            hypervisor.change(plan.vm, change).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the networks and mounts that a VM needed as it was described before, and that nobody needs now.
+    async fn leave_unneeded(&self, before: &VmPlan) -> anyhow::Result<()> {
+        let left = segments_of(Some(before));
+        self.0.networks.leave(self.0.platform.links(), &left, || self.segments()).await?;
+        self.0.platform.mounts().keep_only(|| self.exports()).await;
+        Ok(())
     }
 
     /// Notes that a VM runs with its old description, and so needs what is in that.

@@ -31,18 +31,28 @@ pub(super) fn exports_of(plan: Option<&VmPlan>) -> HashSet<Export> {
         .collect()
 }
 
-/// What differs between two descriptions that a VM can only take while it does not run. The seed is read at boot, and
-/// so is the name in it.
+/// What differs between two descriptions that a VM can only take while it does not run. Disks and network interfaces come
+/// and go while it runs, and so do their limits; what else they are stays. The disk that it booted from stays, too. The
+/// seed is read at boot, and so is the name in it.
 pub(super) fn differences(one: &VmPlan, other: &VmPlan) -> Vec<&'static str> {
     let VmPlan { vm: _, generation: _, name, vcpus, cpu_share, memory_mib, disks, nics, seed: _, reboots: _ } =
         one;
+    let other_disk = |disk: &DiskPlan| {
+        let same = other.disks.iter().find(|other| other.volume == disk.volume);
+        same.is_some_and(|same| same.source != disk.source)
+    };
+    let other_nic = |nic: &NicPlan| {
+        let same = other.nics.iter().find(|other| other.nic == nic.nic || other.mac == nic.mac);
+        same.is_some_and(|same| NicPlan { rate_mbps: nic.rate_mbps, ..same.clone() } != *nic)
+    };
+    let boots_from = |plan: &VmPlan| plan.disks.first().map(|disk| disk.volume);
     [
         ("name", *name != other.name),
         ("vcpus", *vcpus != other.vcpus),
         ("cpu_share", *cpu_share != other.cpu_share),
         ("memory_mib", *memory_mib != other.memory_mib),
-        ("disks", *disks != other.disks),
-        ("nics", *nics != other.nics),
+        ("disks", boots_from(one) != boots_from(other) || disks.iter().any(other_disk)),
+        ("nics", nics.iter().any(other_nic)),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
@@ -57,6 +67,8 @@ pub(super) fn check_plan(vm: VmId, plan: &VmPlan) -> Result<(), WireError> {
         ((1..=10_000).contains(&plan.cpu_share), "plan.cpu_share: must be 1 to 10000"),
         (plan.memory_mib > 0, "plan.memory_mib: must not be 0"),
         ((1..=24).contains(&plan.disks.len()), "plan.disks: must be 1 to 24 disks"),
+        (all_differ(plan.disks.iter().map(|disk| disk.volume)), "plan.disks: must name a volume only once"),
+        (all_differ(plan.nics.iter().map(|nic| nic.mac)), "plan.nics: must have addresses of their own"),
         (plan.disks.iter().all(names_a_file), "plan.disks: must name a file below an exported folder"),
         // libvirt takes 0 for no limit.
         (plan.disks.iter().all(|disk| disk.iops != Some(0)), "plan.disks: iops must not be 0"),
@@ -66,6 +78,11 @@ pub(super) fn check_plan(vm: VmId, plan: &VmPlan) -> Result<(), WireError> {
         Some((_, rule)) => Err(WireError::new(ErrorCode::Invalid, rule)),
         None => Ok(()),
     }
+}
+
+fn all_differ<T: Eq + std::hash::Hash>(mut items: impl Iterator<Item = T>) -> bool {
+    let mut seen = HashSet::new();
+    items.all(|item| seen.insert(item))
 }
 
 fn names_a_file(disk: &DiskPlan) -> bool {
@@ -133,6 +150,10 @@ pub(super) mod tests {
         check(|plan| plan.cpu_share = 0, Some("plan.cpu_share: must be 1 to 10000"));
         check(|plan| plan.memory_mib = 0, Some("plan.memory_mib: must not be 0"));
         check(|plan| plan.disks.clear(), Some("plan.disks: must be 1 to 24 disks"));
+        let twice = "plan.disks: must name a volume only once";
+        check(|plan| plan.disks.push(plan.disks[0].clone()), Some(twice));
+        let twice = "plan.nics: must have addresses of their own";
+        check(|plan| plan.nics.push(plan.nics[0].clone()), Some(twice));
         check(|plan| plan.disks[0].iops = Some(0), Some("plan.disks: iops must not be 0"));
         check(|plan| plan.nics[0].rate_mbps = Some(1_000_000), None);
         for rate in [0, 1_000_001, u64::MAX] {
@@ -158,13 +179,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_running_vm_takes_reboots_and_seeds_and_nothing_else() {
+    fn a_running_vm_takes_reboots_seeds_limits_and_further_devices_and_nothing_else() {
         let mut other = example();
         (other.generation, other.reboots) = (Generation(2), 1);
         other.seed.meta_data = "m".into();
-        assert_eq!(differences(&example(), &other), Vec::<&str>::new());
+        (other.disks[0].iops, other.nics[0].rate_mbps) = (Some(10), Some(10));
+        other.disks.push(DiskPlan { volume: VolumeId::new(), ..other.disks[0].clone() });
+        let mac = "02:00:5e:10:00:02".parse().unwrap();
+        other.nics.push(NicPlan { nic: NicId::new(), mac, ..other.nics[0].clone() });
+        for (one, two) in [(&example(), &other), (&other, &example())] {
+            assert_eq!(differences(one, two), Vec::<&str>::new());
+        }
         other.memory_mib += 1;
         other.nics[0].vlan = 101.try_into().unwrap();
-        assert_eq!(differences(&example(), &other), ["memory_mib", "nics"]);
+        other.disks.remove(0);
+        assert_eq!(differences(&example(), &other), ["memory_mib", "disks", "nics"]);
     }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podzol_agent_api::vm::{Ended, Usage, VmPlan, VmPutRequest, VmState, VmStatus};
+use podzol_agent_api::vm::{Ended, NicPlan, Usage, VmPlan, VmPutRequest, VmState, VmStatus};
 use podzol_hostnet::{Kind, SimulatedLinks};
-use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError};
-use podzol_vocab::{ErrorCode, Generation, VmId, WireError};
+use podzol_hypervisor::{
+    Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError,
+};
+use podzol_vocab::{ErrorCode, Generation, NetworkId, NicId, VmId, WireError};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -30,6 +32,7 @@ struct Host {
 struct Domains {
     found: Mutex<BTreeMap<VmId, Found>>,
     starts: Mutex<u32>,
+    changes: Mutex<Vec<Change>>,
     /// What is answered to each request to shut a guest down, the last first; a guest that is asked once more does.
     shut_downs: Mutex<Vec<Result<(), HypervisorError>>>,
 }
@@ -75,6 +78,17 @@ impl Hypervisor for Domains {
     }
 
     async fn reboot(&self, _: VmId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
+        let found = self.found.lock().unwrap();
+        let record = found.get(&vm).and_then(|found| found.record.as_ref().ok());
+        Ok(record.map(|record| Devices::of(&record.plan)).unwrap_or_default())
+    }
+
+    async fn change(&self, _: VmId, change: Change) -> Result<(), HypervisorError> {
+        self.changes.lock().unwrap().push(change);
         Ok(())
     }
 
@@ -200,7 +214,8 @@ async fn a_running_vm_refuses_what_it_cannot_take_and_its_record_stays() {
     let before = vms.platform().hypervisor.all();
 
     let mut other = described(2);
-    (other.memory_mib, other.nics) = (128, vec![]);
+    other.memory_mib = 128;
+    other.nics[0].vlan = 101.try_into().unwrap();
     let refused = put(&vms, other).await.unwrap_err();
 
     assert_eq!(refused.code, ErrorCode::Conflict);
@@ -208,6 +223,29 @@ async fn a_running_vm_refuses_what_it_cannot_take_and_its_record_stays() {
     assert_eq!(vms.platform().hypervisor.all(), before);
     assert_eq!(vms.list()[0].generation, Generation(1));
     assert_eq!(put(&vms, described(2)).await.unwrap().generation, Generation(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_vm_gets_the_devices_of_its_newest_description_and_the_host_what_they_need() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let mut other = described(2);
+    other.nics[0].rate_mbps = Some(10);
+    let mac = "02:00:5e:10:00:02".parse().unwrap();
+    let (nic, network, vlan) = (NicId::new(), NetworkId::new(), 101.try_into().unwrap());
+    other.nics.push(NicPlan { nic, network, vlan, mac, ..other.nics[0].clone() });
+    let limit = Change::LimitNic(other.nics[0].mac, Some(10));
+    let attach = Change::AttachNic(other.nics[1].clone(), "pzb101".parse().unwrap());
+
+    let status = put(&vms, other).await.unwrap();
+
+    assert_eq!((status.error, status.generation), (None, Generation(2)));
+    assert_eq!(*vms.platform().hypervisor.changes.lock().unwrap(), [limit, attach]);
+    assert!(vms.platform().links.get(&"pzb101".parse().unwrap()).is_some());
+    assert_eq!(put(&vms, described(3)).await.unwrap().error, None);
+    let changes = vms.platform().hypervisor.changes.lock().unwrap().clone();
+    assert_eq!(changes[2..], [Change::DetachNic(mac), Change::LimitNic(example().nics[0].mac, None)]);
+    assert_eq!(vms.platform().links.get(&"pzb101".parse().unwrap()), None);
 }
 
 #[tokio::test(start_paused = true)]

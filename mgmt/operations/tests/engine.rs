@@ -1,5 +1,7 @@
 //! The engine with work of its own, on a real database.
 
+#![allow(clippy::unwrap_used, reason = "in a test an error is a panic, in its helpers too")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

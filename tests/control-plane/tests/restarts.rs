@@ -1,11 +1,12 @@
 //! Parts of Podzol are restarted, killed, or silent for a while: VMs run on, and everything is known again.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_hypervisor::DomainState;
 use podzol_mgmt_api::operation::OperationState;
-use podzol_mgmt_db::{Db, JsonCol, now, operation};
+use podzol_mgmt_db::{Db, DbError, JsonCol, now, operation};
 use podzol_rpc::PeerId;
 use podzol_sim::{Fault, PodPlan, SimPod, Step};
 use podzol_storage_api::{VolumePlan, VolumePut};
@@ -366,13 +367,17 @@ async fn what_is_on_its_way_without_an_operation_gets_one() {
 
 /// Ends what is to be done for a thing without doing it, in the database of a service that is stopped.
 async fn end_operations_of(control_plane: &ControlPlane, subject: &str) -> usize {
-    let db = Db::open(&control_plane.data_dir().join("podzol.sqlite")).await.unwrap();
-    let tx = db.begin().await.unwrap();
-    let open = operation::open_of(tx.reader(), subject).await.unwrap();
+    try_end(&control_plane.data_dir().join("podzol.sqlite"), subject).await.expect("the database works")
+}
+
+async fn try_end(file: &Path, subject: &str) -> Result<usize, DbError> {
+    let db = Db::open(file).await?;
+    let tx = db.begin().await?;
+    let open = operation::open_of(tx.reader(), subject).await?;
     for mut row in open.clone() {
         (row.state, row.finished_at) = (JsonCol(OperationState::Cancelled), Some(now().0));
-        tx.operation_update(row).await.unwrap();
+        tx.operation_update(row).await?;
     }
-    tx.commit().await.unwrap();
-    open.len()
+    tx.commit().await?;
+    Ok(open.len())
 }

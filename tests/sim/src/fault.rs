@@ -19,6 +19,8 @@ pub enum Step {
     ShutDown,
     /// Reboot a domain.
     Reboot,
+    /// Attach, detach or limit a disk or a network interface.
+    Change,
     /// End and forget a domain.
     Remove,
 }
@@ -82,6 +84,7 @@ fn name(step: Step) -> &'static str {
         Step::Note => "note what the VM should be",
         Step::ShutDown => "shut the VM down",
         Step::Reboot => "reboot the VM",
+        Step::Change => "change the VM's devices",
         Step::Remove => "remove the VM",
     }
 }

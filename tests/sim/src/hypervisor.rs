@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podzol_agent_api::vm::{Ended, Usage};
 use podzol_hostnet::SimulatedLinks;
-use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
-use podzol_vocab::{InterfaceName, VmId};
+use podzol_hypervisor::{Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use podzol_vocab::{InterfaceName, MacAddr, VmId};
 use tokio::sync::Notify;
 
 use crate::fault::{Fault, Faults, Step};
@@ -43,7 +43,10 @@ pub struct SimulatedDomain {
     pub run: u64,
     /// How often it was rebooted in this run.
     pub reboots: u32,
-    taps: Vec<InterfaceName>,
+    /// Its disks and network interfaces.
+    pub devices: Devices,
+    /// The tap of each network interface.
+    taps: BTreeMap<MacAddr, InterfaceName>,
 }
 
 impl SimulatedHypervisor {
@@ -116,7 +119,7 @@ impl SimulatedHypervisor {
             domain.state = DomainState::Off(how);
             std::mem::take(&mut domain.taps)
         };
-        taps.iter().for_each(|tap| self.links.remove(tap));
+        taps.values().for_each(|tap| self.links.remove(tap));
         self.changed.notify_one();
     }
 
@@ -127,7 +130,8 @@ impl SimulatedHypervisor {
             state: DomainState::Off(Ended::ByForce),
             run: 0,
             reboots: 0,
-            taps: vec![],
+            devices: Devices::default(),
+            taps: BTreeMap::new(),
         };
         self.state().domains.entry(vm).or_insert(off).record = record;
     }
@@ -138,24 +142,56 @@ impl SimulatedHypervisor {
                 return Err(format!("Cannot access storage file '{}'", file.display()));
             }
         }
-        let mut taps = Vec::new();
-        for bridge in &domain.bridges {
-            let tap = self.new_tap();
-            if !self.links.plug(tap.clone(), bridge) {
-                taps.iter().for_each(|tap| self.links.remove(tap));
-                return Err(format!("Cannot get interface MTU on '{bridge}': No such device"));
+        let mut taps = BTreeMap::new();
+        for (nic, bridge) in domain.plan.nics.iter().zip(&domain.bridges) {
+            match self.plug(bridge) {
+                Ok(tap) => drop(taps.insert(nic.mac, tap)),
+                Err(error) => {
+                    taps.values().for_each(|tap| self.links.remove(tap));
+                    return Err(error);
+                }
             }
-            taps.push(tap);
         }
         let mut state = self.state();
         state.starts += 1;
         let run = state.starts;
-        if let Some(domain) = state.domains.get_mut(&domain.plan.vm) {
-            (domain.state, domain.run, domain.reboots) = (DomainState::Running, run, 0);
-            domain.taps = taps;
+        if let Some(there) = state.domains.get_mut(&domain.plan.vm) {
+            (there.state, there.run, there.reboots) = (DomainState::Running, run, 0);
+            (there.devices, there.taps) = (Devices::of(&domain.plan), taps);
         }
         let text = format!("{} boots for the {run}. time\n", domain.plan.name);
         std::fs::write(&domain.serial_log, text).map_err(|error| error.to_string())
+    }
+
+    fn plug(&self, bridge: &InterfaceName) -> Result<InterfaceName, String> {
+        let tap = self.new_tap();
+        let plugged = self.links.plug(tap.clone(), bridge);
+        plugged
+            .then_some(tap)
+            .ok_or_else(|| format!("Cannot get interface MTU on '{bridge}': No such device"))
+    }
+
+    fn change_devices(&self, vm: VmId, change: &Change) -> Result<(), String> {
+        let running = |domain: &SimulatedDomain| domain.state == DomainState::Running;
+        let there = self.domain(vm).filter(running).ok_or("it does not run")?;
+        let mut tap = None;
+        match change {
+            Change::AttachDisk(_, file) if !file.exists() => {
+                return Err(format!("Cannot access storage file '{}'", file.display()));
+            }
+            Change::AttachNic(nic, bridge) if !there.taps.contains_key(&nic.mac) => {
+                tap = Some((nic.mac, self.plug(bridge)?));
+            }
+            Change::DetachNic(mac) => there.taps.get(mac).into_iter().for_each(|tap| self.links.remove(tap)),
+            _ => {}
+        }
+        if let Some(domain) = self.state().domains.get_mut(&vm) {
+            domain.devices.apply(change);
+            domain.taps.extend(tap);
+            let nics = domain.devices.nics.clone();
+            domain.taps.retain(|mac, _| nics.iter().any(|nic| nic.mac == *mac));
+        }
+        Ok(())
     }
 
     fn new_tap(&self) -> InterfaceName {
@@ -219,6 +255,17 @@ impl Hypervisor for SimulatedHypervisor {
             domain.reboots += 1;
         }
         Ok(())
+    }
+
+    async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
+        self.faults.happen(Step::List).await?;
+        Ok(self.domain(vm).map(|domain| domain.devices).unwrap_or_default())
+    }
+
+    async fn change(&self, vm: VmId, change: Change) -> Result<(), HypervisorError> {
+        self.faults.happen(Step::Change).await?;
+        let failed = |reason| HypervisorError::Failed { step: "change the VM's devices", reason };
+        self.change_devices(vm, &change).map_err(failed)
     }
 
     async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {

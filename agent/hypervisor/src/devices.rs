@@ -1,0 +1,293 @@
+//! The disks and network interfaces of a domain that runs, and what must change for them to be as described: a pure
+//! function of what is there and what should be.
+//!
+//! What is there is asked of the hypervisor each time and never remembered, so a change that was cut off half-way is
+//! finished by the next one, whatever description that one is for.
+
+use podzol_agent_api::vm::{DiskPlan, NicPlan, VmPlan};
+use podzol_vocab::{InterfaceName, MacAddr, VolumeId};
+use roxmltree::{Document, Node};
+use std::path::PathBuf;
+
+use crate::xml;
+
+/// The disks and network interfaces that a domain has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// Its disks, without its seed.
+    pub disks: Vec<DiskDevice>,
+    /// Its network interfaces.
+    pub nics: Vec<NicDevice>,
+}
+
+/// A disk that a domain has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskDevice {
+    /// Its serial number, which tells the volume: see [`DiskDevice::is_of`].
+    pub serial: String,
+    /// The most I/O operations a second, or no limit.
+    pub iops: Option<u64>,
+}
+
+/// A network interface that a domain has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NicDevice {
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// The most traffic each way in KiB/s, as libvirt counts it, or no limit.
+    pub average: Option<u64>,
+}
+
+/// A change of a domain that runs. What is so already is success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It gets a disk.
+    AttachDisk(DiskPlan, PathBuf),
+    /// It loses the disk with this serial number.
+    DetachDisk(String),
+    /// A disk gets another limit of I/O operations a second, or none.
+    LimitDisk(VolumeId, Option<u64>),
+    /// It gets a network interface, plugged into this bridge.
+    AttachNic(NicPlan, InterfaceName),
+    /// It loses the network interface with this address.
+    DetachNic(MacAddr),
+    /// A network interface gets another limit in Mbit/s, or none.
+    LimitNic(MacAddr, Option<u64>),
+}
+
+impl DiskDevice {
+    /// The disk of a volume.
+    pub fn of(disk: &DiskPlan) -> Self {
+        Self { serial: xml::serial(disk.volume), iops: disk.iops }
+    }
+
+    /// Whether it is the disk of this volume.
+    pub fn is_of(&self, volume: VolumeId) -> bool {
+        self.serial == xml::serial(volume)
+    }
+}
+
+impl NicDevice {
+    /// An interface as described.
+    pub fn of(nic: &NicPlan) -> Self {
+        Self { mac: nic.mac, average: nic.rate_mbps.map(xml::average) }
+    }
+}
+
+impl Devices {
+    /// The devices of a domain as it is described.
+    pub fn of(plan: &VmPlan) -> Self {
+        Self {
+            disks: plan.disks.iter().map(DiskDevice::of).collect(),
+            nics: plan.nics.iter().map(NicDevice::of).collect(),
+        }
+    }
+
+    /// What must change for a domain with these devices to have those of a description; `files` and `bridges` are those
+    /// of its disks and interfaces, in its order. What goes comes first, to make room for what comes.
+    pub fn changes(&self, plan: &VmPlan, files: &[PathBuf], bridges: &[InterfaceName]) -> Vec<Change> {
+        let unwanted_disks =
+            self.disks.iter().filter(|disk| !plan.disks.iter().any(|w| disk.is_of(w.volume)));
+        let unwanted_nics =
+            self.nics.iter().filter(|nic| !plan.nics.iter().any(|wanted| wanted.mac == nic.mac));
+        let mut changes: Vec<Change> = unwanted_disks
+            .map(|disk| Change::DetachDisk(disk.serial.clone()))
+            .chain(unwanted_nics.map(|nic| Change::DetachNic(nic.mac)))
+            .collect();
+        for (disk, file) in plan.disks.iter().zip(files) {
+            match self.disks.iter().find(|there| there.is_of(disk.volume)) {
+                None => changes.push(Change::AttachDisk(disk.clone(), file.clone())),
+                Some(there) if there.iops != disk.iops => {
+                    changes.push(Change::LimitDisk(disk.volume, disk.iops));
+                }
+                Some(_) => {}
+            }
+        }
+        for (nic, bridge) in plan.nics.iter().zip(bridges) {
+            match self.nics.iter().find(|there| there.mac == nic.mac) {
+                None => changes.push(Change::AttachNic(nic.clone(), bridge.clone())),
+                Some(there) if *there != NicDevice::of(nic) => {
+                    changes.push(Change::LimitNic(nic.mac, nic.rate_mbps));
+                }
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+
+    /// Makes a change, as a hypervisor in memory does.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::AttachDisk(disk, _) => {
+                self.disks.retain(|there| !there.is_of(disk.volume));
+                self.disks.push(DiskDevice::of(disk));
+            }
+            Change::DetachDisk(serial) => self.disks.retain(|there| there.serial != *serial),
+            Change::LimitDisk(volume, iops) => {
+                self.disks
+                    .iter_mut()
+                    .filter(|there| there.is_of(*volume))
+                    .for_each(|there| there.iops = *iops);
+            }
+            Change::AttachNic(nic, _) => {
+                self.nics.retain(|there| there.mac != nic.mac);
+                self.nics.push(NicDevice::of(nic));
+            }
+            Change::DetachNic(mac) => self.nics.retain(|there| there.mac != *mac),
+            Change::LimitNic(mac, rate) => {
+                let average = rate.map(xml::average);
+                let limited = self.nics.iter_mut().filter(|there| there.mac == *mac);
+                limited.for_each(|there| there.average = average);
+            }
+        }
+    }
+}
+
+/// A live domain's XML, in which devices are found.
+pub(crate) struct LiveXml<'a>(Document<'a>);
+
+impl<'a> LiveXml<'a> {
+    /// # Errors
+    /// When it is no XML: what is wrong.
+    pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
+        Document::parse(text).map(Self).map_err(|error| format!("the domain's XML cannot be read: {error}"))
+    }
+
+    fn elements(&self, name: &'static str) -> impl Iterator<Item = Node<'_, 'a>> {
+        let devices = self.0.root_element().children().find(|node| node.has_tag_name("devices"));
+        devices.into_iter().flat_map(|devices| devices.children()).filter(move |node| node.has_tag_name(name))
+    }
+
+    /// The disks with a serial number, and the network interfaces.
+    pub(crate) fn devices(&self) -> Devices {
+        let disk = |node: Node<'_, '_>| {
+            let iops = child(node, "iotune").and_then(|tune| text(tune, "total_iops_sec"));
+            Some(DiskDevice {
+                serial: text(node, "serial")?.to_owned(),
+                iops: iops.and_then(|iops| iops.parse().ok()).filter(|iops| *iops > 0),
+            })
+        };
+        let nic = |node: Node<'_, '_>| {
+            let limit = child(node, "bandwidth").and_then(|limit| child(limit, "inbound"));
+            Some(NicDevice {
+                mac: child(node, "mac")?.attribute("address")?.parse().ok()?,
+                average: limit.and_then(|limit| limit.attribute("average")?.parse().ok()),
+            })
+        };
+        Devices {
+            disks: self.elements("disk").filter_map(disk).collect(),
+            nics: self.elements("interface").filter_map(nic).collect(),
+        }
+    }
+
+    /// The element of the disk with a serial number.
+    pub(crate) fn disk(&self, serial: &str) -> Option<&str> {
+        let found = self.elements("disk").find(|node| text(*node, "serial") == Some(serial))?;
+        Some(&self.0.input_text()[found.range()])
+    }
+
+    /// The name of the disk with a serial number, such as `vdb`.
+    pub(crate) fn disk_name(&self, serial: &str) -> Option<&str> {
+        let found = self.elements("disk").find(|node| text(*node, "serial") == Some(serial))?;
+        child(found, "target")?.attribute("dev")
+    }
+
+    /// The first slot whose name no disk has.
+    pub(crate) fn free_slot(&self) -> usize {
+        let names: Vec<&str> = self
+            .elements("disk")
+            .filter_map(|node| child(node, "target").and_then(|target| target.attribute("dev")))
+            .collect();
+        (0..).find(|slot| !names.contains(&xml::disk_name(*slot).as_str())).unwrap_or(names.len())
+    }
+
+    /// The element of the network interface with an address.
+    pub(crate) fn nic(&self, mac: MacAddr) -> Option<&str> {
+        let is = |node: &Node<'_, '_>| {
+            let address = child(*node, "mac").and_then(|mac| mac.attribute("address"));
+            address.and_then(|address| address.parse().ok()) == Some(mac)
+        };
+        let found = self.elements("interface").find(is)?;
+        Some(&self.0.input_text()[found.range()])
+    }
+}
+
+fn child<'a, 'b>(node: Node<'a, 'b>, name: &str) -> Option<Node<'a, 'b>> {
+    node.children().find(|child| child.has_tag_name(name))
+}
+
+fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    child(node, name)?.text()
+}
+
+/// The element of a network interface with another limit, or none.
+///
+/// # Errors
+/// When it is no such element.
+pub(crate) fn limited(element: &str, rate_mbps: Option<u64>) -> Result<String, String> {
+    let document = Document::parse(element).map_err(|error| error.to_string())?;
+    let limit = child(document.root_element(), "bandwidth").map(|limit| limit.range());
+    let mut changed = element.to_owned();
+    if let Some(range) = limit {
+        changed.replace_range(range, "");
+    }
+    let end = changed.rfind("</interface>").ok_or("the interface's element does not end")?;
+    changed.insert_str(end, &rate_mbps.map(xml::bandwidth_xml).unwrap_or_default());
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::tests::example;
+
+    fn described() -> (VmPlan, Vec<PathBuf>, Vec<InterfaceName>) {
+        let domain = example();
+        (domain.plan, domain.disks, domain.bridges)
+    }
+
+    #[test]
+    fn a_domain_made_of_a_description_has_its_devices_and_nothing_to_change() {
+        let text = xml::domain(&example());
+        let live = LiveXml::parse(&text).unwrap();
+        let (plan, files, bridges) = described();
+        assert_eq!(live.devices(), Devices::of(&plan));
+        assert_eq!(live.devices().changes(&plan, &files, &bridges), []);
+        assert_eq!(live.free_slot(), 2);
+        assert_eq!(live.disk_name(&xml::serial(plan.disks[0].volume)), Some("vda"));
+        assert!(live.nic(plan.nics[0].mac).unwrap().contains("pzb100"));
+        assert!(live.disk(&xml::serial(plan.disks[0].volume)).unwrap().starts_with("<disk"));
+    }
+
+    #[test]
+    fn whatever_devices_there_are_the_changes_lead_to_those_described() {
+        let (mut plan, files, bridges) = described();
+        let (files, bridges) =
+            ([files[0].clone(), "/other".into()], [bridges[0].clone(), bridges[0].clone()]);
+        let mut all = plan.clone();
+        all.disks.push(DiskPlan { volume: VolumeId::new(), iops: None, ..plan.disks[0].clone() });
+        all.nics.push(NicPlan { mac: "02:00:5e:10:00:02".parse().unwrap(), ..plan.nics[0].clone() });
+        (plan.disks[0].iops, plan.nics[0].rate_mbps) = (None, None);
+        for from in [&all, &plan, &VmPlan { disks: vec![], nics: vec![], ..plan.clone() }] {
+            for to in [&all, &plan] {
+                let mut devices = Devices::of(from);
+                let changes = devices.changes(to, &files, &bridges);
+                assert_eq!(changes.is_empty(), from == to);
+                changes.iter().for_each(|change| devices.apply(change));
+                assert_eq!(devices.changes(to, &files, &bridges), []);
+            }
+        }
+    }
+
+    #[test]
+    fn an_interface_gets_another_limit_or_none_and_keeps_the_rest() {
+        let text = xml::domain(&example());
+        let live = LiveXml::parse(&text).unwrap();
+        let nic = live.nic(example().plan.nics[0].mac).unwrap();
+        let none = limited(nic, None).unwrap();
+        assert!(!none.contains("bandwidth") && none.contains("<mac address") && none.contains("<model"));
+        let other = limited(&limited(nic, Some(8)).unwrap(), Some(80)).unwrap();
+        assert_eq!(other.matches("average='9765'").count(), 2, "{other}");
+        assert_eq!(other.matches("<bandwidth>").count(), 1, "{other}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Changing the devices of a domain that runs. What is so already is success, so each change looks first.
+
+use std::time::{Duration, Instant};
+
+use podzol_vocab::InterfaceName;
+use virt::domain::Domain;
+use virt::error::Error;
+use virt::sys;
+
+use super::threads::Abandoned;
+use crate::Change;
+use crate::devices::{self, Devices, LiveXml};
+use crate::xml;
+
+/// How long the VM's operating system has to let go of a device. One that is busy or still booting never may.
+const LETS_GO: Duration = Duration::from_secs(20);
+
+/// How often to look whether it has.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why a device was not changed.
+pub(super) enum Refused {
+    /// libvirt says so.
+    Libvirt(Error),
+    /// For another reason.
+    Other(String),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Libvirt(error)
+    }
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
+}
+
+/// The devices of a domain.
+pub(super) fn devices(domain: &Domain) -> Result<Devices, Refused> {
+    Ok(LiveXml::parse(&live(domain)?)?.devices())
+}
+
+/// Makes a change.
+pub(super) fn make(domain: &Domain, change: &Change, abandoned: &Abandoned) -> Result<(), Refused> {
+    let text = live(domain)?;
+    let there = LiveXml::parse(&text)?;
+    match change {
+        Change::AttachDisk(disk, file) => {
+            let missing = there.disk(&xml::serial(disk.volume)).is_none();
+            let element = || xml::disk_xml(there.free_slot(), disk, file);
+            if missing { attach(domain, &element()) } else { Ok(()) }
+        }
+        Change::AttachNic(nic, bridge) => {
+            let missing = there.nic(nic.mac).is_none();
+            let element = |bridge: &InterfaceName| xml::nic_xml(nic, bridge.as_str());
+            if missing { attach(domain, &element(bridge)) } else { Ok(()) }
+        }
+        Change::DetachDisk(serial) => {
+            detach(domain, there.disk(serial), abandoned, "disk", |there| there.disk(serial).is_none())
+        }
+        Change::DetachNic(mac) => {
+            let gone = |there: &LiveXml<'_>| there.nic(*mac).is_none();
+            detach(domain, there.nic(*mac), abandoned, "network interface", gone)
+        }
+        Change::LimitDisk(volume, iops) => {
+            let name = there.disk_name(&xml::serial(*volume)).ok_or("it has no such disk".to_owned())?;
+            Ok(limit_disk(domain, name, iops.unwrap_or(0))?)
+        }
+        Change::LimitNic(mac, rate) => {
+            let element = there.nic(*mac).ok_or("it has no such network interface".to_owned())?;
+            domain.update_device_flags(&devices::limited(element, *rate)?, sys::VIR_DOMAIN_AFFECT_LIVE)?;
+            Ok(())
+        }
+    }
+}
+
+fn live(domain: &Domain) -> Result<String, Error> {
+    domain.get_xml_desc(0)
+}
+
+fn attach(domain: &Domain, element: &str) -> Result<(), Refused> {
+    domain.attach_device_flags(element, sys::VIR_DOMAIN_AFFECT_LIVE)?;
+    Ok(())
+}
+
+/// Has a device go, if it is there, and waits until the VM's operating system has let go of it. Asking again while it
+/// has not yet is refused by QEMU and no error here.
+fn detach(
+    domain: &Domain,
+    element: Option<&str>,
+    abandoned: &Abandoned,
+    what: &str,
+    is_gone: impl Fn(&LiveXml<'_>) -> bool,
+) -> Result<(), Refused> {
+    let Some(element) = element else { return Ok(()) };
+    let asked = domain.detach_device_flags(element, sys::VIR_DOMAIN_AFFECT_LIVE);
+    let deadline = Instant::now() + LETS_GO;
+    loop {
+        if is_gone(&LiveXml::parse(&live(domain)?)?) {
+            return Ok(());
+        }
+        if Instant::now() > deadline || abandoned.is_so() {
+            let why = asked.err().map(|error| format!(": {}", error.message())).unwrap_or_default();
+            return Err(Refused::Other(format!("its operating system has not let go of the {what}{why}")));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+#[allow(unsafe_code)]
+fn limit_disk(domain: &Domain, name: &str, iops: u64) -> Result<(), Error> {
+    let Ok(name) = std::ffi::CString::new(name) else { return Ok(()) };
+    let mut parameters = std::ptr::null_mut();
+    let (mut count, mut room) = (0, 0);
+    // SAFETY: libvirt makes the list and notes its length; the name of the parameter is a constant of libvirt's. The list
+    // is freed once, after its only use.
+    let done = unsafe {
+        let field = sys::VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC.as_ptr();
+        let added = sys::virTypedParamsAddULLong(&mut parameters, &mut count, &mut room, field, iops);
+        let flags = sys::VIR_DOMAIN_AFFECT_LIVE;
+        let done = if added < 0 {
+            added
+        } else {
+            sys::virDomainSetBlockIoTune(domain.as_ptr(), name.as_ptr(), parameters, count, flags)
+        };
+        sys::virTypedParamsFree(parameters, count);
+        done
+    };
+    if done < 0 { Err(Error::last_error()) } else { Ok(()) }
+}
