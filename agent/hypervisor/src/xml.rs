@@ -56,6 +56,8 @@ pub fn domain(domain: &Domain) -> String {
     for (nic, bridge) in plan.nics.iter().zip(&domain.bridges) {
         xml.push_str(&nic_xml(nic, bridge.as_str()));
     }
+    // libvirt adds the root by itself, but not where it finds ports without one.
+    xml.push_str("    <controller type='pci' model='pcie-root'/>\n");
     for _ in 0..plan.disks.len() + plan.nics.len() + OTHER_DEVICES + SPARE_PORTS {
         xml.push_str("    <controller type='pci' model='pcie-root-port'/>\n");
     }

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod template;
 pub mod timestamp;
 pub mod vm;
+pub mod volume;
 pub mod zone;
 
 pub use page::{Created, Page, PageQuery};

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Timestamp;
 use crate::offering::Size;
+use crate::volume::VolumeState;
 
 /// What a VM does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -56,8 +57,8 @@ pub struct Vm {
     pub host: Option<HostId>,
     /// Its network interfaces.
     pub nics: Vec<Nic>,
-    /// Its volumes.
-    pub volumes: Vec<Volume>,
+    /// Its volumes, the one that it boots from first.
+    pub volumes: Vec<VmVolume>,
     /// The number of its description.
     pub generation: Generation,
     /// When it was created.
@@ -90,34 +91,48 @@ pub struct Nic {
     /// Its IPv4 address.
     #[schema(value_type = String, format = "ipv4")]
     pub address: Ipv4Addr,
+    /// Whether the VM has it yet, or still.
+    pub attachment: Attachment,
 }
 
-/// How far a volume is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum VolumeState {
-    /// It is to be made when its VM first starts.
-    Creating,
-    /// It is there.
-    Ready,
-    /// It is being destroyed.
-    Deleting,
-}
-
-/// A virtual disk.
+/// A volume of a VM. The rest of what there is to know of it is under `/v1/volumes`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Volume {
+pub struct VmVolume {
     /// Its id.
     pub id: VolumeId,
+    /// Its name; a root volume has none.
+    pub name: Option<Name>,
     /// `root` or `data`.
     pub kind: String,
     /// Its size.
     pub size_bytes: ByteSize,
     /// How far it is.
     pub state: VolumeState,
+    /// Whether the VM has it yet, or still.
+    pub attachment: Attachment,
     /// Its pool; shown to admins only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolId>,
+}
+
+/// How far a disk or a network interface is on its way into a VM or out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Attachment {
+    /// The VM has it, or will when it starts.
+    Attached,
+    /// The running VM is being given it.
+    Attaching,
+    /// The running VM is being asked to let go of it.
+    Detaching,
+}
+
+/// Gives a VM a network interface.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NicCreate {
+    /// The network, of the VM's account and zone; it gets an address in it.
+    pub network: NetworkId,
 }
 
 /// Creates a VM, and starts it.

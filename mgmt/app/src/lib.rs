@@ -28,6 +28,7 @@ mod server;
 mod template;
 mod view;
 mod vm;
+mod volume;
 pub mod work;
 mod zone;
 

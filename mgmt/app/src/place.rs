@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_db::{Reader, find, pool, server, vm};
+use podzol_mgmt_db::{Reader, find, pool, server, vm, volume};
 use podzol_mgmt_scheduler::{Availability, Host, Pool, Request};
 use podzol_vocab::{ByteSize, HostId, ZoneId};
 
@@ -47,7 +47,7 @@ impl App {
     /// Chooses a host for a VM that has its volumes already.
     pub(crate) async fn place_again(&self, db: &impl Reader, row: &vm::Model) -> Result<HostId, AppError> {
         let mut pools = Vec::new();
-        for volume in vm::volumes(db, &[row.id]).await? {
+        for volume in volume::of_vms(db, &[row.id]).await? {
             pools.extend(find::<pool::Entity>(db, volume.pool_id).await?);
         }
         self.place(db, row.zone_id.0, &row.size, &pools).await
@@ -60,7 +60,7 @@ impl App {
         zone: ZoneId,
         bytes: i64,
     ) -> Result<pool::Model, AppError> {
-        let promised: HashMap<_, _> = vm::allocated_in_pools(db).await?.into_iter().collect();
+        let promised: HashMap<_, _> = volume::allocated_in_pools(db).await?.into_iter().collect();
         let (mut best, mut reasons) = (None, Vec::new());
         for row in pool::ready(db, Some(zone)).await? {
             let limit = row.capacity_bytes.saturating_mul(self.settings.storage_overcommit.into());

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
-use podzol_mgmt_db::{network, pool, vm};
+use podzol_mgmt_api::vm::Attachment;
+use podzol_mgmt_db::{network, pool, vm, volume};
 use podzol_vocab::{Generation, Name, NetworkId, PoolId, Secret};
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::view;
 pub(crate) struct Parts {
     pub(crate) vm: vm::Model,
     pub(crate) nics: Vec<vm::nic::Model>,
-    pub(crate) volumes: Vec<vm::volume::Model>,
+    pub(crate) volumes: Vec<volume::Model>,
     pub(crate) networks: HashMap<NetworkId, network::Model>,
     pub(crate) pools: HashMap<PoolId, pool::Model>,
 }
@@ -29,14 +30,23 @@ pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
         vcpus: vm.size.vcpus,
         cpu_share: vm.size.cpu_share,
         memory_mib: vm.size.memory_mib,
-        disks: parts.volumes.iter().map(|volume| disk(parts, volume)).collect::<Result<_, _>>()?,
-        nics: parts.nics.iter().map(|nic| nic_plan(parts, nic)).collect::<Result<_, _>>()?,
+        disks: staying(&parts.volumes, |volume| volume.attachment.0)
+            .map(|volume| disk(parts, volume))
+            .collect::<Result<_, _>>()?,
+        nics: staying(&parts.nics, |nic| nic.attachment.0)
+            .map(|nic| nic_plan(parts, nic))
+            .collect::<Result<_, _>>()?,
         seed: seed(parts)?,
         reboots: vm.reboots as u64,
     })
 }
 
-fn disk(parts: &Parts, volume: &vm::volume::Model) -> Result<DiskPlan, String> {
+/// Those that are not on their way out.
+fn staying<T>(all: &[T], attachment: impl Fn(&T) -> Attachment) -> impl Iterator<Item = &T> {
+    all.iter().filter(move |one| attachment(one) != Attachment::Detaching)
+}
+
+fn disk(parts: &Parts, volume: &volume::Model) -> Result<DiskPlan, String> {
     let pool = parts.pools.get(&volume.pool_id.0).ok_or("its pool is gone")?;
     let known =
         |text: &Option<String>| text.clone().ok_or_else(|| format!("pool {} is not exported", pool.name.0));
@@ -69,7 +79,7 @@ fn seed(parts: &Parts) -> Result<Seed, String> {
         "public-keys": vm.ssh_keys.0,
     });
     let mut ethernets = serde_json::Map::new();
-    for nic in &parts.nics {
+    for nic in staying(&parts.nics, |nic| nic.attachment.0) {
         let network = parts.networks.get(&nic.network_id.0).ok_or("its network is gone")?;
         let mut ethernet = json!({
             "match": { "macaddress": nic.mac.to_string() },

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use podzol_mgmt_api::pool::{Pool, PoolCreate, PoolState};
 use podzol_mgmt_api::{Created, Page, PageQuery};
-use podzol_mgmt_db::{JsonCol, Tx, find, now, pool, server, vm};
+use podzol_mgmt_db::{JsonCol, Tx, find, now, pool, server, volume};
 use podzol_vocab::{PoolId, ZoneId};
 
 use crate::error::Meaning;
@@ -59,7 +59,8 @@ impl App {
         actor.must_be_admin()?;
         let page = view::page_of(query)?;
         let rows = pool::list(self.db.reader(), &page).await?;
-        let allocated: HashMap<_, _> = vm::allocated_in_pools(self.db.reader()).await?.into_iter().collect();
+        let allocated: HashMap<_, _> =
+            volume::allocated_in_pools(self.db.reader()).await?.into_iter().collect();
         let show = |row: pool::Model| {
             let allocated = allocated.get(&row.id.0).copied().unwrap_or(0);
             view::pool(row, allocated)
@@ -74,7 +75,7 @@ impl App {
     pub async fn pool_show(&self, actor: &Actor, id: PoolId) -> Result<Pool, AppError> {
         actor.must_be_admin()?;
         let row = find::<pool::Entity>(self.db.reader(), id).await?.ok_or(AppError::NotFound("pool"))?;
-        let volumes = vm::volumes_of_pool(self.db.reader(), id).await?;
+        let volumes = volume::of_pool(self.db.reader(), id).await?;
         Ok(view::pool(row, volumes.iter().map(|volume| volume.size_bytes).sum()))
     }
 
@@ -86,7 +87,7 @@ impl App {
         actor.must_be_admin()?;
         let tx = self.db.begin().await?;
         let mut row = find::<pool::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("pool"))?;
-        if !vm::volumes_of_pool(tx.reader(), id).await?.is_empty() {
+        if !volume::of_pool(tx.reader(), id).await?.is_empty() {
             return Err(AppError::in_use("there are still volumes in this pool"));
         }
         row.state = JsonCol(PoolState::Deleting);

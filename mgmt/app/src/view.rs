@@ -10,12 +10,13 @@ use podzol_mgmt_api::offering::Offering;
 use podzol_mgmt_api::operation::{Operation, OperationError};
 use podzol_mgmt_api::pool::Pool;
 use podzol_mgmt_api::template::Template;
-use podzol_mgmt_api::vm::{Nic, Vm, Volume};
+use podzol_mgmt_api::vm::{Nic, Vm, VmVolume};
+use podzol_mgmt_api::volume::Volume;
 use podzol_mgmt_api::zone::{Pod, Zone};
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
 use podzol_mgmt_db::zone::PageOf;
 use podzol_mgmt_db::{
-    Col, Reader, account, event, network, offering, operation, pool, server, template, vm, zone,
+    Col, Reader, account, event, network, offering, operation, pool, server, template, vm, volume, zone,
 };
 use podzol_vocab::{ByteSize, Generation, VlanId};
 
@@ -210,24 +211,50 @@ pub(crate) fn event(row: event::Model) -> Event {
     }
 }
 
+pub(crate) fn volume(row: volume::Model, actor: &Actor) -> Volume {
+    Volume {
+        id: row.id.0,
+        name: row.name.map(|name| name.0),
+        account: row.account_id.0,
+        zone: row.zone_id.0,
+        kind: row.kind,
+        size_bytes: ByteSize(row.size_bytes as u64),
+        state: row.state.0,
+        vm: row.vm_id.map(|vm| vm.0),
+        attachment: row.vm_id.map(|_| row.attachment.0),
+        error: row.error,
+        pool: actor.is_admin().then_some(row.pool_id.0),
+        created_at: Timestamp(row.created_at),
+    }
+}
+
 /// VMs with their interfaces and volumes, as an actor may see them.
 pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -> Result<Vec<Vm>, AppError> {
     let ids: Vec<Col<_>> = rows.iter().map(|row| row.id).collect();
     let mut nics: HashMap<_, Vec<Nic>> = HashMap::new();
     for row in vm::nics(db, &ids).await? {
-        let nic = Nic { id: row.id.0, network: row.network_id.0, mac: row.mac.0, address: row.address.0 };
+        let nic = Nic {
+            id: row.id.0,
+            network: row.network_id.0,
+            mac: row.mac.0,
+            address: row.address.0,
+            attachment: row.attachment.0,
+        };
         nics.entry(row.vm_id).or_default().push(nic);
     }
-    let mut volumes: HashMap<_, Vec<Volume>> = HashMap::new();
-    for row in vm::volumes(db, &ids).await? {
-        let volume = Volume {
-            id: row.id.0,
-            kind: row.kind,
-            size_bytes: ByteSize(row.size_bytes as u64),
-            state: row.state.0,
-            pool: actor.is_admin().then_some(row.pool_id.0),
-        };
-        volumes.entry(row.vm_id).or_default().push(volume);
+    let mut volumes: HashMap<_, Vec<VmVolume>> = HashMap::new();
+    for row in volume::of_vms(db, &ids).await? {
+        if let Some(vm) = row.vm_id {
+            volumes.entry(vm).or_default().push(VmVolume {
+                id: row.id.0,
+                name: row.name.map(|name| name.0),
+                kind: row.kind,
+                size_bytes: ByteSize(row.size_bytes as u64),
+                state: row.state.0,
+                attachment: row.attachment.0,
+                pool: actor.is_admin().then_some(row.pool_id.0),
+            });
+        }
     }
     let show = |row: vm::Model| Vm {
         nics: nics.remove(&row.id).unwrap_or_default(),

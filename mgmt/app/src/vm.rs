@@ -6,17 +6,25 @@ use std::net::Ipv4Addr;
 use podzol_agent_api::vm::VmConsoleLog;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::vm::{
-    ConsoleLog, ConsoleLogQuery, Vm, VmCreate, VmFilter, VmState, VmStop, VolumeState,
+    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmState, VmStop,
 };
+use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, template, vm};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_vocab::{AccountId, ByteSize, MacAddr, NicId, VmId, VolumeId};
 
 use crate::error::Meaning;
 use crate::operation::NewOperation;
+use crate::volume::coming;
 use crate::{Actor, App, AppError, Once, operation, view};
+
+/// The most disks of a VM, as its host takes them.
+pub(crate) const MAX_DISKS: usize = 24;
+
+/// The most network interfaces of a VM.
+const MAX_NICS: usize = 8;
 
 impl App {
     /// Creates a VM and starts it: host, addresses, and volume are allocated here, or nothing is.
@@ -33,9 +41,8 @@ impl App {
         check_texts(&body)?;
         self.create(actor, once, async |tx| {
             let (row, nics, volume) = self.allocate(tx, actor, account, &body).await?;
-            tx.vm_create(row.clone(), nics, vec![volume])
-                .await
-                .or_taken(|| AppError::taken("VM", &body.name))?;
+            tx.vm_create(row.clone(), nics).await.or_taken(|| AppError::taken("VM", &body.name))?;
+            tx.volume_create(volume).await?;
             let operation = operation::start(tx, self.vm_operation("vm.start", &row)).await?;
             self.record(tx, actor, "vm.create", Some(account), "vm", row.id.0, &body.name).await?;
             created(tx.reader(), row, operation, actor).await
@@ -49,7 +56,7 @@ impl App {
         actor: &Actor,
         account: AccountId,
         body: &VmCreate,
-    ) -> Result<(vm::Model, Vec<vm::nic::Model>, vm::volume::Model), AppError> {
+    ) -> Result<(vm::Model, Vec<vm::nic::Model>, volume::Model), AppError> {
         let db = tx.reader();
         find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
         let offering = find::<offering::Entity>(db, body.offering).await?;
@@ -65,21 +72,27 @@ impl App {
         let id = VmId::new();
         let mut nics = Vec::with_capacity(networks.len());
         for (slot, network) in networks.iter().enumerate() {
-            nics.push(new_nic(db, id, slot, network).await?);
+            nics.push(new_nic(db, id, slot as i64, network, Attachment::Attached).await?);
         }
         let virtual_size = template.virtual_size_bytes.unwrap_or(0);
         let size_bytes = virtual_size.max(ByteSize::from_gib(offering.size.disk_gib).0 as i64);
         let pool = self.choose_pool(db, zone.0, size_bytes).await?;
         let host = self.place(db, zone.0, &offering.size, std::slice::from_ref(&pool)).await?;
-        let volume = vm::volume::Model {
+        let volume = volume::Model {
             id: VolumeId::new().into(),
             account_id: account.into(),
-            vm_id: id.into(),
+            zone_id: zone,
+            vm_id: Some(id.into()),
             pool_id: pool.id,
-            kind: "root".into(),
+            name: None,
+            kind: volume::ROOT.into(),
             size_bytes,
             state: JsonCol(VolumeState::Creating),
             file: None,
+            attachment: JsonCol(Attachment::Attached),
+            attached_at: Some(now().0),
+            error: None,
+            created_at: now().0,
         };
         let row = vm::Model {
             id: id.into(),
@@ -203,7 +216,94 @@ impl App {
         .await
     }
 
-    /// Deletes a VM with its volumes, by force if it runs.
+    /// Gives a VM a network interface: at once if it runs, else when it starts.
+    ///
+    /// # Errors
+    /// When it cannot be in that network, or has as many interfaces as it may have.
+    pub async fn nic_create(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        id: VmId,
+        body: NicCreate,
+    ) -> Result<Created<Vm>, AppError> {
+        self.create(actor, once, async |tx| {
+            let row = self.vm_row(tx.reader(), actor, id).await?;
+            must_stay(&row)?;
+            let found = find::<network::Entity>(tx.reader(), body.network).await?;
+            let network = found.filter(|network| network.account_id == row.account_id);
+            let network = network
+                .ok_or_else(|| AppError::invalid("network", "the VM's account has no such network"))?;
+            if network.zone_id != row.zone_id {
+                return Err(AppError::invalid("network", "must be in the VM's zone"));
+            }
+            let nics = vm::nics(tx.reader(), &[row.id]).await?;
+            if nics.len() >= MAX_NICS {
+                let rule = format!("the VM has {MAX_NICS} network interfaces already, which is the most");
+                return Err(AppError::invalid("network", rule));
+            }
+            if nics.iter().any(|nic| nic.network_id == network.id) {
+                return Err(AppError::invalid("network", "the VM has an interface in it already"));
+            }
+            let slot = nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0);
+            let nic = new_nic(tx.reader(), id, slot, &network, coming(&row)).await?;
+            tx.nic_create(nic).await?;
+            let operation = self.vm_changes(tx, row.clone()).await?;
+            self.record(tx, actor, "nic.create", Some(row.account_id.0), "vm", id, &network.name.0).await?;
+            let row = self.vm_row(tx.reader(), actor, id).await?;
+            created(tx.reader(), row, operation, actor).await
+        })
+        .await
+    }
+
+    /// Takes a network interface from a VM. The operating system of a VM that runs must let go of it.
+    ///
+    /// # Errors
+    /// When the caller sees none of that id, or it is the VM's only one.
+    pub async fn nic_delete(&self, actor: &Actor, nic: NicId) -> Result<Created<Vm>, AppError> {
+        let tx = self.db.begin().await?;
+        let found = find::<vm::nic::Entity>(tx.reader(), nic).await?;
+        let mut leaving = found.ok_or(AppError::NotFound("nic"))?;
+        let id = leaving.vm_id.0;
+        let found = find::<vm::Entity>(tx.reader(), id).await?;
+        let seen = found.filter(|row| actor.sees(row.account_id.0));
+        let row = seen.ok_or(AppError::NotFound("nic"))?;
+        must_stay(&row)?;
+        let nics = vm::nics(tx.reader(), &[row.id]).await?;
+        let staying =
+            |one: &&vm::nic::Model| one.id != leaving.id && one.attachment.0 != Attachment::Detaching;
+        if !nics.iter().any(|one| staying(&one)) {
+            let detail = "it is the VM's only network interface".into();
+            return Err(AppError::Conflict { code: "nic_is_last", detail });
+        }
+        if row.host_id.is_some() {
+            leaving.attachment = JsonCol(Attachment::Detaching);
+            tx.nic_update(leaving).await?;
+        } else {
+            tx.nic_delete(leaving.id).await?;
+        }
+        let operation = self.vm_changes(&tx, row.clone()).await?;
+        self.record(&tx, actor, "nic.delete", Some(row.account_id.0), "vm", id, &row.name.0).await?;
+        let row = self.vm_row(tx.reader(), actor, id).await?;
+        let answer = created(tx.reader(), row, operation, actor).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(answer)
+    }
+
+    /// Starts the operation that brings what has changed of a VM's disks and network interfaces to its host, if it has
+    /// one.
+    pub(crate) async fn vm_changes(
+        &self,
+        tx: &Tx,
+        mut row: vm::Model,
+    ) -> Result<podzol_mgmt_db::operation::Model, AppError> {
+        row.generation += 1;
+        tx.vm_update(row.clone()).await?;
+        operation::start(tx, self.vm_operation("vm.change", &row)).await
+    }
+
+    /// Deletes a VM with its root volume, by force if it runs. Its data volumes stay.
     ///
     /// # Errors
     /// [`AppError::NotFound`] when there is none that the caller may see.
@@ -254,8 +354,8 @@ impl App {
     ) -> Result<Created<Vm>, AppError> {
         let tx = self.db.begin().await?;
         let mut row = self.vm_row(tx.reader(), actor, id).await?;
-        if row.desired.0 == Desired::Deleted && kind != "vm.delete" {
-            return Err(AppError::Conflict { code: "vm_deleting", detail: "the VM is being deleted".into() });
+        if kind != "vm.delete" {
+            must_stay(&row)?;
         }
         change(&tx, &mut row).await?;
         tx.vm_update(row.clone()).await?;
@@ -269,7 +369,7 @@ impl App {
 
     /// The operation that makes a VM what it should be. Starting may fail; stopping and deleting must get done.
     pub(crate) fn vm_operation(&self, kind: &'static str, row: &vm::Model) -> NewOperation {
-        let may_fail = matches!(kind, "vm.start" | "vm.reboot");
+        let may_fail = matches!(kind, "vm.start" | "vm.reboot" | "vm.change");
         NewOperation {
             kind,
             account: Some(row.account_id.0),
@@ -284,6 +384,16 @@ impl App {
     async fn vm_row(&self, db: &impl Reader, actor: &Actor, id: VmId) -> Result<vm::Model, AppError> {
         let row = find::<vm::Entity>(db, id).await?;
         row.filter(|row| actor.sees(row.account_id.0)).ok_or(AppError::NotFound("vm"))
+    }
+}
+
+/// Refuses what comes too late for a VM that is being deleted.
+pub(crate) fn must_stay(row: &vm::Model) -> Result<(), AppError> {
+    match row.desired.0 {
+        Desired::Deleted => {
+            Err(AppError::Conflict { code: "vm_deleting", detail: "the VM is being deleted".into() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -347,8 +457,9 @@ async fn networks_of(
 async fn new_nic(
     db: &impl Reader,
     vm: VmId,
-    slot: usize,
+    slot: i64,
     network: &network::Model,
+    attachment: Attachment,
 ) -> Result<vm::nic::Model, AppError> {
     let in_use = vm::addresses_in_use(db, network.id.0).await?;
     let free: Option<Ipv4Addr> = network.cidr.vm_addresses().find(|address| !in_use.contains(address));
@@ -360,9 +471,10 @@ async fn new_nic(
     Ok(vm::nic::Model {
         id: NicId::new().into(),
         vm_id: vm.into(),
-        slot: slot as i64,
+        slot,
         network_id: network.id,
         address: address.into(),
         mac: MacAddr::local(rand::random()).into(),
+        attachment: JsonCol(attachment),
     })
 }

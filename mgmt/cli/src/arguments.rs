@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// VMs.
     #[command(subcommand)]
     Vm(VmVerb),
+    /// Volumes: virtual disks.
+    #[command(subcommand)]
+    Volume(VolumeVerb),
     /// Operations: the work that calls have started.
     #[command(subcommand)]
     Operation(OperationVerb),
@@ -259,7 +262,7 @@ pub(crate) enum VmVerb {
     List(List),
     /// Shows one, with how long each step of its start took.
     Show(Which),
-    /// Deletes one with its volumes, by force if it runs.
+    /// Deletes one with its root volume, by force if it runs. Its data volumes stay.
     Delete(Delete),
     /// Starts one.
     Start(Delete),
@@ -275,6 +278,9 @@ pub(crate) enum VmVerb {
     },
     /// Reboots one.
     Reboot(Delete),
+    /// Gives one a network interface, or takes one from it, while it runs too.
+    #[command(subcommand)]
+    Nic(NicVerb),
     /// Prints the end of what one wrote to its serial port.
     ConsoleLog {
         /// Its name or id.
@@ -301,6 +307,67 @@ pub(crate) struct VmCreate {
     /// A file with cloud-init user-data.
     #[arg(long)]
     pub(crate) user_data_file: Option<PathBuf>,
+    /// Its account; your own if left out.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NicVerb {
+    /// Gives a VM a network interface.
+    Add {
+        /// The VM's name or id.
+        which: String,
+        /// The network, of the VM's account and zone.
+        #[arg(long)]
+        network: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Takes a network interface from its VM.
+    Remove {
+        /// The interface's id, as `vm show` tells it.
+        nic: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeVerb {
+    /// Creates an empty one.
+    Create(VolumeCreate),
+    /// Lists them.
+    List(List),
+    /// Shows one.
+    Show(Which),
+    /// Destroys one that no VM has.
+    Delete(Delete),
+    /// Gives one to a VM, while it runs too.
+    Attach {
+        /// Its name or id.
+        which: String,
+        /// The VM's name or id.
+        #[arg(long)]
+        vm: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Takes one from its VM.
+    Detach(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeCreate {
+    pub(crate) name: String,
+    /// Its size.
+    #[arg(long)]
+    pub(crate) size_gib: u64,
+    /// The zone whose VMs may have it.
+    #[arg(long)]
+    pub(crate) zone: String,
     /// Its account; your own if left out.
     #[arg(long)]
     pub(crate) account: Option<String>,

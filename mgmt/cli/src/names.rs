@@ -7,11 +7,11 @@ use tokio::sync::Mutex;
 
 use crate::api::Api;
 use crate::things::{
-    ACCOUNT, HOST, Kind, NETWORK, OFFERING, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, ZONE,
+    ACCOUNT, HOST, Kind, NETWORK, OFFERING, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM, ZONE,
 };
 
 /// The fields that hold an id, and of what.
-const REFERENCES: [(&str, Kind); 10] = [
+const REFERENCES: [(&str, Kind); 11] = [
     ("account", ACCOUNT),
     ("host", HOST),
     ("network", NETWORK),
@@ -21,6 +21,7 @@ const REFERENCES: [(&str, Kind); 10] = [
     ("storage_server", STORAGE_SERVER),
     ("template", TEMPLATE),
     ("user", USER),
+    ("vm", VM),
     ("zone", ZONE),
 ];
 

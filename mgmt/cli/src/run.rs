@@ -13,13 +13,13 @@ use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
 use crate::arguments::{
-    Arguments, Command, Delete, EventVerb, HostVerb, List, OperationVerb, TemplateCreate, Verb, VmCreate,
-    VmVerb, Wait,
+    Arguments, Command, Delete, EventVerb, HostVerb, List, NicVerb, OperationVerb, TemplateCreate, Verb,
+    VmCreate, VmVerb, VolumeVerb, Wait,
 };
 use crate::names::Names;
 use crate::things::{
-    ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE, USER,
-    VM, ZONE,
+    ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, NIC, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE,
+    USER, VM, VOLUME, ZONE,
 };
 use crate::{output, wait};
 
@@ -87,6 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Network(verb) => session.common(NETWORK, verb).await,
         Command::Vm(verb) => session.vm(verb).await,
+        Command::Volume(verb) => session.volume(verb).await,
         Command::Operation(verb) => session.operation(verb).await,
         Command::Event(EventVerb::List(list)) => session.list(EVENT, list).await,
         Command::Completion { .. } => Ok(()),
@@ -156,6 +157,7 @@ impl Session {
                 "network" => NETWORK.id(&self.api, value).await?,
                 "host" => HOST.id(&self.api, value).await?,
                 "pod" => POD.id(&self.api, value).await?,
+                "vm" => VM.id(&self.api, value).await?,
                 _ => value.to_owned(),
             };
             filters.push((field.to_owned(), value));
@@ -220,6 +222,14 @@ impl Session {
                 self.act(VM, &which, "stop", without_nulls(json!({"grace_secs": grace})), Some(wait)).await
             }
             VmVerb::Reboot(vm) => self.act(VM, &vm.which, "reboot", json!({}), Some(vm.wait)).await,
+            VmVerb::Nic(NicVerb::Add { which, network, wait }) => {
+                let body = json!({"network": NETWORK.id(&self.api, &network).await?});
+                self.act(VM, &which, "nics", body, Some(wait)).await
+            }
+            VmVerb::Nic(NicVerb::Remove { nic, wait }) => {
+                let answer = self.api.delete(&NIC.at(&nic)).await?;
+                self.answered(VM, answer, Some(wait)).await
+            }
             VmVerb::ConsoleLog { which, bytes } => {
                 let id = VM.id(&self.api, &which).await?;
                 let query = [("bytes".to_owned(), bytes.to_string())];
@@ -228,6 +238,30 @@ impl Session {
                     return self.print(&log).await;
                 }
                 Ok(output::print(log["text"].as_str().unwrap_or_default())?)
+            }
+        }
+    }
+
+    async fn volume(&self, verb: VolumeVerb) -> anyhow::Result<()> {
+        match verb {
+            VolumeVerb::Create(new) => {
+                let body = json!({
+                    "name": new.name,
+                    "zone": ZONE.id(&self.api, &new.zone).await?,
+                    "size_gib": new.size_gib,
+                    "account": self.id_if(ACCOUNT, new.account.as_deref()).await?,
+                });
+                self.create(VOLUME, body, Some(new.wait)).await
+            }
+            VolumeVerb::List(list) => self.list(VOLUME, list).await,
+            VolumeVerb::Show(which) => self.print(&VOLUME.show(&self.api, &which.which).await?).await,
+            VolumeVerb::Delete(delete) => self.delete(VOLUME, delete).await,
+            VolumeVerb::Attach { which, vm, wait } => {
+                let body = json!({"vm": VM.id(&self.api, &vm).await?});
+                self.act(VOLUME, &which, "attach", body, Some(wait)).await
+            }
+            VolumeVerb::Detach(volume) => {
+                self.act(VOLUME, &volume.which, "detach", json!({}), Some(volume.wait)).await
             }
         }
     }

@@ -54,6 +54,11 @@ kinds! {
         "NAME" = "name", "STATE" = "state", "ADDRESS" = "nics.address", "VCPUS" = "size.vcpus",
         "MEMORY MIB" = "size.memory_mib", "HOST" = "host", "ERROR" = "error"
     ];
+    VOLUME: "volume" "/v1/volumes" [
+        "NAME" = "name", "KIND" = "kind", "STATE" = "state", "SIZE" = "size_bytes", "VM" = "vm",
+        "ATTACHMENT" = "attachment", "ERROR" = "error"
+    ];
+    NIC: "network interface" "/v1/nics" ["ID" = "id"];
     OPERATION: "operation" "/v1/operations" [
         "ID" = "id", "KIND" = "kind", "STATE" = "state", "STEP" = "step", "ATTEMPTS" = "attempts",
         "ERROR" = "error.detail"

@@ -39,6 +39,7 @@ pub mod server;
 mod store;
 pub mod template;
 pub mod vm;
+pub mod volume;
 pub mod zone;
 
 pub use column::{Col, JsonCol};

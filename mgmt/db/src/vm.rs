@@ -1,16 +1,15 @@
-//! VMs, their network interfaces and their volumes.
+//! VMs and their network interfaces.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_api::vm::{Step, VmState, VolumeState};
+use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_vocab::{
-    AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, TemplateId, VmId, VolumeId,
-    ZoneId,
+    AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, TemplateId, VmId, ZoneId,
 };
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
@@ -72,28 +71,7 @@ pub mod nic {
         pub address: Col<Ipv4Addr>,
         /// Unique in the installation.
         pub mac: Col<MacAddr>,
-    }
-
-    crate::no_relations!();
-}
-
-/// Volumes.
-pub mod volume {
-    use super::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "volumes")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub id: Col<VolumeId>,
-        pub account_id: Col<AccountId>,
-        pub vm_id: Col<VmId>,
-        pub pool_id: Col<PoolId>,
-        pub kind: String,
-        pub size_bytes: i64,
-        pub state: JsonCol<VolumeState>,
-        /// Its file, relative to the pool's export, once it is made.
-        pub file: Option<String>,
+        pub attachment: JsonCol<Attachment>,
     }
 
     crate::no_relations!();
@@ -122,7 +100,7 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
             .select_only()
             .column(nic::Column::VmId)
             .filter(nic::Column::NetworkId.eq(Col(network)));
-        which = which.add(Column::Id.in_subquery(sea_orm::QueryTrait::into_query(inside)));
+        which = which.add(Column::Id.in_subquery(inside.into_query()));
     }
     Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).all(db).await?)
 }
@@ -172,26 +150,6 @@ pub async fn nics(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<nic::Model>
         .await?)
 }
 
-/// The volumes of some VMs.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn volumes(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<volume::Model>, DbError> {
-    Ok(volume::Entity::find()
-        .filter(volume::Column::VmId.is_in(vms.iter().copied()))
-        .order_by_asc(volume::Column::Id)
-        .all(db)
-        .await?)
-}
-
-/// The volumes of a pool.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn volumes_of_pool(db: &impl Reader, pool: PoolId) -> Result<Vec<volume::Model>, DbError> {
-    Ok(volume::Entity::find().filter(volume::Column::PoolId.eq(Col(pool))).all(db).await?)
-}
-
 /// VMs that are on their way to another state, with no operation that has not ended.
 ///
 /// # Errors
@@ -200,6 +158,23 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
     let passing = [VmState::Starting, VmState::Stopping, VmState::Deleting].map(JsonCol);
     Ok(Entity::find()
         .filter(Column::State.is_in(passing))
+        .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
+        .limit(1000)
+        .all(db)
+        .await?)
+}
+
+/// VMs that have disks or network interfaces on their way, with no operation that has not ended.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    let passing = || [Attachment::Attaching, Attachment::Detaching].map(JsonCol);
+    let nics = nic::Entity::find().select_only().column(nic::Column::VmId);
+    let nics = nics.filter(nic::Column::Attachment.is_in(passing())).into_query();
+    let with_volumes = crate::volume::vms_with(passing());
+    Ok(Entity::find()
+        .filter(Condition::any().add(Column::Id.in_subquery(nics)).add(Column::Id.in_subquery(with_volumes)))
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
         .all(db)
@@ -222,22 +197,6 @@ pub async fn count_by_state(db: &impl Reader) -> Result<Vec<(VmState, i64)>, DbE
     Ok(rows.into_iter().map(|(state, vms)| (state.0, vms)).collect())
 }
 
-/// The sum of the volumes' sizes in each pool, in bytes.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn allocated_in_pools(db: &impl Reader) -> Result<Vec<(PoolId, i64)>, DbError> {
-    let rows: Vec<(Col<PoolId>, i64)> = volume::Entity::find()
-        .select_only()
-        .column(volume::Column::PoolId)
-        .column_as(volume::Column::SizeBytes.sum(), "bytes")
-        .group_by(volume::Column::PoolId)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(rows.into_iter().map(|(pool, bytes)| (pool.0, bytes)).collect())
-}
-
 /// The addresses in use in a network.
 ///
 /// # Errors
@@ -254,22 +213,15 @@ pub async fn addresses_in_use(db: &impl Reader, network: NetworkId) -> Result<BT
 }
 
 impl Tx {
-    /// Adds a VM with its interfaces and volumes.
+    /// Adds a VM with its interfaces.
     ///
     /// # Errors
     /// [`DbError::Taken`] when its account has one with that name, or an address is taken.
-    pub async fn vm_create(
-        &self,
-        row: Model,
-        nics: Vec<nic::Model>,
-        volumes: Vec<volume::Model>,
-    ) -> Result<(), DbError> {
+    pub async fn vm_create(&self, row: Model, nics: Vec<nic::Model>) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         let nics = nics.into_iter().map(IntoActiveModel::into_active_model);
         nic::Entity::insert_many(nics).exec_without_returning(self.reader()).await?;
-        let volumes = volumes.into_iter().map(IntoActiveModel::into_active_model);
-        volume::Entity::insert_many(volumes).exec_without_returning(self.reader()).await?;
         Ok(())
     }
 
@@ -283,25 +235,41 @@ impl Tx {
         Ok(())
     }
 
-    /// Removes a VM with its interfaces and volumes; their addresses and names are free again.
+    /// Removes a VM with its interfaces; their addresses and its name are free again. Its volumes must be gone before.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn vm_delete(&self, row: &Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         nic::Entity::delete_many().filter(nic::Column::VmId.eq(row.id)).exec(self.reader()).await?;
-        volume::Entity::delete_many().filter(volume::Column::VmId.eq(row.id)).exec(self.reader()).await?;
         Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
     }
 
-    /// Writes a volume as it is now.
+    /// Adds a network interface.
+    ///
+    /// # Errors
+    /// [`DbError::Taken`] when its address is taken.
+    pub async fn nic_create(&self, row: nic::Model) -> Result<(), DbError> {
+        nic::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes a network interface as it is now. Its VM is written with it, which tells of the change.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn volume_update(&self, row: volume::Model) -> Result<(), DbError> {
-        self.changed("vm", row.vm_id.0, Some(row.account_id.0));
-        volume::Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+    pub async fn nic_update(&self, row: nic::Model) -> Result<(), DbError> {
+        nic::Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Removes a network interface; its address is free again.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn nic_delete(&self, id: Col<NicId>) -> Result<(), DbError> {
+        nic::Entity::delete_by_id(id).exec(self.reader()).await?;
         Ok(())
     }
 }

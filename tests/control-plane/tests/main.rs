@@ -14,3 +14,4 @@ mod restarts;
 mod scoping;
 mod templates;
 mod vm_bodies;
+mod volumes;

@@ -322,7 +322,7 @@ async fn a_volume_that_the_database_does_not_know_is_removed() {
 
     control_plane.restart().await;
 
-    control_plane.admin.event_about("leftover.removed", &volume, "no VM has it").await;
+    control_plane.admin.event_about("leftover.removed", &volume, "nobody has it").await;
     assert_eq!(pod.storage.volumes("pool"), Vec::<String>::new());
 }
 

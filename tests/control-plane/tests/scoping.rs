@@ -66,7 +66,7 @@ struct World {
 }
 
 /// What belongs to an account: for others it is not there.
-const OWNED: [&str; 6] = ["accounts", "users", "keys", "networks", "vms", "operations"];
+const OWNED: [&str; 8] = ["accounts", "users", "keys", "networks", "vms", "nics", "volumes", "operations"];
 
 /// What every customer may see, and no customer may change.
 const FOR_ALL: [&str; 3] = ["zones", "offerings", "templates"];
@@ -81,7 +81,12 @@ impl World {
         let made = globex.api.vm("web", &pod.offering, &pod.template, &network).await.ok();
         let (vm, operation) = (text(&made, "object.id"), text(&made, "operation.id"));
         globex.api.vm_in_state(&vm, "running").await;
+        let shown = globex.api.show_vm(&vm).await;
+        let body = json!({ "name": "data", "zone": pod.zone, "size_gib": 1 });
+        let volume = text(&globex.api.post("/v1/volumes", &body).await.ok(), "object.id");
         let ids = [
+            ("nics", &text(&shown, "nics.0.id")),
+            ("volumes", &volume),
             ("accounts", &globex.account),
             ("users", &globex.user),
             ("keys", &globex.key),
@@ -127,6 +132,11 @@ impl World {
                 "account": id("accounts"),
             }),
             ("POST", "/v1/vms/{id}/stop") => json!({}),
+            ("POST", "/v1/vms/{id}/nics") => json!({ "network": id("networks") }),
+            ("POST", "/v1/volumes") => {
+                json!({ "name": "x", "zone": pod.zone, "size_gib": 1, "account": id("accounts") })
+            }
+            ("POST", "/v1/volumes/{id}/attach") => json!({ "vm": id("vms") }),
             _ => panic!("this test knows no body for {} {}: add one", route.method, route.path),
         }
     }

@@ -56,15 +56,14 @@ impl Accelerator {
 
 /// Why the servers cannot run in KVM, with KVM inside; nothing if they can.
 async fn kvm_problem() -> Option<String> {
-    let emulator = Path::new("/usr/bin").join(EMULATOR);
-    if let Some(problem) = podzol_hypervisor::probe::kvm_problem(&emulator).await {
-        return Some(problem);
-    }
     let nested = ["kvm_intel", "kvm_amd"].iter().any(|module| {
         let path = format!("/sys/module/{module}/parameters/nested");
         std::fs::read_to_string(path).is_ok_and(|value| matches!(value.trim(), "1" | "Y"))
     });
-    (!nested).then(|| "KVM works, but is not nested: there would be none in the servers".into())
+    if !nested {
+        return Some("KVM is not nested, so there would be none in the servers".into());
+    }
+    podzol_hypervisor::probe::kvm_problem(&Path::new("/usr/bin").join(EMULATOR)).await
 }
 
 impl Lab {

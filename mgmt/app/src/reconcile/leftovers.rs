@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmState as OnHost, VmStatus};
-use podzol_mgmt_db::{find, pool, template, vm};
+use podzol_mgmt_db::{find, pool, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
 use podzol_vocab::{Generation, HostId, VolumeId};
@@ -41,14 +41,14 @@ impl App {
 
     async fn clear_pool(&self, row: &pool::Model, peer: PeerId, contents: Contents) -> Result<(), AppError> {
         let known: HashSet<VolumeId> =
-            vm::volumes_of_pool(self.db.reader(), row.id.0).await?.iter().map(|row| row.id.0).collect();
+            volume::of_pool(self.db.reader(), row.id.0).await?.iter().map(|row| row.id.0).collect();
         for volume in contents.volumes {
             if known.contains(&volume) || !self.is_left_for_good(volume).await {
                 continue;
             }
             match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
                 Ok(()) => {
-                    self.notice("leftover.removed", "management", "volume", volume, "no VM has it").await
+                    self.notice("leftover.removed", "management", "volume", volume, "nobody has it").await
                 }
                 Err(error) => tracing::warn!(%error, %volume, "cannot remove a leftover volume"),
             }
@@ -80,7 +80,7 @@ impl App {
             })
         };
         if since.is_none() && !after.is_zero() {
-            let detail = format!("no VM has it; it is removed in {} s", after.as_secs());
+            let detail = format!("nobody has it; it is removed in {} s", after.as_secs());
             self.notice("leftover.found", "management", "volume", volume, detail).await;
         }
         since.map_or(Duration::ZERO, |since| since.elapsed()) >= after

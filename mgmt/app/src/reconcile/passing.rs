@@ -5,17 +5,21 @@
 
 use podzol_mgmt_api::pool::PoolState;
 use podzol_mgmt_api::vm::VmState;
+use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{pool, vm};
+use podzol_mgmt_db::{pool, vm, volume};
 
 use crate::operation::start;
 use crate::pool::pool_operation;
+use crate::volume::{pool_of, volume_operation};
 use crate::{App, AppError};
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     let db = app.db.reader();
-    let idle =
-        vm::passing_without_operation(db).await?.len() + pool::passing_without_operation(db).await?.len();
+    let idle = vm::passing_without_operation(db).await?.len()
+        + vm::changing_without_operation(db).await?.len()
+        + volume::passing_without_operation(db).await?.len()
+        + pool::passing_without_operation(db).await?.len();
     if idle == 0 {
         return Ok(());
     }
@@ -29,6 +33,16 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         tracing::warn!(vm = %row.id, state = ?row.state.0, kind, "a VM was on its way without an operation");
         debug_assert!(!matches!(row.state.0, VmState::Running | VmState::Stopped | VmState::Failed));
         start(&tx, app.vm_operation(kind, &row)).await?;
+    }
+    for row in vm::changing_without_operation(tx.reader()).await? {
+        tracing::warn!(vm = %row.id, "disks or network interfaces were on their way without an operation");
+        start(&tx, app.vm_operation("vm.change", &row)).await?;
+    }
+    for row in volume::passing_without_operation(tx.reader()).await? {
+        let kind = if row.state.0 == VolumeState::Deleting { "volume.delete" } else { "volume.create" };
+        tracing::warn!(volume = %row.id, kind, "a volume was on its way without an operation");
+        let pool = pool_of(tx.reader(), &row).await?;
+        start(&tx, volume_operation(kind, &row, &pool)).await?;
     }
     for row in pool::passing_without_operation(tx.reader()).await? {
         let kind = if row.state.0 == PoolState::Deleting { "pool.delete" } else { "pool.create" };

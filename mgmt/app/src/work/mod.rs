@@ -3,9 +3,11 @@
 //! Every attempt looks at the database first and does what is missing. What a kind of operation wants is in the row of
 //! its subject, not in the operation; so an operation whose goal was overtaken by a later request ends as cancelled.
 
+mod devices;
 mod pool;
 mod template;
 mod vm;
+mod volume;
 
 use podzol_mgmt_db::pool as pool_row;
 use podzol_mgmt_db::{Tx, operation};
@@ -24,6 +26,7 @@ impl Work for App {
             "vm" => self.vm_attempt(&operation).await,
             "template" => self.template_attempt(&operation).await,
             "pool" => self.pool_attempt(&operation).await,
+            "volume" => self.volume_attempt(&operation).await,
             other => Ok(Outcome::failed("unknown_kind", format!("nobody knows how to work on a {other}"))),
         };
         let outcome = outcome.unwrap_or_else(|error| {
@@ -48,6 +51,7 @@ impl Work for App {
             "vm" => self.vm_gave_up(tx, operation, detail).await,
             "template" => self.template_gave_up(tx, operation, detail).await,
             "pool" => self.pool_gave_up(tx, operation, detail).await,
+            "volume" => self.volume_gave_up(tx, operation, detail).await,
             _ => Ok(()),
         }
     }
@@ -78,6 +82,7 @@ impl App {
             "vm" => self.vm_resume(tx, operation).await,
             "template" => self.template_resume(tx, operation).await,
             "pool" => self.pool_resume(tx, operation).await,
+            "volume" => self.volume_resume(tx, operation).await,
             other => Err(AppError::Internal(format!("nobody knows how to work on a {other}"))),
         }
     }

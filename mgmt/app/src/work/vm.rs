@@ -3,7 +3,7 @@
 //! ```text
 //!   desired: running    volume made -> host told -> host says running        state: running
 //!   desired: stopped    host told   -> host says absent -> room given back   state: stopped, or failed
-//!   desired: deleted    as stopped  -> volumes destroyed -> rows removed
+//!   desired: deleted    as stopped  -> root volume destroyed -> rows removed
 //! ```
 //! A VM keeps its host, and its share of it, until the host has said that nothing of it is left: so no VM can run twice.
 //! A start that failed gives the VM the goal "stopped" with the error kept, and another operation to get there.
@@ -12,17 +12,17 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmPut, VmPutRequest, VmState as OnHost, VmStatus};
-use podzol_mgmt_api::vm::{Step, VmState, VolumeState};
+use podzol_mgmt_api::vm::{Step, VmState};
+use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template, vm};
+use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template, vm, volume};
 use podzol_mgmt_operations::Outcome;
 use podzol_rpc::PeerId;
-use podzol_storage_api::{VolumeDelete, VolumePlan, VolumePut};
-use podzol_vocab::{ByteSize, Generation, VmId};
+use podzol_vocab::{Generation, VmId};
 
 use crate::operation::{NewOperation, start};
 use crate::plan::{self, Parts};
-use crate::work::{after_call, storage_peer};
+use crate::work::{after_call, devices};
 use crate::{App, AppError};
 
 /// How long an agent may keep a call open until it has come true.
@@ -34,11 +34,13 @@ const CALL: Duration = Duration::from_secs(35);
 /// How soon to ask again when an agent says that it is still at work.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 
-fn wanted(kind: &str) -> Desired {
+/// What a VM must be wanted to do for an operation of this kind to make sense; nothing if that is all one.
+fn wanted(kind: &str) -> Option<Desired> {
     match kind {
-        "vm.stop" => Desired::Stopped,
-        "vm.delete" => Desired::Deleted,
-        _ => Desired::Running,
+        "vm.stop" => Some(Desired::Stopped),
+        "vm.delete" => Some(Desired::Deleted),
+        "vm.change" => None,
+        _ => Some(Desired::Running),
     }
 }
 
@@ -49,10 +51,13 @@ fn still_at_it(detail: &str) -> Outcome {
 impl App {
     pub(super) async fn vm_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
         let Some(vm) = self.vm_of(operation).await? else { return Ok(Outcome::Done) };
-        if vm.desired.0 != wanted(&operation.kind) {
+        if wanted(&operation.kind).is_some_and(|wanted| wanted != vm.desired.0) {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         match vm.desired.0 {
+            Desired::Deleted if operation.kind == "vm.change" => {
+                Ok(Outcome::Overtaken { detail: "the VM is being deleted".into() })
+            }
             Desired::Running => self.bring_up(operation, vm).await,
             Desired::Stopped => self.take_down(operation, vm).await,
             Desired::Deleted => self.destroy(operation, vm).await,
@@ -147,7 +152,7 @@ impl App {
         operation: &operation::Model,
         vm: &vm::Model,
     ) -> Result<Option<Outcome>, AppError> {
-        for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
+        for volume in volume::of_vms(self.db.reader(), &[vm.id]).await? {
             if volume.state.0 == VolumeState::Ready {
                 continue;
             }
@@ -159,11 +164,7 @@ impl App {
         Ok(None)
     }
 
-    async fn make_volume(
-        &self,
-        vm: &vm::Model,
-        volume: vm::volume::Model,
-    ) -> Result<Option<Outcome>, AppError> {
+    async fn make_volume(&self, vm: &vm::Model, volume: volume::Model) -> Result<Option<Outcome>, AppError> {
         let template = find::<template::Entity>(self.db.reader(), vm.template_id).await?;
         let pool = find::<pool::Entity>(self.db.reader(), volume.pool_id).await?;
         let (Some(template), Some(pool)) = (template, pool) else {
@@ -172,28 +173,13 @@ impl App {
         if let Some(outcome) = self.template_to_pool(&template, &pool).await? {
             return Ok(Some(outcome));
         }
-        let plan = VolumePlan { template: Some(template.sha256.0), size: ByteSize(volume.size_bytes as u64) };
-        let whom = format!("storage server of pool {}", pool.name.0);
-        match self.peers.call::<VolumePut>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &plan, CALL).await
-        {
-            Ok(status) => {
-                let tx = self.db.begin().await?;
-                if let Some(mut row) = find::<vm::volume::Entity>(tx.reader(), volume.id).await? {
-                    row.state = JsonCol(VolumeState::Ready);
-                    row.file = Some(status.file);
-                    tx.volume_update(row).await?;
-                    tx.commit().await?;
-                }
-                Ok(None)
-            }
-            Err(error) => Ok(Some(after_call(&error, &whom))),
-        }
+        self.volume_make(&volume, Some(template.sha256.0)).await
     }
 
     async fn parts(&self, vm: vm::Model) -> Result<Parts, AppError> {
         let db = self.db.reader();
         let nics = vm::nics(db, &[vm.id]).await?;
-        let volumes = vm::volumes(db, &[vm.id]).await?;
+        let volumes = volume::of_vms(db, &[vm.id]).await?;
         let mut networks = HashMap::new();
         for nic in &nics {
             if let Some(network) = find::<network::Entity>(db, nic.network_id).await? {
@@ -231,6 +217,7 @@ impl App {
             row.timing = steps.into();
         }
         row.error = None;
+        devices::arrived(&tx, row.id).await?;
         tx.vm_update(row).await?;
         tx.commit().await?;
         Ok(Outcome::Done)
@@ -247,6 +234,7 @@ impl App {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         row.host_id = None;
+        devices::arrived(&tx, row.id).await?;
         row.state = JsonCol(if row.error.is_some() { VmState::Failed } else { VmState::Stopped });
         tx.vm_update(row).await?;
         tx.commit().await?;
@@ -280,21 +268,18 @@ impl App {
         if let Some(outcome) = self.off_its_host(operation, &vm).await? {
             return Ok(outcome);
         }
-        for volume in vm::volumes(self.db.reader(), &[vm.id]).await? {
-            let Some(pool) = find::<pool::Entity>(self.db.reader(), volume.pool_id).await? else { continue };
-            let whom = format!("storage server of pool {}", pool.name.0);
-            let called = self
-                .peers
-                .call::<VolumeDelete>(storage_peer(&pool)?, &(pool.id.0, volume.id.0), &(), CALL)
-                .await;
-            if let Err(error) = called {
-                return Ok(match after_call(&error, &whom) {
-                    Outcome::Failed { code, detail } => Outcome::again(code, detail),
-                    outcome => outcome,
-                });
+        let volumes = volume::of_vms(self.db.reader(), &[vm.id]).await?;
+        let roots: Vec<volume::Model> = volumes.into_iter().filter(volume::Model::is_root).collect();
+        for root in &roots {
+            if let Some(outcome) = self.volume_destroy(root).await? {
+                return Ok(outcome);
             }
         }
         let tx = self.db.begin().await?;
+        devices::volumes_left(&tx, vm.id).await?;
+        for root in &roots {
+            tx.volume_delete(root).await?;
+        }
         tx.vm_delete(&vm).await?;
         tx.commit().await?;
         Ok(Outcome::Done)
@@ -324,6 +309,12 @@ impl App {
                 start(tx, self.vm_operation("vm.stop", &row)).await?;
                 self.wake.notify_one();
             }
+            VmState::Running if devices::turned_back(tx, row.id, detail).await? => {
+                row.generation += 1;
+                tx.vm_update(row.clone()).await?;
+                start(tx, NewOperation { deadline: None, ..self.vm_operation("vm.change", &row) }).await?;
+                self.wake.notify_one();
+            }
             VmState::Running if operation.kind == "vm.reboot" => {
                 // So that it is not rebooted long after, when its host is told of it again.
                 row.generation += 1;
@@ -344,7 +335,7 @@ impl App {
         let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else {
             return Err(AppError::Conflict { code: "goal_gone", detail: "the VM is gone".into() });
         };
-        if wanted(&operation.kind) != Desired::Running || row.state.0 != VmState::Failed {
+        if wanted(&operation.kind) != Some(Desired::Running) || row.state.0 != VmState::Failed {
             let detail = "the VM has another goal by now; ask for what it should be".into();
             return Err(AppError::Conflict { code: "goal_gone", detail });
         }

@@ -2,6 +2,10 @@
 
 use sea_orm_migration::prelude::*;
 
+use super::columns::{
+    counter, index, long, long_or_none, number, number_or_none, refers, table, text, text_or_none, truth,
+};
+
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -24,66 +28,6 @@ impl MigrationTrait for Migration {
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration("the first tables cannot be taken back".into()))
     }
-}
-
-fn text(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).string().not_null().take()
-}
-
-fn text_or_none(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).string().null().take()
-}
-
-/// JSON and other texts of any length.
-fn long(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).text().not_null().take()
-}
-
-fn long_or_none(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).text().null().take()
-}
-
-fn number(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).big_integer().not_null().take()
-}
-
-fn number_or_none(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).big_integer().null().take()
-}
-
-fn truth(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).boolean().not_null().take()
-}
-
-fn counter(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).big_integer().not_null().auto_increment().primary_key().take()
-}
-
-/// A table whose first column is its key, unless that column is one already.
-fn table(name: &'static str, key: ColumnDef, columns: Vec<ColumnDef>) -> TableCreateStatement {
-    let mut key = key;
-    let mut table = Table::create();
-    table.table(name).col(key.primary_key());
-    for mut column in columns {
-        table.col(&mut column);
-    }
-    table
-}
-
-fn refers(
-    table: &mut TableCreateStatement,
-    columns: &[(&'static str, &'static str)],
-) -> TableCreateStatement {
-    let name = table.get_table_name().cloned();
-    for (column, to) in columns {
-        let mut key = ForeignKey::create();
-        key.from_col(*column).to(*to, "id").on_delete(ForeignKeyAction::Restrict);
-        if let Some(name) = &name {
-            key.from_tbl(name.clone());
-        }
-        table.foreign_key(&mut key);
-    }
-    table.take()
 }
 
 fn tables() -> Vec<TableCreateStatement> {
@@ -311,15 +255,6 @@ fn idempotency() -> TableCreateStatement {
         .col(number("created_at"))
         .primary_key(Index::create().col("user_id").col("key"))
         .take()
-}
-
-fn index(name: &'static str, table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
-    let mut index = Index::create();
-    index.name(name).table(table);
-    for column in columns {
-        index.col(*column);
-    }
-    index
 }
 
 fn indexes() -> Vec<IndexCreateStatement> {

@@ -2,13 +2,15 @@
 
 use sea_orm_migration::prelude::*;
 
+mod columns;
 mod m0001_first;
+mod m0002_volumes;
 
 pub(crate) struct Migrator;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0002_volumes::Migration)]
     }
 }

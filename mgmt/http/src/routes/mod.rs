@@ -10,6 +10,7 @@ mod operation;
 mod pool;
 mod template;
 mod vm;
+mod volume;
 mod zone;
 
 use axum::response::{IntoResponse, Response};
@@ -33,6 +34,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(template::routes())
         .merge(network::routes())
         .merge(vm::routes())
+        .merge(volume::routes())
         .merge(operation::routes())
         .merge(event::routes())
 }

@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::vm::{ConsoleLog, ConsoleLogQuery, Vm, VmCreate, VmFilter, VmStop};
+use podzol_mgmt_api::vm::{ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmStop};
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
-use podzol_vocab::VmId;
+use podzol_vocab::{NicId, VmId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,6 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(vm_stop))
         .routes(routes!(vm_reboot))
         .routes(routes!(vm_console_log))
+        .routes(routes!(nic_create))
+        .routes(routes!(nic_delete))
 }
 
 /// The VMs, a page at a time.
@@ -56,7 +58,7 @@ async fn vm_show(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Ans
     Ok(axum::Json(app.vm_show(&actor, id).await?))
 }
 
-/// Deletes a VM with its volumes, by force if it runs.
+/// Deletes a VM with its root volume, by force if it runs. Its data volumes stay.
 #[utoipa::path(delete, path = "/v1/vms/{id}", tag = "customers", operation_id = "vm_delete", params(("id" = VmId, Path)),
     responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn vm_delete(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
@@ -105,4 +107,26 @@ async fn vm_console_log(
 ) -> Answer<ConsoleLog> {
     let Id(id) = id;
     Ok(axum::Json(app.vm_console_log(&actor, id, &query).await?))
+}
+
+/// Gives a VM a network interface: at once if it runs, else when it starts.
+#[utoipa::path(post, path = "/v1/vms/{id}/nics", tag = "customers", operation_id = "nic_create", request_body = NicCreate,
+    params(("id" = VmId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once, however often it arrives")),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn nic_create(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    body: Json<NicCreate>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.nic_create(&actor, body.once, id, body.value).await?))
+}
+
+/// Takes a network interface from its VM. The operating system of a VM that runs must let go of it.
+#[utoipa::path(delete, path = "/v1/nics/{id}", tag = "customers", operation_id = "nic_delete", params(("id" = NicId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn nic_delete(State(app): State<App>, User(actor): User, id: Id<NicId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.nic_delete(&actor, id).await?))
 }

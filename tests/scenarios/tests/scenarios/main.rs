@@ -3,6 +3,7 @@
 mod capacity;
 mod cloud_init;
 mod cycles;
+mod devices;
 mod emulation;
 mod faults;
 mod isolation;

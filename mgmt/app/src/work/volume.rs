@@ -1,0 +1,113 @@
+//! Making and destroying volumes.
+
+use std::time::Duration;
+
+use podzol_mgmt_api::volume::VolumeState;
+use podzol_mgmt_db::{JsonCol, Tx, find, operation, volume};
+use podzol_mgmt_operations::Outcome;
+use podzol_storage_api::{VolumeDelete, VolumePlan, VolumePut};
+use podzol_vocab::{ByteSize, Sha256, VolumeId};
+
+use crate::operation::NewOperation;
+use crate::volume::{pool_of, volume_operation};
+use crate::work::{after_call, storage_peer};
+use crate::{App, AppError};
+
+/// The deadline of a call.
+const CALL: Duration = Duration::from_secs(35);
+
+impl App {
+    pub(super) async fn volume_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
+        let id: VolumeId = operation.subject.parse().map_err(|_| AppError::NotFound("volume"))?;
+        let Some(row) = find::<volume::Entity>(self.db.reader(), id).await? else { return Ok(Outcome::Done) };
+        match (operation.kind.as_str(), row.state.0) {
+            ("volume.delete", _) => self.volume_remove(row).await,
+            (_, VolumeState::Creating) => Ok(self.volume_make(&row, None).await?.unwrap_or(Outcome::Done)),
+            (_, VolumeState::Ready) => Ok(Outcome::Done),
+            (_, VolumeState::Failed | VolumeState::Deleting) => {
+                Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() })
+            }
+        }
+    }
+
+    /// Has a volume made on its storage server, empty or of a template that is in its pool. Something if that is not
+    /// done yet or has failed.
+    pub(super) async fn volume_make(
+        &self,
+        row: &volume::Model,
+        template: Option<Sha256>,
+    ) -> Result<Option<Outcome>, AppError> {
+        let pool = pool_of(self.db.reader(), row).await?;
+        let plan = VolumePlan { template, size: ByteSize(row.size_bytes as u64) };
+        let whom = format!("storage server of pool {}", pool.name.0);
+        match self.peers.call::<VolumePut>(storage_peer(&pool)?, &(pool.id.0, row.id.0), &plan, CALL).await {
+            Ok(status) => {
+                let tx = self.db.begin().await?;
+                let found = find::<volume::Entity>(tx.reader(), row.id).await?;
+                if let Some(mut row) = found.filter(|row| row.state.0 == VolumeState::Creating) {
+                    row.state = JsonCol(VolumeState::Ready);
+                    row.file = Some(status.file);
+                    tx.volume_update(row).await?;
+                    tx.commit().await?;
+                }
+                Ok(None)
+            }
+            Err(error) => Ok(Some(after_call(&error, &whom))),
+        }
+    }
+
+    /// Has a volume destroyed on its storage server. Something if that is not done yet; it must get done, so a refusal
+    /// is asked again too.
+    pub(super) async fn volume_destroy(&self, row: &volume::Model) -> Result<Option<Outcome>, AppError> {
+        let pool = pool_of(self.db.reader(), row).await?;
+        let whom = format!("storage server of pool {}", pool.name.0);
+        let path = (pool.id.0, row.id.0);
+        match self.peers.call::<VolumeDelete>(storage_peer(&pool)?, &path, &(), CALL).await {
+            Ok(()) => Ok(None),
+            Err(error) => Ok(Some(match after_call(&error, &whom) {
+                Outcome::Failed { code, detail } => Outcome::again(code, detail),
+                outcome => outcome,
+            })),
+        }
+    }
+
+    async fn volume_remove(&self, row: volume::Model) -> Result<Outcome, AppError> {
+        if let Some(outcome) = self.volume_destroy(&row).await? {
+            return Ok(outcome);
+        }
+        let tx = self.db.begin().await?;
+        tx.volume_delete(&row).await?;
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) async fn volume_gave_up(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+        detail: &str,
+    ) -> Result<(), AppError> {
+        let id: VolumeId = operation.subject.parse().map_err(|_| AppError::NotFound("volume"))?;
+        let found = find::<volume::Entity>(tx.reader(), id).await?;
+        let Some(mut row) = found.filter(|row| row.state.0 == VolumeState::Creating) else { return Ok(()) };
+        row.state = JsonCol(VolumeState::Failed);
+        row.error = Some(detail.to_owned());
+        Ok(tx.volume_update(row).await?)
+    }
+
+    pub(super) async fn volume_resume(
+        &self,
+        tx: &Tx,
+        operation: &operation::Model,
+    ) -> Result<NewOperation, AppError> {
+        let gone = || AppError::Conflict { code: "goal_gone", detail: "the volume is gone".into() };
+        let id: VolumeId = operation.subject.parse().map_err(|_| gone())?;
+        let found = find::<volume::Entity>(tx.reader(), id).await?;
+        let mut row = found.filter(|row| row.state.0 == VolumeState::Failed).ok_or_else(gone)?;
+        row.state = JsonCol(VolumeState::Creating);
+        row.error = None;
+        let pool = pool_of(tx.reader(), &row).await?;
+        tx.volume_update(row.clone()).await?;
+        Ok(volume_operation("volume.create", &row, &pool))
+    }
+}
