@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use podzol_lab::cloud::wait_for;
 use podzol_lab::{Cloud, Console, Lab, proof};
 use podzol_scenarios::{account, lab};
 
@@ -22,6 +23,21 @@ fn disk(console: &mut Console, volume: &str) -> Option<String> {
     found.first().and_then(|path| path.split('/').nth(3)).map(str::to_owned)
 }
 
+/// As [`disk`], once its kernel has met it: a device that was attached just now is told of by an interrupt.
+fn met_disk(console: &mut Console, volume: &str) -> String {
+    wait_for("the VM to see the disk", SHORT, || Ok(disk(console, volume))).unwrap()
+}
+
+/// Waits until a VM's kernel has met a network interface.
+fn met_link(console: &mut Console, mac: &str) -> String {
+    let find = format!("sh grep -l {mac} /sys/class/net/*/address || true");
+    wait_for("the VM to see the network interface", SHORT, || {
+        let found = console.ask(&find, SHORT)?;
+        Ok(found.first().and_then(|path| path.split('/').nth(4)).map(str::to_owned))
+    })
+    .unwrap()
+}
+
 #[test]
 fn a_volume_carries_what_one_running_vm_wrote_to_another_on_another_host() {
     let lab = lab().unwrap();
@@ -32,13 +48,13 @@ fn a_volume_carries_what_one_running_vm_wrote_to_another_on_another_host() {
     let (mut one, mut other) = (console(&lab, &admin, "acme-1"), console(&lab, &admin, "acme-2"));
 
     acme.podzol("volume attach data --vm acme-1 --wait").unwrap();
-    let name = disk(&mut one, volume).expect("the VM sees the disk");
+    let name = met_disk(&mut one, volume);
     let write = format!("sh echo carried | dd of=/dev/{name} bs=512 conv=sync,fsync");
     one.ask(&write, SHORT).unwrap();
     acme.podzol("volume detach data --wait").unwrap();
     assert_eq!(disk(&mut one, volume), None);
     acme.podzol("volume attach data --vm acme-2 --wait").unwrap();
-    let name = disk(&mut other, volume).expect("the other VM sees the disk");
+    let name = met_disk(&mut other, volume);
     let read = other.ask(&format!("sh dd if=/dev/{name} bs=512 count=1 | head -n 1"), SHORT).unwrap();
 
     assert!(read.iter().any(|line| line.trim() == "carried"), "{read:?}");
@@ -63,10 +79,9 @@ fn running_vms_meet_in_a_network_that_they_were_given_and_its_bridges_go_with_it
         let nic = &shown["nics"][1];
         let (mac, address) = (nic["mac"].as_str().unwrap(), nic["address"].as_str().unwrap());
         let mut console = console(&lab, &admin, vm);
-        // The newest link has the address that Podzol told; a tiny VM configures none by itself after its boot.
-        let up = format!(
-            "sh l=$(grep -l {mac} /sys/class/net/*/address | cut -d/ -f5) && ip link set $l up && ip addr add {address}/24 dev $l"
-        );
+        // A tiny VM configures what it has at its boot, and nothing later.
+        let link = met_link(&mut console, mac);
+        let up = format!("sh ip link set {link} up && ip addr add {address}/24 dev {link}");
         console.ask(&up, SHORT).unwrap();
         nics.push((nic["id"].as_str().unwrap().to_owned(), address.to_owned()));
         consoles.push(console);
