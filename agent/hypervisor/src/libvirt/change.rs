@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use podzol_vocab::InterfaceName;
 use virt::domain::Domain;
 use virt::error::Error;
 use virt::sys;
@@ -50,13 +49,11 @@ pub(super) fn make(domain: &Domain, change: &Change, abandoned: &Abandoned) -> R
     match change {
         Change::AttachDisk(disk, file) => {
             let missing = there.disk(&xml::serial(disk.volume)).is_none();
-            let element = || xml::disk_xml(there.free_slot(), disk, file);
-            if missing { attach(domain, &element()) } else { Ok(()) }
+            if missing { attach(domain, &xml::disk_xml(there.free_slot(), disk, file)) } else { Ok(()) }
         }
         Change::AttachNic(nic, bridge) => {
             let missing = there.nic(nic.mac).is_none();
-            let element = |bridge: &InterfaceName| xml::nic_xml(nic, bridge.as_str());
-            if missing { attach(domain, &element(bridge)) } else { Ok(()) }
+            if missing { attach(domain, &xml::nic_xml(nic, bridge.as_str())) } else { Ok(()) }
         }
         Change::DetachDisk(serial) => {
             detach(domain, there.disk(serial), abandoned, "disk", |there| there.disk(serial).is_none())

@@ -311,6 +311,7 @@ impl App {
             }
             VmState::Running if devices::turned_back(tx, row.id, detail).await? => {
                 row.generation += 1;
+                row.reboots -= i64::from(operation.kind == "vm.reboot");
                 tx.vm_update(row.clone()).await?;
                 start(tx, NewOperation { deadline: None, ..self.vm_operation("vm.change", &row) }).await?;
                 self.wake.notify_one();
