@@ -18,7 +18,7 @@ pub struct Config {
     /// The address at which the management service and storage servers see this host; found out when left out.
     #[serde(default)]
     pub address: Option<std::net::IpAddr>,
-    /// Where identity, seeds and mounts are.
+    /// Where identity, seeds and mounts are. A VM moves between hosts of a zone with its paths, so it is the same on all.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
     /// The NIC or bond that carries the customers' VLANs.
@@ -29,6 +29,9 @@ pub struct Config {
     /// libvirt's URI.
     #[serde(default = "default_uri")]
     pub libvirt_uri: String,
+    /// Where libvirt listens, for VMs that come from other hosts.
+    #[serde(default = "default_libvirt_socket")]
+    pub libvirt_socket: PathBuf,
     /// QEMU's program, with which KVM is tried out.
     #[serde(default = "default_emulator")]
     pub emulator: PathBuf,
@@ -55,6 +58,10 @@ fn default_uri() -> String {
     "qemu:///system".into()
 }
 
+fn default_libvirt_socket() -> PathBuf {
+    "/run/libvirt/libvirt-sock".into()
+}
+
 fn default_emulator() -> PathBuf {
     "/usr/bin/qemu-system-x86_64".into()
 }
@@ -77,6 +84,7 @@ impl Check for Config {
         let mut must = |holds, problem| rules.must(holds, problem);
         must(is_host_and_port(&self.management), "management: must be host:port");
         must(self.state_dir.is_absolute(), "state_dir: must be an absolute path");
+        must(self.libvirt_socket.is_absolute(), "libvirt_socket: must be an absolute path");
         must(self.emulator.is_absolute(), "emulator: must be an absolute path");
         must((1..=60).contains(&self.report_secs), "report_secs: must be 1 to 60");
         rules.problems()
@@ -100,12 +108,13 @@ mod tests {
     #[test]
     fn every_rule_has_its_error_and_all_come_at_once() {
         check(
-            "management = 'mgmt'\ntrunk = 'eth1'\nstate_dir = 'x'\nemulator = 'qemu'\nreport_secs = 0\nnic = 'a'\nvlan = 1\n",
+            "management = 'mgmt'\ntrunk = 'eth1'\nstate_dir = 'x'\nlibvirt_socket = 's'\nemulator = 'qemu'\nreport_secs = 0\nnic = 'a'\nvlan = 1\n",
             &[
                 "nic: is not a known key",
                 "vlan: is not a known key",
                 "management: must be host:port",
                 "state_dir: must be an absolute path",
+                "libvirt_socket: must be an absolute path",
                 "emulator: must be an absolute path",
                 "report_secs: must be 1 to 60",
             ],

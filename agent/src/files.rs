@@ -1,14 +1,17 @@
-//! The files of VMs on this host: the NoCloud seed and the serial log, in a folder per VM.
+//! The files of VMs on this host: the NoCloud seed, the serial log and sockets, in a folder per VM.
 //!
 //! All of this blocks: call it where that is allowed.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use podzol_agent_api::vm::Seed;
 use podzol_vocab::VmId;
+
+/// libvirt's folder for QEMU's own files. It belongs to the user as whom QEMU runs, whatever that one is called.
+const QEMU_FOLDER: &str = "/var/lib/libvirt/qemu";
 
 /// The folders of VMs.
 #[derive(Debug, Clone)]
@@ -50,6 +53,34 @@ impl Files {
         let written = made.and_then(|()| podzol_rpc::identity::write_file(&self.seed(vm), &image, 0o600));
         written.context("cannot write the seed")?;
         Ok(self.seed(vm))
+    }
+
+    /// The socket on this host that leads to the hypervisor of the host to which a VM moves.
+    pub(crate) fn move_control(&self, vm: VmId) -> PathBuf {
+        self.of(vm).join("move/control.sock")
+    }
+
+    /// The socket through which the memory of a VM goes: it leads to the other host on the one that it leaves, and is
+    /// QEMU's own on the one where it arrives.
+    pub(crate) fn move_data(&self, vm: VmId) -> PathBuf {
+        self.of(vm).join("move/data.sock")
+    }
+
+    /// Makes the folder for these sockets, if it is not there. QEMU can make its own in it.
+    pub(crate) fn make_move_folder(&self, vm: VmId) -> anyhow::Result<()> {
+        let folder = self.of(vm).join("move");
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder);
+        let given = made.and_then(|()| match std::fs::metadata(QEMU_FOLDER) {
+            Ok(about) => std::os::unix::fs::chown(&folder, Some(about.uid()), Some(about.gid())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        });
+        given.with_context(|| format!("cannot make {}", folder.display()))
+    }
+
+    /// Removes that folder.
+    pub(crate) fn remove_move_folder(&self, vm: VmId) {
+        let _ = std::fs::remove_dir_all(self.of(vm).join("move"));
     }
 
     /// Removes the files of a VM.

@@ -2,14 +2,15 @@
 //!
 //! It keeps no state on disk but its identity. What runs here stands in libvirt's metadata, and which networks, mounts
 //! and files (a seed and a serial log for each VM) there should be follows from that; so after a crash at any point the
-//! next start looks, and removes what belongs to no VM. It answers the management service alone, and knows no customer
-//! and no other host.
+//! next start looks, and removes what belongs to no VM. It answers the management service alone, but for the host from
+//! which a VM is on its way, and knows no customer.
 
 pub mod config;
 mod files;
 mod inventory;
 pub mod mounts;
 mod networks;
+mod peers;
 mod platform;
 mod report;
 mod server;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+pub use crate::peers::Peers;
 pub use crate::platform::{Platform, Server};
 use crate::report::Reporter;
 pub use crate::vms::Vms;
@@ -48,14 +50,14 @@ pub async fn serve<P: Platform>(
     let port = listener.local_addr()?.port();
     let book = AddressBook::default();
     book.set(PeerId::Management, config.management.clone());
-    let client = Client::new(&identity, book)?;
+    let client = Client::new(&identity, book.clone())?;
     let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
-    let vms = Vms::new(Arc::new(platform), &config);
+    let vms = Vms::new(Arc::new(platform), &config, Peers::new(client.clone(), book));
     let refused = Arc::new(|address: SocketAddr, reason: String| {
         tracing::warn!(%address, reason, "refused a connection");
     });
     let reporter = Reporter::new(vms.clone(), config, port);
-    let router = server::router(vms.clone(), Arc::clone(&reporter));
+    let router = server::router(vms.clone(), Arc::clone(&reporter), stop.clone());
     tokio::join!(
         podzol_rpc::server::serve(listener, tls, router, refused, stop.clone()),
         vms.follow(stop.clone()),

@@ -1,13 +1,16 @@
-//! The agent's API: the management service asks, nobody else.
+//! The agent's API: the management service asks, and nobody else, but for a host from which a VM is on its way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use podzol_agent_api::host::HostGet;
-use podzol_agent_api::vm::{ConsoleLog, VmConsoleLog, VmDelete, VmPut};
-use podzol_rpc::{Caller, Endpoint, PeerId, handle};
+use podzol_agent_api::vm::{
+    ConsoleLog, MoveStream, VmArrive, VmConsoleLog, VmDelete, VmGet, VmLeave, VmPut, VmStay,
+};
+use podzol_rpc::{Caller, Endpoint, PeerId, StreamEndpoint, handle, handle_stream};
 use podzol_vocab::{ErrorCode, WireError};
+use tokio_util::sync::CancellationToken;
 
 use crate::platform::Platform;
 use crate::report::Reporter;
@@ -19,7 +22,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most of a console log in one answer.
 const LONGEST_LOG: u64 = 1 << 20;
 
-pub(crate) fn router<P: Platform>(vms: Vms<P>, reporter: Arc<Reporter<P>>) -> Router {
+pub(crate) fn router<P: Platform>(
+    vms: Vms<P>,
+    reporter: Arc<Reporter<P>>,
+    stop: CancellationToken,
+) -> Router {
     let put = handle::<VmPut, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
         allow(&caller)?;
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
@@ -29,6 +36,38 @@ pub(crate) fn router<P: Platform>(vms: Vms<P>, reporter: Arc<Reporter<P>>) -> Ro
         allow(&caller)?;
         let (grace, wait) = (Duration::from_secs(request.grace_secs), Duration::from_millis(request.wait_ms));
         vms.delete(vm, request.generation, grace.min(Duration::from_secs(3600)), wait.min(LONGEST_WAIT)).await
+    });
+    let get = handle::<VmGet, Vms<P>, _, _>(|vms, caller, vm, ()| async move {
+        allow(&caller)?;
+        vms.look_at(vm).await
+    });
+    let arrive = handle::<VmArrive, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
+        allow(&caller)?;
+        request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
+        vms.arrive(vm, request).await
+    });
+    let leave = handle::<VmLeave, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
+        allow(&caller)?;
+        request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
+        vms.depart(vm, request).await
+    });
+    let stay = handle::<VmStay, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
+        allow(&caller)?;
+        request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
+        vms.keep(vm, request).await
+    });
+    let stream = handle_stream::<MoveStream, Vms<P>, _, _, _, _>(move |vms, caller, (vm, channel)| {
+        let stop = stop.clone();
+        async move {
+            let Some(PeerId::Host(from)) = caller.peer() else {
+                return Err(WireError::new(ErrorCode::Refused, "only a host may ask"));
+            };
+            let to = vms.let_in(vm, from, channel).await?;
+            Ok(move |stream| async move {
+                let carried = vms.carry_in(vm, from, stream, to);
+                stop.run_until_cancelled(carried).await;
+            })
+        }
     });
     let log = handle::<VmConsoleLog, Vms<P>, _, _>(|vms, caller, (vm, bytes), ()| async move {
         allow(&caller)?;
@@ -48,7 +87,10 @@ pub(crate) fn router<P: Platform>(vms: Vms<P>, reporter: Arc<Reporter<P>>) -> Ro
         }
     });
     Router::new()
-        .route(VmPut::ROUTE, put.merge(delete))
+        .route(VmPut::ROUTE, put.merge(delete).merge(get))
+        .route(VmArrive::ROUTE, arrive)
+        .route(VmLeave::ROUTE, leave.merge(stay))
+        .route(MoveStream::ROUTE, stream)
         .route(VmConsoleLog::ROUTE, log)
         .route(HostGet::ROUTE, host)
         .with_state(vms)

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use http::Method;
-use podzol_rpc::Endpoint;
-use podzol_vocab::{Generation, MacAddr, Name, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
+use podzol_rpc::{Endpoint, StreamEndpoint};
+use podzol_vocab::{Generation, HostId, MacAddr, Name, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 /// All that a host must know of a VM to run it.
@@ -31,6 +31,14 @@ pub struct VmPlan {
     pub seed: Seed,
     /// How often it has been told to reboot, ever: a greater number than the one in force reboots it once.
     pub reboots: u64,
+    /// Whether it stands still: it keeps its memory and gets no CPU time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
+}
+
+/// Left out where it says nothing, so that an agent which does not know the field yet takes the description.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A disk of a VM.
@@ -100,6 +108,12 @@ pub enum VmState {
     Starting,
     /// It runs.
     Running,
+    /// It stands still, as it should.
+    Paused,
+    /// It runs and is on its way to another host.
+    Leaving,
+    /// All is made for it to come from another host; it is on its way or waited for.
+    Arriving,
     /// It was asked to end, or is being removed.
     Stopping,
     /// It ended by itself; what it needs is still there.
@@ -131,15 +145,27 @@ pub struct VmStatus {
     #[serde(default)]
     pub ended: Option<Ended>,
     /// Why it could not be started, when it is [`VmState::Failed`]; or why its newest description could not be brought
-    /// into force, when it is [`VmState::Running`].
+    /// into force, or why it did not get to another host, when it is [`VmState::Running`].
     #[serde(default)]
     pub error: Option<String>,
+    /// How far it is on its way, when it is [`VmState::Leaving`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
     /// How long each step of its last start took.
     #[serde(default)]
     pub timing: Vec<StepTiming>,
     /// What it has used since it was started.
     #[serde(default)]
     pub usage: Usage,
+}
+
+/// How much of a VM has gone to another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Moved {
+    /// Bytes that were sent. Memory that changed meanwhile is sent again, so these may be more than there are.
+    pub sent_bytes: u64,
+    /// Bytes that are still to be sent.
+    pub left_bytes: u64,
 }
 
 /// How long a step of a VM's start took.
@@ -169,20 +195,20 @@ pub struct Usage {
 }
 
 macro_rules! vm_endpoint {
-    ($(#[$doc:meta])* $name:ident, $method:ident, $request:ty, $answer:ty) => {
+    ($(#[$doc:meta])* $name:ident, $method:ident $below:literal, $request:ty, $answer:ty) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name;
 
         impl Endpoint for $name {
             const METHOD: Method = Method::$method;
-            const ROUTE: &'static str = "/v1/vms/{vm}";
+            const ROUTE: &'static str = concat!("/v1/vms/{vm}", $below);
             type Path = VmId;
             type Request = $request;
             type Answer = $answer;
 
             fn path(vm: &VmId) -> String {
-                format!("/v1/vms/{vm}")
+                format!("/v1/vms/{vm}{}", $below)
             }
         }
     };
@@ -192,13 +218,37 @@ vm_endpoint! {
     /// Makes a VM run as described. Repeating it is success; an older generation is refused, and so is another
     /// description with the same one. A running VM takes a reboot, a seed for its next boot, disks but its first, network
     /// interfaces, and limits; whatever else differs from what it runs with is refused as a conflict. Answers when the VM runs, has failed, or `wait_ms` has passed.
-    VmPut, PUT, VmPutRequest, VmStatus
+    VmPut, PUT "", VmPutRequest, VmStatus
 }
 
 vm_endpoint! {
     /// Ends a VM and removes all of it from the host; success when there is none. Answers when it is gone, or when
     /// `wait_ms` has passed.
-    VmDelete, DELETE, VmDeleteRequest, VmStatus
+    VmDelete, DELETE "", VmDeleteRequest, VmStatus
+}
+
+vm_endpoint! {
+    /// What a VM does, as the hypervisor says now; absent if there is none. Changes nothing.
+    VmGet, GET "", (), VmStatus
+}
+
+vm_endpoint! {
+    /// Makes ready for a VM to come from another host, as described; the host may then open [`MoveStream`]s. Repeating it
+    /// is success, and so is a VM that is here already. Answers when all is ready, cannot be made, or `wait_ms` has passed.
+    VmArrive, PUT "/arrival", VmArriveRequest, VmStatus
+}
+
+vm_endpoint! {
+    /// Moves a running VM to another host, where [`VmArrive`] has made ready for it. Repeating it is success. Answers when
+    /// it is gone from here (absent), is here for good after all (running, with an error), or `wait_ms` has passed
+    /// (leaving). A VM that is not here is absent: this call never starts one.
+    VmLeave, PUT "/departure", VmLeaveRequest, VmStatus
+}
+
+vm_endpoint! {
+    /// Calls back a VM that is on its way to another host. Answers what has become of it: here it is running, paused or
+    /// stopped, and stays so; or it is gone (absent). This call starts and ends nothing.
+    VmStay, DELETE "/departure", VmStayRequest, VmStatus
 }
 
 /// The body of [`VmPut`].
@@ -221,6 +271,75 @@ pub struct VmDeleteRequest {
     pub grace_secs: u64,
     /// How long to wait for it to be gone, in milliseconds.
     pub wait_ms: u64,
+}
+
+/// The body of [`VmArrive`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmArriveRequest {
+    /// The whole description; what comes is of an older one.
+    pub plan: VmPlan,
+    /// The host that it comes from.
+    pub from: HostId,
+    /// How long to wait until all is ready, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// The body of [`VmLeave`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmLeaveRequest {
+    /// The number of the description with which it arrives on the other host.
+    pub generation: Generation,
+    /// The host that it goes to.
+    pub to: HostId,
+    /// Where that host's agent listens: `host:port`.
+    pub address: String,
+    /// How long to wait until it is gone, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// The body of [`VmStay`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmStayRequest {
+    /// Newer than the one with which it was to go.
+    pub generation: Generation,
+    /// How long to wait until it is known where it is, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// A stream from the host that a VM leaves to the one where it arrives.
+#[derive(Debug)]
+pub struct MoveStream;
+
+impl StreamEndpoint for MoveStream {
+    const ROUTE: &'static str = "/v1/vms/{vm}/arrival/{channel}";
+    type Path = (VmId, MoveChannel);
+
+    fn path((vm, channel): &(VmId, MoveChannel)) -> String {
+        format!("/v1/vms/{vm}/arrival/{}", channel.name())
+    }
+}
+
+/// What a [`MoveStream`] carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveChannel {
+    /// What the two hypervisors agree on.
+    Control,
+    /// The VM's memory and devices.
+    Data,
+}
+
+impl MoveChannel {
+    /// Its name in paths.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+        }
+    }
 }
 
 /// The end of what a VM wrote to its serial port.

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use podzol_agent_api::report::Accelerator;
-use podzol_agent_api::vm::{Ended, Usage, VmPlan};
+use podzol_agent_api::vm::{Ended, Moved, Usage, VmPlan};
 use podzol_vocab::{InterfaceName, VmId};
 
 pub use devices::{Change, Devices, DiskDevice, NicDevice};
@@ -47,10 +47,23 @@ pub struct Domain {
 /// What a domain does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DomainState {
-    /// It runs, or is paused.
+    /// It runs.
     Running,
+    /// It stands still until it is resumed: by request, or because it could not go on.
+    Paused,
+    /// It stands still because it is on its way between two hosts: the end of that is not known yet.
+    Moving,
     /// It does not run.
     Off(Ended),
+}
+
+/// The UNIX sockets on this host that lead to a domain's next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// To the hypervisor there.
+    pub control: PathBuf,
+    /// To the domain there; it listens at the same path there.
+    pub data: PathBuf,
 }
 
 /// A domain that was found.
@@ -62,6 +75,13 @@ pub struct Found {
     pub record: Result<Record, RecordError>,
     /// What it does.
     pub state: DomainState,
+}
+
+impl Found {
+    /// Whether it is here to stay, running or standing still.
+    pub fn runs(&self) -> bool {
+        matches!(self.state, DomainState::Running | DomainState::Paused)
+    }
 }
 
 /// Why the hypervisor did not do what it was asked.
@@ -117,6 +137,22 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Changes a disk or a network interface of a domain that runs. One that goes is gone when this succeeds.
     fn change(&self, vm: VmId, change: Change) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Has a running domain stand still.
+    fn pause(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Has a domain that stands still run on.
+    fn resume(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// Moves a running domain to another host, with its definition; its files, bridges and disks must be there. Ends when
+    /// it has gone, or will not: whatever this says, [`Hypervisor::find`] tells whether it is still here.
+    fn migrate(&self, vm: VmId, route: Route) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+
+    /// How much of a domain has gone to another host; nothing if it is not on its way.
+    fn moved(&self, vm: VmId) -> impl Future<Output = Result<Option<Moved>, HypervisorError>> + Send;
+
+    /// Has a domain that is on its way stay, if it still can.
+    fn call_back(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
     /// Ends a domain by force, if it runs, and forgets it.
     fn remove(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;

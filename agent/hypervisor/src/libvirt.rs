@@ -11,6 +11,7 @@
 mod change;
 mod connection;
 mod counters;
+mod migration;
 mod threads;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Duration;
 
-use podzol_agent_api::vm::{Ended, Usage};
+use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_vocab::VmId;
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
@@ -26,7 +27,7 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use crate::xml::{self, NAMESPACE};
-use crate::{Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use crate::{Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route};
 use change::Refused;
 use connection::Link;
 use counters::Counters;
@@ -42,6 +43,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// does not work, libvirt tries QEMU's abilities out again before each start, which took it up to 75 s.
 const STARTING: Duration = Duration::from_secs(180);
 
+/// The most domains that leave at a time.
+const LEAVING: usize = 8;
+
+/// How long a domain may take to leave: one of a TiB on a busy link of 10 Gbit/s takes an hour or two.
+const LEAVES: Duration = Duration::from_secs(24 * 3600);
+
 /// How long counting may take. With 1,000 VMs it takes well under a second, and counters are not worth a wait.
 const COUNTING: Duration = Duration::from_secs(5);
 
@@ -54,6 +61,7 @@ pub struct Libvirt {
     threads: Threads,
     starting: Threads,
     counting: Threads,
+    leaving: Threads,
     counters: Arc<Counters>,
 }
 
@@ -65,6 +73,7 @@ impl Libvirt {
             threads: Threads::new(THREADS, DEADLINE),
             starting: Threads::new(THREADS, STARTING),
             counting: Threads::new(COUNTING_THREADS, COUNTING),
+            leaving: Threads::new(LEAVING, LEAVES),
             counters: Arc::default(),
         }
     }
@@ -225,6 +234,46 @@ impl Hypervisor for Libvirt {
         .await
     }
 
+    async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.call("pause the VM", move |connect| match lookup(connect, vm)? {
+            Some(domain) if state(&domain)? == DomainState::Running => domain.suspend().map(drop),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.call("resume the VM", move |connect| match lookup(connect, vm)? {
+            Some(domain) if state(&domain)? == DomainState::Paused => domain.resume().map(drop),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn migrate(&self, vm: VmId, route: Route) -> Result<(), HypervisorError> {
+        let leave = move |connect: &Connect, _: &Abandoned| match lookup(connect, vm)? {
+            Some(domain) => migration::leave(&domain, &route),
+            None => Ok(()),
+        };
+        self.call_on(&self.leaving, "move the VM", leave).await
+    }
+
+    async fn moved(&self, vm: VmId) -> Result<Option<Moved>, HypervisorError> {
+        self.call("tell how much of the VM has moved", move |connect| match lookup(connect, vm)? {
+            Some(domain) => migration::moved(&domain),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn call_back(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.call("call the VM back", move |connect| match lookup(connect, vm)? {
+            Some(domain) => migration::call_back(&domain),
+            None => Ok(()),
+        })
+        .await
+    }
+
     async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {
         self.call("remove the VM", move |connect| {
             let Some(domain) = lookup(connect, vm)? else { return Ok(()) };
@@ -293,15 +342,20 @@ fn look_at(domain: &VirtDomain) -> Result<Option<Found>, Error> {
     if record.as_ref().is_ok_and(|record| record.plan.vm != vm) {
         return Ok(None);
     }
+    Ok(Some(Found { vm, record, state: state(domain)? }))
+}
+
+fn state(domain: &VirtDomain) -> Result<DomainState, Error> {
     let (state, reason) = domain.get_state()?;
-    let state = match state {
-        sys::VIR_DOMAIN_SHUTOFF if reason == sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN as i32 => {
-            DomainState::Off(Ended::ByItself)
-        }
-        sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED => DomainState::Off(Ended::ByForce),
+    Ok(match (state, reason as u32) {
+        (sys::VIR_DOMAIN_SHUTOFF, sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN) => DomainState::Off(Ended::ByItself),
+        (sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED, _) => DomainState::Off(Ended::ByForce),
+        // At either end of its way.
+        (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION) => DomainState::Moving,
+        // By request, or for want of something, such as room in its pool.
+        (sys::VIR_DOMAIN_PAUSED, _) => DomainState::Paused,
         _ => DomainState::Running,
-    };
-    Ok(Some(Found { vm, record, state }))
+    })
 }
 
 /// libvirt's versions are one number: major * 1,000,000 + minor * 1,000 + release.

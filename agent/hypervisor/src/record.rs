@@ -67,6 +67,8 @@ struct StoredPlan {
     nics: Vec<StoredNic>,
     #[serde(default)]
     reboots: u64,
+    #[serde(default)]
+    paused: bool,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +107,7 @@ impl From<StoredRecord> for Record {
             nics: plan.nics.into_iter().map(NicPlan::from).collect(),
             seed: nothing(),
             reboots: plan.reboots,
+            paused: plan.paused,
         };
         Self { plan, digest }
     }

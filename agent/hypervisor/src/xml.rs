@@ -242,6 +242,7 @@ pub(crate) mod tests {
                 network_config: "n".into(),
             },
             reboots: 0,
+            paused: false,
         };
         Domain {
             plan,

@@ -74,6 +74,7 @@ impl Running {
                 network_config: String::new(),
             },
             reboots: 0,
+            paused: false,
         };
         let domain = Domain {
             plan,

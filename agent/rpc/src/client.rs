@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use podzol_vocab::{ErrorCode, WireError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
@@ -12,6 +12,7 @@ use reqwest::redirect::Policy;
 use crate::endpoint::{Endpoint, REQUEST_ID};
 use crate::identity::{Identity, IdentityError};
 use crate::peer::PeerId;
+use crate::stream::{self, Bytes, StreamEndpoint};
 use crate::tls;
 
 /// The largest answer that is read, in bytes. The largest there is, a report of a host with 1,000 VMs, is under 1 MiB.
@@ -98,6 +99,8 @@ impl CallError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// Speaks HTTP/1.1 alone: a stream takes its whole connection.
+    streams: reqwest::Client,
 }
 
 impl Client {
@@ -106,12 +109,19 @@ impl Client {
     /// # Errors
     /// When the identity cannot be used.
     pub fn new(identity: &Identity, book: AddressBook) -> Result<Self, IdentityError> {
-        Ok(Self { http: http_client(tls::client_config(identity)?, Some(book)) })
+        Ok(Self::over(tls::client_config(identity)?, book))
     }
 
     /// A client for the one call that needs no identity, to a server whose authority a join token names.
     pub(crate) fn pinned(config: rustls::ClientConfig, book: AddressBook) -> Self {
-        Self { http: http_client(config, Some(book)) }
+        Self::over(config, book)
+    }
+
+    fn over(config: rustls::ClientConfig, book: AddressBook) -> Self {
+        let mut for_streams = config.clone();
+        for_streams.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let streams = http_client(for_streams, Some(book.clone()));
+        Self { http: http_client(config, Some(book)), streams }
     }
 
     /// Calls an endpoint of a peer, and gives up after `deadline`.
@@ -153,10 +163,34 @@ impl Client {
         Err(CallError::Refused { peer, source })
     }
 
-    fn request(&self, method: Method, peer: PeerId, path: &str) -> reqwest::RequestBuilder {
-        let id = uuid::Uuid::now_v7().to_string();
-        self.http.request(method, format!("https://{peer}{path}")).header(REQUEST_ID, id)
+    /// Opens a two-way stream of bytes to a peer.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn open<E: StreamEndpoint>(
+        &self,
+        peer: PeerId,
+        path: &E::Path,
+    ) -> Result<impl Bytes + use<E>, CallError> {
+        let no_answer = |source| CallError::NoAnswer { peer, source };
+        let request = asking(&self.streams, Method::GET, peer, &E::path(path));
+        let request = request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, stream::PROTOCOL);
+        let answer = request.send().await.map_err(no_answer)?;
+        let status = answer.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return answer.upgrade().await.map_err(no_answer);
+        }
+        Err(CallError::Refused { peer, source: refusal(status, &read(peer, answer).await?) })
     }
+
+    fn request(&self, method: Method, peer: PeerId, path: &str) -> reqwest::RequestBuilder {
+        asking(&self.http, method, peer, path)
+    }
+}
+
+fn asking(client: &reqwest::Client, method: Method, peer: PeerId, path: &str) -> reqwest::RequestBuilder {
+    let id = uuid::Uuid::now_v7().to_string();
+    client.request(method, format!("https://{peer}{path}")).header(REQUEST_ID, id)
 }
 
 /// Reads a whole answer, but not one without an end.

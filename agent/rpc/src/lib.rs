@@ -16,9 +16,11 @@ pub mod identity;
 pub mod join;
 pub mod peer;
 pub mod server;
+pub mod stream;
 pub mod tls;
 
 pub use client::{AddressBook, CallError, Client};
 pub use endpoint::{Endpoint, handle};
 pub use identity::Identity;
 pub use peer::{Caller, PeerId};
+pub use stream::{Bytes, StreamEndpoint, handle_stream};

@@ -12,10 +12,12 @@ use axum::response::Redirect;
 use axum::routing::{any, get};
 use http::Method;
 use podzol_rpc::tls::{Clients, server_config};
-use podzol_rpc::{AddressBook, CallError, Client, Endpoint, Identity, PeerId, handle, server};
+use podzol_rpc::{
+    AddressBook, CallError, Client, Endpoint, Identity, PeerId, StreamEndpoint, handle, handle_stream, server,
+};
 use podzol_vocab::{ErrorCode, HostId, Secret, WireError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -171,4 +173,60 @@ async fn a_request_under_way_is_answered_though_a_handshake_hangs() {
 
     assert_eq!(call.await.unwrap().unwrap(), 2);
     pair.stopped().await;
+}
+
+/// A stream that gives back what it gets, if it is asked for by that name.
+struct Echo;
+
+impl StreamEndpoint for Echo {
+    const ROUTE: &'static str = "/echo/{word}";
+    type Path = String;
+
+    fn path(word: &String) -> String {
+        format!("/echo/{word}")
+    }
+}
+
+fn echoing() -> Router {
+    Router::new().route(
+        Echo::ROUTE,
+        handle_stream::<Echo, (), _, _, _, _>(|(), caller, word| async move {
+            if word != "please" {
+                return Err(WireError::new(
+                    ErrorCode::Refused,
+                    format!("{:?} may not", caller.peer().is_some()),
+                ));
+            }
+            Ok(|stream| async move {
+                let (mut from, mut to) = tokio::io::split(stream);
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+                let _ = to.shutdown().await;
+            })
+        }),
+    )
+}
+
+#[tokio::test]
+async fn a_stream_carries_bytes_both_ways_until_both_sides_have_ended() {
+    let pair = Pair::new(echoing()).await;
+    let stream = pair.client.open::<Echo>(PeerId::Management, &"please".into()).await.unwrap();
+    let (mut from, mut to) = tokio::io::split(stream);
+    let sent: Vec<u8> = (0..3_000_000u32).map(|number| number as u8).collect();
+    let mut got = Vec::new();
+    let send = async {
+        to.write_all(&sent).await.unwrap();
+        to.shutdown().await.unwrap();
+    };
+    let (_, read) = tokio::join!(send, from.read_to_end(&mut got));
+    read.unwrap();
+    assert!(got == sent);
+}
+
+#[tokio::test]
+async fn a_stream_is_refused_before_its_first_byte() {
+    let pair = Pair::new(echoing()).await;
+    let refused = pair.client.open::<Echo>(PeerId::Management, &"now".into()).await.err().unwrap();
+    assert_eq!(refused.refusal().unwrap().message, "true may not");
+    let error = pair.client.download(PeerId::Management, "/echo/please").await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().message, "must ask for a stream");
 }

@@ -1,4 +1,4 @@
-//! What a VM's task does: starting, changing and ending it.
+//! What a VM's task does: starting, changing and ending it. Moving it to another host is in [`super::moving`].
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,9 +26,20 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How long to wait before trying again what must get done and failed.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
+/// What a VM's task has come to: what the VM does, what went wrong, and how long each step of a start took.
+pub(super) type Reached = (VmState, Option<String>, Vec<StepTiming>);
+
+/// What a VM needs of the host: the files of its disks, its seed, and its bridges, in its description's order.
+type Needs = (Vec<PathBuf>, PathBuf, Vec<InterfaceName>);
+
+/// What a VM that is here does.
+pub(super) fn running(stands_still: bool) -> VmState {
+    if stands_still { VmState::Paused } else { VmState::Running }
+}
+
 /// Measures the steps of a start.
 #[derive(Default)]
-struct Steps(Vec<StepTiming>);
+pub(super) struct Steps(Vec<StepTiming>);
 
 impl Steps {
     fn add(&mut self, step: &str, begun: Instant) {
@@ -44,6 +55,9 @@ impl<P: Platform> Vms<P> {
             let (state, error, timing) = match goal {
                 Goal::Run(plan, record) => self.run(plan, record, turn).await,
                 Goal::Gone { force_at } => (self.end(vm, force_at, turn).await, None, vec![]),
+                Goal::Arrive { plan, .. } => self.make_ready(plan, turn).await,
+                Goal::Leave(to) => self.leave(vm, to, turn).await,
+                Goal::Stay => (self.stay(vm, turn).await, None, vec![]),
                 Goal::AsFound(_) => return,
             };
             self.tell();
@@ -61,28 +75,24 @@ impl<P: Platform> Vms<P> {
     fn begin(&self, vm: VmId) -> Option<(Goal, u64)> {
         let mut entries = self.entries();
         let entry = entries.get_mut(&vm)?;
-        entry.leaving = false;
+        entry.gone = false;
         Some((entry.goal.clone(), entry.turn))
     }
 
-    async fn run(
-        &self,
-        plan: Arc<VmPlan>,
-        record: Record,
-        turn: u64,
-    ) -> (VmState, Option<String>, Vec<StepTiming>) {
+    async fn run(&self, plan: Arc<VmPlan>, record: Record, turn: u64) -> Reached {
         let vm = plan.vm;
         let mut steps = Steps::default();
         let begun = Instant::now();
-        let Some(found) = self.look_for(vm, turn).await else { return (VmState::Starting, None, vec![]) };
+        let Some(found) = self.look_where(vm, turn).await else { return (VmState::Starting, None, vec![]) };
         steps.add("look", begun);
-        if let Some(found) = found.filter(|found| found.state == DomainState::Running) {
+        if let Some(found) = found.filter(Found::runs) {
             // It runs, whatever becomes of the change: a failure is told, and ends nothing.
             let error = self.change(&found, record, turn).await.err();
-            return (VmState::Running, error.map(|error| format!("{error:#}")), vec![]);
+            let stands_still = if error.is_some() { found.state == DomainState::Paused } else { plan.paused };
+            return (running(stands_still), error.map(|error| format!("{error:#}")), vec![]);
         }
-        match self.start(plan, &mut steps).await {
-            Ok(()) => (VmState::Running, None, steps.0),
+        match self.start(Arc::clone(&plan), &mut steps).await {
+            Ok(()) => (running(plan.paused), None, steps.0),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(%vm, error, "cannot start a VM");
@@ -92,14 +102,33 @@ impl<P: Platform> Vms<P> {
         }
     }
 
+    /// Looks whether a VM is here, until the hypervisor answers, and until that is decided if it is on its way between two
+    /// hosts. Nothing when the VM gets another goal meanwhile.
+    pub(super) async fn look_where(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
+        loop {
+            match self.look_for(vm, turn).await? {
+                Some(found) if found.state == DomainState::Moving => {}
+                found => return Some(found),
+            }
+            if self.has_other_goal(vm, turn) {
+                return None;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub(super) fn has_other_goal(&self, vm: VmId, turn: u64) -> bool {
+        self.entries().get(&vm).is_none_or(|entry| entry.turn != turn)
+    }
+
     /// Looks whether a VM is here, until the hypervisor answers. Nothing when the VM gets another goal meanwhile.
-    async fn look_for(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
+    pub(super) async fn look_for(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
         loop {
             match self.0.platform.hypervisor().find(vm).await {
                 Ok(found) => return Some(found),
                 Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM is here; trying again"),
             }
-            if self.entries().get(&vm).is_none_or(|entry| entry.turn != turn) {
+            if self.has_other_goal(vm, turn) {
                 return None;
             }
             tokio::time::sleep(TRY_AGAIN).await;
@@ -111,24 +140,33 @@ impl<P: Platform> Vms<P> {
         let Some(accelerator) = facts.accelerator else {
             bail!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default());
         };
-        let begun = Instant::now();
-        let disks = self.disks(&plan).await?;
-        steps.add("storage", begun);
-        let begun = Instant::now();
-        let described = Arc::clone(&plan);
-        let seed = self.with_files(move |files| files.write_seed(described.vm, &described.seed)).await?;
-        steps.add("seed", begun);
-        let begun = Instant::now();
-        let bridges = self.bridges(&plan).await?;
-        steps.add("network", begun);
+        let (disks, seed, bridges) = self.needs(&plan, steps).await?;
         let serial_log = self.0.files.serial_log(plan.vm);
         let serial_socket = self.0.files.serial_socket(plan.vm);
         let domain =
             Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log, serial_socket };
         let begun = Instant::now();
         self.0.platform.hypervisor().start(domain).await?;
+        if plan.paused {
+            self.0.platform.hypervisor().pause(plan.vm).await?;
+        }
         steps.add("libvirt", begun);
         Ok(())
+    }
+
+    /// Makes what a VM needs of the host: the files of its disks, its seed, and its bridges.
+    pub(super) async fn needs(&self, plan: &Arc<VmPlan>, steps: &mut Steps) -> anyhow::Result<Needs> {
+        let begun = Instant::now();
+        let disks = self.disks(plan).await?;
+        steps.add("storage", begun);
+        let begun = Instant::now();
+        let described = Arc::clone(plan);
+        let seed = self.with_files(move |files| files.write_seed(described.vm, &described.seed)).await?;
+        steps.add("seed", begun);
+        let begun = Instant::now();
+        let bridges = self.bridges(plan).await?;
+        steps.add("network", begun);
+        Ok((disks, seed, bridges))
     }
 
     /// Makes the networks of a VM's interfaces and says which bridges they are.
@@ -155,7 +193,7 @@ impl<P: Platform> Vms<P> {
         let hypervisor = self.0.platform.hypervisor();
         if let Ok(in_force) = &found.record {
             if *in_force == record {
-                return Ok(());
+                return self.pause_or_resume(found, &record.plan).await;
             }
             let differing = differences(&in_force.plan, &record.plan);
             if !differing.is_empty() {
@@ -163,6 +201,7 @@ impl<P: Platform> Vms<P> {
                 bail!(runs_with_other(&differing));
             }
             self.change_devices(&record.plan).await?;
+            self.pause_or_resume(found, &record.plan).await?;
             if record.plan.reboots > in_force.plan.reboots {
                 hypervisor.reboot(record.plan.vm).await?;
             }
@@ -170,7 +209,19 @@ impl<P: Platform> Vms<P> {
             hypervisor.note(record).await?;
             return self.leave_unneeded(&in_force.plan).await;
         }
+        self.pause_or_resume(found, &record.plan).await?;
         Ok(hypervisor.note(record).await?)
+    }
+
+    /// Has a VM that is here stand still or run, as described.
+    async fn pause_or_resume(&self, found: &Found, plan: &VmPlan) -> anyhow::Result<()> {
+        let hypervisor = self.0.platform.hypervisor();
+        match (found.state, plan.paused) {
+            (DomainState::Running, true) => hypervisor.pause(plan.vm).await?,
+            (DomainState::Paused, false) => hypervisor.resume(plan.vm).await?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Gives a running VM the disks and network interfaces that it should have.
@@ -209,7 +260,7 @@ impl<P: Platform> Vms<P> {
         if force_at > Instant::now() {
             self.shut_down(vm, force_at, turn).await;
         }
-        if self.entries().get(&vm).is_some_and(|entry| entry.turn != turn) {
+        if self.has_other_goal(vm, turn) {
             return VmState::Stopping;
         }
         self.remove(vm).await;
@@ -229,11 +280,17 @@ impl<P: Platform> Vms<P> {
                 ask_at = Instant::now() + if asked.is_ok() { ASK_AGAIN } else { TRY_AGAIN };
             }
             match hypervisor.find(vm).await {
+                // One that stands still hears nothing.
+                Ok(Some(found)) if found.state == DomainState::Paused => {
+                    if let Err(error) = hypervisor.resume(vm).await {
+                        tracing::warn!(%vm, %error, "cannot resume a VM that should shut down");
+                    }
+                }
                 Ok(Some(found)) if found.state == DomainState::Running => {}
                 Ok(_) => return,
                 Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM has shut down"),
             }
-            if self.entries().get(&vm).is_some_and(|entry| entry.turn != turn) {
+            if self.has_other_goal(vm, turn) {
                 return;
             }
             tokio::time::sleep(LOOK).await;
@@ -241,7 +298,7 @@ impl<P: Platform> Vms<P> {
     }
 
     /// Removes all of a VM from the host: the domain, its files, and the networks and mounts that no other VM needs.
-    async fn remove(&self, vm: VmId) {
+    pub(super) async fn remove(&self, vm: VmId) {
         while let Err(error) = self.0.platform.hypervisor().remove(vm).await {
             tracing::error!(%vm, %error, "cannot remove a VM; trying again");
             tokio::time::sleep(TRY_AGAIN).await;
@@ -258,7 +315,7 @@ impl<P: Platform> Vms<P> {
     fn take_leave(&self, vm: VmId) -> BTreeSet<Segment> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(&vm) else { return BTreeSet::new() };
-        entry.leaving = true;
+        entry.gone = true;
         segments_of(entry.plan.as_deref())
     }
 }

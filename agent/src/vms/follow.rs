@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use podzol_agent_api::report::Accelerator;
-use podzol_agent_api::vm::{Ended, Usage, VmState};
+use podzol_agent_api::vm::{Ended, Usage, VmState, VmStatus};
 use podzol_hypervisor::{DomainState, Found, Hypervisor, HypervisorError};
-use podzol_vocab::VmId;
+use podzol_vocab::{ErrorCode, VmId, WireError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -108,6 +108,18 @@ impl<P: Platform> Vms<P> {
         Ok(())
     }
 
+    /// What a VM does, as the hypervisor says now.
+    ///
+    /// # Errors
+    /// When the hypervisor does not answer.
+    pub(crate) async fn look_at(&self, vm: VmId) -> Result<VmStatus, WireError> {
+        self.must_be_ready()?;
+        let looked = self.look().await;
+        looked.map_err(|error| WireError::new(ErrorCode::Unavailable, error.to_string()))?;
+        let known = self.entries().get(&vm).map(Entry::status);
+        Ok(known.unwrap_or_else(|| Entry::absent(vm).status()))
+    }
+
     /// Takes in what the hypervisor had when a look began. A VM whose task is at work, or was since, is left as it is.
     pub(super) fn learn(&self, found: &[Found], began: Instant) {
         let mut entries = self.entries();
@@ -124,17 +136,19 @@ impl<P: Platform> Vms<P> {
                 news = true;
                 continue;
             }
-            let (state, ended) = match found.state {
-                DomainState::Running => (VmState::Running, None),
-                DomainState::Off(ended) => (VmState::Stopped, Some(ended)),
-            };
-            news |= entry.saw(state, ended);
+            news |= entry.saw(found.state);
+            if found.state == DomainState::Paused && entry.should_go_on(LOOK) {
+                tracing::warn!(vm = %found.vm, "a VM stands still that should run, as with a full disk; resuming it");
+                entry.renew_goal(entry.goal.clone());
+                self.set_to_work(found.vm, entry);
+            }
         }
         let there: HashSet<_> = found.iter().map(|found| found.vm).collect();
         for (_, entry) in entries.iter_mut().filter(|(vm, _)| !there.contains(vm)) {
-            let expected = matches!(entry.status().state, VmState::Running | VmState::Stopped);
+            use VmState::{Paused, Running, Stopped};
+            let expected = matches!(entry.status().state, Running | Paused | Stopped);
             if expected && !entry.is_newer_than(began) {
-                news |= entry.saw(VmState::Stopped, Some(Ended::ByForce));
+                news |= entry.saw(DomainState::Off(Ended::ByForce));
             }
         }
         entries.retain(|_, entry| entry.busy || !entry.is_forgotten(REMEMBER));

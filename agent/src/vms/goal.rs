@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use podzol_agent_api::vm::{Ended, StepTiming, Usage, VmPlan, VmState, VmStatus};
-use podzol_hypervisor::{Found, Record};
-use podzol_vocab::{Generation, Sha256, VmId};
+use podzol_agent_api::vm::{Moved, StepTiming, Usage, VmPlan, VmState, VmStatus};
+use podzol_hypervisor::{DomainState, Found, Record};
+use podzol_vocab::{Generation, HostId, Sha256, VmId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,21 +19,47 @@ pub(super) enum Goal {
     AsFound(Option<Record>),
     /// It should not be here; it is ended by force from then on.
     Gone { force_at: Instant },
+    /// It should come from another host, and run here as described.
+    Arrive { plan: Arc<VmPlan>, record: Record, from: HostId },
+    /// It should go to another host.
+    Leave(Destination),
+    /// It should stay, if it has not gone to another host by now.
+    Stay,
+}
+
+/// The host that a VM goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Destination {
+    pub(super) host: HostId,
+    /// Where its agent listens: `host:port`.
+    pub(super) address: String,
 }
 
 impl Goal {
-    /// Whether two goals want the same.
+    /// Whether another goal of the same number wants the same. A VM that should arrive as described should run as
+    /// described in the end; to stay says nothing of what a VM is described as.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Gone { .. }, Self::Gone { .. }) => true,
+            (Self::Gone { .. }, Self::Gone { .. }) | (Self::Stay, Self::Stay | Self::Run(..)) => true,
+            (Self::Leave(to), Self::Leave(other)) => to == other,
             _ => self.digest().is_some_and(|digest| other.digest() == Some(digest)),
         }
     }
 
     fn digest(&self) -> Option<Sha256> {
         match self {
-            Self::Run(_, record) | Self::AsFound(Some(record)) => Some(record.digest),
-            Self::AsFound(None) | Self::Gone { .. } => None,
+            Self::Run(_, record) | Self::AsFound(Some(record)) | Self::Arrive { record, .. } => {
+                Some(record.digest)
+            }
+            Self::AsFound(None) | Self::Gone { .. } | Self::Leave(_) | Self::Stay => None,
+        }
+    }
+
+    /// The description in it.
+    pub(super) fn plan(&self) -> Option<&Arc<VmPlan>> {
+        match self {
+            Self::Run(plan, _) | Self::Arrive { plan, .. } => Some(plan),
+            _ => None,
         }
     }
 }
@@ -50,7 +76,7 @@ pub(super) struct Entry {
     /// Changes with every goal, so that the task sees a new one.
     pub(super) turn: u64,
     /// Whether its domain is gone and the rest of it is being removed: it needs nothing of the host any more.
-    pub(super) leaving: bool,
+    pub(super) gone: bool,
     /// When its goal was set or its task ended, whichever was last.
     since: Instant,
     status: watch::Sender<VmStatus>,
@@ -64,6 +90,7 @@ impl Entry {
             state,
             ended: None,
             error: None,
+            moved: None,
             timing: vec![],
             usage: Usage::default(),
         };
@@ -73,7 +100,7 @@ impl Entry {
             plan: None,
             busy: false,
             turn: 0,
-            leaving: false,
+            gone: false,
             since: Instant::now(),
             status: watch::Sender::new(status),
         }
@@ -116,12 +143,13 @@ impl Entry {
     pub(super) fn renew_goal(&mut self, goal: Goal) {
         self.turn += 1;
         self.since = Instant::now();
+        if let Some(plan) = goal.plan() {
+            self.plan = Some(Arc::clone(plan));
+        }
         let state = match &goal {
-            Goal::Run(plan, _) => {
-                self.plan = Some(Arc::clone(plan));
-                VmState::Starting
-            }
+            Goal::Run(..) | Goal::Arrive { .. } => VmState::Starting,
             Goal::Gone { .. } => VmState::Stopping,
+            Goal::Leave(_) | Goal::Stay => VmState::Leaving,
             Goal::AsFound(_) => self.status().state,
         };
         self.goal = goal;
@@ -129,18 +157,26 @@ impl Entry {
         self.status.send_modify(|status| {
             status.generation = generation;
             status.state = state;
-            status.error = None;
+            (status.error, status.moved) = (None, None);
         });
     }
 
-    /// Whether it is as its goal says.
-    pub(super) fn is_settled(&self) -> bool {
-        let wanted = match self.goal {
-            Goal::Run(..) | Goal::AsFound(_) => VmState::Running,
-            Goal::Gone { .. } => VmState::Absent,
-        };
+    /// Whether it is as a goal says that is the same as its own.
+    pub(super) fn is_settled(&self, told: &Goal) -> bool {
         let status = self.status();
-        self.busy || (status.state == wanted && status.error.is_none())
+        let good = status.error.is_none();
+        let is_as_told = match told {
+            Goal::Run(..) | Goal::AsFound(_) => {
+                let described = !matches!(self.goal, Goal::Arrive { .. } | Goal::Stay);
+                described && good && matches!(status.state, VmState::Running | VmState::Paused)
+            }
+            // Told again, it is looked for; what is told to run has arrived.
+            Goal::Arrive { .. } => !matches!(self.goal, Goal::Arrive { .. }),
+            Goal::Gone { .. } | Goal::Leave(_) => good && status.state == VmState::Absent,
+            Goal::Stay => status.state != VmState::Leaving,
+        };
+        let at_it = self.busy && std::mem::discriminant(&self.goal) == std::mem::discriminant(told);
+        at_it || is_as_told
     }
 
     /// Whether nothing of it is here, as it should be.
@@ -150,7 +186,12 @@ impl Entry {
 
     /// Whether a task must be begun for it.
     pub(super) fn wants_work(&self) -> bool {
-        !self.busy && matches!(self.status().state, VmState::Starting | VmState::Stopping)
+        !self.busy && is_passing(self.status().state)
+    }
+
+    /// Whether it should not stand still, and was left alone for a while.
+    pub(super) fn should_go_on(&self, pause: Duration) -> bool {
+        matches!(&self.goal, Goal::Run(plan, _) if !plan.paused) && self.since.elapsed() >= pause
     }
 
     /// Whether anything of it is, or may be, on this host.
@@ -165,8 +206,20 @@ impl Entry {
 
     /// Whether it needs its networks and mounts.
     pub(super) fn needs_host(&self) -> bool {
-        !self.leaving
-            && matches!(self.status().state, VmState::Starting | VmState::Running | VmState::Stopping)
+        use VmState::{Arriving, Leaving, Paused, Running, Starting, Stopping};
+        let state = self.status().state;
+        !self.gone && matches!(state, Starting | Running | Paused | Stopping | Arriving | Leaving)
+    }
+
+    /// Whether it comes from that host now.
+    pub(super) fn comes_from(&self, host: HostId) -> bool {
+        let expected = self.status().state != VmState::Failed;
+        expected && matches!(self.goal, Goal::Arrive { from, .. } if from == host)
+    }
+
+    /// Notes how much of it has gone to another host.
+    pub(super) fn has_moved(&self, moved: Option<Moved>) {
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.moved, moved) != moved);
     }
 
     /// Notes what its task came to.
@@ -175,11 +228,11 @@ impl Entry {
         self.status.send_modify(|status| {
             status.state = state;
             status.error = error;
-            status.ended = None;
+            (status.ended, status.moved) = (None, None);
             if !timing.is_empty() {
                 status.timing = timing;
             }
-            if state != VmState::Running {
+            if !lives(state) {
                 status.usage = Usage::default();
             }
         });
@@ -187,23 +240,33 @@ impl Entry {
 
     /// Notes what the hypervisor shows of it. True if that is news. A VM that failed and is there all the same is told as
     /// what it is, with the error.
-    pub(super) fn saw(&mut self, state: VmState, ended: Option<Ended>) -> bool {
-        let before = self.status();
-        if !matches!(before.state, VmState::Running | VmState::Stopped | VmState::Failed) {
+    pub(super) fn saw(&mut self, domain: DomainState) -> bool {
+        use VmState::{Arriving, Paused, Running, Stopped};
+        let before = self.status().state;
+        let (state, ended) = match domain {
+            DomainState::Running => (Running, None),
+            DomainState::Paused => (Paused, None),
+            DomainState::Moving if before == Arriving => (Arriving, None),
+            DomainState::Moving => (Running, None),
+            // What did not get here is still waited for.
+            DomainState::Off(_) if before == Arriving => (Arriving, None),
+            DomainState::Off(ended) => (Stopped, Some(ended)),
+        };
+        if is_passing(before) {
             return false;
         }
         self.status.send_modify(|status| {
             (status.state, status.ended) = (state, ended);
-            if state != VmState::Running {
+            if !lives(state) {
                 status.usage = Usage::default();
             }
         });
-        before.state != state
+        before != state
     }
 
     /// Notes what it has used. A counter only grows while a VM runs, so one that could not be had stays as it was.
     pub(super) fn used(&mut self, usage: Usage) {
-        if self.status().state != VmState::Running {
+        if !lives(self.status().state) {
             return;
         }
         self.status.send_modify(|status| {
@@ -223,4 +286,14 @@ impl Entry {
     pub(super) fn is_forgotten(&self, after: Duration) -> bool {
         self.status().state == VmState::Absent && self.since.elapsed() > after
     }
+}
+
+/// Whether a VM's task is at work in this state, or should be.
+pub(super) fn is_passing(state: VmState) -> bool {
+    matches!(state, VmState::Starting | VmState::Stopping | VmState::Leaving)
+}
+
+/// Whether a VM in this state has a process that counts.
+fn lives(state: VmState) -> bool {
+    matches!(state, VmState::Running | VmState::Paused | VmState::Leaving)
 }

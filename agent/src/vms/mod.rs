@@ -9,7 +9,7 @@
 //!     +-----------------------------+--------- stopping <-------------------------+
 //! ```
 //! - *put*: a newer description. The same again changes nothing, but what has failed or ended meanwhile is tried again.
-//!   A running VM takes a reboot, a seed for its next boot, disks, network interfaces and limits: what it has is compared
+//!   A running VM takes a pause, a reboot, a seed for its next boot, disks, network interfaces and limits: what it has is compared
 //!   with what it should have each time, so a change that was cut off is finished by the next. What else differs is
 //!   refused, as nothing would apply it.
 //! - *failed*: all that was made for it is removed; the error is kept until it is told again.
@@ -17,17 +17,21 @@
 //!   generation, so that an older description that comes late is refused. A domain that turns up all the same, from a
 //!   call that libvirt has answered late, is removed again.
 //!
+//! A VM that moves to another host passes through *leaving* here and *arriving* there: see [`moving`].
+//!
 //! Handlers write the goal down and wait; the VM's task alone acts. So two requests never act on one VM at once, and a
 //! request that is gone leaves nothing half done.
 
 mod act;
 mod follow;
 mod goal;
+mod moving;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +47,7 @@ use crate::config::Config;
 use crate::files::Files;
 use crate::mounts::Export;
 use crate::networks::Networks;
+use crate::peers::Peers;
 use crate::platform::Platform;
 use goal::{Entry, Goal};
 use plan::{check_plan, differences, exports_of, segments_of};
@@ -58,8 +63,10 @@ impl<P: Platform> Clone for Vms<P> {
 
 pub(crate) struct Inner<P: Platform> {
     platform: Arc<P>,
+    peers: Peers,
     networks: Networks,
     files: Files,
+    libvirt_socket: PathBuf,
     allow_emulation: bool,
     entries: Mutex<HashMap<VmId, Entry>>,
     /// What is known of the hypervisor; nothing until it has answered once.
@@ -86,9 +93,11 @@ pub(crate) struct HypervisorFacts {
 
 impl<P: Platform> Vms<P> {
     /// The VMs on a platform; none is known until [`Vms::follow`] has looked.
-    pub fn new(platform: Arc<P>, config: &Config) -> Self {
+    pub fn new(platform: Arc<P>, config: &Config, peers: Peers) -> Self {
         Self(Arc::new(Inner {
             platform,
+            peers,
+            libvirt_socket: config.libvirt_socket.clone(),
             networks: Networks::new(config.trunk.clone()),
             files: Files::new(&config.state_dir),
             allow_emulation: config.allow_emulation,
@@ -202,7 +211,7 @@ impl<P: Platform> Vms<P> {
             }
             Order::Same => {
                 // Told again: what has failed or ended meanwhile is tried again.
-                if !entry.is_settled() {
+                if !entry.is_settled(&goal) {
                     entry.renew_goal(goal);
                 }
             }
@@ -236,8 +245,7 @@ impl<P: Platform> Vms<P> {
             let mut entries = self.entries();
             entries.entry(vm).or_insert_with(|| Entry::absent(vm)).watch()
         };
-        let passing = |status: &VmStatus| matches!(status.state, VmState::Starting | VmState::Stopping);
-        let _ = tokio::time::timeout(wait, watched.wait_for(|status| !passing(status))).await;
+        let _ = tokio::time::timeout(wait, watched.wait_for(|status| !goal::is_passing(status.state))).await;
         watched.borrow().clone()
     }
 
@@ -258,10 +266,10 @@ impl<P: Platform> Vms<P> {
 
 /// Refuses what a running VM cannot take.
 fn can_take(entry: &Entry, goal: &Goal) -> Result<(), WireError> {
-    let (Goal::Run(plan, _), Some(in_force), VmState::Running) = (goal, &entry.plan, entry.status().state)
-    else {
+    let (Goal::Run(plan, _), Some(in_force)) = (goal, &entry.plan) else { return Ok(()) };
+    if !matches!(entry.status().state, VmState::Running | VmState::Paused) {
         return Ok(());
-    };
+    }
     let differing = differences(in_force, plan);
     if differing.is_empty() {
         return Ok(());

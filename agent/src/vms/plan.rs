@@ -33,10 +33,9 @@ pub(super) fn exports_of(plan: Option<&VmPlan>) -> HashSet<Export> {
 
 /// What differs between two descriptions that a VM can only take while it does not run. Disks and network interfaces come
 /// and go while it runs, and so do their limits; what else they are stays. The disk that it booted from stays, too. The
-/// seed is read at boot, and so is the name in it.
+/// seed is read at boot, and so is the name in it; reboots and pauses are of a VM that runs.
 pub(super) fn differences(one: &VmPlan, other: &VmPlan) -> Vec<&'static str> {
-    let VmPlan { vm: _, generation: _, name, vcpus, cpu_share, memory_mib, disks, nics, seed: _, reboots: _ } =
-        one;
+    let VmPlan { name, vcpus, cpu_share, memory_mib, disks, nics, .. } = one;
     let other_disk = |disk: &DiskPlan| {
         let same = other.disks.iter().find(|other| other.volume == disk.volume);
         same.is_some_and(|same| same.source != disk.source)
@@ -131,6 +130,7 @@ pub(super) mod tests {
                 network_config: String::new(),
             },
             reboots: 0,
+            paused: false,
         }
     }
 

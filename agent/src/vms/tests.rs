@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podzol_agent_api::vm::{Ended, NicPlan, Usage, VmPlan, VmPutRequest, VmState, VmStatus};
+use podzol_agent_api::vm::{
+    Ended, Moved, NicPlan, Usage, VmArriveRequest, VmLeaveRequest, VmPlan, VmPutRequest, VmState, VmStatus,
+    VmStayRequest,
+};
 use podzol_hostnet::{Kind, SimulatedLinks};
 use podzol_hypervisor::{
-    Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError,
+    Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError, Route,
 };
-use podzol_vocab::{ErrorCode, Generation, NetworkId, NicId, VmId, WireError};
+use podzol_rpc::{AddressBook, Client, Identity};
+use podzol_vocab::{ErrorCode, Generation, HostId, NetworkId, NicId, Secret, VmId, WireError};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -18,6 +22,7 @@ use super::Vms;
 use super::plan::tests::example;
 use crate::config::Config;
 use crate::mounts::{Export, MountError, Mounts};
+use crate::peers::Peers;
 use crate::platform::Platform;
 
 /// A host whose hypervisor does what it is told, and has guests that shut down when they have heard it often enough.
@@ -35,6 +40,8 @@ struct Domains {
     changes: Mutex<Vec<Change>>,
     /// What is answered to each request to shut a guest down, the last first; a guest that is asked once more does.
     shut_downs: Mutex<Vec<Result<(), HypervisorError>>>,
+    /// Why moves to other hosts fail, the last first; one more succeeds.
+    moves: Mutex<Vec<HypervisorError>>,
 }
 
 struct NoMounts;
@@ -63,7 +70,9 @@ impl Hypervisor for Domains {
     }
 
     async fn note(&self, record: Record) -> Result<(), HypervisorError> {
-        self.has(record.plan.vm, Ok(record));
+        if let Some(found) = self.found.lock().unwrap().get_mut(&record.plan.vm) {
+            found.record = Ok(record);
+        }
         Ok(())
     }
 
@@ -92,6 +101,36 @@ impl Hypervisor for Domains {
         Ok(())
     }
 
+    async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.is_now(vm, DomainState::Paused);
+        Ok(())
+    }
+
+    async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.is_now(vm, DomainState::Running);
+        Ok(())
+    }
+
+    async fn migrate(&self, vm: VmId, _: Route) -> Result<(), HypervisorError> {
+        self.is_now(vm, DomainState::Moving);
+        let stays = self.moves.lock().unwrap().pop();
+        match stays {
+            None => self.remove(vm).await,
+            Some(error) => {
+                self.is_now(vm, DomainState::Running);
+                Err(error)
+            }
+        }
+    }
+
+    async fn moved(&self, _: VmId) -> Result<Option<Moved>, HypervisorError> {
+        Ok(None)
+    }
+
+    async fn call_back(&self, _: VmId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
     async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {
         self.found.lock().unwrap().remove(&vm);
         Ok(())
@@ -106,6 +145,10 @@ impl Domains {
     /// Has a domain run with this record.
     fn has(&self, vm: VmId, record: Result<Record, RecordError>) {
         self.found.lock().unwrap().insert(vm, Found { vm, record, state: DomainState::Running });
+    }
+
+    fn is_now(&self, vm: VmId, state: DomainState) {
+        self.found.lock().unwrap().get_mut(&vm).unwrap().state = state;
     }
 
     fn all(&self) -> Vec<Found> {
@@ -158,9 +201,21 @@ async fn host() -> (TempDir, Vms<Host>) {
         mounts: NoMounts,
         kvm_problem: Mutex::default(),
     };
-    let vms = Vms::new(Arc::new(platform), &config);
+    let vms = Vms::new(Arc::new(platform), &config, nobody());
     vms.look().await.unwrap();
     (folder, vms)
+}
+
+/// No other host that would answer.
+fn nobody() -> Peers {
+    let made = rcgen::generate_simple_self_signed(["h1".to_owned()]).unwrap();
+    let identity = Identity {
+        ca_pem: made.cert.pem(),
+        certificate_pem: made.cert.pem(),
+        key_pem: Secret::new(made.signing_key.serialize_pem()),
+    };
+    let book = AddressBook::default();
+    Peers::new(Client::new(&identity, book.clone()).unwrap(), book)
 }
 
 fn described(generation: u64) -> VmPlan {
@@ -318,4 +373,137 @@ async fn links_files_and_kvm_are_put_right_without_any_vm_starting_or_ending() {
     assert_eq!(vms.hypervisor().unwrap().kvm_problem, None);
     stop.cancel();
     following.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_stands_still_and_runs_on_as_described() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let paused = VmPlan { paused: true, ..described(2) };
+    assert_eq!(put(&vms, paused.clone()).await.unwrap().state, VmState::Paused);
+    assert_eq!(vms.platform().hypervisor.all()[0].state, DomainState::Paused);
+    assert_eq!(put(&vms, paused).await.unwrap().state, VmState::Paused);
+    assert_eq!(put(&vms, described(3)).await.unwrap().state, VmState::Running);
+    assert_eq!(vms.platform().hypervisor.all()[0].state, DomainState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_stands_still_unasked_is_resumed_after_a_while() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    vms.platform().hypervisor.is_now(example().vm, DomainState::Paused);
+    vms.look().await.unwrap();
+    assert_eq!(vms.list()[0].state, VmState::Paused);
+
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    vms.look().await.unwrap();
+
+    assert_eq!(vms.settled(example().vm, Duration::from_secs(60)).await.state, VmState::Running);
+    assert_eq!(vms.platform().hypervisor.all()[0].state, DomainState::Running);
+}
+
+async fn depart(vms: &Vms<Host>, generation: u64) -> VmStatus {
+    let (generation, to) = (Generation(generation), HostId::from_bytes([7; 16]));
+    let request = VmLeaveRequest { generation, to, address: "127.0.0.1:1".into(), wait_ms: 60_000 };
+    vms.depart(example().vm, request).await.unwrap()
+}
+
+async fn keep(vms: &Vms<Host>, generation: u64) -> VmStatus {
+    let request = VmStayRequest { generation: Generation(generation), wait_ms: 60_000 };
+    vms.keep(example().vm, request).await.unwrap()
+}
+
+async fn arrive(vms: &Vms<Host>, generation: u64) -> VmStatus {
+    let (plan, from) = (described(generation), HostId::from_bytes([8; 16]));
+    vms.arrive(example().vm, VmArriveRequest { plan, from, wait_ms: 60_000 }).await.unwrap()
+}
+
+fn is_empty(vms: &Vms<Host>, folder: &TempDir) -> bool {
+    let files = std::fs::read_dir(folder.path().join("vms")).unwrap().count();
+    let bridge = vms.platform().links.get(&"pzb100".parse().unwrap());
+    vms.platform().hypervisor.all().is_empty() && files == 0 && bridge.is_none()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_has_left_leaves_nothing_behind() {
+    let (folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    assert_eq!(depart(&vms, 2).await.state, VmState::Absent);
+    assert!(is_empty(&vms, &folder));
+    // Told again, by whoever did not hear the answer.
+    assert_eq!(depart(&vms, 2).await.state, VmState::Absent);
+    assert_eq!(keep(&vms, 3).await.state, VmState::Absent);
+    assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 1);
+    assert_eq!(
+        vms.put(example().vm, VmPutRequest { plan: described(1), wait_ms: 0 }).await.unwrap_err().code,
+        ErrorCode::StaleGeneration
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_did_not_get_away_runs_on_and_says_why() {
+    let (folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let error = HypervisorError::Failed { step: "move the VM", reason: "no way".into() };
+    vms.platform().hypervisor.moves.lock().unwrap().push(error);
+
+    let status = depart(&vms, 2).await;
+
+    assert_eq!(status.state, VmState::Running);
+    assert!(status.error.unwrap().contains("no way"));
+    assert!(!folder.path().join("vms").join(example().vm.to_string()).join("move").exists());
+    let stayed = keep(&vms, 3).await;
+    assert_eq!((stayed.state, stayed.error), (VmState::Running, None));
+    let status = put(&vms, described(3)).await.unwrap();
+    assert_eq!((status.state, status.generation), (VmState::Running, Generation(3)));
+    assert_eq!(vms.platform().hypervisor.all()[0].record, Ok(Record::of(&described(3))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_vm_from_another_host_needs_is_made_and_goes_again_if_it_does_not_come() {
+    let (folder, vms) = host().await;
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Arriving);
+    let files = folder.path().join("vms").join(example().vm.to_string());
+    assert!(files.join("seed.iso").exists() && files.join("move").exists());
+    assert!(vms.platform().links.get(&"pzb100".parse().unwrap()).is_some());
+    vms.converge().await;
+    assert!(files.exists());
+
+    assert_eq!(delete(&vms, 3, Duration::ZERO).await.state, VmState::Absent);
+
+    assert!(is_empty(&vms, &folder));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_from_another_host_is_there_when_it_runs_and_is_not_started_anew() {
+    let (_folder, vms) = host().await;
+    arrive(&vms, 2).await;
+    vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(1))));
+    vms.platform().hypervisor.is_now(example().vm, DomainState::Moving);
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Arriving);
+    vms.platform().hypervisor.is_now(example().vm, DomainState::Running);
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Running);
+
+    assert_eq!(put(&vms, described(2)).await.unwrap().state, VmState::Running);
+
+    assert_eq!(vms.platform().hypervisor.all()[0].record, Ok(Record::of(&described(2))));
+    assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 0);
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_host_from_which_a_vm_comes_is_let_in() {
+    use podzol_agent_api::vm::MoveChannel;
+    let (_folder, vms) = host().await;
+    let code = async |from: u8| {
+        let from = HostId::from_bytes([from; 16]);
+        vms.let_in(example().vm, from, MoveChannel::Data).await.unwrap_err().code
+    };
+    assert_eq!(code(8).await, ErrorCode::Refused);
+    arrive(&vms, 2).await;
+    // Nobody listens there yet.
+    assert_eq!(code(8).await, ErrorCode::Unavailable);
+    assert_eq!(code(9).await, ErrorCode::Refused);
+    delete(&vms, 3, Duration::ZERO).await;
+    assert_eq!(code(8).await, ErrorCode::Refused);
 }

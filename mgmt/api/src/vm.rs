@@ -21,6 +21,10 @@ pub enum VmState {
     Starting,
     /// It runs.
     Running,
+    /// It stands still, and keeps its memory.
+    Paused,
+    /// It runs, and is on its way to another host.
+    Migrating,
     /// It is being stopped.
     Stopping,
     /// It does not run and has no host.
@@ -55,6 +59,9 @@ pub struct Vm {
     /// The host that it runs on; shown to admins only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostId>,
+    /// The host to which it is on its way; shown to admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_to: Option<HostId>,
     /// Its network interfaces.
     pub nics: Vec<Nic>,
     /// Its volumes, the one that it boots from first.
@@ -167,6 +174,15 @@ pub struct VmStop {
     /// left out.
     #[serde(default)]
     pub grace_secs: Option<u64>,
+}
+
+/// Where a VM is to move.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmMigrate {
+    /// The host; chosen as for a new VM when left out.
+    #[serde(default)]
+    pub host: Option<HostId>,
 }
 
 /// Narrows a list of VMs.

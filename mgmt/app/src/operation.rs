@@ -125,7 +125,7 @@ impl App {
                 detail: "it has not failed".into(),
             });
         }
-        let anew = self.work_resume(&tx, &row).await?;
+        let anew = self.work_retried(&tx, &row).await?;
         (row.queue, row.goal) = (anew.queue, anew.goal);
         row.state = JsonCol(OperationState::Queued);
         row.finished_at = None;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_db::{Reader, find, pool, server, vm, volume};
-use podzol_mgmt_scheduler::{Availability, Host, Pool, Request};
+use podzol_mgmt_scheduler::{Host, Pool, Reason, Request};
 use podzol_vocab::{ByteSize, HostId, ZoneId};
 
 use crate::work::without_port;
@@ -21,6 +21,17 @@ impl App {
         size: &Size,
         pools: &[pool::Model],
     ) -> Result<HostId, AppError> {
+        let hosts = self.hosts_for(db, zone, pools).await?;
+        choose(hosts, size)
+    }
+
+    /// The hosts of a zone as placement sees them, for a VM with volumes in these pools.
+    async fn hosts_for(
+        &self,
+        db: &impl Reader,
+        zone: ZoneId,
+        pools: &[pool::Model],
+    ) -> Result<Vec<Host>, AppError> {
         let taken: HashMap<HostId, (i64, i64)> = vm::allocated(db, Some(zone))
             .await?
             .into_iter()
@@ -30,27 +41,40 @@ impl App {
         let view = |row: &server::Model| {
             let (vcpus, memory) = taken.get(&row.host()).copied().unwrap_or_default();
             let mut host = scheduler_view(row, vcpus, memory, self.settings.cpu_overcommit);
-            if host.availability == Availability::Open && !reaches(row, pools) {
-                host.availability = Availability::NoStorage;
+            if host.closed.is_none() && !reaches(row, pools) {
+                host.closed = Some(Reason::NoStorage);
             }
             host
         };
-        let mut pool = Pool::new(hosts.iter().map(view));
-        let request = Request { vcpus: size.vcpus, memory_mib: size.memory_mib, ..Default::default() };
-        pool.place(&request).map_err(|refusal| AppError::Exhausted {
-            code: "no_host_fits",
-            detail: "no host fits".into(),
-            reasons: refusal.lines(),
-        })
+        Ok(hosts.iter().map(view).collect())
     }
 
     /// Chooses a host for a VM that has its volumes already.
     pub(crate) async fn place_again(&self, db: &impl Reader, row: &vm::Model) -> Result<HostId, AppError> {
-        let mut pools = Vec::new();
-        for volume in volume::of_vms(db, &[row.id]).await? {
-            pools.extend(find::<pool::Entity>(db, volume.pool_id).await?);
+        self.place(db, row.zone_id.0, &row.size, &pools_of(db, row).await?).await
+    }
+
+    /// Chooses another host for a VM that runs: that one, or one that fits. Its memory can only go on where VMs run by
+    /// the same means.
+    pub(crate) async fn place_elsewhere(
+        &self,
+        db: &impl Reader,
+        row: &vm::Model,
+        to: Option<HostId>,
+    ) -> Result<HostId, AppError> {
+        let here = row.host_id.ok_or_else(|| AppError::Internal("a VM that runs has no host".into()))?.0;
+        let means = |host: Option<server::Model>| host.and_then(|host| host.accelerator);
+        let accelerator = means(server::host(db, here).await?);
+        let mut hosts = self.hosts_for(db, row.zone_id.0, &pools_of(db, row).await?).await?;
+        hosts.retain(|host| to.is_none_or(|to| to == host.id));
+        for host in hosts.iter_mut().filter(|host| host.closed.is_none() || host.id == here) {
+            if host.id == here {
+                host.closed = Some(Reason::IsThere);
+            } else if means(server::host(db, host.id).await?) != accelerator {
+                host.closed = Some(Reason::OtherAccelerator);
+            }
         }
-        self.place(db, row.zone_id.0, &row.size, &pools).await
+        choose(hosts, &row.size)
     }
 
     /// Chooses a pool of a zone for a new volume: the one with the most room left of what may be promised.
@@ -84,6 +108,25 @@ impl App {
     }
 }
 
+/// Chooses one of these hosts.
+fn choose(hosts: Vec<Host>, size: &Size) -> Result<HostId, AppError> {
+    let request = Request { vcpus: size.vcpus, memory_mib: size.memory_mib, ..Default::default() };
+    Pool::new(hosts).place(&request).map_err(|refusal| AppError::Exhausted {
+        code: "no_host_fits",
+        detail: "no host fits".into(),
+        reasons: refusal.lines(),
+    })
+}
+
+/// The pools with the volumes of a VM.
+async fn pools_of(db: &impl Reader, row: &vm::Model) -> Result<Vec<pool::Model>, AppError> {
+    let mut pools = Vec::new();
+    for volume in volume::of_vms(db, &[row.id]).await? {
+        pools.extend(find::<pool::Entity>(db, volume.pool_id).await?);
+    }
+    Ok(pools)
+}
+
 /// Whether pools are exported to a host.
 fn reaches(host: &server::Model, pools: &[pool::Model]) -> bool {
     let address = host.address.as_deref().map(without_port);
@@ -94,12 +137,12 @@ fn scheduler_view(row: &server::Model, vcpus: i64, memory_mib: i64, cpu_overcomm
     Host {
         id: row.host(),
         name: row.name.to_string(),
-        availability: match row.state.0 {
-            ServerState::Up if row.accelerator.is_none() => Availability::NoHypervisor,
-            ServerState::Up => Availability::Open,
-            ServerState::Joining => Availability::Joining,
-            ServerState::Maintenance => Availability::Maintenance,
-            ServerState::Disconnected | ServerState::Removed => Availability::Disconnected,
+        closed: match row.state.0 {
+            ServerState::Up if row.accelerator.is_none() => Some(Reason::NoHypervisor),
+            ServerState::Up => None,
+            ServerState::Joining => Some(Reason::Joining),
+            ServerState::Maintenance => Some(Reason::Maintenance),
+            ServerState::Disconnected | ServerState::Removed => Some(Reason::Disconnected),
         },
         vcpus_limit: row.cpus as u32 * cpu_overcommit,
         vcpus_allocated: vcpus as u32,

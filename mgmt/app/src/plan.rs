@@ -38,6 +38,7 @@ pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
             .collect::<Result<_, _>>()?,
         seed: seed(parts)?,
         reboots: vm.reboots as u64,
+        paused: vm.paused,
     })
 }
 

@@ -72,7 +72,7 @@ impl App {
     ) -> Result<Vec<VmStatus>, AppError> {
         let text = serde_json::to_string(report).map_err(|error| AppError::Internal(error.to_string()))?;
         let here = vm::of_host(self.db.reader(), believed.host()).await?;
-        let (findings, strays) = compare(&here, &report.vms);
+        let (findings, strays) = compare(believed.host(), &here, &report.vms);
         if findings.is_empty() && as_reported(believed, report) == *believed {
             self.heard.note(&believed.id, now().0, text);
             return Ok(strays);
@@ -81,7 +81,7 @@ impl App {
         let Some(before) = still_believed(&tx, believed).await? else { return Ok(vec![]) };
         let row = as_reported(&before, report);
         let here = vm::of_host(tx.reader(), believed.host()).await?;
-        let (findings, strays) = compare(&here, &report.vms);
+        let (findings, strays) = compare(believed.host(), &here, &report.vms);
         if row != before {
             self.write_server(&tx, &before, row.clone()).await?;
         }
@@ -247,17 +247,24 @@ enum Finding {
 }
 
 /// What follows from a report for the VMs that should be on a host, and the VMs that should not.
-fn compare(here: &[vm::Model], told: &[VmStatus]) -> (Vec<(vm::Model, Finding)>, Vec<VmStatus>) {
+fn compare(
+    host: HostId,
+    here: &[vm::Model],
+    told: &[VmStatus],
+) -> (Vec<(vm::Model, Finding)>, Vec<VmStatus>) {
     let told: HashMap<VmId, &VmStatus> = told.iter().map(|status| (status.vm, status)).collect();
     let wanted: HashSet<VmId> = here.iter().map(|row| row.id.0).collect();
     let of = |row: &vm::Model| {
         // What is on its way to another state has an operation that asks the host itself.
-        let runs = row.state.0 == VmState::Running && row.desired.0 == Desired::Running;
+        let runs =
+            matches!(row.state.0, VmState::Running | VmState::Paused) && row.desired.0 == Desired::Running;
         let known = Generation(row.generation as u64);
         Some((row.clone(), finding(known, runs, told.get(&row.id.0).copied())?))
     };
     let strays = told.values().filter(|status| !wanted.contains(&status.vm));
-    (here.iter().filter_map(of).collect(), strays.map(|status| (*status).clone()).collect())
+    // What is only on its way here has an operation that asks.
+    let placed = here.iter().filter(|row| row.host_id.is_some_and(|at| at.0 == host));
+    (placed.filter_map(of).collect(), strays.map(|status| (*status).clone()).collect())
 }
 
 fn finding(known: Generation, runs: bool, status: Option<&VmStatus>) -> Option<Finding> {

@@ -269,6 +269,7 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
         size: row.size.0,
         template: row.template_id.0,
         host: row.host_id.filter(|_| actor.is_admin()).map(|host| host.0),
+        moving_to: row.moving_to.filter(|_| actor.is_admin()).map(|host| host.0),
         generation: Generation(row.generation as u64),
         created_at: Timestamp(row.created_at),
         started_at: row.started_at.map(Timestamp),

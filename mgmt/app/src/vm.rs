@@ -6,14 +6,14 @@ use std::net::Ipv4Addr;
 use podzol_agent_api::vm::VmConsoleLog;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::vm::{
-    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmState, VmStop,
+    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmMigrate, VmState, VmStop,
 };
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, template, vm, volume};
 use podzol_rpc::PeerId;
-use podzol_vocab::{AccountId, ByteSize, MacAddr, NicId, VmId, VolumeId};
+use podzol_vocab::{AccountId, ByteSize, HostId, MacAddr, NicId, VmId, VolumeId};
 
 use crate::error::Meaning;
 use crate::operation::NewOperation;
@@ -25,6 +25,9 @@ pub(crate) const MAX_DISKS: usize = 24;
 
 /// The most network interfaces of a VM.
 const MAX_NICS: usize = 8;
+
+/// How long a VM may take to move to another host. One of a TiB on a busy link of 10 Gbit/s takes an hour or two.
+const MOVE: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 
 impl App {
     /// Creates a VM and starts it: host, addresses, and volume are allocated here, or nothing is.
@@ -102,10 +105,12 @@ impl App {
             offering_id: offering.id,
             template_id: template.id,
             host_id: Some(host.into()),
+            moving_to: None,
             desired: JsonCol(Desired::Running),
             state: JsonCol(VmState::Starting),
             generation: 1,
             reboots: 0,
+            paused: false,
             grace_secs: 0,
             vcpus: offering.size.vcpus.into(),
             memory_mib: offering.size.memory_mib as i64,
@@ -192,9 +197,63 @@ impl App {
                 row.state = JsonCol(VmState::Stopping);
             }
             row.desired = JsonCol(Desired::Stopped);
+            row.paused = false;
             Ok(())
         })
         .await
+    }
+
+    /// Has a running VM stand still; success if it does already.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn vm_pause(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.pause", async |_, row| stand_still(row, true)).await
+    }
+
+    /// Has a paused VM run on; success if it does already.
+    ///
+    /// # Errors
+    /// When it neither runs nor is paused.
+    pub async fn vm_resume(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.resume", async |_, row| stand_still(row, false)).await
+    }
+
+    /// Moves a running VM to another host of its zone.
+    ///
+    /// # Errors
+    /// When the caller is no admin, the VM does not run, or no other host fits, or the one that was named does not.
+    pub async fn vm_migrate(
+        &self,
+        actor: &Actor,
+        id: VmId,
+        body: VmMigrate,
+    ) -> Result<Created<Vm>, AppError> {
+        actor.must_be_admin()?;
+        let seen = self.vm_row(self.db.reader(), actor, id).await?;
+        if let Some(host) = body.host {
+            let found = podzol_mgmt_db::server::host(self.db.reader(), host).await?;
+            found
+                .filter(|host| host.zone_id == seen.zone_id)
+                .ok_or_else(|| AppError::invalid("host", "there is no such host in the VM's zone"))?;
+        }
+        self.vm_change(actor, id, "vm.migrate", async |tx, row| self.set_out(tx, row, body.host).await).await
+    }
+
+    /// Has a VM set out for another host: that one, or one that fits.
+    pub(crate) async fn set_out(
+        &self,
+        tx: &Tx,
+        row: &mut vm::Model,
+        to: Option<HostId>,
+    ) -> Result<(), AppError> {
+        must_run(row)?;
+        let to = self.place_elsewhere(tx.reader(), row, to).await?;
+        row.moving_to = Some(to.into());
+        row.state = JsonCol(VmState::Migrating);
+        row.generation += 1;
+        row.error = None;
+        Ok(())
     }
 
     /// Reboots a running VM.
@@ -203,11 +262,10 @@ impl App {
     /// When it does not run.
     pub async fn vm_reboot(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
         self.vm_change(actor, id, "vm.reboot", async |_, row| {
-            if row.state.0 != VmState::Running {
-                return Err(AppError::Conflict {
-                    code: "vm_not_running",
-                    detail: "the VM does not run".into(),
-                });
+            must_run(row)?;
+            if row.paused {
+                let detail = "the VM is paused; resume it first".into();
+                return Err(AppError::Conflict { code: "vm_paused", detail });
             }
             row.generation += 1;
             row.reboots += 1;
@@ -229,7 +287,7 @@ impl App {
     ) -> Result<Created<Vm>, AppError> {
         self.create(actor, once, async |tx| {
             let row = self.vm_row(tx.reader(), actor, id).await?;
-            must_stay(&row)?;
+            must_take_changes(&row)?;
             let found = find::<network::Entity>(tx.reader(), body.network).await?;
             let network = found.filter(|network| network.account_id == row.account_id);
             let network = network
@@ -268,7 +326,7 @@ impl App {
         let found = find::<vm::Entity>(tx.reader(), id).await?;
         let seen = found.filter(|row| actor.sees(row.account_id.0));
         let row = seen.ok_or(AppError::NotFound("nic"))?;
-        must_stay(&row)?;
+        must_take_changes(&row)?;
         let nics = vm::nics(tx.reader(), &[row.id]).await?;
         let staying =
             |one: &&vm::nic::Model| one.id != leaving.id && one.attachment.0 != Attachment::Detaching;
@@ -369,7 +427,13 @@ impl App {
 
     /// The operation that makes a VM what it should be. Starting may fail; stopping and deleting must get done.
     pub(crate) fn vm_operation(&self, kind: &'static str, row: &vm::Model) -> NewOperation {
-        let may_fail = matches!(kind, "vm.start" | "vm.reboot" | "vm.change");
+        let deadline = match kind {
+            "vm.start" | "vm.reboot" | "vm.change" | "vm.pause" | "vm.resume" => {
+                Some(self.settings.start_deadline)
+            }
+            "vm.migrate" => Some(MOVE),
+            _ => None,
+        };
         NewOperation {
             kind,
             account: Some(row.account_id.0),
@@ -377,7 +441,7 @@ impl App {
             subject: row.id.to_string(),
             goal: Some(row.generation),
             queue: row.host_id.map(|host| host.to_string()).unwrap_or_default(),
-            deadline: may_fail.then_some(self.settings.start_deadline),
+            deadline,
         }
     }
 
@@ -395,6 +459,34 @@ pub(crate) fn must_stay(row: &vm::Model) -> Result<(), AppError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses what would change a VM's devices while it moves, and what comes too late.
+pub(crate) fn must_take_changes(row: &vm::Model) -> Result<(), AppError> {
+    must_stay(row)?;
+    if row.state.0 == VmState::Migrating {
+        let detail = "the VM is moving to another host; try again when it is there".into();
+        return Err(AppError::Conflict { code: "vm_migrating", detail });
+    }
+    Ok(())
+}
+
+/// Refuses what only a VM that runs or is paused can do, and that is not on its way to another host.
+fn must_run(row: &vm::Model) -> Result<(), AppError> {
+    must_take_changes(row)?;
+    match row.state.0 {
+        VmState::Running | VmState::Paused => Ok(()),
+        _ => Err(AppError::Conflict { code: "vm_not_running", detail: "the VM does not run".into() }),
+    }
+}
+
+fn stand_still(row: &mut vm::Model, paused: bool) -> Result<(), AppError> {
+    must_run(row)?;
+    if row.paused != paused {
+        row.paused = paused;
+        row.generation += 1;
+    }
+    Ok(())
 }
 
 async fn created(

@@ -155,6 +155,7 @@ impl App {
             let detail = "no VM has the volume".into();
             return Err(AppError::Conflict { code: "volume_not_attached", detail });
         };
+        crate::vm::must_take_changes(&vm)?;
         if vm.host_id.is_some() {
             row.attachment = JsonCol(Attachment::Detaching);
         } else {
@@ -183,7 +184,7 @@ impl App {
         if vm.zone_id != volume.zone_id {
             return Err(AppError::invalid("vm", "must be in the volume's zone"));
         }
-        crate::vm::must_stay(&vm)?;
+        crate::vm::must_take_changes(&vm)?;
         if volume::of_vms(db, &[vm.id]).await?.len() >= MAX_DISKS {
             return Err(AppError::invalid("vm", format!("has {MAX_DISKS} disks already, which is the most")));
         }

@@ -278,6 +278,20 @@ pub(crate) enum VmVerb {
     },
     /// Reboots one.
     Reboot(Delete),
+    /// Has one stand still; it keeps its memory.
+    Pause(Delete),
+    /// Has a paused one run on.
+    Resume(Delete),
+    /// Moves a running one to another host.
+    Migrate {
+        /// Its name or id.
+        which: String,
+        /// The host; chosen as for a new VM if left out.
+        #[arg(long = "to", value_name = "HOST")]
+        to: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Gives one a network interface, or takes one from it, while it runs too.
     #[command(subcommand)]
     Nic(NicVerb),

@@ -222,6 +222,12 @@ impl Session {
                 self.act(VM, &which, "stop", without_nulls(json!({"grace_secs": grace})), Some(wait)).await
             }
             VmVerb::Reboot(vm) => self.act(VM, &vm.which, "reboot", json!({}), Some(vm.wait)).await,
+            VmVerb::Pause(vm) => self.act(VM, &vm.which, "pause", json!({}), Some(vm.wait)).await,
+            VmVerb::Resume(vm) => self.act(VM, &vm.which, "resume", json!({}), Some(vm.wait)).await,
+            VmVerb::Migrate { which, to, wait } => {
+                let body = json!({"host": self.id_if(HOST, to.as_deref()).await?});
+                self.act(VM, &which, "migrate", without_nulls(body), Some(wait)).await
+            }
             VmVerb::Nic(NicVerb::Add { which, network, wait }) => {
                 let body = json!({"network": NETWORK.id(&self.api, &network).await?});
                 self.act(VM, &which, "nics", body, Some(wait)).await

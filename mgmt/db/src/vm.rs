@@ -1,6 +1,6 @@
 //! VMs and their network interfaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use podzol_mgmt_api::offering::Size;
@@ -35,10 +35,15 @@ pub struct Model {
     pub template_id: Col<TemplateId>,
     /// The host on which it runs, or may run: it holds the VM's share of the host until the host says it is gone.
     pub host_id: Option<Col<HostId>>,
+    /// The host to which it is on its way, or was: it holds room there too, until that host says that nothing of it is
+    /// there, or it runs there.
+    pub moving_to: Option<Col<HostId>>,
     pub desired: JsonCol<Desired>,
     pub state: JsonCol<VmState>,
     pub generation: i64,
     pub reboots: i64,
+    /// Whether it should stand still while it runs.
+    pub paused: bool,
     /// How long it may take to shut down when it is next stopped.
     pub grace_secs: i64,
     pub size: JsonCol<Size>,
@@ -105,12 +110,13 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
     Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).all(db).await?)
 }
 
-/// The VMs that a host holds.
+/// The VMs that a host holds, those on their way to it included.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().filter(Column::HostId.eq(Col(host))).all(db).await?)
+    let here = Condition::any().add(Column::HostId.eq(Col(host))).add(Column::MovingTo.eq(Col(host)));
+    Ok(Entity::find().filter(here).all(db).await?)
 }
 
 /// What the VMs on each host of a zone take: host, virtual CPUs, memory in MiB, and how many they are.
@@ -121,21 +127,29 @@ pub async fn allocated(
     db: &impl Reader,
     zone: Option<ZoneId>,
 ) -> Result<Vec<(HostId, i64, i64, i64)>, DbError> {
-    let mut query = Entity::find().filter(Column::HostId.is_not_null());
-    if let Some(zone) = zone {
-        query = query.filter(Column::ZoneId.eq(Col(zone)));
+    let mut taken: HashMap<HostId, (i64, i64, i64)> = HashMap::new();
+    // One that moves takes its share of both hosts.
+    for of in [Column::HostId, Column::MovingTo] {
+        let mut query = Entity::find().filter(of.is_not_null());
+        if let Some(zone) = zone {
+            query = query.filter(Column::ZoneId.eq(Col(zone)));
+        }
+        let rows: Vec<(Col<HostId>, i64, i64, i64)> = query
+            .select_only()
+            .column(of)
+            .column_as(Column::Vcpus.sum(), "vcpus")
+            .column_as(Column::MemoryMib.sum(), "memory")
+            .column_as(Column::Id.count(), "count")
+            .group_by(of)
+            .into_tuple()
+            .all(db)
+            .await?;
+        for (host, vcpus, memory, count) in rows {
+            let sum = taken.entry(host.0).or_default();
+            *sum = (sum.0 + vcpus, sum.1 + memory, sum.2 + count);
+        }
     }
-    let rows: Vec<(Col<HostId>, i64, i64, i64)> = query
-        .select_only()
-        .column(Column::HostId)
-        .column_as(Column::Vcpus.sum(), "vcpus")
-        .column_as(Column::MemoryMib.sum(), "memory")
-        .column_as(Column::Id.count(), "count")
-        .group_by(Column::HostId)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(rows.into_iter().map(|(host, vcpus, memory, count)| (host.0, vcpus, memory, count)).collect())
+    Ok(taken.into_iter().map(|(host, (vcpus, memory, count))| (host, vcpus, memory, count)).collect())
 }
 
 /// The interfaces of some VMs, in the order of their slots.
@@ -155,7 +169,7 @@ pub async fn nics(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<nic::Model>
 /// # Errors
 /// When the database cannot be read.
 pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, DbError> {
-    let passing = [VmState::Starting, VmState::Stopping, VmState::Deleting].map(JsonCol);
+    let passing = [VmState::Starting, VmState::Stopping, VmState::Migrating, VmState::Deleting].map(JsonCol);
     Ok(Entity::find()
         .filter(Column::State.is_in(passing))
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
@@ -164,7 +178,8 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
         .await?)
 }
 
-/// VMs that have disks or network interfaces on their way, with no operation that has not ended.
+/// VMs that have disks or network interfaces on their way, or did not get to another host and may have left something
+/// there, with no operation that has not ended.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -174,7 +189,12 @@ pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, 
     let nics = nics.filter(nic::Column::Attachment.is_in(passing())).into_query();
     let with_volumes = crate::volume::vms_with(passing());
     Ok(Entity::find()
-        .filter(Condition::any().add(Column::Id.in_subquery(nics)).add(Column::Id.in_subquery(with_volumes)))
+        .filter(
+            Condition::any()
+                .add(Column::Id.in_subquery(nics))
+                .add(Column::Id.in_subquery(with_volumes))
+                .add(Column::MovingTo.is_not_null()),
+        )
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
         .all(db)

@@ -4,23 +4,6 @@ use podzol_vocab::HostId;
 
 use crate::{Reason, Request};
 
-/// Whether a host takes new VMs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
-    /// It does.
-    Open,
-    /// It has not joined yet.
-    Joining,
-    /// It does not report.
-    Disconnected,
-    /// An operator keeps VMs away from it.
-    Maintenance,
-    /// It reports, but cannot run VMs.
-    NoHypervisor,
-    /// It cannot reach the VM's volumes yet.
-    NoStorage,
-}
-
 /// A host with what it has and what is taken.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -28,8 +11,8 @@ pub struct Host {
     pub id: HostId,
     /// Its name, for the words of a refusal.
     pub name: String,
-    /// Whether it takes new VMs.
-    pub availability: Availability,
+    /// Why it takes no VM whatever is free on it; nothing if it takes some.
+    pub closed: Option<Reason>,
     /// The most virtual CPUs on it, overcommit included.
     pub vcpus_limit: u32,
     /// Virtual CPUs that are taken.
@@ -48,13 +31,8 @@ impl Host {
 
     /// Why the VM cannot go here; nothing if it can.
     pub fn refuses(&self, request: &Request) -> Option<Reason> {
-        match self.availability {
-            Availability::Open => {}
-            Availability::Joining => return Some(Reason::Joining),
-            Availability::Disconnected => return Some(Reason::Disconnected),
-            Availability::Maintenance => return Some(Reason::Maintenance),
-            Availability::NoHypervisor => return Some(Reason::NoHypervisor),
-            Availability::NoStorage => return Some(Reason::NoStorage),
+        if self.closed.is_some() {
+            return self.closed;
         }
         if self.memory_free_mib() < request.memory_mib {
             return Some(Reason::Memory);

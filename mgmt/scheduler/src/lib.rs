@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use podzol_vocab::HostId;
 
-pub use host::{Availability, Host};
+pub use host::Host;
 pub use refusal::{Reason, Refusal};
 
 /// What a VM takes up, and what it wants of its host.
@@ -53,7 +53,7 @@ impl Pool {
     /// Adds a host, or replaces what is known of it.
     pub fn put(&mut self, host: Host) {
         self.unindex(host.id);
-        if host.availability == Availability::Open {
+        if host.closed.is_none() {
             self.by_free_memory.insert((Reverse(host.memory_free_mib()), host.id));
         }
         self.hosts.insert(host.id, host);
@@ -118,7 +118,7 @@ mod tests {
         Host {
             id: HostId::from_bytes(bytes),
             name: format!("h{number}"),
-            availability: Availability::Open,
+            closed: None,
             vcpus_limit: 8,
             vcpus_allocated: 0,
             memory_limit_mib: memory_mib,
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn a_refusal_says_why_each_host_was_passed_over() {
         let mut away = host(1, 9000);
-        away.availability = Availability::Maintenance;
+        away.closed = Some(Reason::Maintenance);
         let mut silent = host(2, 9000);
-        silent.availability = Availability::Disconnected;
+        silent.closed = Some(Reason::Disconnected);
         let mut full = host(3, 9000);
         full.vcpus_allocated = 8;
         let shared = host(5, 9000);

@@ -16,6 +16,10 @@ pub enum Reason {
     NoHypervisor,
     /// The VM's volumes cannot be reached from it yet.
     NoStorage,
+    /// The VM is on it already.
+    IsThere,
+    /// It runs VMs by other means than the host that the VM comes from.
+    OtherAccelerator,
     /// Too little memory is free.
     Memory,
     /// Too few virtual CPUs are free.
@@ -32,6 +36,8 @@ impl fmt::Display for Reason {
             Self::Disconnected => "disconnected",
             Self::NoHypervisor => "cannot run VMs",
             Self::NoStorage => "does not reach the pool yet",
+            Self::IsThere => "it is there already",
+            Self::OtherAccelerator => "runs VMs by other means",
             Self::Memory => "not enough memory",
             Self::Cpus => "not enough CPUs",
             Self::KeptApart => "kept apart from a VM on it",

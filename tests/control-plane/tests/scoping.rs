@@ -131,7 +131,7 @@ impl World {
                 "name": "x", "offering": pod.offering, "template": pod.template, "networks": [id("networks")],
                 "account": id("accounts"),
             }),
-            ("POST", "/v1/vms/{id}/stop") => json!({}),
+            ("POST", "/v1/vms/{id}/stop" | "/v1/vms/{id}/migrate") => json!({}),
             ("POST", "/v1/vms/{id}/nics") => json!({ "network": id("networks") }),
             ("POST", "/v1/volumes") => {
                 json!({ "name": "x", "zone": pod.zone, "size_gib": 1, "account": id("accounts") })

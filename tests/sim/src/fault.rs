@@ -19,6 +19,10 @@ pub enum Step {
     ShutDown,
     /// Reboot a domain.
     Reboot,
+    /// Begin to move a domain to another host.
+    Move,
+    /// Hear that a domain runs on the other host, where it has been started.
+    Moved,
     /// Attach, detach or limit a disk or a network interface.
     Change,
     /// End and forget a domain.
@@ -84,6 +88,7 @@ fn name(step: Step) -> &'static str {
         Step::Note => "note what the VM should be",
         Step::ShutDown => "shut the VM down",
         Step::Reboot => "reboot the VM",
+        Step::Move | Step::Moved => "move the VM",
         Step::Change => "change the VM's devices",
         Step::Remove => "remove the VM",
     }

@@ -13,7 +13,7 @@ use podzol_test_support::{ControlPlane, Process};
 use podzol_vocab::HostId;
 use tempfile::TempDir;
 
-use crate::{Exports, SimulatedHypervisor, SimulatedMounts};
+use crate::{Exports, SimulatedHypervisor, SimulatedMounts, transit};
 
 /// A simulated computing server. Its agent can be stopped, killed and started again; its VMs stay.
 pub struct SimHost {
@@ -27,11 +27,13 @@ pub struct SimHost {
     config: Config,
     folder: TempDir,
     agent: Option<Process>,
+    /// Takes in domains from other hosts.
+    _libvirtd: Process,
 }
 
 /// What stays when the agent goes.
 struct Machine {
-    hypervisor: SimulatedHypervisor,
+    hypervisor: Arc<SimulatedHypervisor>,
     links: Arc<SimulatedLinks>,
     mounts: SimulatedMounts,
 }
@@ -79,7 +81,7 @@ impl SimHost {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let links = Arc::new(SimulatedLinks::with_trunk("eth1".parse().expect("a short name")));
         let machine = Arc::new(Machine {
-            hypervisor: SimulatedHypervisor::new(Arc::clone(&links)),
+            hypervisor: Arc::new(SimulatedHypervisor::new(Arc::clone(&links))),
             links,
             mounts: SimulatedMounts::new(address.to_string(), exports),
         });
@@ -91,13 +93,25 @@ impl SimHost {
             trunk: "eth1".parse().expect("a short name"),
             allow_emulation: false,
             libvirt_uri: String::new(),
+            libvirt_socket: transit::socket(folder.path()),
             emulator: "/nowhere".into(),
             // The agent reads this machine's memory; all but what the simulated host has is kept from it.
             memory_reserved_mib: machine_memory_mib().saturating_sub(memory_mib),
             report_secs: 1,
             log: String::new(),
         };
-        let mut host = Self { id, name: name.into(), identity, machine, config, folder, agent: None };
+        let (hypervisor, state_dir) = (Arc::clone(&machine.hypervisor), folder.path().to_owned());
+        let libvirtd = Process::start("libvirtd", |_| transit::serve(hypervisor, state_dir));
+        let mut host = Self {
+            id,
+            name: name.into(),
+            identity,
+            machine,
+            config,
+            folder,
+            agent: None,
+            _libvirtd: libvirtd,
+        };
         host.start_agent();
         host
     }

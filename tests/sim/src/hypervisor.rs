@@ -2,18 +2,22 @@
 //!
 //! A domain is defined first and started then: one that could not be started stays behind, defined. Its disks and its
 //! seed must be there as files, and its bridges as links, into which its taps are plugged. It runs on, whatever becomes
-//! of the agent.
+//! of the agent. It moves to another host's hypervisor over the sockets that it is given: see [`crate::transit`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use podzol_agent_api::vm::{Ended, Usage};
+use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_hostnet::SimulatedLinks;
-use podzol_hypervisor::{Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record};
+use podzol_hypervisor::{
+    Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
+};
 use podzol_vocab::{InterfaceName, MacAddr, VmId};
 use tokio::sync::Notify;
 
 use crate::fault::{Fault, Faults, Step};
+use crate::transit;
 
 /// A hypervisor in memory.
 #[derive(Debug)]
@@ -30,6 +34,10 @@ struct State {
     starts: u64,
     taps: u64,
     guests_are_deaf: bool,
+    /// Domains that are on their way to another host.
+    leaving: HashSet<VmId>,
+    /// Those of them that were called back.
+    called_back: HashSet<VmId>,
 }
 
 /// A domain, as a test sees it.
@@ -45,6 +53,10 @@ pub struct SimulatedDomain {
     pub reboots: u32,
     /// Its disks and network interfaces.
     pub devices: Devices,
+    /// The files of its disks.
+    pub(crate) disks: Vec<PathBuf>,
+    /// The bridge of each network interface.
+    pub(crate) bridges: BTreeMap<MacAddr, InterfaceName>,
     /// The tap of each network interface.
     taps: BTreeMap<MacAddr, InterfaceName>,
 }
@@ -107,6 +119,11 @@ impl SimulatedHypervisor {
         vms.into_iter().for_each(|vm| self.end(vm, Ended::ByForce));
     }
 
+    /// Whether a domain that is on its way should stay.
+    pub(crate) fn is_called_back(&self, vm: VmId) -> bool {
+        self.state().called_back.contains(&vm)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,8 +131,8 @@ impl SimulatedHypervisor {
     fn end(&self, vm: VmId, how: Ended) {
         let taps = {
             let mut state = self.state();
-            let running = state.domains.get_mut(&vm).filter(|domain| domain.state == DomainState::Running);
-            let Some(domain) = running else { return };
+            let active = |domain: &&mut SimulatedDomain| !matches!(domain.state, DomainState::Off(_));
+            let Some(domain) = state.domains.get_mut(&vm).filter(active) else { return };
             domain.state = DomainState::Off(how);
             std::mem::take(&mut domain.taps)
         };
@@ -131,36 +148,66 @@ impl SimulatedHypervisor {
             run: 0,
             reboots: 0,
             devices: Devices::default(),
+            disks: vec![],
+            bridges: BTreeMap::new(),
             taps: BTreeMap::new(),
         };
         self.state().domains.entry(vm).or_insert(off).record = record;
     }
 
     fn run(&self, domain: &Domain) -> Result<(), String> {
-        for file in domain.disks.iter().chain([&domain.seed]) {
-            if !file.exists() {
-                return Err(format!("Cannot access storage file '{}'", file.display()));
-            }
-        }
-        let mut taps = BTreeMap::new();
-        for (nic, bridge) in domain.plan.nics.iter().zip(&domain.bridges) {
-            match self.plug(bridge) {
-                Ok(tap) => drop(taps.insert(nic.mac, tap)),
-                Err(error) => {
-                    taps.values().for_each(|tap| self.links.remove(tap));
-                    return Err(error);
-                }
-            }
-        }
+        all_exist(domain.disks.iter().chain([&domain.seed]))?;
+        let macs = domain.plan.nics.iter().map(|nic| nic.mac);
+        let bridges: BTreeMap<_, _> = macs.zip(domain.bridges.iter().cloned()).collect();
+        let taps = self.plug_all(&bridges)?;
         let mut state = self.state();
         state.starts += 1;
         let run = state.starts;
         if let Some(there) = state.domains.get_mut(&domain.plan.vm) {
             (there.state, there.run, there.reboots) = (DomainState::Running, run, 0);
             (there.devices, there.taps) = (Devices::of(&domain.plan), taps);
+            (there.disks, there.bridges) = (domain.disks.clone(), bridges);
         }
         let text = format!("{} boots for the {run}. time\n", domain.plan.name);
         std::fs::write(&domain.serial_log, text).map_err(|error| error.to_string())
+    }
+
+    fn plug_all(
+        &self,
+        bridges: &BTreeMap<MacAddr, InterfaceName>,
+    ) -> Result<BTreeMap<MacAddr, InterfaceName>, String> {
+        let mut taps = BTreeMap::new();
+        for (mac, bridge) in bridges {
+            match self.plug(bridge) {
+                Ok(tap) => drop(taps.insert(*mac, tap)),
+                Err(error) => {
+                    taps.values().for_each(|tap| self.links.remove(tap));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(taps)
+    }
+
+    /// Takes in a domain that comes from another host; it stands still until it is let go on.
+    pub(crate) fn take_in(&self, mut domain: SimulatedDomain, seed: &PathBuf) -> Result<(), String> {
+        let vm = domain.record.plan.vm;
+        if self.domain(vm).is_some() {
+            return Err(format!("domain '{vm}' already exists"));
+        }
+        all_exist(domain.disks.iter().chain([seed]))?;
+        domain.taps = self.plug_all(&domain.bridges)?;
+        domain.state = DomainState::Moving;
+        self.state().domains.insert(vm, domain);
+        Ok(())
+    }
+
+    /// What a domain on its way does in the end.
+    pub(crate) fn settle(&self, vm: VmId, state: DomainState) {
+        if let Some(domain) = self.state().domains.get_mut(&vm) {
+            domain.state = state;
+        }
+        self.changed.notify_one();
     }
 
     fn plug(&self, bridge: &InterfaceName) -> Result<InterfaceName, String> {
@@ -172,7 +219,8 @@ impl SimulatedHypervisor {
     }
 
     fn change_devices(&self, vm: VmId, change: &Change) -> Result<(), String> {
-        let running = |domain: &SimulatedDomain| domain.state == DomainState::Running;
+        let running =
+            |domain: &SimulatedDomain| matches!(domain.state, DomainState::Running | DomainState::Paused);
         let there = self.domain(vm).filter(running).ok_or("it does not run")?;
         let mut tap = None;
         match change {
@@ -188,8 +236,15 @@ impl SimulatedHypervisor {
         if let Some(domain) = self.state().domains.get_mut(&vm) {
             domain.devices.apply(change);
             domain.taps.extend(tap);
+            match change {
+                Change::AttachDisk(_, file) => domain.disks.push(file.clone()),
+                Change::AttachNic(nic, bridge) => drop(domain.bridges.insert(nic.mac, bridge.clone())),
+                _ => {}
+            }
             let nics = domain.devices.nics.clone();
-            domain.taps.retain(|mac, _| nics.iter().any(|nic| nic.mac == *mac));
+            let has = |mac: &MacAddr| nics.iter().any(|nic| nic.mac == *mac);
+            domain.taps.retain(|mac, _| has(mac));
+            domain.bridges.retain(|mac, _| has(mac));
         }
         Ok(())
     }
@@ -268,6 +323,47 @@ impl Hypervisor for SimulatedHypervisor {
         self.change_devices(vm, &change).map_err(failed)
     }
 
+    async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.settle(vm, DomainState::Paused);
+        Ok(())
+    }
+
+    async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.settle(vm, DomainState::Running);
+        Ok(())
+    }
+
+    async fn migrate(&self, vm: VmId, route: Route) -> Result<(), HypervisorError> {
+        self.state().leaving.insert(vm);
+        let moved = async {
+            self.faults.happen(Step::Move).await?;
+            let failed = |reason| HypervisorError::Failed { step: "move the VM", reason };
+            transit::send(self, vm, &route).await.map_err(failed)?;
+            // It runs there by now; that the answer is lost changes nothing.
+            let heard = self.faults.happen(Step::Moved).await;
+            self.forget(vm);
+            heard
+        };
+        let moved = moved.await;
+        self.state().leaving.remove(&vm);
+        self.state().called_back.remove(&vm);
+        self.changed.notify_one();
+        moved
+    }
+
+    async fn moved(&self, vm: VmId) -> Result<Option<Moved>, HypervisorError> {
+        let moved = Moved { sent_bytes: 1 << 20, left_bytes: 1 << 10 };
+        Ok(self.state().leaving.contains(&vm).then_some(moved))
+    }
+
+    async fn call_back(&self, vm: VmId) -> Result<(), HypervisorError> {
+        let mut state = self.state();
+        if state.leaving.contains(&vm) {
+            state.called_back.insert(vm);
+        }
+        Ok(())
+    }
+
     async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {
         self.faults.happen(Step::Remove).await?;
         self.forget(vm);
@@ -277,6 +373,13 @@ impl Hypervisor for SimulatedHypervisor {
 
     async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+fn all_exist<'a>(mut files: impl Iterator<Item = &'a PathBuf>) -> Result<(), String> {
+    match files.find(|file| !file.exists()) {
+        Some(missing) => Err(format!("Cannot access storage file '{}'", missing.display())),
+        None => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ mod hypervisor;
 mod mounts;
 mod pod;
 mod storage;
+mod transit;
 
 pub use exports::Exports;
 pub use fault::{Fault, Step};

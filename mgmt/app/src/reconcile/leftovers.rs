@@ -124,7 +124,9 @@ impl App {
         };
         let elsewhere = row.host_id.is_some_and(|at| at.0 != host);
         let known = Generation(row.generation as u64);
-        if row.host_id.is_some_and(|at| at.0 == host) || !(elsewhere || status.generation > known) {
+        if [row.host_id, row.moving_to].into_iter().flatten().any(|at| at.0 == host)
+            || !(elsewhere || status.generation > known)
+        {
             return Ok(None);
         }
         if known > status.generation {

@@ -9,7 +9,7 @@ use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{pool, vm, volume};
 
-use crate::operation::start;
+use crate::operation::{NewOperation, start};
 use crate::pool::pool_operation;
 use crate::volume::{pool_of, volume_operation};
 use crate::{App, AppError};
@@ -26,17 +26,21 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
     let tx = app.db.begin().await?;
     for row in vm::passing_without_operation(tx.reader()).await? {
         let kind = match row.desired.0 {
+            Desired::Running if row.state.0 == VmState::Migrating => "vm.migrate",
             Desired::Running => "vm.start",
             Desired::Stopped => "vm.stop",
             Desired::Deleted => "vm.delete",
         };
         tracing::warn!(vm = %row.id, state = ?row.state.0, kind, "a VM was on its way without an operation");
-        debug_assert!(!matches!(row.state.0, VmState::Running | VmState::Stopped | VmState::Failed));
+        debug_assert!(!matches!(
+            row.state.0,
+            VmState::Running | VmState::Paused | VmState::Stopped | VmState::Failed
+        ));
         start(&tx, app.vm_operation(kind, &row)).await?;
     }
     for row in vm::changing_without_operation(tx.reader()).await? {
-        tracing::warn!(vm = %row.id, "disks or network interfaces were on their way without an operation");
-        start(&tx, app.vm_operation("vm.change", &row)).await?;
+        tracing::warn!(vm = %row.id, "something of a VM was on its way without an operation");
+        start(&tx, NewOperation { deadline: None, ..app.vm_operation("vm.change", &row) }).await?;
     }
     for row in volume::passing_without_operation(tx.reader()).await? {
         let kind = if row.state.0 == VolumeState::Deleting { "volume.delete" } else { "volume.create" };

@@ -4,6 +4,7 @@
 //! its subject, not in the operation; so an operation whose goal was overtaken by a later request ends as cancelled.
 
 mod devices;
+mod migrate;
 mod pool;
 mod template;
 mod vm;
@@ -73,16 +74,16 @@ impl App {
     }
 
     /// Makes a failed operation's goal the goal again, before it is retried; gives the operation as it would be anew.
-    pub(crate) async fn work_resume(
+    pub(crate) async fn work_retried(
         &self,
         tx: &Tx,
         operation: &operation::Model,
     ) -> Result<NewOperation, AppError> {
         match operation.subject_kind.as_str() {
-            "vm" => self.vm_resume(tx, operation).await,
-            "template" => self.template_resume(tx, operation).await,
-            "pool" => self.pool_resume(tx, operation).await,
-            "volume" => self.volume_resume(tx, operation).await,
+            "vm" => self.vm_retried(tx, operation).await,
+            "template" => self.template_retried(tx, operation).await,
+            "pool" => self.pool_retried(tx, operation).await,
+            "volume" => self.volume_retried(tx, operation).await,
             other => Err(AppError::Internal(format!("nobody knows how to work on a {other}"))),
         }
     }

@@ -108,7 +108,7 @@ impl App {
         Ok(tx.pool_update(row).await?)
     }
 
-    pub(super) async fn pool_resume(
+    pub(super) async fn pool_retried(
         &self,
         tx: &Tx,
         operation: &operation::Model,

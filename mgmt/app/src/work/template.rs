@@ -127,7 +127,7 @@ impl App {
         Ok(())
     }
 
-    pub(super) async fn template_resume(
+    pub(super) async fn template_retried(
         &self,
         tx: &Tx,
         operation: &operation::Model,

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmPut, VmPutRequest, VmState as OnHost, VmStatus};
 use podzol_mgmt_api::vm::{Step, VmState};
 use podzol_mgmt_api::volume::VolumeState;
@@ -18,18 +19,19 @@ use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template, vm, volume};
 use podzol_mgmt_operations::Outcome;
 use podzol_rpc::PeerId;
-use podzol_vocab::{Generation, VmId};
+use podzol_vocab::{Generation, HostId, VmId};
 
 use crate::operation::{NewOperation, start};
 use crate::plan::{self, Parts};
+use crate::work::migrate::Whereabouts;
 use crate::work::{after_call, devices};
 use crate::{App, AppError};
 
 /// How long an agent may keep a call open until it has come true.
-const WAIT: Duration = Duration::from_secs(25);
+pub(super) const WAIT: Duration = Duration::from_secs(25);
 
 /// The deadline of such a call.
-const CALL: Duration = Duration::from_secs(35);
+pub(super) const CALL: Duration = Duration::from_secs(35);
 
 /// How soon to ask again when an agent says that it is still at work.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
@@ -44,7 +46,7 @@ fn wanted(kind: &str) -> Option<Desired> {
     }
 }
 
-fn still_at_it(detail: &str) -> Outcome {
+pub(super) fn still_at_it(detail: &str) -> Outcome {
     Outcome::Again { code: "in_progress".into(), detail: detail.into(), after: Some(ASK_AGAIN) }
 }
 
@@ -58,6 +60,7 @@ impl App {
             Desired::Deleted if operation.kind == "vm.change" => {
                 Ok(Outcome::Overtaken { detail: "the VM is being deleted".into() })
             }
+            Desired::Running if operation.kind == "vm.migrate" => self.migrate(operation, vm).await,
             Desired::Running => self.bring_up(operation, vm).await,
             Desired::Stopped => self.take_down(operation, vm).await,
             Desired::Deleted => self.destroy(operation, vm).await,
@@ -70,6 +73,14 @@ impl App {
     }
 
     async fn bring_up(&self, operation: &operation::Model, vm: vm::Model) -> Result<Outcome, AppError> {
+        if vm.state.0 == VmState::Migrating {
+            return Ok(still_at_it("it is moving to another host"));
+        }
+        let (vm, rest) = match self.stay_or_land(vm).await? {
+            Whereabouts::Known(vm) => (vm, None),
+            Whereabouts::Here(vm, outcome) => (vm, Some(outcome)),
+            Whereabouts::Unknown(outcome) => return Ok(outcome),
+        };
         let Some(host) = vm.host_id else { return Ok(Outcome::failed("no_host", "it has no host")) };
         let mut steps = vec![Step {
             step: "queue".into(),
@@ -95,17 +106,23 @@ impl App {
             };
         steps.push(step("host", begun));
         match status.state {
-            OnHost::Running if status.error.is_some() => {
+            OnHost::Running | OnHost::Paused if status.error.is_some() => {
                 Ok(Outcome::again("change_failed", status.error.unwrap_or_default()))
             }
-            OnHost::Running => self.is_running(&parts.vm, status, steps).await,
+            OnHost::Running | OnHost::Paused => {
+                let outcome = self.is_running(&parts.vm, status, steps).await?;
+                // Only what has no deadline goes on until nothing is left anywhere.
+                Ok(rest.filter(|_| operation.deadline_at.is_none()).unwrap_or(outcome))
+            }
             OnHost::Failed => Ok(Outcome::failed("start_failed", status.error.unwrap_or_default())),
-            OnHost::Starting | OnHost::Stopping => Ok(still_at_it("its host is starting it")),
+            OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving => {
+                Ok(still_at_it("its host is starting it"))
+            }
             OnHost::Stopped | OnHost::Absent => Ok(still_at_it("it ended while it was being started")),
         }
     }
 
-    async fn host_refused(
+    pub(super) async fn host_refused(
         &self,
         operation: &operation::Model,
         vm: &vm::Model,
@@ -176,7 +193,7 @@ impl App {
         self.volume_make(&volume, Some(template.sha256.0)).await
     }
 
-    async fn parts(&self, vm: vm::Model) -> Result<Parts, AppError> {
+    pub(super) async fn parts(&self, vm: vm::Model) -> Result<Parts, AppError> {
         let db = self.db.reader();
         let nics = vm::nics(db, &[vm.id]).await?;
         let volumes = volume::of_vms(db, &[vm.id]).await?;
@@ -211,11 +228,11 @@ impl App {
         if row.generation != vm.generation {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
-        if row.state.0 != VmState::Running {
-            row.state = JsonCol(VmState::Running);
+        if !matches!(row.state.0, VmState::Running | VmState::Paused) {
             row.started_at = Some(now().0);
             row.timing = steps.into();
         }
+        row.state = JsonCol(runs(&row));
         row.error = None;
         devices::arrived(&tx, row.id).await?;
         tx.vm_update(row).await?;
@@ -233,7 +250,7 @@ impl App {
         if row.generation != vm.generation {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
-        row.host_id = None;
+        (row.host_id, row.moving_to) = (None, None);
         devices::arrived(&tx, row.id).await?;
         row.state = JsonCol(if row.error.is_some() { VmState::Failed } else { VmState::Stopped });
         tx.vm_update(row).await?;
@@ -247,13 +264,26 @@ impl App {
         operation: &operation::Model,
         vm: &vm::Model,
     ) -> Result<Option<Outcome>, AppError> {
-        let Some(host) = vm.host_id else { return Ok(None) };
+        let hosts: Vec<HostId> =
+            [vm.moving_to, vm.host_id].into_iter().flatten().map(|host| host.0).collect();
+        // One that moves may be on either, and is ended on both at once: each knows what became of the move.
+        let asked = join_all(hosts.iter().map(|host| self.off(operation, vm, *host))).await;
+        let outcomes: Vec<Option<Outcome>> = asked.into_iter().collect::<Result<_, _>>()?;
+        Ok(outcomes.into_iter().flatten().next())
+    }
+
+    async fn off(
+        &self,
+        operation: &operation::Model,
+        vm: &vm::Model,
+        host: HostId,
+    ) -> Result<Option<Outcome>, AppError> {
         let request = VmDeleteRequest {
             generation: Generation(vm.generation as u64),
             grace_secs: vm.grace_secs as u64,
             wait_ms: WAIT.as_millis() as u64,
         };
-        Ok(match self.peers.call::<VmDelete>(PeerId::Host(host.0), &vm.id.0, &request, CALL).await {
+        Ok(match self.peers.call::<VmDelete>(PeerId::Host(host), &vm.id.0, &request, CALL).await {
             Ok(status) if status.state == OnHost::Absent => None,
             Ok(_) => Some(still_at_it("its host is stopping it")),
             Err(error) => match self.host_refused(operation, vm, &error).await? {
@@ -299,6 +329,15 @@ impl App {
             return Ok(());
         }
         match row.state.0 {
+            VmState::Migrating => {
+                // Where it is by now is found out by the next operation.
+                row.state = JsonCol(runs(&row));
+                row.error = Some(detail.to_owned());
+                row.generation += 1;
+                tx.vm_update(row.clone()).await?;
+                start(tx, NewOperation { deadline: None, ..self.vm_operation("vm.change", &row) }).await?;
+                self.wake.notify_one();
+            }
             VmState::Starting => {
                 row.desired = JsonCol(Desired::Stopped);
                 row.state = JsonCol(VmState::Stopping);
@@ -309,7 +348,7 @@ impl App {
                 start(tx, self.vm_operation("vm.stop", &row)).await?;
                 self.wake.notify_one();
             }
-            VmState::Running if devices::turned_back(tx, row.id, detail).await? => {
+            VmState::Running | VmState::Paused if devices::turned_back(tx, row.id, detail).await? => {
                 row.generation += 1;
                 row.reboots -= i64::from(operation.kind == "vm.reboot");
                 tx.vm_update(row.clone()).await?;
@@ -327,7 +366,7 @@ impl App {
         Ok(())
     }
 
-    pub(super) async fn vm_resume(
+    pub(super) async fn vm_retried(
         &self,
         tx: &Tx,
         operation: &operation::Model,
@@ -350,6 +389,11 @@ impl App {
         tx.vm_update(row.clone()).await?;
         Ok(self.vm_operation("vm.start", &row))
     }
+}
+
+/// What a VM does that runs as described.
+pub(super) fn runs(row: &vm::Model) -> VmState {
+    if row.paused { VmState::Paused } else { VmState::Running }
 }
 
 fn step(name: &str, begun: Instant) -> Step {

@@ -95,7 +95,7 @@ impl App {
         Ok(tx.volume_update(row).await?)
     }
 
-    pub(super) async fn volume_resume(
+    pub(super) async fn volume_retried(
         &self,
         tx: &Tx,
         operation: &operation::Model,

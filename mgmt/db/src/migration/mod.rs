@@ -5,12 +5,17 @@ use sea_orm_migration::prelude::*;
 mod columns;
 mod m0001_first;
 mod m0002_volumes;
+mod m0003_live;
 
 pub(crate) struct Migrator;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0002_volumes::Migration)]
+        vec![
+            Box::new(m0001_first::Migration),
+            Box::new(m0002_volumes::Migration),
+            Box::new(m0003_live::Migration),
+        ]
     }
 }

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::vm::{ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmStop};
+use podzol_mgmt_api::vm::{
+    ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmMigrate, VmStop,
+};
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::{NicId, VmId};
@@ -21,6 +23,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(vm_start))
         .routes(routes!(vm_stop))
         .routes(routes!(vm_reboot))
+        .routes(routes!(vm_pause))
+        .routes(routes!(vm_resume))
+        .routes(routes!(vm_migrate))
         .routes(routes!(vm_console_log))
         .routes(routes!(nic_create))
         .routes(routes!(nic_delete))
@@ -93,6 +98,35 @@ async fn vm_stop(
 async fn vm_reboot(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.vm_reboot(&actor, id).await?))
+}
+
+/// Has a running VM stand still; it keeps its memory and its place.
+#[utoipa::path(post, path = "/v1/vms/{id}/pause", tag = "customers", operation_id = "vm_pause", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_pause(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_pause(&actor, id).await?))
+}
+
+/// Has a paused VM run on.
+#[utoipa::path(post, path = "/v1/vms/{id}/resume", tag = "customers", operation_id = "vm_resume", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_resume(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_resume(&actor, id).await?))
+}
+
+/// Moves a running VM to another host of its zone.
+#[utoipa::path(post, path = "/v1/vms/{id}/migrate", tag = "operators", operation_id = "vm_migrate", params(("id" = VmId, Path)), request_body = VmMigrate,
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_migrate(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    body: Json<VmMigrate>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_migrate(&actor, id, body.value).await?))
 }
 
 /// The end of what a VM wrote to its serial port since its last start.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use podzol_mgmt_scheduler::{Availability, Host, Pool, Request};
+use podzol_mgmt_scheduler::{Host, Pool, Request};
 use podzol_vocab::HostId;
 
 /// Members of a group that keep apart.
@@ -51,7 +51,7 @@ fn host(number: usize) -> Host {
     Host {
         id: HostId::from_bytes(bytes),
         name: format!("h{number}"),
-        availability: Availability::Open,
+        closed: None,
         vcpus_limit: 256,
         vcpus_allocated: 0,
         memory_limit_mib: 256 << 10,

@@ -1,0 +1,265 @@
+//! Moving a VM from this host to another while it runs, and taking one in.
+//!
+//! ```text
+//!   here:    running -> leaving -> absent           running, with an error, if it did not get away
+//!   there:   absent -> starting -> arriving -> running
+//! ```
+//! The host where it should arrive makes all ready and lets the one host in from which it comes. The host that it leaves
+//! carries what the two hypervisors say and send through streams between the two agents. Whether it has gone is asked of
+//! the hypervisor here, never concluded from an error: at the end only one of the two has it. An agent that ends takes its
+//! streams with it; the hypervisors find that out, and the VM stays where it was.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use podzol_agent_api::vm::{
+    MoveChannel, VmArriveRequest, VmLeaveRequest, VmPlan, VmState, VmStatus, VmStayRequest,
+};
+use podzol_hypervisor::{DomainState, Found, Hypervisor, Record, Route};
+use podzol_rpc::Bytes;
+use podzol_vocab::{ErrorCode, HostId, VmId, WireError};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Vms;
+use super::act::{Reached, Steps, running};
+use super::goal::{Destination, Goal};
+use super::plan::check_plan;
+use crate::platform::Platform;
+
+/// How often to look how far a VM is on its way.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl<P: Platform> Vms<P> {
+    /// Makes ready for a VM to come from another host; answers when all is ready or the time is up.
+    ///
+    /// # Errors
+    /// When the description is older than the one in force, differs from one with the same number, or breaks a rule.
+    pub async fn arrive(&self, vm: VmId, request: VmArriveRequest) -> Result<VmStatus, WireError> {
+        self.must_be_ready()?;
+        check_plan(vm, &request.plan)?;
+        let (record, generation) = (Record::of(&request.plan), request.plan.generation);
+        let goal = Goal::Arrive { plan: Arc::new(request.plan), record, from: request.from };
+        self.aim(vm, generation, goal)?;
+        Ok(self.settled(vm, Duration::from_millis(request.wait_ms)).await)
+    }
+
+    /// Moves a VM to another host; answers when it is gone, stays after all, or the time is up.
+    ///
+    /// # Errors
+    /// When a newer description is in force.
+    pub async fn depart(&self, vm: VmId, request: VmLeaveRequest) -> Result<VmStatus, WireError> {
+        self.must_be_ready()?;
+        let to = Destination { host: request.to, address: request.address };
+        self.aim(vm, request.generation, Goal::Leave(to))?;
+        Ok(self.settled(vm, Duration::from_millis(request.wait_ms)).await)
+    }
+
+    /// Calls back a VM that is on its way to another host; answers when it is known where it is, or the time is up.
+    ///
+    /// # Errors
+    /// When a newer description is in force.
+    pub async fn keep(&self, vm: VmId, request: VmStayRequest) -> Result<VmStatus, WireError> {
+        self.must_be_ready()?;
+        self.aim(vm, request.generation, Goal::Stay)?;
+        Ok(self.settled(vm, Duration::from_millis(request.wait_ms)).await)
+    }
+
+    /// Where a stream from another host for a VM that comes from there leads to on this host; nothing else may come in.
+    ///
+    /// # Errors
+    /// When that VM does not come from that host.
+    pub(crate) async fn let_in(
+        &self,
+        vm: VmId,
+        from: HostId,
+        channel: MoveChannel,
+    ) -> Result<UnixStream, WireError> {
+        if !self.comes_from(vm, from) {
+            return Err(WireError::new(ErrorCode::Refused, "this VM is not expected from there"));
+        }
+        let path = match channel {
+            MoveChannel::Control => self.0.libvirt_socket.clone(),
+            MoveChannel::Data => self.0.files.move_data(vm),
+        };
+        UnixStream::connect(&path).await.map_err(|error| {
+            tracing::warn!(%vm, %error, path = %path.display(), "cannot connect what comes from another host");
+            WireError::new(ErrorCode::Unavailable, "the hypervisor does not listen")
+        })
+    }
+
+    /// Carries the bytes of such a stream, for as long as that VM is expected.
+    pub(crate) async fn carry_in(
+        &self,
+        vm: VmId,
+        from: HostId,
+        mut stream: Box<dyn Bytes>,
+        mut to: UnixStream,
+    ) {
+        let not_expected = async {
+            while self.comes_from(vm, from) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut stream, &mut to) => {}
+            () = not_expected => {}
+        }
+    }
+
+    fn comes_from(&self, vm: VmId, host: HostId) -> bool {
+        self.entries().get(&vm).is_some_and(|entry| entry.comes_from(host))
+    }
+
+    /// Makes all that a VM needs which is to come from another host.
+    pub(super) async fn make_ready(&self, plan: Arc<VmPlan>, turn: u64) -> Reached {
+        let vm = plan.vm;
+        let Some(found) = self.look_for(vm, turn).await else { return (VmState::Starting, None, vec![]) };
+        match found.map(|found| found.state) {
+            Some(DomainState::Moving) => return (VmState::Arriving, None, vec![]),
+            Some(DomainState::Running) => return (VmState::Running, None, vec![]),
+            Some(DomainState::Paused) => return (VmState::Paused, None, vec![]),
+            Some(DomainState::Off(_)) | None => {}
+        }
+        let mut steps = Steps::default();
+        let made = async {
+            // What is left over from another time.
+            self.0.platform.hypervisor().remove(vm).await?;
+            self.needs(&plan, &mut steps).await?;
+            self.with_files(move |files| files.make_move_folder(vm)).await
+        };
+        match made.await {
+            Ok(_) => (VmState::Arriving, None, vec![]),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(%vm, error, "cannot make ready for a VM from another host");
+                self.remove(vm).await;
+                (VmState::Failed, Some(error), vec![])
+            }
+        }
+    }
+
+    /// Moves a VM to another host.
+    pub(super) async fn leave(&self, vm: VmId, to: Destination, turn: u64) -> Reached {
+        let Some(found) = self.look_where(vm, turn).await else { return (VmState::Leaving, None, vec![]) };
+        if !found.as_ref().is_some_and(Found::runs) {
+            return self.what_became_of_it(vm, found, None).await;
+        }
+        tracing::info!(%vm, to = %to.host, "a VM leaves for another host");
+        let gone = self.send(vm, to, turn).await.err().map(|error| format!("{error:#}"));
+        let Some(found) = self.look_where(vm, turn).await else { return (VmState::Leaving, None, vec![]) };
+        self.with_files(move |files| files.remove_move_folder(vm)).await;
+        self.what_became_of_it(vm, found, gone).await
+    }
+
+    /// Finds out where a VM is that was called back.
+    pub(super) async fn stay(&self, vm: VmId, turn: u64) -> VmState {
+        while self.is_on_its_way(vm).await {
+            if self.has_other_goal(vm, turn) {
+                return VmState::Leaving;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        match self.look_where(vm, turn).await {
+            Some(found) => self.what_became_of_it(vm, found, None).await.0,
+            None => VmState::Leaving,
+        }
+    }
+
+    /// Calls a VM back that is on its way, which an agent before this one may have begun; says whether it was. One of which
+    /// that cannot be told may be.
+    async fn is_on_its_way(&self, vm: VmId) -> bool {
+        let hypervisor = self.0.platform.hypervisor();
+        let moved = async {
+            let moved = hypervisor.moved(vm).await?;
+            if moved.is_some() {
+                hypervisor.call_back(vm).await?;
+            }
+            Ok::<_, podzol_hypervisor::HypervisorError>(moved.is_some())
+        };
+        moved.await.unwrap_or_else(|error| {
+            tracing::warn!(%vm, %error, "cannot call a VM back; trying again");
+            true
+        })
+    }
+
+    /// What a VM does that was to leave, with all of it removed that is left behind if it has gone.
+    async fn what_became_of_it(&self, vm: VmId, found: Option<Found>, error: Option<String>) -> Reached {
+        match found.map(|found| found.state) {
+            None => {
+                if let Some(error) = error {
+                    tracing::warn!(%vm, error, "a VM has gone, and yet:");
+                }
+                self.remove(vm).await;
+                (VmState::Absent, None, vec![])
+            }
+            Some(DomainState::Off(_)) => (VmState::Stopped, error, vec![]),
+            Some(state) => {
+                if let Some(error) = &error {
+                    tracing::warn!(%vm, error, "a VM did not get to another host");
+                }
+                (running(state == DomainState::Paused), error, vec![])
+            }
+        }
+    }
+
+    /// Sends a VM through streams to another host, and calls it back when it gets another goal.
+    async fn send(&self, vm: VmId, to: Destination, turn: u64) -> anyhow::Result<()> {
+        let hypervisor = self.0.platform.hypervisor();
+        let files = self.0.files.clone();
+        self.with_files(move |files| files.make_move_folder(vm)).await?;
+        let route = Route { control: files.move_control(vm), data: files.move_data(vm) };
+        let _streams = [
+            self.lead_out(vm, &to, MoveChannel::Control, &route.control)?,
+            self.lead_out(vm, &to, MoveChannel::Data, &route.data)?,
+        ];
+        let migrate = hypervisor.migrate(vm, route);
+        tokio::pin!(migrate);
+        loop {
+            tokio::select! {
+                ended = &mut migrate => return Ok(ended?),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.has_other_goal(vm, turn) {
+                if let Err(error) = hypervisor.call_back(vm).await {
+                    tracing::warn!(%vm, %error, "cannot call a VM back; trying again");
+                }
+            } else if let Ok(moved) = hypervisor.moved(vm).await
+                && let Some(entry) = self.entries().get(&vm)
+            {
+                entry.has_moved(moved);
+            }
+        }
+    }
+
+    /// Listens on a socket here, and carries each connection to the other host, until what this gives is dropped.
+    fn lead_out(
+        &self,
+        vm: VmId,
+        to: &Destination,
+        channel: MoveChannel,
+        path: &Path,
+    ) -> anyhow::Result<AbortOnDropHandle<()>> {
+        let _ = std::fs::remove_file(path);
+        let listener =
+            UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        let (peers, to) = (self.0.peers.clone(), to.clone());
+        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut carried = tokio::task::JoinSet::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (peers, to) = (peers.clone(), to.clone());
+                carried.spawn(async move {
+                    match peers.open(to.host, &to.address, vm, channel).await {
+                        Ok(mut other) => drop(tokio::io::copy_bidirectional(&mut stream, &mut other).await),
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(%vm, error, ?channel, "cannot reach the other host");
+                        }
+                    }
+                });
+            }
+        })))
+    }
+}
