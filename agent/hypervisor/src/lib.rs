@@ -51,7 +51,8 @@ pub enum DomainState {
     Running,
     /// It stands still until it is resumed: by request, or because it could not go on.
     Paused,
-    /// It stands still because it is on its way between two hosts: the end of that is not known yet.
+    /// It stands still because it is on its way between two hosts, or is just being made: the end of that is not known
+    /// yet.
     Moving,
     /// It does not run.
     Off(Ended),

@@ -350,8 +350,10 @@ fn state(domain: &VirtDomain) -> Result<DomainState, Error> {
     Ok(match (state, reason as u32) {
         (sys::VIR_DOMAIN_SHUTOFF, sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN) => DomainState::Off(Ended::ByItself),
         (sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED, _) => DomainState::Off(Ended::ByForce),
-        // At either end of its way.
-        (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION) => DomainState::Moving,
+        // At either end of its way, the first moment at the other end included.
+        (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION | sys::VIR_DOMAIN_PAUSED_STARTING_UP) => {
+            DomainState::Moving
+        }
         // By request, or for want of something, such as room in its pool.
         (sys::VIR_DOMAIN_PAUSED, _) => DomainState::Paused,
         _ => DomainState::Running,

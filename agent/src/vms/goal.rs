@@ -37,10 +37,11 @@ pub(super) struct Destination {
 
 impl Goal {
     /// Whether another goal of the same number wants the same. A VM that should arrive as described should run as
-    /// described in the end; to stay says nothing of what a VM is described as.
+    /// described in the end; to stay says nothing of what a VM is described as, and what runs as described stays.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Gone { .. }, Self::Gone { .. }) | (Self::Stay, Self::Stay | Self::Run(..)) => true,
+            (Self::Gone { .. }, Self::Gone { .. }) => true,
+            (Self::Stay, Self::Stay | Self::Run(..)) | (Self::Run(..), Self::Stay) => true,
             (Self::Leave(to), Self::Leave(other)) => to == other,
             _ => self.digest().is_some_and(|digest| other.digest() == Some(digest)),
         }

@@ -117,16 +117,19 @@ impl<P: Platform> Vms<P> {
     pub(super) async fn make_ready(&self, plan: Arc<VmPlan>, turn: u64) -> Reached {
         let vm = plan.vm;
         let Some(found) = self.look_for(vm, turn).await else { return (VmState::Starting, None, vec![]) };
-        match found.map(|found| found.state) {
+        match found.as_ref().map(|found| found.state) {
             Some(DomainState::Moving) => return (VmState::Arriving, None, vec![]),
             Some(DomainState::Running) => return (VmState::Running, None, vec![]),
             Some(DomainState::Paused) => return (VmState::Paused, None, vec![]),
             Some(DomainState::Off(_)) | None => {}
         }
         let mut steps = Steps::default();
+        let left_over = found.is_some();
         let made = async {
-            // What is left over from another time.
-            self.0.platform.hypervisor().remove(vm).await?;
+            // Told again, it may come at this very moment: then there is nothing left over from before.
+            if left_over {
+                self.0.platform.hypervisor().remove(vm).await?;
+            }
             self.needs(&plan, &mut steps).await?;
             self.with_files(move |files| files.make_move_folder(vm)).await
         };

@@ -6,6 +6,7 @@ mod generations;
 mod joining;
 mod lifecycle;
 mod metrics;
+mod migration;
 mod once_and_pages;
 mod openapi;
 mod operations;

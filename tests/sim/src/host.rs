@@ -81,7 +81,7 @@ impl SimHost {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let links = Arc::new(SimulatedLinks::with_trunk("eth1".parse().expect("a short name")));
         let machine = Arc::new(Machine {
-            hypervisor: Arc::new(SimulatedHypervisor::new(Arc::clone(&links))),
+            hypervisor: SimulatedHypervisor::new(Arc::clone(&links)),
             links,
             mounts: SimulatedMounts::new(address.to_string(), exports),
         });

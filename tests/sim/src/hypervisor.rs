@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_hostnet::SimulatedLinks;
@@ -14,6 +14,7 @@ use podzol_hypervisor::{
     Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
 };
 use podzol_vocab::{InterfaceName, MacAddr, VmId};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::fault::{Fault, Faults, Step};
@@ -22,6 +23,9 @@ use crate::transit;
 /// A hypervisor in memory.
 #[derive(Debug)]
 pub struct SimulatedHypervisor {
+    me: Weak<Self>,
+    /// What goes on in it whatever becomes of the agent.
+    own_tasks: OnceLock<Handle>,
     links: Arc<SimulatedLinks>,
     faults: Faults,
     state: Mutex<State>,
@@ -63,8 +67,20 @@ pub struct SimulatedDomain {
 
 impl SimulatedHypervisor {
     /// A hypervisor without domains, on a host with these links.
-    pub(crate) fn new(links: Arc<SimulatedLinks>) -> Self {
-        Self { links, faults: Faults::default(), state: Mutex::default(), changed: Notify::new() }
+    pub(crate) fn new(links: Arc<SimulatedLinks>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            own_tasks: OnceLock::new(),
+            links,
+            faults: Faults::default(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Has what goes on in it go on here from now on.
+    pub(crate) fn runs_on(&self, tasks: Handle) {
+        let _ = self.own_tasks.set(tasks);
     }
 
     /// Makes a step go wrong from now on.
@@ -120,7 +136,7 @@ impl SimulatedHypervisor {
     }
 
     /// Whether a domain that is on its way should stay.
-    pub(crate) fn is_called_back(&self, vm: VmId) -> bool {
+    pub fn is_called_back(&self, vm: VmId) -> bool {
         self.state().called_back.contains(&vm)
     }
 
@@ -216,6 +232,23 @@ impl SimulatedHypervisor {
         plugged
             .then_some(tap)
             .ok_or_else(|| format!("Cannot get interface MTU on '{bridge}': No such device"))
+    }
+
+    async fn move_away(&self, vm: VmId, route: &Route) -> Result<(), HypervisorError> {
+        self.state().leaving.insert(vm);
+        let moved = async {
+            self.faults.happen(Step::Move).await?;
+            let failed = |reason| HypervisorError::Failed { step: "move the VM", reason };
+            transit::send(self, vm, route).await.map_err(failed)?;
+            self.forget(vm);
+            // It runs there by now; that the answer is lost changes nothing.
+            self.faults.happen(Step::Moved).await
+        };
+        let moved = moved.await;
+        self.state().leaving.remove(&vm);
+        self.state().called_back.remove(&vm);
+        self.changed.notify_one();
+        moved
     }
 
     fn change_devices(&self, vm: VmId, change: &Change) -> Result<(), String> {
@@ -334,21 +367,12 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn migrate(&self, vm: VmId, route: Route) -> Result<(), HypervisorError> {
-        self.state().leaving.insert(vm);
-        let moved = async {
-            self.faults.happen(Step::Move).await?;
-            let failed = |reason| HypervisorError::Failed { step: "move the VM", reason };
-            transit::send(self, vm, &route).await.map_err(failed)?;
-            // It runs there by now; that the answer is lost changes nothing.
-            let heard = self.faults.happen(Step::Moved).await;
-            self.forget(vm);
-            heard
+        let failed = |reason: &str| HypervisorError::Failed { step: "move the VM", reason: reason.into() };
+        let (Some(me), Some(tasks)) = (self.me.upgrade(), self.own_tasks.get()) else {
+            return Err(failed("it does not run"));
         };
-        let moved = moved.await;
-        self.state().leaving.remove(&vm);
-        self.state().called_back.remove(&vm);
-        self.changed.notify_one();
-        moved
+        let moved = tasks.spawn(async move { me.move_away(vm, &route).await }).await;
+        moved.unwrap_or_else(|_| Err(failed("it was killed")))
     }
 
     async fn moved(&self, vm: VmId) -> Result<Option<Moved>, HypervisorError> {

@@ -14,6 +14,7 @@ use podzol_hypervisor::{DomainState, Route};
 use podzol_vocab::VmId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 
 use crate::hypervisor::{SimulatedDomain, SimulatedHypervisor};
 
@@ -75,6 +76,7 @@ async fn connect(path: &Path) -> Result<UnixStream, String> {
 
 /// Takes in domains from other hosts at a socket in a folder, for ever. The folder is the agent's, with VMs' files in it.
 pub(crate) async fn serve(to: Arc<SimulatedHypervisor>, state_dir: PathBuf) -> anyhow::Result<()> {
+    to.runs_on(Handle::current());
     let socket = socket(&state_dir);
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(socket)?;

@@ -17,8 +17,8 @@ use podzol_agent_api::vm::{
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::{JsonCol, find, operation, server, vm};
-use podzol_mgmt_operations::Outcome;
-use podzol_rpc::PeerId;
+use podzol_mgmt_operations::{Outcome, UNREACHABLE};
+use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{Generation, HostId};
 
 use super::vm::{CALL, WAIT, still_at_it};
@@ -65,11 +65,11 @@ impl App {
         let request = VmArriveRequest { plan: plan.clone(), from: here, wait_ms };
         let status = match self.peers.call::<VmArrive>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
             Ok(status) => status,
-            Err(error) => return self.unless_away(there, after_call(&error, "the other host")).await,
+            Err(error) => return self.unless_away(there, after_other(&error)).await,
         };
         match status.state {
             OnHost::Arriving => {}
-            state if lives(state) => return self.take_in(&vm, there, plan).await,
+            state if lives(state, &vm) => return self.take_in(&vm, there, plan).await,
             OnHost::Failed => {
                 let why = status.error.unwrap_or_default();
                 return Ok(Outcome::failed("migration_failed", format!("the other host: {why}")));
@@ -133,12 +133,12 @@ impl App {
     async fn take_in(&self, vm: &vm::Model, there: HostId, plan: VmPlan) -> Result<Outcome, AppError> {
         let request = VmPutRequest { plan, wait_ms: WAIT.as_millis() as u64 };
         match self.peers.call::<VmPut>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
-            Ok(status) if lives(status.state) && status.error.is_none() => self.landed(vm, there).await,
+            Ok(status) if lives(status.state, vm) && status.error.is_none() => self.landed(vm, there).await,
             Ok(status) if status.state == OnHost::Failed => {
                 Ok(Outcome::failed("start_failed", status.error.unwrap_or_default()))
             }
             Ok(_) => Ok(still_at_it("the other host takes it in")),
-            Err(error) => Ok(after_call(&error, "the other host")),
+            Err(error) => Ok(after_other(&error)),
         }
     }
 
@@ -154,12 +154,12 @@ impl App {
         }
         // The other host's word comes first: it runs there, or it never will.
         match self.peers.call::<VmGet>(PeerId::Host(there), &vm.id.0, &(), CALL).await {
-            Ok(status) if lives(status.state) => {
+            Ok(status) if lives(status.state, &vm) => {
                 return self.settled_on(&vm, there).await.map(Whereabouts::Known);
             }
             Ok(_) => {}
             Err(error) => {
-                let again = after_call(&error, "the other host");
+                let again = after_other(&error);
                 // Where it runs now, it does not run there.
                 let runs_here = stayed.is_ok_and(|status| status.state == OnHost::Running);
                 return Ok(if runs_here {
@@ -178,7 +178,7 @@ impl App {
                 self.settled_on(&vm, here).await.map(Whereabouts::Known)
             }
             Ok(_) => Ok(Whereabouts::Here(vm, still_at_it("the other host removes what it had of it"))),
-            Err(error) => Ok(Whereabouts::Here(vm, after_call(&error, "the other host"))),
+            Err(error) => Ok(Whereabouts::Here(vm, after_other(&error))),
         }
     }
 
@@ -213,7 +213,18 @@ impl App {
 /// How long a host may keep a call open while a VM leaves: the operation shows how far it is after each.
 const LOOK_MS: u64 = 2_000;
 
-/// Whether a VM in this state has its processors on that host.
-fn lives(state: OnHost) -> bool {
-    matches!(state, OnHost::Running | OnHost::Paused)
+/// Whether a VM in this state on a host has arrived there: it runs, or stands still because it should.
+fn lives(state: OnHost, vm: &vm::Model) -> bool {
+    state == OnHost::Running || (state == OnHost::Paused && vm.paused)
+}
+
+/// What a failed call to the other host means. That it does not answer says nothing of the host that the VM is on, whose
+/// queue the operation is in.
+fn after_other(error: &CallError) -> Outcome {
+    match after_call(error, "the other host") {
+        Outcome::Again { code, detail, after } if code == UNREACHABLE => {
+            Outcome::Again { code: "other_host_unreachable".into(), detail, after }
+        }
+        outcome => outcome,
+    }
 }
