@@ -3,7 +3,7 @@
 //! All of this blocks: call it where that is allowed.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,6 +12,9 @@ use podzol_vocab::VmId;
 
 /// libvirt's folder for QEMU's own files. It belongs to the user as whom QEMU runs, whatever that one is called.
 const QEMU_FOLDER: &str = "/var/lib/libvirt/qemu";
+
+/// The most of a serial log that goes to another host with its VM at a time.
+pub(crate) const MOVED_LOG: u64 = 1 << 20;
 
 /// The folders of VMs.
 #[derive(Debug, Clone)]
@@ -104,6 +107,28 @@ impl Files {
                 self.remove(vm);
             }
         }
+    }
+
+    /// What a VM has written to its serial port behind a place, at most so much of its end, and where that ends.
+    pub(crate) fn log_from(&self, vm: VmId, place: u64) -> std::io::Result<(Vec<u8>, u64)> {
+        let mut file = std::fs::File::open(self.serial_log(vm))?;
+        let length = file.metadata()?.len();
+        // Shorter than it was, it was begun anew.
+        let place = if place > length { 0 } else { place };
+        file.seek(SeekFrom::Start(place.max(length.saturating_sub(MOVED_LOG))))?;
+        let mut text = Vec::new();
+        file.take(MOVED_LOG).read_to_end(&mut text)?;
+        Ok((text, length))
+    }
+
+    /// Begins the serial log of a VM anew.
+    pub(crate) fn begin_log(&self, vm: VmId) {
+        let _ = std::fs::remove_file(self.serial_log(vm));
+    }
+
+    /// Opens the serial log of a VM from another host, to put behind it what it wrote there.
+    pub(crate) fn open_log(&self, vm: VmId) -> std::io::Result<std::fs::File> {
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(self.serial_log(vm))
     }
 
     /// The end of a VM's serial log.

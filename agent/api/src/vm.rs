@@ -330,6 +330,8 @@ pub enum MoveChannel {
     Control,
     /// The VM's memory and devices.
     Data,
+    /// What it has written to its serial port, up to 1 MiB at a time, one way.
+    Log,
 }
 
 impl MoveChannel {
@@ -338,6 +340,7 @@ impl MoveChannel {
         match self {
             Self::Control => "control",
             Self::Data => "data",
+            Self::Log => "log",
         }
     }
 }

@@ -64,7 +64,7 @@ pub fn domain(domain: &Domain) -> String {
     let _ = write!(
         xml,
         "    <serial type='unix'>\n      <source mode='bind' path='{socket}'/>\n      \
-         <log file='{log}' append='off'/>\n      <target port='0'/>\n    </serial>\n    \
+         <log file='{log}' append='on'/>\n      <target port='0'/>\n    </serial>\n    \
          <controller type='usb' model='qemu-xhci'/>\n    <input type='tablet' bus='usb'/>\n    \
          <graphics type='vnc'>\n      <listen type='socket'/>\n    </graphics>\n    \
          <video>\n      <model type='vga'/>\n    </video>\n    <memballoon model='none'/>\n    \

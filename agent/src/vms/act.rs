@@ -141,6 +141,8 @@ impl<P: Platform> Vms<P> {
             bail!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default());
         };
         let (disks, seed, bridges) = self.needs(&plan, steps).await?;
+        let vm = plan.vm;
+        self.with_files(move |files| files.begin_log(vm)).await;
         let serial_log = self.0.files.serial_log(plan.vm);
         let serial_socket = self.0.files.serial_socket(plan.vm);
         let domain =

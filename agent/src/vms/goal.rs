@@ -78,6 +78,8 @@ pub(super) struct Entry {
     pub(super) turn: u64,
     /// Whether its domain is gone and the rest of it is being removed: it needs nothing of the host any more.
     pub(super) gone: bool,
+    /// The host that it came from, in this run of it.
+    came_from: Option<HostId>,
     /// When its goal was set or its task ended, whichever was last.
     since: Instant,
     status: watch::Sender<VmStatus>,
@@ -102,6 +104,7 @@ impl Entry {
             busy: false,
             turn: 0,
             gone: false,
+            came_from: None,
             since: Instant::now(),
             status: watch::Sender::new(status),
         }
@@ -146,6 +149,11 @@ impl Entry {
         self.since = Instant::now();
         if let Some(plan) = goal.plan() {
             self.plan = Some(Arc::clone(plan));
+        }
+        match &goal {
+            Goal::Arrive { from, .. } => self.came_from = Some(*from),
+            Goal::Run(..) | Goal::AsFound(_) => {}
+            Goal::Gone { .. } | Goal::Leave(_) | Goal::Stay => self.came_from = None,
         }
         let state = match &goal {
             Goal::Run(..) | Goal::Arrive { .. } => VmState::Starting,
@@ -216,6 +224,11 @@ impl Entry {
     pub(super) fn comes_from(&self, host: HostId) -> bool {
         let expected = self.status().state != VmState::Failed;
         expected && matches!(self.goal, Goal::Arrive { from, .. } if from == host)
+    }
+
+    /// Whether it comes from that host, or has come from there.
+    pub(super) fn came_from(&self, host: HostId) -> bool {
+        self.came_from == Some(host)
     }
 
     /// Notes how much of it has gone to another host.

@@ -20,6 +20,7 @@ use podzol_agent_api::vm::{
 use podzol_hypervisor::{DomainState, Found, Hypervisor, Record, Route};
 use podzol_rpc::Bytes;
 use podzol_vocab::{ErrorCode, HostId, VmId, WireError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,10 +28,21 @@ use super::Vms;
 use super::act::{Reached, Steps, running};
 use super::goal::{Destination, Goal};
 use super::plan::check_plan;
+use crate::files::MOVED_LOG;
 use crate::platform::Platform;
 
 /// How often to look how far a VM is on its way.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long sending a serial log may take.
+const SENDS_LOG: Duration = Duration::from_secs(10);
+
+/// Where a stream from another host leads to on this one.
+#[derive(Debug)]
+pub(crate) enum Way {
+    Socket(UnixStream),
+    Log(tokio::fs::File),
+}
 
 impl<P: Platform> Vms<P> {
     /// Makes ready for a VM to come from another host; answers when all is ready or the time is up.
@@ -76,36 +88,51 @@ impl<P: Platform> Vms<P> {
         vm: VmId,
         from: HostId,
         channel: MoveChannel,
-    ) -> Result<UnixStream, WireError> {
-        if !self.comes_from(vm, from) {
+    ) -> Result<Way, WireError> {
+        let is_expected = match channel {
+            MoveChannel::Control | MoveChannel::Data => self.comes_from(vm, from),
+            // The rest of it follows the VM.
+            MoveChannel::Log => self.entries().get(&vm).is_some_and(|entry| entry.came_from(from)),
+        };
+        if !is_expected {
             return Err(WireError::new(ErrorCode::Refused, "this VM is not expected from there"));
         }
         let path = match channel {
             MoveChannel::Control => self.0.libvirt_socket.clone(),
             MoveChannel::Data => self.0.files.move_data(vm),
+            MoveChannel::Log => {
+                let opened = self.with_files(move |files| files.open_log(vm)).await;
+                let cannot = |_| WireError::new(ErrorCode::Unavailable, "cannot write the log");
+                return opened.map(|file| Way::Log(file.into())).map_err(cannot);
+            }
         };
-        UnixStream::connect(&path).await.map_err(|error| {
+        UnixStream::connect(&path).await.map(Way::Socket).map_err(|error| {
             tracing::warn!(%vm, %error, path = %path.display(), "cannot connect what comes from another host");
             WireError::new(ErrorCode::Unavailable, "the hypervisor does not listen")
         })
     }
 
-    /// Carries the bytes of such a stream, for as long as that VM is expected.
-    pub(crate) async fn carry_in(
-        &self,
-        vm: VmId,
-        from: HostId,
-        mut stream: Box<dyn Bytes>,
-        mut to: UnixStream,
-    ) {
-        let not_expected = async {
-            while self.comes_from(vm, from) {
-                tokio::time::sleep(LOOK).await;
+    /// Carries the bytes of such a stream, between hypervisors for as long as that VM is expected.
+    pub(crate) async fn carry_in(&self, vm: VmId, from: HostId, mut stream: Box<dyn Bytes>, to: Way) {
+        match to {
+            Way::Socket(mut socket) => {
+                let not_expected = async {
+                    while self.comes_from(vm, from) {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut stream, &mut socket) => {}
+                    () = not_expected => {}
+                }
             }
-        };
-        tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut stream, &mut to) => {}
-            () = not_expected => {}
+            Way::Log(mut file) => {
+                let mut log = (&mut stream).take(MOVED_LOG);
+                let _ = tokio::time::timeout(SENDS_LOG, tokio::io::copy(&mut log, &mut file)).await;
+                // The other side waits until all is written.
+                let _ = file.flush().await;
+                let _ = stream.shutdown().await;
+            }
         }
     }
 
@@ -218,11 +245,16 @@ impl<P: Platform> Vms<P> {
             self.lead_out(vm, &to, MoveChannel::Control, &route.control)?,
             self.lead_out(vm, &to, MoveChannel::Data, &route.data)?,
         ];
+        let sent = self.send_log(vm, &to, 0).await;
         let migrate = hypervisor.migrate(vm, route);
         tokio::pin!(migrate);
         loop {
             tokio::select! {
-                ended = &mut migrate => return Ok(ended?),
+                ended = &mut migrate => {
+                    ended?;
+                    self.send_log(vm, &to, sent).await;
+                    return Ok(());
+                }
                 () = tokio::time::sleep(LOOK) => {}
             }
             if self.has_other_goal(vm, turn) {
@@ -235,6 +267,24 @@ impl<P: Platform> Vms<P> {
                 entry.has_moved(moved);
             }
         }
+    }
+
+    /// Sends what a VM wrote to its serial port behind a place, and says where that ends. Nothing hangs on it.
+    async fn send_log(&self, vm: VmId, to: &Destination, place: u64) -> u64 {
+        let read = self.with_files(move |files| files.log_from(vm, place)).await;
+        let Ok((text, end)) = read else { return place };
+        let send = async {
+            let mut stream = self.0.peers.open(to.host, &to.address, vm, MoveChannel::Log).await?;
+            stream.write_all(&text).await?;
+            stream.shutdown().await?;
+            stream.read_to_end(&mut Vec::new()).await?;
+            anyhow::Ok(())
+        };
+        let sent = tokio::time::timeout(SENDS_LOG, send).await;
+        if let Err(error) = sent.unwrap_or_else(|_| Err(anyhow::anyhow!("it takes too long"))) {
+            tracing::warn!(%vm, error = %format!("{error:#}"), "cannot send a VM's serial log after it");
+        }
+        end
     }
 
     /// Listens on a socket here, and carries each connection to the other host, until what this gives is dropped.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Timestamp;
+use crate::operation::Operation;
 
 /// How a host or storage server stands to the management service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -91,8 +92,17 @@ pub struct HostCreated {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostUpdate {
-    /// Whether new VMs stay away from it.
+    /// Whether new VMs stay away from it, and those on it are moved to other hosts.
     pub maintenance: bool,
+}
+
+/// A host that was changed, and the work that goes on because of it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HostUpdated {
+    /// The host as it is now.
+    pub object: Host,
+    /// The operation that moves its VMs away, if there are any.
+    pub operation: Option<Operation>,
 }
 
 /// Narrows a list of hosts.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use podzol_mgmt_api::host::{
-    Host, HostCreate, HostCreated, HostFilter, HostUpdate, ServerState, StorageServer, StorageServerCreate,
-    StorageServerCreated,
+    Host, HostCreate, HostCreated, HostFilter, HostUpdate, HostUpdated, ServerState, StorageServer,
+    StorageServerCreate, StorageServerCreated,
 };
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
-use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, pool, server, vm, zone};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, operation, pool, server, vm, zone};
 use podzol_rpc::PeerId;
 use podzol_rpc::join::JoinToken;
 use podzol_vocab::{HostId, Name, PodId, Secret, StorageServerId};
@@ -15,6 +15,7 @@ use podzol_vocab::{HostId, Name, PodId, Secret, StorageServerId};
 use crate::error::Meaning;
 use crate::join::token_hash;
 use crate::once::{Once, Secretive};
+use crate::operation::NewOperation;
 use crate::{Actor, App, AppError, view};
 
 impl Secretive for HostCreated {
@@ -41,6 +42,22 @@ pub(crate) async fn row_of(db: &impl Reader, peer: PeerId) -> Result<Option<serv
         PeerId::Host(id) => server::host(db, id).await?,
         PeerId::StorageServer(id) => server::storage_server(db, id).await?,
     })
+}
+
+/// How long a host may take to become empty. Where its VMs fit nowhere else, an operator has this long to make room.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// An operation that moves all of so many VMs away from a host.
+pub(crate) fn drain_operation(id: HostId, vms: usize) -> NewOperation {
+    NewOperation {
+        kind: "host.drain",
+        account: None,
+        subject_kind: "host",
+        subject: id.to_string(),
+        goal: Some(vms as i64),
+        queue: String::new(),
+        deadline: Some(DRAIN),
+    }
 }
 
 impl App {
@@ -111,11 +128,16 @@ impl App {
         ))
     }
 
-    /// Keeps new VMs away from a host, or lets them come again.
+    /// Keeps new VMs away from a host and moves those on it to others, or lets VMs come again.
     ///
     /// # Errors
     /// When the host is neither up nor in maintenance.
-    pub async fn host_update(&self, actor: &Actor, id: HostId, body: HostUpdate) -> Result<Host, AppError> {
+    pub async fn host_update(
+        &self,
+        actor: &Actor,
+        id: HostId,
+        body: HostUpdate,
+    ) -> Result<HostUpdated, AppError> {
         actor.must_be_admin()?;
         let tx = self.db.begin().await?;
         let row = server::host(tx.reader(), id).await?.filter(|row| row.state.0 != ServerState::Removed);
@@ -129,8 +151,23 @@ impl App {
         let action = if body.maintenance { "host.maintenance_on" } else { "host.maintenance_off" };
         self.record(&tx, actor, action, None, "host", id, &row.name.0.clone()).await?;
         tx.server_update(row).await?;
+        let operation = if body.maintenance { self.drain(&tx, id).await? } else { None };
         tx.commit().await?;
-        self.host_summary(id).await
+        self.wake.notify_one();
+        Ok(HostUpdated { object: self.host_summary(id).await?, operation: operation.map(view::operation) })
+    }
+
+    /// The operation that moves all VMs away from a host; nothing if there are none.
+    async fn drain(&self, tx: &Tx, id: HostId) -> Result<Option<operation::Model>, AppError> {
+        let open = operation::open_of(tx.reader(), &id.to_string()).await?;
+        if let Some(under_way) = open.into_iter().find(|open| open.kind == "host.drain") {
+            return Ok(Some(under_way));
+        }
+        let vms = vm::of_host(tx.reader(), id).await?.len();
+        if vms == 0 {
+            return Ok(None);
+        }
+        crate::operation::start(tx, drain_operation(id, vms)).await.map(Some)
     }
 
     /// Removes a host without VMs: its certificate is refused from now on.

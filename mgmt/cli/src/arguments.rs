@@ -244,13 +244,15 @@ pub(crate) enum HostVerb {
     Show(Which),
     /// Removes one without VMs.
     Delete(Delete),
-    /// Keeps new VMs away from one, or lets them come again.
+    /// Keeps new VMs away from one and moves those on it to others, or lets VMs come again.
     Maintenance {
         /// Its name or id.
         which: String,
         /// `on` or `off`.
         #[arg(value_parser = ["on", "off"])]
         switch: String,
+        #[command(flatten)]
+        wait: Wait,
     },
 }
 

@@ -203,10 +203,14 @@ impl Session {
             HostVerb::List(list) => self.list(HOST, list).await,
             HostVerb::Show(which) => self.print(&HOST.show(&self.api, &which.which).await?).await,
             HostVerb::Delete(delete) => self.delete(HOST, delete).await,
-            HostVerb::Maintenance { which, switch } => {
+            HostVerb::Maintenance { which, switch, wait } => {
                 let id = HOST.id(&self.api, &which).await?;
                 let body = json!({"maintenance": switch == "on"});
-                self.print(&self.api.patch(&HOST.at(&id), &body).await?).await
+                let answer = self.api.patch(&HOST.at(&id), &body).await?;
+                if answer["operation"].is_null() {
+                    return self.print(if self.json { &answer } else { &answer["object"] }).await;
+                }
+                self.answered(HOST, answer, Some(wait)).await
             }
         }
     }

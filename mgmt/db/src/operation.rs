@@ -96,6 +96,15 @@ pub async fn last_of(db: &impl Reader, subject: &str) -> Result<Option<Model>, D
     Ok(Entity::find().filter(Column::Subject.eq(subject)).order_by_desc(Column::Id).one(db).await?)
 }
 
+/// The newest operation of a kind on a thing.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn last_of_kind(db: &impl Reader, subject: &str, kind: &str) -> Result<Option<Model>, DbError> {
+    let of_kind = Entity::find().filter(Column::Subject.eq(subject)).filter(Column::Kind.eq(kind));
+    Ok(of_kind.order_by_desc(Column::Id).one(db).await?)
+}
+
 /// The subjects of operations that have not ended, as a subquery.
 pub(crate) fn open_subjects() -> SelectStatement {
     let open = Entity::find().select_only().column(Column::Subject).filter(Column::FinishedAt.is_null());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use podzol_lab::cloud::wait_for;
 use podzol_lab::proof::DemoVm;
-use podzol_lab::{Cloud, Lab};
+use podzol_lab::{Cloud, Console, Lab};
 use serde_json::Value;
 
 /// The lab that is up, or an error that says how to bring one up.
@@ -63,6 +63,17 @@ pub fn wait_state(cloud: &Cloud, vm: &str, state: &str) -> anyhow::Result<Value>
         anyhow::ensure!(shown["state"] == state, "it is {}: {}", shown["state"], shown["error"]);
         Ok(Some(shown))
     })
+}
+
+/// The serial port of a VM, wherever it runs.
+///
+/// # Errors
+/// When it does not run, or its host does not answer.
+pub fn console_of(lab: &Lab, admin: &Cloud, vm: &str) -> anyhow::Result<Console> {
+    let shown = admin.podzol(&format!("vm show {vm}"))?;
+    let host = admin.podzol(&format!("host show {}", shown["host"].as_str().context("it has no host")?))?;
+    let host = lab.host(host["name"].as_str().context("the host has no name")?)?;
+    Console::open(&lab.ssh(&host), shown["id"].as_str().context("it has no id")?)
 }
 
 /// The process ids of the QEMU processes on a host, by the name of the domain.

@@ -4,6 +4,7 @@
 //! its subject, not in the operation; so an operation whose goal was overtaken by a later request ends as cancelled.
 
 mod devices;
+mod host;
 mod migrate;
 mod pool;
 mod template;
@@ -28,6 +29,7 @@ impl Work for App {
             "template" => self.template_attempt(&operation).await,
             "pool" => self.pool_attempt(&operation).await,
             "volume" => self.volume_attempt(&operation).await,
+            "host" => self.host_attempt(&operation).await,
             other => Ok(Outcome::failed("unknown_kind", format!("nobody knows how to work on a {other}"))),
         };
         let outcome = outcome.unwrap_or_else(|error| {
@@ -84,6 +86,7 @@ impl App {
             "template" => self.template_retried(tx, operation).await,
             "pool" => self.pool_retried(tx, operation).await,
             "volume" => self.volume_retried(tx, operation).await,
+            "host" => self.host_retried(tx, operation).await,
             other => Err(AppError::Internal(format!("nobody knows how to work on a {other}"))),
         }
     }

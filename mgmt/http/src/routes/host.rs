@@ -1,9 +1,10 @@
 //! Hosts and storage servers.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use podzol_mgmt_api::host::{
-    Host, HostCreate, HostCreated, HostFilter, HostUpdate, StorageServer, StorageServerCreate,
+    Host, HostCreate, HostCreated, HostFilter, HostUpdate, HostUpdated, StorageServer, StorageServerCreate,
     StorageServerCreated,
 };
 use podzol_mgmt_api::{Page, PageQuery, Problem};
@@ -57,18 +58,20 @@ async fn host_show(State(app): State<App>, User(actor): User, id: Id<HostId>) ->
     Ok(axum::Json(app.host_show(&actor, id).await?))
 }
 
-/// Keeps new VMs away from a host, or lets them come again.
+/// Keeps new VMs away from a host and moves those on it to others, or lets VMs come again.
 #[utoipa::path(patch, path = "/v1/hosts/{id}", tag = "operators", operation_id = "host_update", params(("id" = HostId, Path)),
     request_body = HostUpdate,
-    responses((status = 200, description = "It", body = Host), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "It", body = HostUpdated), (status = 202, description = "Its VMs are being moved", body = HostUpdated), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn host_update(
     State(app): State<App>,
     User(actor): User,
     id: Id<HostId>,
     body: Json<HostUpdate>,
-) -> Answer<Host> {
+) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(axum::Json(app.host_update(&actor, id, body.value).await?))
+    let updated = app.host_update(&actor, id, body.value).await?;
+    let status = if updated.operation.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, axum::Json(updated)).into_response())
 }
 
 /// Removes a host without VMs; its certificate is refused from then on.

@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use podzol_lab::cloud::wait_for;
-use podzol_lab::{Cloud, Console, Lab, proof};
-use podzol_scenarios::{account, lab};
+use podzol_lab::{Console, proof};
+use podzol_scenarios::{account, console_of, lab};
 
 const SHORT: Duration = Duration::from_secs(60);
-
-fn console(lab: &Lab, admin: &Cloud, vm: &str) -> Console {
-    let shown = admin.podzol(&format!("vm show {vm}")).unwrap();
-    let host = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
-    let host = lab.host(host["name"].as_str().unwrap()).unwrap();
-    Console::open(&lab.ssh(&host), shown["id"].as_str().unwrap()).unwrap()
-}
 
 /// The name of a volume's disk, as the VM's kernel has it.
 fn disk(console: &mut Console, volume: &str) -> Option<String> {
@@ -45,7 +38,8 @@ fn a_volume_carries_what_one_running_vm_wrote_to_another_on_another_host() {
     let acme = account(&lab, "acme").unwrap();
     let made = acme.podzol("volume create data --size-gib 1 --zone z1 --wait").unwrap();
     let volume = made["id"].as_str().unwrap();
-    let (mut one, mut other) = (console(&lab, &admin, "acme-1"), console(&lab, &admin, "acme-2"));
+    let (mut one, mut other) =
+        (console_of(&lab, &admin, "acme-1").unwrap(), console_of(&lab, &admin, "acme-2").unwrap());
 
     acme.podzol("volume attach data --vm acme-1 --wait").unwrap();
     let name = met_disk(&mut one, volume);
@@ -78,7 +72,7 @@ fn running_vms_meet_in_a_network_that_they_were_given_and_its_bridges_go_with_it
         let shown = acme.podzol(&format!("vm nic add {vm} --network second --wait")).unwrap();
         let nic = &shown["nics"][1];
         let (mac, address) = (nic["mac"].as_str().unwrap(), nic["address"].as_str().unwrap());
-        let mut console = console(&lab, &admin, vm);
+        let mut console = console_of(&lab, &admin, vm).unwrap();
         // A tiny VM configures what it has at its boot, and nothing later.
         let link = met_link(&mut console, mac);
         let up = format!("sh ip link set {link} up && ip addr add {address}/24 dev {link}");
