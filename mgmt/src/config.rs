@@ -1,6 +1,7 @@
 //! The configuration file.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use podzol_rpc::config::{Check, Rules};
@@ -42,6 +43,12 @@ pub struct Config {
     /// How long a VM may take to start, in seconds.
     #[serde(default = "default_start")]
     pub vm_start_secs: u64,
+    /// How long a deleted VM can be recovered, in seconds; 0 for not at all.
+    #[serde(default = "default_expunge")]
+    pub vm_expunge_secs: u64,
+    /// How many API requests a second an account may send on average, where its quotas do not say.
+    #[serde(default = "default_requests")]
+    pub api_requests_per_second: NonZeroU32,
 }
 
 fn default_log() -> String {
@@ -68,6 +75,14 @@ fn default_start() -> u64 {
     300
 }
 
+fn default_expunge() -> u64 {
+    86_400
+}
+
+fn default_requests() -> NonZeroU32 {
+    const { NonZeroU32::new(100).unwrap() }
+}
+
 impl Check for Config {
     fn problems(&self) -> Vec<String> {
         let mut rules = Rules::default();
@@ -83,6 +98,11 @@ impl Check for Config {
         must((1..=604_800).contains(&self.join_token_secs), "join_token_secs: must be 1 to 604800");
         must(self.leftover_secs <= 31_536_000, "leftover_secs: must be at most 31536000");
         must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
+        must(self.vm_expunge_secs <= 31_536_000, "vm_expunge_secs: must be at most 31536000");
+        must(
+            self.api_requests_per_second.get() <= 1_000_000,
+            "api_requests_per_second: must be at most 1000000",
+        );
         rules.problems()
     }
 }

@@ -61,6 +61,8 @@ impl Service {
             token_lifetime: Duration::from_secs(config.join_token_secs),
             leftover_after: Duration::from_secs(config.leftover_secs),
             start_deadline: Duration::from_secs(config.vm_start_secs),
+            expunge_after: Duration::from_secs(config.vm_expunge_secs),
+            api_requests_per_second: config.api_requests_per_second,
         };
         let ca_file = data.join("ca.pem");
         podzol_rpc::identity::write_file(&ca_file, authority.ca_pem().as_bytes(), 0o644)?;

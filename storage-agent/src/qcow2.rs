@@ -1,11 +1,15 @@
-//! The qcow2 format, as far as it is needed: an empty image over a backing file, written in one go, and the header of an
-//! image that came from elsewhere, to know its size and to refuse what would reach outside it.
+//! The qcow2 format, as far as it is needed: an empty image over a backing file, written in one go; the header of an
+//! image that came from elsewhere, to know its size and to refuse what would reach outside it; and a larger size for an
+//! image that nobody has open.
 //!
 //! Source: QEMU's docs/interop/qcow2.txt. All numbers are big-endian.
 //!
 //! # Design notes
 //! Written here rather than by `qemu-img create`, because a clone is three clusters of known bytes, and starting a
 //! program costs more than all the rest of making a VM's disk.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use podzol_vocab::ByteSize;
 
@@ -85,6 +89,42 @@ pub(crate) fn image(size: ByteSize, backing_file: Option<&str>) -> Result<Vec<u8
     Ok(bytes)
 }
 
+/// Gives an image another size, if that is larger than the one it has. Nobody may have it open. What is new in it is
+/// empty. A crash leaves it with the one size or the other: both are in one sector.
+///
+/// # Errors
+/// When it is no such image as [`image`] makes and QEMU extends, or the size is too large; and what the operating system
+/// says.
+pub(crate) fn grow(file: &File, size: ByteSize) -> std::io::Result<()> {
+    let invalid = |rule: String| std::io::Error::new(std::io::ErrorKind::InvalidData, rule);
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0)?;
+    let long = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().unwrap_or_default());
+    let short = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap_or_default());
+    if header[..4] != MAGIC || short(20) != CLUSTER_BITS {
+        return Err(invalid("it is no qcow2 image with clusters of 64 KiB".into()));
+    }
+    if size.0 > LARGEST {
+        return Err(invalid(format!("size: must be at most {}", ByteSize(LARGEST))));
+    }
+    let (size, there) = (size.0.div_ceil(512) * 512, long(24));
+    if there >= size {
+        return Ok(());
+    }
+    // The level-1 table has whole clusters; one is enough for the largest size. Behind its end may be anything.
+    let (entries, table) = (u64::from(short(36)), long(40));
+    let needed = size.div_ceil(PER_L1_ENTRY);
+    if let Some(new) = needed.checked_sub(entries).filter(|new| *new > 0) {
+        file.write_all_at(&vec![0; new as usize * 8], table + entries * 8)?;
+        file.sync_all()?;
+    }
+    let mut fields = header[24..40].to_vec();
+    fields[..8].copy_from_slice(&size.to_be_bytes());
+    fields[12..].copy_from_slice(&(needed.max(entries) as u32).to_be_bytes());
+    file.write_all_at(&fields, 24)?;
+    file.sync_all()
+}
+
 /// The size of the disk in an image that came from elsewhere.
 ///
 /// # Errors
@@ -147,6 +187,51 @@ mod tests {
         assert_eq!(about["virtual-size"], 100u64 << 30);
         assert_eq!(about["backing-filename"], "base.qcow2");
         assert_eq!(about["backing-filename-format"], "qcow2");
+    }
+
+    /// The size of the disk in an image, and what it holds, as QEMU sees it, which finds no fault in it.
+    fn seen_by_qemu(file: &str) -> (u64, Vec<u8>) {
+        qemu_img(&["check", file]);
+        let about = qemu_img(&["info", "--output=json", file]);
+        let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+        let raw = format!("{file}.raw");
+        qemu_img(&[
+            "dd",
+            "-f",
+            "qcow2",
+            "-O",
+            "raw",
+            "bs=1M",
+            "count=1",
+            &format!("if={file}"),
+            &format!("of={raw}"),
+        ]);
+        (about["virtual-size"].as_u64().unwrap(), std::fs::read(raw).unwrap())
+    }
+
+    #[test]
+    fn an_image_grows_and_keeps_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.qcow2");
+        let name = path.to_str().unwrap();
+        let content = folder.path().join("content");
+        let bytes: Vec<u8> = (0..1 << 20).map(|number: u32| (number >> 8) as u8).collect();
+        std::fs::write(&content, &bytes).unwrap();
+        qemu_img(&["convert", "-f", "raw", "-O", "qcow2", content.to_str().unwrap(), name]);
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        // More entries in the table of the first level each time, and one time QEMU moves that table.
+        for gib in [1, 3, 700] {
+            grow(&file, ByteSize::from_gib(gib)).unwrap();
+            assert!(seen_by_qemu(name) == (gib << 30, bytes.clone()), "{gib} GiB");
+        }
+        qemu_img(&["resize", name, "1T"]);
+        grow(&file, ByteSize::from_gib(2048)).unwrap();
+        assert!(seen_by_qemu(name) == (2048 << 30, bytes));
+        grow(&file, ByteSize::from_gib(5)).unwrap();
+        assert_eq!(seen_by_qemu(name).0, 2048 << 30);
+        assert!(grow(&file, ByteSize(LARGEST + 1)).is_err());
+        std::fs::write(&path, [0; 200]).unwrap();
+        assert!(grow(&file, ByteSize::from_gib(1)).is_err());
     }
 
     #[test]

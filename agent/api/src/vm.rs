@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use http::Method;
 use podzol_rpc::{Endpoint, StreamEndpoint};
-use podzol_vocab::{Generation, HostId, MacAddr, Name, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
+use podzol_vocab::{
+    ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, Secret, VlanId, VmId, VolumeId,
+};
 use serde::{Deserialize, Serialize};
 
 /// All that a host must know of a VM to run it.
@@ -51,6 +53,9 @@ pub struct DiskPlan {
     pub source: DiskSource,
     /// The most I/O operations a second, or no limit.
     pub iops: Option<u64>,
+    /// Its size, if it has got a larger one than it was made with: a running VM sees it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
 }
 
 /// Where a volume is, as a host sees it.

@@ -5,7 +5,7 @@
 //! finished by the next one, whatever description that one is for.
 
 use podzol_agent_api::vm::{DiskPlan, NicPlan, VmPlan};
-use podzol_vocab::{InterfaceName, MacAddr, VolumeId};
+use podzol_vocab::{ByteSize, InterfaceName, MacAddr, VolumeId};
 use roxmltree::{Document, Node};
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub struct DiskDevice {
     pub serial: String,
     /// The most I/O operations a second, or no limit.
     pub iops: Option<u64>,
+    /// Its size, or what it was made with.
+    pub size: Option<ByteSize>,
 }
 
 /// A network interface that a domain has.
@@ -47,6 +49,8 @@ pub enum Change {
     DetachDisk(String),
     /// A disk gets another limit of I/O operations a second, or none.
     LimitDisk(VolumeId, Option<u64>),
+    /// A disk gets a larger size.
+    GrowDisk(VolumeId, ByteSize),
     /// It gets a network interface, plugged into this bridge.
     AttachNic(NicPlan, InterfaceName),
     /// It loses the network interface with this address.
@@ -58,7 +62,7 @@ pub enum Change {
 impl DiskDevice {
     /// The disk of a volume.
     pub fn of(disk: &DiskPlan) -> Self {
-        Self { serial: xml::serial(disk.volume), iops: disk.iops }
+        Self { serial: xml::serial(disk.volume), iops: disk.iops, size: disk.size }
     }
 
     /// Whether it is the disk of this volume.
@@ -83,6 +87,17 @@ impl Devices {
         }
     }
 
+    /// Whether these are the devices of a description, in its order. A disk may be larger than described.
+    pub fn are_of(&self, plan: &VmPlan) -> bool {
+        let wanted = Self::of(plan);
+        let as_wanted = |(has, wanted): (&DiskDevice, &DiskDevice)| {
+            has.serial == wanted.serial && has.iops == wanted.iops && has.size >= wanted.size
+        };
+        self.nics == wanted.nics
+            && self.disks.len() == wanted.disks.len()
+            && self.disks.iter().zip(&wanted.disks).all(as_wanted)
+    }
+
     /// What must change for a domain with these devices to have those of a description; `files` and `bridges` are those
     /// of its disks and interfaces, in its order. What goes comes first, to make room for what comes.
     pub fn changes(&self, plan: &VmPlan, files: &[PathBuf], bridges: &[InterfaceName]) -> Vec<Change> {
@@ -97,10 +112,14 @@ impl Devices {
         for (disk, file) in plan.disks.iter().zip(files) {
             match self.disks.iter().find(|there| there.is_of(disk.volume)) {
                 None => changes.push(Change::AttachDisk(disk.clone(), file.clone())),
-                Some(there) if there.iops != disk.iops => {
-                    changes.push(Change::LimitDisk(disk.volume, disk.iops));
+                Some(there) => {
+                    if there.iops != disk.iops {
+                        changes.push(Change::LimitDisk(disk.volume, disk.iops));
+                    }
+                    if let Some(size) = disk.size.filter(|size| there.size.is_none_or(|has| has < *size)) {
+                        changes.push(Change::GrowDisk(disk.volume, size));
+                    }
                 }
-                Some(_) => {}
             }
         }
         for (nic, bridge) in plan.nics.iter().zip(bridges) {
@@ -128,6 +147,10 @@ impl Devices {
                     .iter_mut()
                     .filter(|there| there.is_of(*volume))
                     .for_each(|there| there.iops = *iops);
+            }
+            Change::GrowDisk(volume, size) => {
+                let grown = self.disks.iter_mut().filter(|there| there.is_of(*volume));
+                grown.for_each(|there| there.size = Some(*size));
             }
             Change::AttachNic(nic, _) => {
                 self.nics.retain(|there| there.mac != nic.mac);
@@ -165,6 +188,7 @@ impl<'a> LiveXml<'a> {
             Some(DiskDevice {
                 serial: text(node, "serial")?.to_owned(),
                 iops: iops.and_then(|iops| iops.parse().ok()).filter(|iops| *iops > 0),
+                size: None,
             })
         };
         let nic = |node: Node<'_, '_>| {
@@ -184,6 +208,12 @@ impl<'a> LiveXml<'a> {
     pub(crate) fn disk(&self, serial: &str) -> Option<&str> {
         let found = self.elements("disk").find(|node| text(*node, "serial") == Some(serial))?;
         Some(&self.0.input_text()[found.range()])
+    }
+
+    /// The names of the disks with a serial number, each with it.
+    pub(crate) fn disk_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.elements("disk")
+            .filter_map(|node| Some((text(node, "serial")?, child(node, "target")?.attribute("dev")?)))
     }
 
     /// The name of the disk with a serial number, such as `vdb`.

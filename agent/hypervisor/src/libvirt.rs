@@ -223,6 +223,7 @@ impl Hypervisor for Libvirt {
             Change::AttachDisk(..) => "attach a disk",
             Change::DetachDisk(_) => "detach a disk",
             Change::LimitDisk(..) => "limit a disk",
+            Change::GrowDisk(..) => "resize a disk",
             Change::AttachNic(..) => "attach a network interface",
             Change::DetachNic(_) => "detach a network interface",
             Change::LimitNic(..) => "limit a network interface",

@@ -6,7 +6,9 @@
 use std::net::Ipv4Addr;
 
 use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
-use podzol_vocab::{Generation, MacAddr, Name, NetworkId, NicId, Secret, Sha256, VlanId, VmId, VolumeId};
+use podzol_vocab::{
+    ByteSize, Generation, MacAddr, Name, NetworkId, NicId, Secret, Sha256, VlanId, VmId, VolumeId,
+};
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
@@ -76,6 +78,8 @@ struct StoredDisk {
     volume: VolumeId,
     source: StoredSource,
     iops: Option<u64>,
+    #[serde(default)]
+    size: Option<ByteSize>,
 }
 
 #[derive(Deserialize)]
@@ -114,9 +118,9 @@ impl From<StoredRecord> for Record {
 }
 
 impl From<StoredDisk> for DiskPlan {
-    fn from(StoredDisk { volume, source, iops }: StoredDisk) -> Self {
+    fn from(StoredDisk { volume, source, iops, size }: StoredDisk) -> Self {
         let StoredSource::Nfs { server, export, file } = source;
-        Self { volume, source: DiskSource::Nfs { server, export, file }, iops }
+        Self { volume, source: DiskSource::Nfs { server, export, file }, iops, size }
     }
 }
 

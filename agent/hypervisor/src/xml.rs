@@ -227,6 +227,7 @@ pub(crate) mod tests {
                     file: "v/x&y.qcow2".into(),
                 },
                 iops: Some(500),
+                size: None,
             }],
             nics: vec![NicPlan {
                 nic: NicId::from_bytes(id(3)),

@@ -66,7 +66,7 @@ impl Running {
             vcpus: 1,
             cpu_share: 100,
             memory_mib: 32,
-            disks: vec![DiskPlan { volume: VolumeId::new(), source, iops: Some(100) }],
+            disks: vec![DiskPlan { volume: VolumeId::new(), source, iops: Some(100), size: None }],
             nics: vec![],
             seed: Seed {
                 meta_data: String::new(),
@@ -175,7 +175,7 @@ async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() 
     let first = before.disks[0].clone();
     assert_eq!((before.disks.len(), first.iops, before.nics.len()), (1, Some(100), 0));
     let source = DiskSource::Nfs { server: "s1".into(), export: "/srv/p".into(), file: "data".into() };
-    let data = DiskPlan { volume: VolumeId::new(), source, iops: None };
+    let data = DiskPlan { volume: VolumeId::new(), source, iops: None, size: None };
     let attach = Change::AttachDisk(data.clone(), disk(domain.folder.path(), "data.qcow2", "qcow2"));
 
     for change in [attach, Change::LimitDisk(data.volume, Some(50))] {

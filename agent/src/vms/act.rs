@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use podzol_agent_api::vm::{DiskSource, StepTiming, VmPlan, VmState};
 use podzol_hostnet::Segment;
-use podzol_hypervisor::{Devices, Domain, DomainState, Found, Hypervisor, Record};
+use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, VmId};
 use tokio::time::Instant;
 
@@ -230,7 +230,7 @@ impl<P: Platform> Vms<P> {
     async fn change_devices(&self, plan: &VmPlan) -> anyhow::Result<()> {
         let hypervisor = self.0.platform.hypervisor();
         let devices = hypervisor.devices(plan.vm).await?;
-        if devices == Devices::of(plan) {
+        if devices.are_of(plan) {
             return Ok(());
         }
         let files = self.disks(plan).await?;

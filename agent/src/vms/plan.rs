@@ -115,7 +115,7 @@ pub(super) mod tests {
             vcpus: 1,
             cpu_share: 100,
             memory_mib: 64,
-            disks: vec![DiskPlan { volume: VolumeId::from_bytes([2; 16]), source, iops: None }],
+            disks: vec![DiskPlan { volume: VolumeId::from_bytes([2; 16]), source, iops: None, size: None }],
             nics: vec![NicPlan {
                 nic: NicId::from_bytes([3; 16]),
                 network: NetworkId::from_bytes([4; 16]),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Timestamp;
+use crate::limits::{InUse, Limits, Quotas};
 
 /// A customer.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -13,8 +14,29 @@ pub struct Account {
     pub id: AccountId,
     /// Its name, unique in the installation.
     pub name: Name,
+    /// Limits of each of its VMs, where the VM's offering has none.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The most that it may have.
+    #[serde(default)]
+    pub quotas: Quotas,
+    /// What it has; only when one account is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<InUse>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// Changes an account. What is left out stays; what is given replaces all of what was.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountUpdate {
+    /// Limits of each of its VMs; running VMs have them within seconds.
+    #[serde(default)]
+    pub limits: Option<Limits>,
+    /// The most that it may have. What it has already stays.
+    #[serde(default)]
+    pub quotas: Option<Quotas>,
 }
 
 /// Creates an account.

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod event;
 pub mod host;
+pub mod limits;
 pub mod network;
 pub mod offering;
 pub mod operation;

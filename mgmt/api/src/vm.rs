@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Timestamp;
+use crate::limits::VmLimits;
 use crate::offering::Size;
 use crate::volume::VolumeState;
 
@@ -31,7 +32,9 @@ pub enum VmState {
     Stopped,
     /// It could not be started; `error` says why. It can be started again, or deleted.
     Failed,
-    /// It is being deleted.
+    /// It was deleted, and can be recovered until `expunge_at`: it does not run, and keeps its volumes and addresses.
+    Deleted,
+    /// It is being deleted for good.
     Deleting,
 }
 
@@ -54,6 +57,9 @@ pub struct Vm {
     pub offering: OfferingId,
     /// What it has.
     pub size: Size,
+    /// What it may do at most, and who says so.
+    #[serde(default)]
+    pub limits: VmLimits,
     /// The template that it was made of.
     pub template: TemplateId,
     /// The host that it runs on; shown to admins only.
@@ -72,6 +78,9 @@ pub struct Vm {
     pub created_at: Timestamp,
     /// When it last began to run.
     pub started_at: Option<Timestamp>,
+    /// When it goes for good, if it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expunge_at: Option<Timestamp>,
     /// How long each step of its last start took.
     #[serde(default)]
     pub start_timing: Vec<Step>,
@@ -174,6 +183,22 @@ pub struct VmStop {
     /// left out.
     #[serde(default)]
     pub grace_secs: Option<u64>,
+}
+
+/// What a VM is to have.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmResize {
+    /// Another offering. Its root volume grows to the offering's disk, if that is larger, and never shrinks.
+    pub offering: OfferingId,
+}
+
+/// How a VM is to be deleted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct VmDelete {
+    /// Whether it goes for good at once, and cannot be recovered; false when left out.
+    pub expunge: Option<bool>,
 }
 
 /// Where a VM is to move.

@@ -15,6 +15,8 @@ pub enum VolumeState {
     Creating,
     /// It is there.
     Ready,
+    /// It is there, and is being given a larger size.
+    Resizing,
     /// It could not be made; `error` says why. It can be deleted, or its operation retried.
     Failed,
     /// It is being destroyed.
@@ -49,6 +51,14 @@ pub struct Volume {
     pub pool: Option<PoolId>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// What size a volume is to have.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeResize {
+    /// Its new size in GiB: larger than the one it has, and at most 65,536.
+    pub size_gib: u64,
 }
 
 /// Creates an empty data volume.

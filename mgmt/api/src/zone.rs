@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Timestamp;
+use crate::limits::Limits;
 
 /// Pods in one place.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -18,8 +19,20 @@ pub struct Zone {
     pub name: Name,
     /// The VLAN ids that its networks may have.
     pub vlan_ranges: Vec<VlanRange>,
+    /// Limits of each VM in it, where neither its offering nor its account has any.
+    #[serde(default)]
+    pub limits: Limits,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// Changes a zone. What is left out stays; what is given replaces all of what was.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneUpdate {
+    /// Limits of each VM in it; running VMs have them within seconds.
+    #[serde(default)]
+    pub limits: Option<Limits>,
 }
 
 /// Creates a zone.

@@ -1,9 +1,11 @@
 //! Accounts, users and API keys.
 
+use std::num::NonZeroU32;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use podzol_mgmt_api::account::{
-    Account, AccountCreate, AccountFilter, Key, KeyCreate, KeyCreated, Role, User, UserCreate,
+    Account, AccountCreate, AccountFilter, AccountUpdate, Key, KeyCreate, KeyCreated, Role, User, UserCreate,
 };
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::{Tx, account, find, now};
@@ -13,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
-use crate::{Actor, App, AppError, view};
+use crate::{Actor, App, AppError, limits, quota, view};
 
 impl Secretive for Account {}
 impl Secretive for User {}
@@ -48,8 +50,13 @@ impl App {
         }
         let name = |text: &str| text.parse::<Name>().map_err(|error| AppError::Internal(error.to_string()));
         let tx = self.db.begin().await?;
-        let account =
-            account::Model { id: AccountId::new().into(), name: name("system")?.into(), created_at: now().0 };
+        let account = account::Model {
+            id: AccountId::new().into(),
+            name: name("system")?.into(),
+            limits: None,
+            quotas: None,
+            created_at: now().0,
+        };
         let user = account::user::Model {
             id: UserId::new().into(),
             account_id: account.id,
@@ -78,7 +85,28 @@ impl App {
             return Err(AppError::Unauthenticated);
         }
         let role = user.role();
-        Ok(Actor { key: id, user: user.id.0, name: user.name.0, account: user.account_id.0, role })
+        let account = find::<account::Entity>(self.db.reader(), user.account_id).await?;
+        let quotas = account.and_then(|account| account.quotas).map(|quotas| quotas.0).unwrap_or_default();
+        Ok(Actor {
+            key: id,
+            user: user.id.0,
+            name: user.name.0,
+            account: user.account_id.0,
+            role,
+            requests_per_second: quotas.api_requests_per_second.and_then(NonZeroU32::new),
+        })
+    }
+
+    /// Counts a request of an authenticated user.
+    ///
+    /// # Errors
+    /// [`AppError::TooMany`] when its account has sent too many.
+    pub fn count_request(&self, actor: &Actor) -> Result<(), AppError> {
+        if actor.is_admin() {
+            return Ok(());
+        }
+        let rate = actor.requests_per_second.unwrap_or(self.settings.api_requests_per_second);
+        self.rates.count(actor.account, rate).map_err(|wait| AppError::TooMany { wait })
     }
 
     /// Whether a key is still valid, and its user is what it was.
@@ -102,6 +130,8 @@ impl App {
             let row = account::Model {
                 id: AccountId::new().into(),
                 name: body.name.clone().into(),
+                limits: None,
+                quotas: None,
                 created_at: now().0,
             };
             tx.account_create(row.clone()).await.or_taken(|| AppError::taken("account", &body.name))?;
@@ -127,7 +157,36 @@ impl App {
     /// [`AppError::NotFound`] when there is none that the caller may see.
     pub async fn account_show(&self, actor: &Actor, id: AccountId) -> Result<Account, AppError> {
         let row = find::<account::Entity>(self.db.reader(), id).await?.filter(|row| actor.sees(row.id.0));
-        Ok(view::account(row.ok_or(AppError::NotFound("account"))?))
+        let row = row.ok_or(AppError::NotFound("account"))?;
+        let in_use = account::in_use(self.db.reader(), id).await?;
+        Ok(Account { in_use: Some(in_use), ..view::account(row) })
+    }
+
+    /// Changes the limits of an account's VMs, and the most that it may have.
+    ///
+    /// # Errors
+    /// When the caller is no admin, or a number is out of its range.
+    pub async fn account_update(
+        &self,
+        actor: &Actor,
+        id: AccountId,
+        body: AccountUpdate,
+    ) -> Result<Account, AppError> {
+        actor.must_be_admin()?;
+        body.limits.as_ref().map_or(Ok(()), limits::check)?;
+        body.quotas.as_ref().map_or(Ok(()), quota::check_quotas)?;
+        let tx = self.db.begin().await?;
+        let found = find::<account::Entity>(tx.reader(), id).await?;
+        let mut row = found.ok_or(AppError::NotFound("account"))?;
+        if let Some(limits) = body.limits {
+            row.limits = Some(limits.into());
+            tx.vm_limits_changed(Some(id), None).await?;
+        }
+        row.quotas = body.quotas.map(Into::into).or(row.quotas);
+        tx.account_update(row.clone()).await?;
+        self.record(&tx, actor, "account.update", Some(id), "account", id, &row.name.0).await?;
+        tx.commit().await?;
+        self.account_show(actor, id).await
     }
 
     /// Deletes an account without any users or things of its own.

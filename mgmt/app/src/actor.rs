@@ -18,6 +18,8 @@ pub struct Actor {
     pub account: AccountId,
     /// What it may do.
     pub role: Role,
+    /// How many requests a second its account may send, if its quotas say so.
+    pub requests_per_second: Option<std::num::NonZeroU32>,
 }
 
 impl Actor {

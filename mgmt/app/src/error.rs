@@ -40,6 +40,12 @@ pub enum AppError {
         /// Why each class of candidates was passed over.
         reasons: Vec<String>,
     },
+    /// The account sends more requests than it may.
+    #[error("the account sends more requests than it may; wait {} ms", wait.as_millis())]
+    TooMany {
+        /// How long until the next.
+        wait: std::time::Duration,
+    },
     /// A part that is needed does not answer now.
     #[error("{0}")]
     Unavailable(String),

@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod heard;
 mod join;
+mod limits;
 mod metrics;
 mod network;
 mod offering;
@@ -22,6 +23,8 @@ mod operation;
 mod place;
 mod plan;
 mod pool;
+mod quota;
+mod rate;
 pub mod reconcile;
 mod report;
 mod server;
@@ -63,6 +66,7 @@ pub struct App {
     /// What is under way in this process alone.
     pub(crate) here: Arc<Here>,
     pub(crate) heard: Arc<heard::Heard>,
+    pub(crate) rates: Arc<rate::Rates>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -96,6 +100,10 @@ pub struct Settings {
     pub leftover_after: std::time::Duration,
     /// How long a VM may take to start.
     pub start_deadline: std::time::Duration,
+    /// How long a deleted VM can be recovered.
+    pub expunge_after: std::time::Duration,
+    /// How many API requests a second an account may send on average, where its quotas do not say.
+    pub api_requests_per_second: std::num::NonZeroU32,
 }
 
 impl App {
@@ -116,6 +124,7 @@ impl App {
             metrics: Arc::default(),
             settings: Arc::new(settings),
             heard: Arc::default(),
+            rates: Arc::default(),
             stopping: CancellationToken::new(),
             here: Arc::new(Here {
                 since: Instant::now(),

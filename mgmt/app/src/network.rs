@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use podzol_mgmt_api::account::AccountFilter;
+use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::network::{Network, NetworkCreate};
 use podzol_mgmt_api::zone::VlanRange;
 use podzol_mgmt_api::{Page, PageQuery};
@@ -11,7 +12,7 @@ use podzol_vocab::NetworkId;
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
-use crate::{Actor, App, AppError, view};
+use crate::{Actor, App, AppError, quota, view};
 
 impl Secretive for Network {}
 
@@ -28,7 +29,9 @@ impl App {
     ) -> Result<Network, AppError> {
         let account = actor.account_for(body.account)?;
         self.create(actor, once, async |tx| {
-            find::<account::Entity>(tx.reader(), account).await?.ok_or(AppError::NotFound("account"))?;
+            let owner = find::<account::Entity>(tx.reader(), account).await?;
+            let owner = owner.ok_or(AppError::NotFound("account"))?;
+            quota::check(tx.reader(), &owner, InUse { networks: 1, ..InUse::default() }).await?;
             let zone = find::<zone::Entity>(tx.reader(), body.zone).await?;
             let zone = zone.ok_or_else(|| AppError::invalid("zone", "there is no such zone"))?;
             let in_use = network::vlans_in_use(tx.reader(), body.zone).await?;

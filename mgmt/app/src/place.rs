@@ -77,6 +77,28 @@ impl App {
         choose(hosts, &row.size)
     }
 
+    /// Refuses what a pool has no room for.
+    pub(crate) async fn must_have_room(
+        &self,
+        db: &impl Reader,
+        row: &pool::Model,
+        bytes: i64,
+    ) -> Result<(), AppError> {
+        let promised: HashMap<_, _> = volume::allocated_in_pools(db).await?.into_iter().collect();
+        let left = self.room_left(row, promised.get(&row.id.0).copied().unwrap_or(0));
+        if left >= bytes {
+            return Ok(());
+        }
+        let (left, needed) = (ByteSize(left.max(0) as u64), ByteSize(bytes as u64));
+        let reasons = vec![format!("pool {}: {left} left, {needed} needed", row.name.0)];
+        Err(AppError::Exhausted { code: "no_pool_fits", detail: "the pool is full".into(), reasons })
+    }
+
+    /// How many bytes of a pool may still be promised.
+    fn room_left(&self, row: &pool::Model, promised: i64) -> i64 {
+        row.capacity_bytes.saturating_mul(self.settings.storage_overcommit.into()) - promised
+    }
+
     /// Chooses a pool of a zone for a new volume: the one with the most room left of what may be promised.
     pub(crate) async fn choose_pool(
         &self,
@@ -87,8 +109,7 @@ impl App {
         let promised: HashMap<_, _> = volume::allocated_in_pools(db).await?.into_iter().collect();
         let (mut best, mut reasons) = (None, Vec::new());
         for row in pool::ready(db, Some(zone)).await? {
-            let limit = row.capacity_bytes.saturating_mul(self.settings.storage_overcommit.into());
-            let left = limit - promised.get(&row.id.0).copied().unwrap_or(0);
+            let left = self.room_left(&row, promised.get(&row.id.0).copied().unwrap_or(0));
             let server = find::<server::Entity>(db, row.storage_server_id.clone()).await?;
             let is_up = server.is_some_and(|server| server.state.0 == ServerState::Up);
             if !is_up {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
 use podzol_mgmt_api::vm::Attachment;
 use podzol_mgmt_db::{network, pool, vm, volume};
-use podzol_vocab::{Generation, Name, NetworkId, PoolId, Secret};
+use podzol_vocab::{ByteSize, Generation, Name, NetworkId, PoolId, Secret};
 use serde_json::json;
 
-use crate::view;
+use crate::{limits, view};
 
 /// A VM with all that its plan is made of.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ fn disk(parts: &Parts, volume: &volume::Model) -> Result<DiskPlan, String> {
     Ok(DiskPlan {
         volume: volume.id.0,
         source: DiskSource::Nfs { server: known(&pool.server)?, export: known(&pool.export)?, file },
-        iops: parts.vm.size.iops,
+        iops: limits::of(&parts.vm).iops.map(|limit| limit.value),
+        size: volume.has_grown.then_some(ByteSize(volume.size_bytes as u64)),
     })
 }
 
@@ -67,7 +68,7 @@ fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {
         vlan: view::vlan(network.vlan).ok_or("its network has no valid VLAN id")?,
         mac: nic.mac.0,
         address: nic.address.0,
-        rate_mbps: parts.vm.size.network_mbps,
+        rate_mbps: limits::of(&parts.vm).network_mbps.map(|limit| limit.value),
     })
 }
 

@@ -39,7 +39,14 @@ pub(crate) fn page<T>(page: &PageOf, items: Vec<T>, key: impl Fn(&T) -> String) 
 }
 
 pub(crate) fn account(row: account::Model) -> Account {
-    Account { id: row.id.0, name: row.name.0, created_at: Timestamp(row.created_at) }
+    Account {
+        id: row.id.0,
+        name: row.name.0,
+        limits: row.limits.map(|limits| limits.0).unwrap_or_default(),
+        quotas: row.quotas.map(|quotas| quotas.0).unwrap_or_default(),
+        in_use: None,
+        created_at: Timestamp(row.created_at),
+    }
 }
 
 pub(crate) fn user(row: account::user::Model) -> User {
@@ -68,6 +75,7 @@ pub(crate) fn zone(row: zone::Model) -> Zone {
         id: row.id.0,
         name: row.name.0,
         vlan_ranges: row.vlan_ranges.0,
+        limits: row.limits.map(|limits| limits.0).unwrap_or_default(),
         created_at: Timestamp(row.created_at),
     }
 }
@@ -259,6 +267,7 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
     let show = |row: vm::Model| Vm {
         nics: nics.remove(&row.id).unwrap_or_default(),
         volumes: volumes.remove(&row.id).unwrap_or_default(),
+        limits: crate::limits::of(&row),
         id: row.id.0,
         name: row.name.0,
         account: row.account_id.0,
@@ -273,6 +282,7 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
         generation: Generation(row.generation as u64),
         created_at: Timestamp(row.created_at),
         started_at: row.started_at.map(Timestamp),
+        expunge_at: row.expunge_at.map(Timestamp),
         start_timing: row.timing.0,
     };
     Ok(rows.into_iter().map(show).collect())

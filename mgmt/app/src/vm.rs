@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use podzol_agent_api::vm::VmConsoleLog;
+use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::vm::{
-    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmMigrate, VmState, VmStop,
+    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmDelete, VmFilter, VmMigrate,
+    VmResize, VmState, VmStop,
 };
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_api::{Created, Page, PageQuery};
@@ -18,7 +20,7 @@ use podzol_vocab::{AccountId, ByteSize, HostId, MacAddr, NicId, VmId, VolumeId};
 use crate::error::Meaning;
 use crate::operation::NewOperation;
 use crate::volume::coming;
-use crate::{Actor, App, AppError, Once, operation, view};
+use crate::{Actor, App, AppError, Once, limits, operation, quota, view};
 
 /// The most disks of a VM, as its host takes them.
 pub(crate) const MAX_DISKS: usize = 24;
@@ -61,7 +63,7 @@ impl App {
         body: &VmCreate,
     ) -> Result<(vm::Model, Vec<vm::nic::Model>, volume::Model), AppError> {
         let db = tx.reader();
-        find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
+        let owner = find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
         let offering = find::<offering::Entity>(db, body.offering).await?;
         let offering = offering.ok_or_else(|| AppError::invalid("offering", "there is no such offering"))?;
         let template = find::<template::Entity>(db, body.template).await?;
@@ -79,6 +81,16 @@ impl App {
         }
         let virtual_size = template.virtual_size_bytes.unwrap_or(0);
         let size_bytes = virtual_size.max(ByteSize::from_gib(offering.size.disk_gib).0 as i64);
+        let wanted = InUse {
+            vms: 1,
+            vcpus: offering.size.vcpus.into(),
+            memory_mib: offering.size.memory_mib,
+            volumes: 1,
+            storage_bytes: size_bytes as u64,
+            networks: 0,
+            addresses: networks.len() as u64,
+        };
+        quota::check(db, &owner, wanted).await?;
         let pool = self.choose_pool(db, zone.0, size_bytes).await?;
         let host = self.place(db, zone.0, &offering.size, std::slice::from_ref(&pool)).await?;
         let volume = volume::Model {
@@ -95,6 +107,7 @@ impl App {
             attachment: JsonCol(Attachment::Attached),
             attached_at: Some(now().0),
             error: None,
+            has_grown: false,
             created_at: now().0,
         };
         let row = vm::Model {
@@ -111,6 +124,9 @@ impl App {
             generation: 1,
             reboots: 0,
             paused: false,
+            limits: Some(limits::in_force(db, &offering.size, account, zone.0).await?.into()),
+            limits_are_stale: false,
+            expunge_at: None,
             grace_secs: 0,
             vcpus: offering.size.vcpus.into(),
             memory_mib: offering.size.memory_mib as i64,
@@ -172,10 +188,53 @@ impl App {
             if row.host_id.is_none() {
                 row.host_id = Some(self.place_again(tx.reader(), row).await?.into());
             }
-            row.desired = JsonCol(Desired::Running);
-            row.state = JsonCol(VmState::Starting);
+            self.set_to_start(tx, row).await
+        })
+        .await
+    }
+
+    /// Has a VM that has a host start on it.
+    pub(crate) async fn set_to_start(&self, tx: &Tx, row: &mut vm::Model) -> Result<(), AppError> {
+        limits::renew(tx.reader(), row).await?;
+        row.desired = JsonCol(Desired::Running);
+        row.state = JsonCol(VmState::Starting);
+        row.generation += 1;
+        row.error = None;
+        Ok(())
+    }
+
+    /// Gives a stopped VM another offering. Its root volume grows to the offering's disk, if that is larger.
+    ///
+    /// # Errors
+    /// When it is not stopped, its account may not have that much, or its pool has no room.
+    pub async fn vm_resize(&self, actor: &Actor, id: VmId, body: VmResize) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.resize", async |tx, row| {
+            if row.host_id.is_some() || row.desired.0 != Desired::Stopped {
+                let detail = "the VM must be stopped first".into();
+                return Err(AppError::Conflict { code: "vm_not_stopped", detail });
+            }
+            let offering = find::<offering::Entity>(tx.reader(), body.offering).await?;
+            let offering =
+                offering.ok_or_else(|| AppError::invalid("offering", "there is no such offering"))?;
+            let (before, after) = (row.size.0.clone(), offering.size.0.clone());
+            let wanted = InUse {
+                vcpus: after.vcpus.saturating_sub(before.vcpus).into(),
+                memory_mib: after.memory_mib.saturating_sub(before.memory_mib),
+                ..InUse::default()
+            };
+            quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, wanted).await?;
+            let disk = ByteSize::from_gib(after.disk_gib);
+            let volumes = volume::of_vms(tx.reader(), &[row.id]).await?;
+            if let Some(root) =
+                volumes.into_iter().find(|volume| volume.is_root() && volume.size_bytes < disk.0 as i64)
+            {
+                self.volume_grow(tx, root, disk).await?;
+            }
+            (row.vcpus, row.memory_mib) = (after.vcpus.into(), after.memory_mib as i64);
+            row.offering_id = offering.id;
+            row.size = after.into();
+            limits::renew(tx.reader(), row).await?;
             row.generation += 1;
-            row.error = None;
             Ok(())
         })
         .await
@@ -303,6 +362,8 @@ impl App {
             if nics.iter().any(|nic| nic.network_id == network.id) {
                 return Err(AppError::invalid("network", "the VM has an interface in it already"));
             }
+            let more = InUse { addresses: 1, ..InUse::default() };
+            quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, more).await?;
             let slot = nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0);
             let nic = new_nic(tx.reader(), id, slot, &network, coming(&row)).await?;
             tx.nic_create(nic).await?;
@@ -361,16 +422,44 @@ impl App {
         operation::start(tx, self.vm_operation("vm.change", &row)).await
     }
 
-    /// Deletes a VM with its root volume, by force if it runs. Its data volumes stay.
+    /// Deletes a VM, by force if it runs. It can be recovered for a while; then, or at once if that is asked for, it goes
+    /// for good with its root volume. Its data volumes stay.
     ///
     /// # Errors
     /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn vm_delete(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+    pub async fn vm_delete(&self, actor: &Actor, id: VmId, how: &VmDelete) -> Result<Created<Vm>, AppError> {
+        let keep = self.settings.expunge_after;
+        let for_good = how.expunge.unwrap_or(false) || keep.is_zero();
         self.vm_change(actor, id, "vm.delete", async |_, row| {
-            row.desired = JsonCol(Desired::Deleted);
-            row.state = JsonCol(VmState::Deleting);
-            row.generation += 1;
             row.grace_secs = 0;
+            if for_good {
+                expunge(row);
+            } else if row.desired.0 != Desired::Deleted && row.expunge_at.is_none() {
+                row.expunge_at = Some(now().0 + keep.as_millis() as i64);
+                row.state = JsonCol(if row.host_id.is_some() { VmState::Stopping } else { VmState::Deleted });
+                row.desired = JsonCol(Desired::Stopped);
+                (row.paused, row.error) = (false, None);
+                row.generation += 1;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Recovers a deleted VM: it is stopped then, with all that it had.
+    ///
+    /// # Errors
+    /// When it was not deleted, or has gone for good.
+    pub async fn vm_recover(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
+        self.vm_change(actor, id, "vm.recover", async |_, row| {
+            if row.desired.0 == Desired::Deleted || row.expunge_at.take().is_none() {
+                let detail = "the VM is not one that was deleted and can be recovered".into();
+                return Err(AppError::Conflict { code: "vm_not_deleted", detail });
+            }
+            if row.state.0 == VmState::Deleted {
+                row.state = JsonCol(VmState::Stopped);
+            }
+            row.generation += 1;
             Ok(())
         })
         .await
@@ -412,7 +501,7 @@ impl App {
     ) -> Result<Created<Vm>, AppError> {
         let tx = self.db.begin().await?;
         let mut row = self.vm_row(tx.reader(), actor, id).await?;
-        if kind != "vm.delete" {
+        if !matches!(kind, "vm.delete" | "vm.recover") {
             must_stay(&row)?;
         }
         change(&tx, &mut row).await?;
@@ -457,8 +546,24 @@ pub(crate) fn must_stay(row: &vm::Model) -> Result<(), AppError> {
         Desired::Deleted => {
             Err(AppError::Conflict { code: "vm_deleting", detail: "the VM is being deleted".into() })
         }
+        _ if row.expunge_at.is_some() => {
+            let detail = "the VM was deleted; recover it first".into();
+            Err(AppError::Conflict { code: "vm_deleted", detail })
+        }
         _ => Ok(()),
     }
+}
+
+/// Has a VM go for good.
+pub(crate) fn expunge(row: &mut vm::Model) {
+    row.desired = JsonCol(Desired::Deleted);
+    row.state = JsonCol(VmState::Deleting);
+    row.generation += 1;
+}
+
+/// The account that something belongs to.
+pub(crate) async fn owner_of(db: &impl Reader, id: AccountId) -> Result<account::Model, AppError> {
+    find::<account::Entity>(db, id).await?.ok_or(AppError::NotFound("account"))
 }
 
 /// Refuses what would change a VM's devices while it moves, and what comes too late.

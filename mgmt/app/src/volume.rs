@@ -1,18 +1,24 @@
 //! Volumes, as customers see them, and how they get into VMs and out of them.
 
+use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::vm::Attachment;
-use podzol_mgmt_api::volume::{Volume, VolumeAttach, VolumeCreate, VolumeFilter, VolumeState};
+use podzol_mgmt_api::volume::{Volume, VolumeAttach, VolumeCreate, VolumeFilter, VolumeResize, VolumeState};
 use podzol_mgmt_api::{Created, Page, PageQuery};
-use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, now, pool, vm, volume, zone};
+use podzol_mgmt_db::{
+    JsonCol, Reader, Tx, account, find, now, operation as operation_row, pool, vm, volume, zone,
+};
 use podzol_vocab::{ByteSize, VmId, VolumeId};
 
 use crate::error::Meaning;
 use crate::operation::NewOperation;
-use crate::vm::MAX_DISKS;
-use crate::{Actor, App, AppError, Once, operation, view};
+use crate::vm::{MAX_DISKS, owner_of};
+use crate::{Actor, App, AppError, Once, operation, quota, view};
 
 /// How long a volume may take to be made: longer than a storage server that is restarted is away.
 const MAKE: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// The largest volume in GiB.
+const MAX_GIB: u64 = 65_536;
 
 impl App {
     /// Creates an empty data volume; an operation makes it on its storage server.
@@ -26,13 +32,15 @@ impl App {
         body: VolumeCreate,
     ) -> Result<Created<Volume>, AppError> {
         let account = actor.account_for(body.account)?;
-        if !(1..=65_536).contains(&body.size_gib) {
-            return Err(AppError::invalid("size_gib", "must be 1 to 65536"));
+        if !(1..=MAX_GIB).contains(&body.size_gib) {
+            return Err(AppError::invalid("size_gib", format!("must be 1 to {MAX_GIB}")));
         }
         let size_bytes = ByteSize::from_gib(body.size_gib).0 as i64;
         self.create(actor, once, async |tx| {
             let db = tx.reader();
-            find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
+            let owner = find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
+            let wanted = InUse { volumes: 1, storage_bytes: size_bytes as u64, ..InUse::default() };
+            quota::check(db, &owner, wanted).await?;
             let zone = find::<zone::Entity>(db, body.zone).await?;
             let zone = zone.ok_or_else(|| AppError::invalid("zone", "there is no such zone"))?;
             let pool = self.choose_pool(db, zone.id.0, size_bytes).await?;
@@ -50,6 +58,7 @@ impl App {
                 attachment: JsonCol(Attachment::Attached),
                 attached_at: None,
                 error: None,
+                has_grown: false,
                 created_at: now().0,
             };
             tx.volume_create(row.clone()).await.or_taken(|| AppError::taken("volume", &body.name))?;
@@ -107,6 +116,79 @@ impl App {
         Ok(Created { object: view::volume(row, actor), operation: view::operation(operation) })
     }
 
+    /// Gives a volume a larger size, while its VM runs too.
+    ///
+    /// # Errors
+    /// When it is not ready, the size is not larger, its account may not have that much, or its pool has no room.
+    pub async fn volume_resize(
+        &self,
+        actor: &Actor,
+        id: VolumeId,
+        body: VolumeResize,
+    ) -> Result<Created<Volume>, AppError> {
+        let size = ByteSize::from_gib(body.size_gib.min(MAX_GIB + 1));
+        let tx = self.db.begin().await?;
+        let row = self.volume_row(tx.reader(), actor, id).await?;
+        if row.state.0 == VolumeState::Deleting {
+            return Err(AppError::Conflict {
+                code: "volume_deleting",
+                detail: "the volume is being deleted".into(),
+            });
+        }
+        if body.size_gib > MAX_GIB || size.0 as i64 <= row.size_bytes {
+            let there = ByteSize(row.size_bytes as u64);
+            let rule = format!("must be more than the volume has, {there}, and at most {MAX_GIB}");
+            return Err(AppError::invalid("size_gib", rule));
+        }
+        let vm = match row.vm_id {
+            Some(vm) => find::<vm::Entity>(tx.reader(), vm).await?,
+            None => None,
+        };
+        vm.as_ref().map_or(Ok(()), crate::vm::must_take_changes)?;
+        let row = self.volume_grow(&tx, row, size).await?;
+        let operation = match vm.filter(|vm| vm.host_id.is_some()) {
+            Some(vm) => self.vm_changes(&tx, vm).await?,
+            None => {
+                let begun = operation_row::open_of(tx.reader(), &row.id.to_string()).await?.pop();
+                begun.ok_or_else(|| AppError::Internal("a volume grows without an operation".into()))?
+            }
+        };
+        self.record_volume(&tx, actor, "volume.resize", &row).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(Created { object: view::volume(row, actor), operation: view::operation(operation) })
+    }
+
+    /// Writes a larger size of a volume, and starts the operation that brings it about if no VM on a host has it.
+    pub(crate) async fn volume_grow(
+        &self,
+        tx: &Tx,
+        mut row: volume::Model,
+        size: ByteSize,
+    ) -> Result<volume::Model, AppError> {
+        if row.state.0 != VolumeState::Ready {
+            let detail = "the volume is not ready".into();
+            return Err(AppError::Conflict { code: "volume_not_ready", detail });
+        }
+        let more = size.0 as i64 - row.size_bytes;
+        let wanted = InUse { storage_bytes: more as u64, ..InUse::default() };
+        quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, wanted).await?;
+        let pool = pool_of(tx.reader(), &row).await?;
+        self.must_have_room(tx.reader(), &pool, more).await?;
+        row.size_bytes = size.0 as i64;
+        row.state = JsonCol(VolumeState::Resizing);
+        (row.has_grown, row.error) = (true, None);
+        tx.volume_update(row.clone()).await?;
+        let on_host = match row.vm_id {
+            Some(vm) => find::<vm::Entity>(tx.reader(), vm).await?.is_some_and(|vm| vm.host_id.is_some()),
+            None => false,
+        };
+        if !on_host {
+            operation::start(tx, volume_operation("volume.resize", &row, &pool)).await?;
+        }
+        Ok(row)
+    }
+
     /// Gives a volume to a VM: at once if it runs, else when it starts.
     ///
     /// # Errors
@@ -155,8 +237,8 @@ impl App {
             let detail = "no VM has the volume".into();
             return Err(AppError::Conflict { code: "volume_not_attached", detail });
         };
-        crate::vm::must_take_changes(&vm)?;
         if vm.host_id.is_some() {
+            crate::vm::must_take_changes(&vm)?;
             row.attachment = JsonCol(Attachment::Detaching);
         } else {
             (row.vm_id, row.attached_at) = (None, None);

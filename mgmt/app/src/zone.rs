@@ -1,13 +1,13 @@
 //! Zones and pods.
 
-use podzol_mgmt_api::zone::{Pod, PodCreate, VlanRange, Zone, ZoneCreate};
+use podzol_mgmt_api::zone::{Pod, PodCreate, VlanRange, Zone, ZoneCreate, ZoneUpdate};
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::{find, now, zone};
 use podzol_vocab::{PodId, ZoneId};
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
-use crate::{Actor, App, AppError, view};
+use crate::{Actor, App, AppError, limits, view};
 
 impl Secretive for Zone {}
 impl Secretive for Pod {}
@@ -30,6 +30,7 @@ impl App {
                 id: ZoneId::new().into(),
                 name: body.name.clone().into(),
                 vlan_ranges: vlan_ranges.into(),
+                limits: None,
                 created_at: now().0,
             };
             tx.zone_create(row.clone()).await.or_taken(|| AppError::taken("zone", &body.name))?;
@@ -56,6 +57,25 @@ impl App {
     pub async fn zone_show(&self, id: ZoneId) -> Result<Zone, AppError> {
         let row = find::<zone::Entity>(self.db.reader(), id).await?;
         Ok(view::zone(row.ok_or(AppError::NotFound("zone"))?))
+    }
+
+    /// Changes the limits of a zone's VMs.
+    ///
+    /// # Errors
+    /// When the caller is no admin, or a number is out of its range.
+    pub async fn zone_update(&self, actor: &Actor, id: ZoneId, body: ZoneUpdate) -> Result<Zone, AppError> {
+        actor.must_be_admin()?;
+        body.limits.as_ref().map_or(Ok(()), limits::check)?;
+        let tx = self.db.begin().await?;
+        let mut row = find::<zone::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("zone"))?;
+        if let Some(limits) = body.limits {
+            row.limits = Some(limits.into());
+            tx.vm_limits_changed(None, Some(id)).await?;
+        }
+        tx.zone_update(row.clone()).await?;
+        self.record(&tx, actor, "zone.update", None, "zone", id, &row.name.0).await?;
+        tx.commit().await?;
+        Ok(view::zone(row))
     }
 
     /// Deletes an empty zone.

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Zones: pods in one place.
     #[command(subcommand)]
-    Zone(Verb<ZoneCreate>),
+    Zone(ZoneVerb),
     /// Pods: hosts and storage servers on one switch.
     #[command(subcommand)]
     Pod(Verb<PodCreate>),
@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Template(Verb<TemplateCreate>),
     /// Accounts: customers.
     #[command(subcommand)]
-    Account(Verb<AccountCreate>),
+    Account(AccountVerb),
     /// Users of accounts.
     #[command(subcommand)]
     User(Verb<UserCreate>),
@@ -129,6 +129,52 @@ pub(crate) struct ZoneCreate {
     /// The VLAN ids of its networks, such as 100-199; may be given several times.
     #[arg(long = "vlans", required = true)]
     pub(crate) vlans: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZoneVerb {
+    /// Creates one.
+    Create(ZoneCreate),
+    /// Lists them.
+    List(List),
+    /// Shows one.
+    Show(Which),
+    /// Deletes one.
+    Delete(Delete),
+    /// Changes what each VM in one may do at most, where its offering and its account do not say.
+    Limit(SetLimits),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountVerb {
+    /// Creates one.
+    Create(AccountCreate),
+    /// Lists them.
+    List(List),
+    /// Shows one, with what it has.
+    Show(Which),
+    /// Deletes one.
+    Delete(Delete),
+    /// Changes what each VM of one may do at most, where its offering does not say.
+    Limit(SetLimits),
+    /// Changes how much one may have.
+    Quota {
+        /// Its name or id.
+        which: String,
+        /// What, and how much of it, or `none` for no limit: `vms`, `vcpus`, `memory_mib`, `volumes`, `storage_gib`,
+        /// `networks`, `addresses`, `api_requests_per_second`. What is not named stays.
+        #[arg(value_name = "WHAT=MOST", required = true)]
+        quotas: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetLimits {
+    /// Its name or id.
+    pub(crate) which: String,
+    /// What, and how much of it, or `none` for no limit: `network_mbps`, `iops`. What is not named stays.
+    #[arg(value_name = "WHAT=MOST", required = true)]
+    pub(crate) limits: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -264,8 +310,28 @@ pub(crate) enum VmVerb {
     List(List),
     /// Shows one, with how long each step of its start took.
     Show(Which),
-    /// Deletes one with its root volume, by force if it runs. Its data volumes stay.
-    Delete(Delete),
+    /// Deletes one, by force if it runs. It can be recovered for a while, and goes for good with its root volume then.
+    /// Its data volumes stay.
+    Delete {
+        /// Its name or id.
+        which: String,
+        /// Has it go for good at once.
+        #[arg(long)]
+        expunge: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Recovers a deleted one: it is stopped then.
+    Recover(Delete),
+    /// Gives a stopped one another offering.
+    Resize {
+        /// Its name or id.
+        which: String,
+        #[arg(long)]
+        offering: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Starts one.
     Start(Delete),
     /// Stops one.
@@ -361,6 +427,16 @@ pub(crate) enum VolumeVerb {
     Show(Which),
     /// Destroys one that no VM has.
     Delete(Delete),
+    /// Gives one a larger size, while its VM runs too.
+    Resize {
+        /// Its name or id.
+        which: String,
+        /// Its new size.
+        #[arg(long)]
+        size_gib: u64,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Gives one to a VM, while it runs too.
     Attach {
         /// Its name or id.

@@ -13,8 +13,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
 use crate::arguments::{
-    Arguments, Command, Delete, EventVerb, HostVerb, List, NicVerb, OperationVerb, TemplateCreate, Verb,
-    VmCreate, VmVerb, VolumeVerb, Wait,
+    AccountVerb, Arguments, Command, Delete, EventVerb, HostVerb, List, NicVerb, OperationVerb, SetLimits,
+    TemplateCreate, Verb, VmCreate, VmVerb, VolumeVerb, Wait, ZoneVerb,
 };
 use crate::names::Names;
 use crate::things::{
@@ -33,10 +33,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let session = Session { api: Api::new(&arguments)?, json: arguments.json, names: Names::default() };
     let api = &session.api;
     match arguments.command {
-        Command::Zone(Verb::Create(new)) => {
-            session.create(ZONE, json!({"name": new.name, "vlan_ranges": new.vlans}), None).await
-        }
-        Command::Zone(verb) => session.common(ZONE, verb).await,
+        Command::Zone(verb) => session.zone(verb).await,
         Command::Pod(Verb::Create(new)) => {
             let body = json!({"name": new.name, "zone": ZONE.id(api, &new.zone).await?});
             session.create(POD, body, None).await
@@ -67,8 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Offering(verb) => session.common(OFFERING, verb).await,
         Command::Template(Verb::Create(new)) => session.template_create(new).await,
         Command::Template(verb) => session.common(TEMPLATE, verb).await,
-        Command::Account(Verb::Create(new)) => session.create(ACCOUNT, json!({"name": new.name}), None).await,
-        Command::Account(verb) => session.common(ACCOUNT, verb).await,
+        Command::Account(verb) => session.account(verb).await,
         Command::User(Verb::Create(new)) => {
             let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
             session.create(USER, json!({"name": new.name, "account": account, "role": new.role}), None).await
@@ -194,6 +190,49 @@ impl Session {
         self.answered(kind, answer, wait).await
     }
 
+    async fn zone(&self, verb: ZoneVerb) -> anyhow::Result<()> {
+        match verb {
+            ZoneVerb::Create(new) => {
+                self.create(ZONE, json!({"name": new.name, "vlan_ranges": new.vlans}), None).await
+            }
+            ZoneVerb::List(list) => self.list(ZONE, list).await,
+            ZoneVerb::Show(which) => self.print(&ZONE.show(&self.api, &which.which).await?).await,
+            ZoneVerb::Delete(delete) => self.delete(ZONE, delete).await,
+            ZoneVerb::Limit(SetLimits { which, limits }) => self.set(ZONE, &which, "limits", &limits).await,
+        }
+    }
+
+    async fn account(&self, verb: AccountVerb) -> anyhow::Result<()> {
+        match verb {
+            AccountVerb::Create(new) => self.create(ACCOUNT, json!({"name": new.name}), None).await,
+            AccountVerb::List(list) => self.list(ACCOUNT, list).await,
+            AccountVerb::Show(which) => self.print(&ACCOUNT.show(&self.api, &which.which).await?).await,
+            AccountVerb::Delete(delete) => self.delete(ACCOUNT, delete).await,
+            AccountVerb::Limit(SetLimits { which, limits }) => {
+                self.set(ACCOUNT, &which, "limits", &limits).await
+            }
+            AccountVerb::Quota { which, quotas } => self.set(ACCOUNT, &which, "quotas", &quotas).await,
+        }
+    }
+
+    /// Changes numbers in a group of them, such as `vms=5` or `vms=none`; the others stay.
+    async fn set(&self, kind: Kind, which: &str, group: &str, changes: &[String]) -> anyhow::Result<()> {
+        let mut numbers = kind.show(&self.api, which).await?;
+        let id = numbers["id"].as_str().unwrap_or_default().to_owned();
+        let mut numbers = numbers[group].take();
+        for change in changes {
+            let (what, most) =
+                change.split_once('=').with_context(|| format!("{change}: must be WHAT=MOST"))?;
+            numbers[what] = match most {
+                "none" => Value::Null,
+                most => {
+                    most.parse::<u64>().with_context(|| format!("{change}: must be a number or none"))?.into()
+                }
+            };
+        }
+        self.print(&self.api.patch(&kind.at(&id), &json!({ group: numbers })).await?).await
+    }
+
     async fn host(&self, verb: HostVerb) -> anyhow::Result<()> {
         match verb {
             HostVerb::Create(new) => {
@@ -220,7 +259,17 @@ impl Session {
             VmVerb::Create(new) => self.vm_create(new).await,
             VmVerb::List(list) => self.list(VM, list).await,
             VmVerb::Show(which) => self.print(&VM.show(&self.api, &which.which).await?).await,
-            VmVerb::Delete(delete) => self.delete(VM, delete).await,
+            VmVerb::Delete { which, expunge, wait } => {
+                let id = VM.id(&self.api, &which).await?;
+                let query = if expunge { "?expunge=true" } else { "" };
+                let answer = self.api.delete(&format!("{}{query}", VM.at(&id))).await?;
+                self.answered(VM, answer, Some(wait)).await
+            }
+            VmVerb::Recover(vm) => self.act(VM, &vm.which, "recover", json!({}), Some(vm.wait)).await,
+            VmVerb::Resize { which, offering, wait } => {
+                let body = json!({"offering": OFFERING.id(&self.api, &offering).await?});
+                self.act(VM, &which, "resize", body, Some(wait)).await
+            }
             VmVerb::Start(vm) => self.act(VM, &vm.which, "start", json!({}), Some(vm.wait)).await,
             VmVerb::Stop { which, grace, wait } => {
                 self.act(VM, &which, "stop", without_nulls(json!({"grace_secs": grace})), Some(wait)).await
@@ -266,6 +315,9 @@ impl Session {
             VolumeVerb::List(list) => self.list(VOLUME, list).await,
             VolumeVerb::Show(which) => self.print(&VOLUME.show(&self.api, &which.which).await?).await,
             VolumeVerb::Delete(delete) => self.delete(VOLUME, delete).await,
+            VolumeVerb::Resize { which, size_gib, wait } => {
+                self.act(VOLUME, &which, "resize", json!({"size_gib": size_gib}), Some(wait)).await
+            }
             VolumeVerb::Attach { which, vm, wait } => {
                 let body = json!({"vm": VM.id(&self.api, &vm).await?});
                 self.act(VOLUME, &which, "attach", body, Some(wait)).await

@@ -1,11 +1,12 @@
 //! Accounts, users and API keys.
 
 use podzol_mgmt_api::account::Role;
+use podzol_mgmt_api::limits::{InUse, Limits, Quotas};
 use podzol_vocab::{AccountId, KeyId, Name, UserId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter};
+use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
-use crate::{Col, DbError, Reader, Tx, zone::PageOf};
+use crate::{Col, DbError, JsonCol, Reader, Tx, network, vm, volume, zone::PageOf};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "accounts")]
@@ -13,6 +14,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Col<AccountId>,
     pub name: Col<Name>,
+    pub limits: Option<JsonCol<Limits>>,
+    pub quotas: Option<JsonCol<Quotas>>,
     pub created_at: i64,
 }
 
@@ -76,6 +79,48 @@ pub async fn key_with_user(
     Ok(user.map(|user| (key, user)))
 }
 
+/// What an account has: the sum of its rows, so that it cannot differ from them.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbError> {
+    let own = vm::Column::AccountId.eq(Col(account));
+    let (vms, vcpus, memory_mib): (i64, Option<i64>, Option<i64>) = vm::Entity::find()
+        .select_only()
+        .column_as(vm::Column::Vcpus.count(), "vms")
+        .column_as(vm::Column::Vcpus.sum(), "vcpus")
+        .column_as(vm::Column::MemoryMib.sum(), "memory")
+        .filter(own.clone())
+        .into_tuple()
+        .one(db)
+        .await?
+        .unwrap_or_default();
+    let (volumes, bytes): (i64, Option<i64>) = volume::Entity::find()
+        .select_only()
+        .column_as(volume::Column::SizeBytes.count(), "volumes")
+        .column_as(volume::Column::SizeBytes.sum(), "bytes")
+        .filter(volume::Column::AccountId.eq(Col(account)))
+        .into_tuple()
+        .one(db)
+        .await?
+        .unwrap_or_default();
+    let networks =
+        network::Entity::find().filter(network::Column::AccountId.eq(Col(account))).count(db).await?;
+    let vms_of = vm::Entity::find().select_only().column(vm::Column::Id).filter(own).into_query();
+    let addresses =
+        vm::nic::Entity::find().filter(vm::nic::Column::VmId.in_subquery(vms_of)).count(db).await?;
+    let sum = |sum: Option<i64>| sum.unwrap_or(0) as u64;
+    Ok(InUse {
+        vms: vms as u64,
+        vcpus: sum(vcpus),
+        memory_mib: sum(memory_mib),
+        volumes: volumes as u64,
+        storage_bytes: sum(bytes),
+        networks,
+        addresses,
+    })
+}
+
 /// Whether there is any user yet.
 ///
 /// # Errors
@@ -129,6 +174,16 @@ pub async fn key_list(
 }
 
 impl Tx {
+    /// Writes an account as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn account_update(&self, row: Model) -> Result<(), DbError> {
+        self.changed("account", row.id.0, Some(row.id.0));
+        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
     /// Adds an account.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
+use podzol_mgmt_api::limits::VmLimits;
 use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_vocab::{
     AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, TemplateId, VmId, ZoneId,
 };
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Expr;
 use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::zone::PageOf;
@@ -44,6 +46,13 @@ pub struct Model {
     pub reboots: i64,
     /// Whether it should stand still while it runs.
     pub paused: bool,
+    /// What it may do at most in this generation. None for one that was made before accounts and zones had limits: then
+    /// its offering's hold.
+    pub limits: Option<JsonCol<VmLimits>>,
+    /// Whether the limits of its account or zone have changed since.
+    pub limits_are_stale: bool,
+    /// When it goes for good, if it was deleted.
+    pub expunge_at: Option<i64>,
     /// How long it may take to shut down when it is next stopped.
     pub grace_secs: i64,
     pub size: JsonCol<Size>,
@@ -201,6 +210,30 @@ pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, 
         .await?)
 }
 
+/// VMs that run with limits which have changed, and nothing else is being done with; at most so many.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn with_stale_limits(db: &impl Reader, most: u64) -> Result<Vec<Model>, DbError> {
+    let settled = [VmState::Running, VmState::Paused].map(JsonCol);
+    Ok(Entity::find()
+        .filter(Column::LimitsAreStale.eq(true))
+        .filter(Column::State.is_in(settled))
+        .limit(most)
+        .all(db)
+        .await?)
+}
+
+/// Deleted VMs whose time to be recovered is up; at most so many.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn to_expunge(db: &impl Reader, now: i64, most: u64) -> Result<Vec<Model>, DbError> {
+    let due = Entity::find().filter(Column::ExpungeAt.lte(now)).filter(Column::HostId.is_null());
+    let due = due.filter(Column::Desired.ne(JsonCol(Desired::Deleted)));
+    Ok(due.order_by_asc(Column::ExpungeAt).limit(most).all(db).await?)
+}
+
 /// How many VMs are in each state.
 ///
 /// # Errors
@@ -242,6 +275,27 @@ impl Tx {
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         let nics = nics.into_iter().map(IntoActiveModel::into_active_model);
         nic::Entity::insert_many(nics).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Notes that the limits of an account's or a zone's VMs have changed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn vm_limits_changed(
+        &self,
+        account: Option<AccountId>,
+        zone: Option<ZoneId>,
+    ) -> Result<(), DbError> {
+        let of = Condition::all()
+            .add_option(account.map(|account| Column::AccountId.eq(Col(account))))
+            .add_option(zone.map(|zone| Column::ZoneId.eq(Col(zone))));
+        Entity::update_many()
+            .col_expr(Column::LimitsAreStale, Expr::value(true))
+            .filter(of)
+            .filter(Column::HostId.is_not_null())
+            .exec(self.reader())
+            .await?;
         Ok(())
     }
 

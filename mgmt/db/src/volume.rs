@@ -37,6 +37,8 @@ pub struct Model {
     /// Its VM's disks are in the order in which they were attached.
     pub attached_at: Option<i64>,
     pub error: Option<String>,
+    /// Whether it has been given a larger size than it was made with, or is being given it.
+    pub has_grown: bool,
     pub created_at: i64,
 }
 
@@ -108,16 +110,17 @@ pub async fn allocated_in_pools(db: &impl Reader) -> Result<Vec<(PoolId, i64)>, 
     Ok(rows.into_iter().map(|(pool, bytes)| (pool.0, bytes)).collect())
 }
 
-/// Data volumes that are on their way to another state, with no operation that has not ended. Root volumes go with their
-/// VM's operations.
+/// Volumes that are on their way to another state, with no operation on them that has not ended. Root volumes are made and
+/// destroyed by their VM's operations.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, DbError> {
     let passing = [VolumeState::Creating, VolumeState::Deleting].map(JsonCol);
+    let made_or_destroyed = Condition::all().add(Column::State.is_in(passing)).add(Column::Kind.eq(DATA));
+    let resizing = Column::State.eq(JsonCol(VolumeState::Resizing));
     Ok(Entity::find()
-        .filter(Column::State.is_in(passing))
-        .filter(Column::Kind.eq(DATA))
+        .filter(Condition::any().add(made_or_destroyed).add(resizing))
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
         .all(db)

@@ -1,5 +1,6 @@
 //! Zones and pods, and pages of any list.
 
+use podzol_mgmt_api::limits::Limits;
 use podzol_mgmt_api::zone::VlanRange;
 use podzol_vocab::{Name, PodId, ZoneId};
 use sea_orm::entity::prelude::*;
@@ -14,6 +15,7 @@ pub struct Model {
     pub id: Col<ZoneId>,
     pub name: Col<Name>,
     pub vlan_ranges: JsonCol<Vec<VlanRange>>,
+    pub limits: Option<JsonCol<Limits>>,
     pub created_at: i64,
 }
 
@@ -89,6 +91,16 @@ impl Tx {
     pub async fn zone_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("zone", row.id.0, None);
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Writes a zone as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn zone_update(&self, row: Model) -> Result<(), DbError> {
+        self.changed("zone", row.id.0, None);
+        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
         Ok(())
     }
 

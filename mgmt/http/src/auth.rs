@@ -17,6 +17,8 @@ impl FromRequestParts<App> for User {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let key =
             header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(AppError::Unauthenticated)?;
-        Ok(Self(app.authenticate(key.trim()).await?))
+        let actor = app.authenticate(key.trim()).await?;
+        app.count_request(&actor)?;
+        Ok(Self(actor))
     }
 }

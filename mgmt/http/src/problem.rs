@@ -1,5 +1,7 @@
 //! Errors as problem documents, with the status that fits their meaning.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use podzol_mgmt_api::Problem;
@@ -7,22 +9,25 @@ use podzol_mgmt_app::AppError;
 
 use crate::observe::request_id;
 
-/// An error on its way to the client.
+/// An error on its way to the client, and how long it should wait before it tries again, if that is known.
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) Box<Problem>);
+pub(crate) struct Refusal(pub(crate) Box<Problem>, Option<Duration>);
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
-            kind: "about:blank".into(),
-            title: status.canonical_reason().unwrap_or("Error").into(),
-            status: status.as_u16(),
-            code: code.into(),
-            detail: detail.into(),
-            field: None,
-            reasons: vec![],
-            request_id: request_id(),
-        }))
+        Self(
+            Box::new(Problem {
+                kind: "about:blank".into(),
+                title: status.canonical_reason().unwrap_or("Error").into(),
+                status: status.as_u16(),
+                code: code.into(),
+                detail: detail.into(),
+                field: None,
+                reasons: vec![],
+                request_id: request_id(),
+            }),
+            None,
+        )
     }
 
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
@@ -47,6 +52,11 @@ impl From<AppError> for Refusal {
                 refusal.0.reasons = reasons;
                 refusal
             }
+            AppError::TooMany { wait } => {
+                let mut refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+                refusal.1 = Some(wait);
+                refusal
+            }
             AppError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail),
             AppError::Internal(_) | AppError::Db(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
@@ -69,8 +79,10 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("2"));
+        let later = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(2));
+        if let Some(wait) = self.1.or(later) {
+            let secs = wait.as_millis().div_ceil(1000).max(1) as u64;
+            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
         }
         response
     }

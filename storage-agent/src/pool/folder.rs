@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -182,6 +183,13 @@ impl Folder {
                 if error.kind() == ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root() => {}
             result => result?,
         }
+        write_file(&self.plan_file(volume), &serde_json::to_vec(plan)?, 0o600)
+    }
+
+    /// Gives a volume the size in its plan: its image, then the plan.
+    pub(super) fn grow_volume(&self, volume: VolumeId, plan: &VolumePlan) -> std::io::Result<()> {
+        let image = File::options().read(true).write(true).open(self.volume_file(volume))?;
+        qcow2::grow(&image, plan.size)?;
         write_file(&self.plan_file(volume), &serde_json::to_vec(plan)?, 0o600)
     }
 

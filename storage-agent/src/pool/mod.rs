@@ -193,14 +193,20 @@ impl Pool {
         Ok(state.templates.remove(&sha256))
     }
 
-    /// Makes a volume; the same again is success.
+    /// Makes a volume, or gives it a larger size; the same again is success. A volume that a VM has open has its new size
+    /// from there first; then this only notes it.
     ///
     /// # Errors
-    /// When it is there with another size or template, another call works on it, its template is not there, or the
-    /// disk is full.
+    /// When it is there with a larger size or another template, another call works on it, its template is not there, or
+    /// the disk is full.
     pub fn volume_put(&self, volume: VolumeId, plan: &VolumePlan) -> Result<VolumeStatus, WireError> {
         let status = VolumeStatus { file: format!("volumes/{volume}.qcow2"), size: plan.size };
         let Some(mut turn) = self.begin_put(volume, plan)? else { return Ok(status) };
+        if turn.whole.is_some() {
+            self.folder.grow_volume(volume, plan).map_err(|error| failed("resize the volume", &error))?;
+            turn.whole = Some(plan.clone());
+            return Ok(status);
+        }
         let backing = plan.template.map(|sha256| format!("../templates/{sha256}.qcow2"));
         let image = qcow2::image(plan.size, backing.as_deref())
             .map_err(|rule| WireError::new(ErrorCode::Invalid, rule))?;
@@ -213,15 +219,20 @@ impl Pool {
         Ok(status)
     }
 
-    /// The turn to make a volume, or nothing if it is there as it should be.
+    /// The turn to make or grow a volume, or nothing if it is there as it should be.
     fn begin_put(&self, volume: VolumeId, plan: &VolumePlan) -> Result<Option<Turn<'_>>, WireError> {
         let mut state = self.state();
         self.must_be_open(&state)?;
         state.must_not_be_busy(volume)?;
         match state.volumes.get(&volume) {
             Some(there) if there == plan => return Ok(None),
+            Some(there) if there.template == plan.template && there.size < plan.size => {
+                let whole = state.volumes.remove(&volume);
+                state.busy.insert(volume, Some(plan.clone()));
+                return Ok(Some(Turn { pool: self, volume, whole }));
+            }
             Some(_) => {
-                let rule = "the volume is there with another size or template";
+                let rule = "the volume is there with a larger size or another template";
                 return Err(WireError::new(ErrorCode::Conflict, rule));
             }
             None => {}

@@ -32,14 +32,6 @@ fn a_volume_is_made_once_and_destroyed_once() {
 }
 
 #[test]
-fn a_volume_is_not_changed_by_another_description() {
-    let (_folder, pool) = pool();
-    let volume = VolumeId::new();
-    pool.volume_put(volume, &plan(None, 100)).unwrap();
-    assert_eq!(pool.volume_put(volume, &plan(None, 200)).unwrap_err().code, ErrorCode::Conflict);
-}
-
-#[test]
 fn a_volume_is_at_least_as_large_as_its_template() {
     let (_folder, pool) = pool();
     let small = plan(Some(template(&pool)), 63);
@@ -210,4 +202,27 @@ fn a_pool_with_volumes_is_not_closed_and_nothing_is_made_in_a_closed_one() {
         remove(pool.id, pool.path()).unwrap();
     }
     assert_eq!(std::fs::read_dir(pool.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_volume_grows_and_never_shrinks() {
+    let (_folder, pool) = pool();
+    let volume = VolumeId::new();
+    pool.volume_put(volume, &plan(None, 10)).unwrap();
+    assert_eq!(pool.volume_put(volume, &plan(None, 20)).unwrap().size, plan(None, 20).size);
+    assert_eq!(pool.space().unwrap().allocated, plan(None, 20).size);
+
+    let again = Pool::open(pool.id, pool.path(), owner()).unwrap();
+
+    assert_eq!(again.space().unwrap().allocated, plan(None, 20).size);
+    again.volume_put(volume, &plan(None, 20)).unwrap();
+    let bytes = std::fs::read(again.folder.volume_file(volume)).unwrap();
+    assert_eq!(crate::qcow2::read_header(&bytes), Ok(plan(None, 20).size));
+    let code = |plan: VolumePlan| again.volume_put(volume, &plan).unwrap_err().code;
+    assert_eq!(code(plan(None, 10)), ErrorCode::Conflict);
+    assert_eq!(code(plan(Some(Sha256::from_bytes([1; 32])), 30)), ErrorCode::Conflict);
+    // An image that is not there cannot grow, and the volume stays what it was.
+    std::fs::remove_file(again.folder.volume_file(volume)).unwrap();
+    assert!(again.volume_put(volume, &plan(None, 30)).is_err());
+    assert_eq!(again.space().unwrap().allocated, plan(None, 20).size);
 }

@@ -283,3 +283,111 @@ async fn bad_volumes_and_attachments_are_refused() {
     theirs.refused(422, "invalid_field");
     assert_eq!(devices(pod, &world.vm), (1, 1));
 }
+
+async fn resize(api: &Api, volume: &str, gib: u64) -> String {
+    let asked = api.post(&format!("/v1/volumes/{volume}/resize"), &json!({ "size_gib": gib })).await.ok();
+    text(&asked, "operation.id")
+}
+
+/// The size of a volume's image, as the header in its file tells it.
+fn size_in_pool(pod: &SimPod, volume: &str) -> u64 {
+    let file = pod.storage.pool_folder("pool").join("volumes").join(format!("{volume}.qcow2"));
+    let bytes = std::fs::read(file).unwrap();
+    u64::from_be_bytes(bytes[24..32].try_into().unwrap()) >> 30
+}
+
+/// The sizes that a running VM's disks were given.
+fn sizes_on_host(pod: &SimPod, vm: &str) -> Vec<Option<u64>> {
+    let (_, domain) = pod.running(vm).pop().expect("the VM runs");
+    domain.devices.disks.iter().map(|disk| disk.size.map(|size| size.0 >> 30)).collect()
+}
+
+#[tokio::test]
+async fn a_volume_grows_wherever_it_is() {
+    let world = World::make().await;
+    let (admin, pod) = (world.admin(), &world.pod);
+    let data = volume(admin, pod, "data").await;
+    // Nobody has it.
+    admin.succeeded(&resize(admin, &data, 3).await).await;
+    assert_eq!(size_in_pool(pod, &data), 3);
+    // A running VM has it; the storage server only takes note.
+    admin.succeeded(&attach(admin, &data, &world.vm).await).await;
+    admin.succeeded(&resize(admin, &data, 4).await).await;
+    assert_eq!(sizes_on_host(pod, &world.vm), [None, Some(4)]);
+    let root = text(&admin.show_vm(&world.vm).await, "volumes.0.id");
+    admin.succeeded(&resize(admin, &root, 2).await).await;
+    assert_eq!(sizes_on_host(pod, &world.vm), [Some(2), Some(4)]);
+    assert_eq!(show(admin, &root).await["state"], "ready");
+    // A stopped VM has it.
+    admin.stop_vm(&world.vm).await;
+    admin.succeeded(&resize(admin, &data, 5).await).await;
+    assert_eq!(size_in_pool(pod, &data), 5);
+    admin.start_vm(&world.vm).await;
+    assert_eq!(sizes_on_host(pod, &world.vm), [Some(2), Some(5)]);
+    assert_eq!(show(admin, &data).await["size_bytes"], 5u64 << 30);
+    admin.succeeded(&detach(admin, &data).await).await;
+    let asked = admin.delete(&format!("/v1/volumes/{data}")).await.ok();
+    admin.succeeded(&text(&asked, "operation.id")).await;
+}
+
+#[tokio::test]
+async fn a_volume_grows_whoever_is_killed_meanwhile() {
+    let mut world = World::make().await;
+    let root = text(&world.admin().show_vm(&world.vm).await, "volumes.0.id");
+    world.fault(Fault::Fails(1));
+    let operation = resize(world.admin(), &root, 3).await;
+    world.control_plane.kill();
+    world.pod.hosts.iter_mut().for_each(podzol_sim::SimHost::restart_agent);
+    world.control_plane.start_again().await;
+    world.admin().succeeded(&operation).await;
+    assert_eq!(sizes_on_host(&world.pod, &world.vm), [Some(3)]);
+    assert_eq!(show(world.admin(), &root).await["state"], "ready");
+
+    world.admin().stop_vm(&world.vm).await;
+    let operation = resize(world.admin(), &root, 4).await;
+    world.control_plane.kill();
+    world.control_plane.start_again().await;
+    world.admin().succeeded(&operation).await;
+    assert_eq!(size_in_pool(&world.pod, &root), 4);
+    world.admin().start_vm(&world.vm).await;
+}
+
+#[tokio::test]
+async fn a_volume_that_a_host_does_not_resize_in_time_is_resized_later() {
+    let world = World::with_start_secs(10).await;
+    let admin = world.admin();
+    let root = text(&admin.show_vm(&world.vm).await, "volumes.0.id");
+    world.fault(Fault::Fails(1000));
+    let operation = resize(admin, &root, 3).await;
+    assert_eq!(admin.ended(&operation).await["state"], "failed");
+    assert_eq!(show(admin, &root).await["state"], "resizing");
+    world.heal();
+    wait_for("the volume to have its size", SOON, async || {
+        let shown = show(admin, &root).await;
+        if shown["state"] == "ready" { Ok(()) } else { Err(shown.to_string()) }
+    })
+    .await;
+    assert_eq!(sizes_on_host(&world.pod, &world.vm), [Some(3)]);
+}
+
+#[tokio::test]
+async fn a_size_that_a_volume_cannot_have_is_refused() {
+    let world = World::make().await;
+    let admin = world.admin();
+    let data = volume(admin, &world.pod, "data").await;
+    let path = format!("/v1/volumes/{data}/resize");
+    for (body, field) in [
+        (json!({ "size_gib": 2 }), "size_gib"),
+        (json!({ "size_gib": 0 }), "size_gib"),
+        (json!({ "size_gib": 65_537 }), "size_gib"),
+        (json!({ "size_gib": u64::MAX }), "size_gib"),
+        (json!({ "size": 3 }), "size"),
+        (json!({}), "size_gib"),
+    ] {
+        let refused = admin.post(&path, &body).await;
+        assert!(matches!(refused.status, 400 | 422) && refused.body["field"] == field, "{body}: {refused:?}");
+    }
+    let refused = admin.post(&path, &json!({ "size_gib": 60_000 })).await.refused(409, "no_pool_fits");
+    assert!(refused["reasons"][0].as_str().unwrap().starts_with("pool pool: "), "{refused}");
+    assert_eq!(show(admin, &data).await["size_bytes"], 2u64 << 30);
+}

@@ -89,7 +89,7 @@ impl Lab {
         let folder = self.path("mgmt");
         std::fs::create_dir_all(&folder)?;
         let config = format!(
-            "data_dir = {:?}\napi_listen = \"{MANAGEMENT}:8443\"\nagent_listen = \"{MANAGEMENT}:8444\"\n\
+            "data_dir = {:?}\napi_listen = \"{MANAGEMENT}:8443\"\nagent_listen = \"{MANAGEMENT}:8444\"\nvm_expunge_secs = 0\n\
              names = [\"localhost\"]\naddresses = [\"127.0.0.1\", \"{MANAGEMENT}\"]\ncpu_overcommit = 16\n\
              log = \"info\"\n",
             folder

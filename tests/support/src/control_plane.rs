@@ -52,6 +52,8 @@ impl ControlPlane {
             join_token_secs: 3600,
             leftover_secs: 0,
             vm_start_secs: 300,
+            vm_expunge_secs: 0,
+            api_requests_per_second: const { std::num::NonZeroU32::new(1_000_000).unwrap() },
         };
         change(&mut config);
         let process = run(&mut config).await;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use podzol_vocab::ByteSize;
 use virt::domain::Domain;
 use virt::error::Error;
 use virt::sys;
@@ -39,7 +40,15 @@ impl From<String> for Refused {
 
 /// The devices of a domain.
 pub(super) fn devices(domain: &Domain) -> Result<Devices, Refused> {
-    Ok(LiveXml::parse(&live(domain)?)?.devices())
+    let text = live(domain)?;
+    let there = LiveXml::parse(&text)?;
+    let mut devices = there.devices();
+    for (serial, name) in there.disk_names() {
+        let size = domain.get_block_info(name, 0)?.capacity;
+        let disk = devices.disks.iter_mut().find(|disk| disk.serial == serial);
+        disk.into_iter().for_each(|disk| disk.size = Some(ByteSize(size)));
+    }
+    Ok(devices)
 }
 
 /// Makes a change.
@@ -65,6 +74,13 @@ pub(super) fn make(domain: &Domain, change: &Change, abandoned: &Abandoned) -> R
         Change::LimitDisk(volume, iops) => {
             let name = there.disk_name(&xml::serial(*volume)).ok_or("it has no such disk".to_owned())?;
             Ok(limit_disk(domain, name, iops.unwrap_or(0))?)
+        }
+        Change::GrowDisk(volume, size) => {
+            let name = there.disk_name(&xml::serial(*volume)).ok_or("it has no such disk".to_owned())?;
+            if domain.get_block_info(name, 0)?.capacity < size.0 {
+                domain.block_resize(name, size.0, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES)?;
+            }
+            Ok(())
         }
         Change::LimitNic(mac, rate) => {
             let element = there.nic(*mac).ok_or("it has no such network interface".to_owned())?;

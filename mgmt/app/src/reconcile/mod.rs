@@ -2,6 +2,7 @@
 //!
 //! They run until stopped, one task each; a failure is logged and the next round comes all the same.
 
+mod expunge;
 mod housekeeping;
 mod leftovers;
 mod passing;
@@ -30,6 +31,14 @@ impl App {
         tasks.spawn(every(Duration::from_secs(10), "passing", stop.clone(), {
             let app = self.clone();
             move || passing::round(app.clone())
+        }));
+        tasks.spawn(every(Duration::from_secs(2), "limits", stop.clone(), {
+            let app = self.clone();
+            move || crate::limits::round(app.clone())
+        }));
+        tasks.spawn(every(Duration::from_secs(5), "expunge", stop.clone(), {
+            let app = self.clone();
+            move || expunge::round(app.clone())
         }));
         tasks.spawn(every(Duration::from_secs(30), "leftovers", stop.clone(), {
             let app = self.clone();

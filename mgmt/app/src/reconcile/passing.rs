@@ -7,7 +7,7 @@ use podzol_mgmt_api::pool::PoolState;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{pool, vm, volume};
+use podzol_mgmt_db::{find, pool, vm, volume};
 
 use crate::operation::{NewOperation, start};
 use crate::pool::pool_operation;
@@ -28,6 +28,7 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         let kind = match row.desired.0 {
             Desired::Running if row.state.0 == VmState::Migrating => "vm.migrate",
             Desired::Running => "vm.start",
+            Desired::Stopped if row.expunge_at.is_some() => "vm.delete",
             Desired::Stopped => "vm.stop",
             Desired::Deleted => "vm.delete",
         };
@@ -43,7 +44,22 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         start(&tx, NewOperation { deadline: None, ..app.vm_operation("vm.change", &row) }).await?;
     }
     for row in volume::passing_without_operation(tx.reader()).await? {
-        let kind = if row.state.0 == VolumeState::Deleting { "volume.delete" } else { "volume.create" };
+        let vm = match row.vm_id.filter(|_| row.state.0 == VolumeState::Resizing) {
+            Some(vm) => find::<vm::Entity>(tx.reader(), vm).await?.filter(|vm| vm.host_id.is_some()),
+            None => None,
+        };
+        if let Some(vm) = vm {
+            if podzol_mgmt_db::operation::open_of(tx.reader(), &vm.id.to_string()).await?.is_empty() {
+                tracing::warn!(volume = %row.id, vm = %vm.id, "a volume was being resized without an operation");
+                start(&tx, NewOperation { deadline: None, ..app.vm_operation("vm.change", &vm) }).await?;
+            }
+            continue;
+        }
+        let kind = match row.state.0 {
+            VolumeState::Deleting => "volume.delete",
+            VolumeState::Resizing => "volume.resize",
+            _ => "volume.create",
+        };
         tracing::warn!(volume = %row.id, kind, "a volume was on its way without an operation");
         let pool = pool_of(tx.reader(), &row).await?;
         start(&tx, volume_operation(kind, &row, &pool)).await?;

@@ -67,9 +67,10 @@ impl App {
             Ok(status) => status,
             Err(error) => return self.unless_away(there, after_other(&error)).await,
         };
+        let has_arrived = lives(status.state, &vm);
         match status.state {
+            _ if has_arrived => {}
             OnHost::Arriving => {}
-            state if lives(state, &vm) => return self.take_in(&vm, there, plan).await,
             OnHost::Failed => {
                 let why = status.error.unwrap_or_default();
                 return Ok(Outcome::failed("migration_failed", format!("the other host: {why}")));
@@ -82,6 +83,11 @@ impl App {
         let generation = Generation(vm.generation as u64);
         let request = VmLeaveRequest { generation, to: there, address, wait_ms: LOOK_MS };
         match self.peers.call::<VmLeave>(PeerId::Host(here), &vm.id.0, &request, CALL).await {
+            // Whatever becomes of what is left here. It is waited for while it goes.
+            Ok(status) if has_arrived && status.state != OnHost::Leaving => {
+                self.take_in(&vm, there, plan).await
+            }
+            Err(_) if has_arrived => self.take_in(&vm, there, plan).await,
             Ok(status) => self.on_its_way(operation, &vm, there, status, plan).await,
             Err(error) => {
                 let outcome = self.host_refused(operation, &vm, &error).await?;

@@ -39,9 +39,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// What a VM must be wanted to do for an operation of this kind to make sense; nothing if that is all one.
 fn wanted(kind: &str) -> Option<Desired> {
     match kind {
-        "vm.stop" => Some(Desired::Stopped),
-        "vm.delete" => Some(Desired::Deleted),
-        "vm.change" => None,
+        "vm.stop" | "vm.recover" | "vm.resize" => Some(Desired::Stopped),
+        // It is stopped and kept for a while, or goes for good.
+        "vm.delete" | "vm.change" => None,
         _ => Some(Desired::Running),
     }
 }
@@ -53,7 +53,11 @@ pub(super) fn still_at_it(detail: &str) -> Outcome {
 impl App {
     pub(super) async fn vm_attempt(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
         let Some(vm) = self.vm_of(operation).await? else { return Ok(Outcome::Done) };
-        if wanted(&operation.kind).is_some_and(|wanted| wanted != vm.desired.0) {
+        let overtaken = match operation.kind.as_str() {
+            "vm.delete" => vm.desired.0 != Desired::Deleted && vm.expunge_at.is_none(),
+            kind => wanted(kind).is_some_and(|wanted| wanted != vm.desired.0),
+        };
+        if overtaken {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         match vm.desired.0 {
@@ -110,6 +114,9 @@ impl App {
                 Ok(Outcome::again("change_failed", status.error.unwrap_or_default()))
             }
             OnHost::Running | OnHost::Paused => {
+                if let Some(outcome) = self.note_sizes(&parts.volumes).await? {
+                    return Ok(outcome);
+                }
                 let outcome = self.is_running(&parts.vm, status, steps).await?;
                 // Only what has no deadline goes on until nothing is left anywhere.
                 Ok(rest.filter(|_| operation.deadline_at.is_none()).unwrap_or(outcome))
@@ -170,11 +177,30 @@ impl App {
         vm: &vm::Model,
     ) -> Result<Option<Outcome>, AppError> {
         for volume in volume::of_vms(self.db.reader(), &[vm.id]).await? {
-            if volume.state.0 == VolumeState::Ready {
+            // One that a VM has open has its new size from there.
+            let is_open = matches!(vm.state.0, VmState::Running | VmState::Paused);
+            if volume.state.0 == VolumeState::Ready || (is_open && volume.state.0 == VolumeState::Resizing) {
                 continue;
             }
             self.progress(operation, "making its volume").await?;
-            if let Some(outcome) = self.make_volume(vm, volume).await? {
+            let made = if volume.state.0 == VolumeState::Resizing {
+                let template = self.made_of(&volume).await?;
+                self.volume_make(&volume, template).await?
+            } else {
+                self.make_volume(vm, volume).await?
+            };
+            if let Some(outcome) = made {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has storage servers note the new sizes of volumes that have them by now. Something if that is not done yet.
+    async fn note_sizes(&self, volumes: &[volume::Model]) -> Result<Option<Outcome>, AppError> {
+        for volume in volumes.iter().filter(|volume| volume.state.0 == VolumeState::Resizing) {
+            let template = self.made_of(volume).await?;
+            if let Some(outcome) = self.volume_make(volume, template).await? {
                 return Ok(Some(outcome));
             }
         }
@@ -252,7 +278,11 @@ impl App {
         }
         (row.host_id, row.moving_to) = (None, None);
         devices::arrived(&tx, row.id).await?;
-        row.state = JsonCol(if row.error.is_some() { VmState::Failed } else { VmState::Stopped });
+        row.state = JsonCol(match &row.error {
+            _ if row.expunge_at.is_some() => VmState::Deleted,
+            Some(_) => VmState::Failed,
+            None => VmState::Stopped,
+        });
         tx.vm_update(row).await?;
         tx.commit().await?;
         Ok(Outcome::Done)
@@ -382,10 +412,8 @@ impl App {
         if row.host_id.is_none() {
             row.host_id = Some(self.place_again(tx.reader(), &row).await?.into());
         }
-        row.desired = JsonCol(Desired::Running);
-        row.state = JsonCol(VmState::Starting);
-        row.generation += 1;
-        row.error = None;
+        crate::vm::must_stay(&row)?;
+        self.set_to_start(tx, &mut row).await?;
         tx.vm_update(row.clone()).await?;
         Ok(self.vm_operation("vm.start", &row))
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use podzol_mgmt_api::volume::VolumeState;
-use podzol_mgmt_db::{JsonCol, Tx, find, operation, volume};
+use podzol_mgmt_db::{JsonCol, Tx, find, operation, template, vm, volume};
 use podzol_mgmt_operations::Outcome;
 use podzol_storage_api::{VolumeDelete, VolumePlan, VolumePut};
 use podzol_vocab::{ByteSize, Sha256, VolumeId};
@@ -23,11 +23,44 @@ impl App {
         match (operation.kind.as_str(), row.state.0) {
             ("volume.delete", _) => self.volume_remove(row).await,
             (_, VolumeState::Creating) => Ok(self.volume_make(&row, None).await?.unwrap_or(Outcome::Done)),
+            (_, VolumeState::Resizing) => self.volume_resized(row).await,
             (_, VolumeState::Ready) => Ok(Outcome::Done),
             (_, VolumeState::Failed | VolumeState::Deleting) => {
                 Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() })
             }
         }
+    }
+
+    /// Has a volume that no VM on a host has get its new size. One that a VM has is left to that VM's host, which has it
+    /// open; an operation on the VM is there, or comes.
+    async fn volume_resized(&self, row: volume::Model) -> Result<Outcome, AppError> {
+        let vm = match row.vm_id {
+            Some(vm) => find::<vm::Entity>(self.db.reader(), vm).await?,
+            None => None,
+        };
+        if vm.as_ref().is_some_and(|vm| vm.host_id.is_some()) {
+            return Ok(Outcome::Again {
+                code: "in_progress".into(),
+                detail: "its VM's host gives it its new size".into(),
+                after: Some(Duration::from_secs(1)),
+            });
+        }
+        let template = self.made_of(&row).await?;
+        let outcome = self.volume_make(&row, template).await?;
+        // It must get done: what has grown in this database cannot shrink again.
+        Ok(match outcome {
+            None => Outcome::Done,
+            Some(Outcome::Failed { code, detail }) => Outcome::again(code, detail),
+            Some(outcome) => outcome,
+        })
+    }
+
+    /// The template that a volume was made of.
+    pub(super) async fn made_of(&self, row: &volume::Model) -> Result<Option<Sha256>, AppError> {
+        let Some(vm) = row.vm_id.filter(|_| row.is_root()) else { return Ok(None) };
+        let Some(vm) = find::<vm::Entity>(self.db.reader(), vm).await? else { return Ok(None) };
+        let template = find::<template::Entity>(self.db.reader(), vm.template_id).await?;
+        Ok(template.map(|template| template.sha256.0))
     }
 
     /// Has a volume made on its storage server, empty or of a template that is in its pool. Something if that is not
@@ -44,7 +77,11 @@ impl App {
             Ok(status) => {
                 let tx = self.db.begin().await?;
                 let found = find::<volume::Entity>(tx.reader(), row.id).await?;
-                if let Some(mut row) = found.filter(|row| row.state.0 == VolumeState::Creating) {
+                let on_its_way = |found: &volume::Model| {
+                    matches!(found.state.0, VolumeState::Creating | VolumeState::Resizing)
+                        && found.size_bytes == row.size_bytes
+                };
+                if let Some(mut row) = found.filter(on_its_way) {
                     row.state = JsonCol(VolumeState::Ready);
                     row.file = Some(status.file);
                     tx.volume_update(row).await?;

@@ -1,8 +1,8 @@
-//! VMs that move between hosts and stand still.
+//! VMs that move between hosts, stand still, and can be recovered; limits and quotas; volumes that grow.
 
 use sea_orm_migration::prelude::*;
 
-use super::columns::{index, text_or_none, truth};
+use super::columns::{index, long_or_none, number_or_none, text_or_none, truth};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -14,15 +14,32 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let mut paused = truth("paused");
-        paused.default(false);
-        for mut column in [paused, text_or_none("moving_to")] {
-            manager.alter_table(Table::alter().table("vms").add_column(&mut column).take()).await?;
+        for (table, mut column) in [
+            ("vms", untrue("paused")),
+            ("vms", text_or_none("moving_to")),
+            ("vms", long_or_none("limits")),
+            ("vms", untrue("limits_are_stale")),
+            ("vms", number_or_none("expunge_at")),
+            ("volumes", untrue("has_grown")),
+            ("accounts", long_or_none("limits")),
+            ("accounts", long_or_none("quotas")),
+            ("zones", long_or_none("limits")),
+        ] {
+            manager.alter_table(Table::alter().table(table).add_column(&mut column).take()).await?;
         }
-        manager.create_index(index("vms_by_moving_to", "vms", &["moving_to"])).await
+        manager.create_index(index("vms_by_moving_to", "vms", &["moving_to"])).await?;
+        manager.create_index(index("vms_by_stale_limits", "vms", &["limits_are_stale"])).await?;
+        manager.create_index(index("vms_by_expunge_at", "vms", &["expunge_at"])).await?;
+        // What an account has in VMs is summed up without a look at their rows.
+        manager.create_index(index("vms_in_use", "vms", &["account_id", "vcpus", "memory_mib"])).await?;
+        manager.create_index(index("volumes_in_use", "volumes", &["account_id", "size_bytes"])).await
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration("a VM that is moving cannot be forgotten to move".into()))
     }
+}
+
+fn untrue(name: &'static str) -> ColumnDef {
+    truth(name).default(false).take()
 }

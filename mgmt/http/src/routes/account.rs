@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::account::{
-    Account, AccountCreate, AccountFilter, Key, KeyCreate, KeyCreated, User as Person, UserCreate,
+    Account, AccountCreate, AccountFilter, AccountUpdate, Key, KeyCreate, KeyCreated, User as Person,
+    UserCreate,
 };
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
@@ -19,7 +20,7 @@ use crate::problem::Refusal;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(account_list, account_create))
-        .routes(routes!(account_show, account_delete))
+        .routes(routes!(account_show, account_update, account_delete))
         .routes(routes!(user_list, user_create))
         .routes(routes!(user_show, user_delete))
         .routes(routes!(key_list, key_create))
@@ -55,6 +56,20 @@ async fn account_create(
 async fn account_show(State(app): State<App>, User(actor): User, id: Id<AccountId>) -> Answer<Account> {
     let Id(id) = id;
     Ok(axum::Json(app.account_show(&actor, id).await?))
+}
+
+/// Changes the limits of an account's VMs, and the most that it may have.
+#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "operators", operation_id = "account_update", params(("id" = AccountId, Path)),
+    request_body = AccountUpdate,
+    responses((status = 200, description = "It", body = Account), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn account_update(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<AccountId>,
+    body: Json<AccountUpdate>,
+) -> Answer<Account> {
+    let Id(id) = id;
+    Ok(axum::Json(app.account_update(&actor, id, body.value).await?))
 }
 
 /// Deletes an account without users, networks and VMs.

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::vm::{
-    ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmFilter, VmMigrate, VmStop,
+    ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmDelete, VmFilter, VmMigrate, VmResize, VmStop,
 };
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
@@ -23,6 +23,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(vm_start))
         .routes(routes!(vm_stop))
         .routes(routes!(vm_reboot))
+        .routes(routes!(vm_resize))
+        .routes(routes!(vm_recover))
         .routes(routes!(vm_pause))
         .routes(routes!(vm_resume))
         .routes(routes!(vm_migrate))
@@ -63,12 +65,39 @@ async fn vm_show(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Ans
     Ok(axum::Json(app.vm_show(&actor, id).await?))
 }
 
-/// Deletes a VM with its root volume, by force if it runs. Its data volumes stay.
-#[utoipa::path(delete, path = "/v1/vms/{id}", tag = "customers", operation_id = "vm_delete", params(("id" = VmId, Path)),
+/// Deletes a VM, by force if it runs. It can be recovered for a while, and goes for good with its root volume then. Its data
+/// volumes stay.
+#[utoipa::path(delete, path = "/v1/vms/{id}", tag = "customers", operation_id = "vm_delete", params(("id" = VmId, Path), VmDelete),
     responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn vm_delete(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+async fn vm_delete(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    Asked(how): Asked<VmDelete>,
+) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(accepted(app.vm_delete(&actor, id).await?))
+    Ok(accepted(app.vm_delete(&actor, id, &how).await?))
+}
+
+/// Recovers a deleted VM: it is stopped then, with all that it had.
+#[utoipa::path(post, path = "/v1/vms/{id}/recover", tag = "customers", operation_id = "vm_recover", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_recover(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_recover(&actor, id).await?))
+}
+
+/// Gives a stopped VM another offering.
+#[utoipa::path(post, path = "/v1/vms/{id}/resize", tag = "customers", operation_id = "vm_resize", params(("id" = VmId, Path)), request_body = VmResize,
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_resize(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    body: Json<VmResize>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_resize(&actor, id, body.value).await?))
 }
 
 /// Starts a VM.

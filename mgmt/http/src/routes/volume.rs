@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::volume::{Volume, VolumeAttach, VolumeCreate, VolumeFilter};
+use podzol_mgmt_api::volume::{Volume, VolumeAttach, VolumeCreate, VolumeFilter, VolumeResize};
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::VolumeId;
@@ -18,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(volume_list, volume_create))
         .routes(routes!(volume_show, volume_delete))
+        .routes(routes!(volume_resize))
         .routes(routes!(volume_attach))
         .routes(routes!(volume_detach))
 }
@@ -64,6 +65,19 @@ async fn volume_delete(
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.volume_delete(&actor, id).await?))
+}
+
+/// Gives a volume a larger size, while its VM runs too.
+#[utoipa::path(post, path = "/v1/volumes/{id}/resize", tag = "customers", operation_id = "volume_resize", params(("id" = VolumeId, Path)), request_body = VolumeResize,
+    responses((status = 202, description = "Under way", body = Created<Volume>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn volume_resize(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VolumeId>,
+    body: Json<VolumeResize>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.volume_resize(&actor, id, body.value).await?))
 }
 
 /// Gives a volume to a VM: at once if it runs, else when it starts.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::zone::{Pod, PodCreate, Zone, ZoneCreate};
+use podzol_mgmt_api::zone::{Pod, PodCreate, Zone, ZoneCreate, ZoneUpdate};
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::{PodId, ZoneId};
@@ -17,7 +17,7 @@ use crate::problem::Refusal;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(zone_list, zone_create))
-        .routes(routes!(zone_show, zone_delete))
+        .routes(routes!(zone_show, zone_update, zone_delete))
         .routes(routes!(pod_list, pod_create))
         .routes(routes!(pod_show, pod_delete))
 }
@@ -51,6 +51,20 @@ async fn zone_create(
 async fn zone_show(State(app): State<App>, _user: User, id: Id<ZoneId>) -> Answer<Zone> {
     let Id(id) = id;
     Ok(axum::Json(app.zone_show(id).await?))
+}
+
+/// Changes the limits of a zone's VMs.
+#[utoipa::path(patch, path = "/v1/zones/{id}", tag = "operators", operation_id = "zone_update", params(("id" = ZoneId, Path)),
+    request_body = ZoneUpdate,
+    responses((status = 200, description = "It", body = Zone), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn zone_update(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<ZoneId>,
+    body: Json<ZoneUpdate>,
+) -> Answer<Zone> {
+    let Id(id) = id;
+    Ok(axum::Json(app.zone_update(&actor, id, body.value).await?))
 }
 
 /// Deletes an empty zone.

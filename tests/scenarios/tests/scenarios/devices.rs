@@ -94,3 +94,65 @@ fn running_vms_meet_in_a_network_that_they_were_given_and_its_bridges_go_with_it
     let vms = proof::demo_vms(&lab).unwrap();
     proof::reachability(&lab, &vms).unwrap();
 }
+
+#[test]
+fn a_running_vm_gets_limits_as_they_change_and_a_larger_disk() {
+    let lab = lab().unwrap();
+    let admin = lab.cloud().unwrap();
+    let acme = account(&lab, "acme").unwrap();
+    admin.podzol("offering create free --vcpus 1 --memory-mib 96 --disk-gib 1").unwrap();
+    acme.podzol("vm create limited --offering free --template tiny --network net --wait").unwrap();
+    let shown = admin.podzol("vm show limited").unwrap();
+    let (vm, mac) = (shown["id"].as_str().unwrap(), shown["nics"][0]["mac"].as_str().unwrap());
+    let host = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
+    let host = lab.ssh(&lab.host(host["name"].as_str().unwrap()).unwrap());
+    let in_libvirt = || {
+        let ask = format!("virsh domiftune {vm} {mac}; virsh blkdeviotune {vm} vda");
+        let text = host.run(&ask).unwrap();
+        let number = |name: &str| {
+            let line = text.lines().find(|line| line.split(':').next().unwrap().trim() == name).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        ["inbound.average", "outbound.average", "total_iops_sec"].map(number)
+    };
+    let has = |limits: [u64; 3]| {
+        wait_for(&format!("the VM to have the limits {limits:?}"), SHORT, || {
+            let found = in_libvirt();
+            anyhow::ensure!(found == limits, "it has {found:?}");
+            Ok(Some(()))
+        })
+        .unwrap();
+    };
+    assert_eq!(in_libvirt(), [0, 0, 0]);
+
+    admin.podzol("account limit acme network_mbps=8 iops=100").unwrap();
+    has([976, 976, 100]);
+    admin.podzol("zone limit z1 iops=50").unwrap();
+    admin.podzol("account limit acme network_mbps=16 iops=none").unwrap();
+    has([1953, 1953, 50]);
+
+    let root = shown["volumes"][0]["id"].as_str().unwrap();
+    acme.podzol(&format!("volume resize {root} --size-gib 2 --wait")).unwrap();
+    let mut console = console_of(&lab, &admin, vm).unwrap();
+    let size = wait_for("the VM to see a larger disk", SHORT, || {
+        let size = console.ask("sh cat /sys/block/vda/size", SHORT)?;
+        Ok(size.first().filter(|size| size.trim() == "4194304").cloned())
+    });
+    size.unwrap();
+    drop(console);
+    let image = format!(
+        "find /srv/podzol/nfs1 -name {root}.qcow2 -exec head -c 32 {{}} \\; | tail -c 8 | od -An -tx1"
+    );
+    let header = lab.ssh(&lab.host("s1").unwrap()).run(&image).unwrap();
+    assert_eq!(header.trim(), "00 00 00 00 80 00 00 00");
+
+    admin.podzol("zone limit z1 iops=none").unwrap();
+    admin.podzol("account limit acme network_mbps=none").unwrap();
+    has([0, 0, 0]);
+    acme.podzol("vm pause limited --wait").unwrap();
+    assert_eq!(host.run(&format!("virsh domstate {vm}")).unwrap().trim(), "paused");
+    acme.podzol("vm resume limited --wait").unwrap();
+    assert_eq!(host.run(&format!("virsh domstate {vm}")).unwrap().trim(), "running");
+    acme.podzol("vm delete limited --wait").unwrap();
+    admin.podzol("offering delete free").unwrap();
+}
