@@ -28,6 +28,10 @@ pub struct Config {
     /// How many virtual CPUs may be placed on each processor of a host.
     #[serde(default = "default_overcommit")]
     pub cpu_overcommit: u32,
+    /// How much memory of VMs may be placed on each 100 MiB of a host's. More than 100 needs hosts that can swap or merge
+    /// pages.
+    #[serde(default = "default_memory_overcommit")]
+    pub memory_overcommit_percent: u32,
     /// How many bytes of volumes may be promised for each byte of a pool: volumes take room only as they fill.
     #[serde(default = "default_overcommit")]
     pub storage_overcommit: u32,
@@ -57,6 +61,10 @@ fn default_log() -> String {
 
 fn default_overcommit() -> u32 {
     4
+}
+
+fn default_memory_overcommit() -> u32 {
+    100
 }
 
 fn default_silent() -> u64 {
@@ -93,6 +101,10 @@ impl Check for Config {
             "agent_listen: must not be where the API listens",
         );
         must((1..=64).contains(&self.cpu_overcommit), "cpu_overcommit: must be 1 to 64");
+        must(
+            (50..=1000).contains(&self.memory_overcommit_percent),
+            "memory_overcommit_percent: must be 50 to 1000",
+        );
         must((1..=64).contains(&self.storage_overcommit), "storage_overcommit: must be 1 to 64");
         must((2..=3600).contains(&self.silent_secs), "silent_secs: must be 2 to 3600");
         must((1..=604_800).contains(&self.join_token_secs), "join_token_secs: must be 1 to 604800");

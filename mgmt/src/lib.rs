@@ -56,6 +56,7 @@ impl Service {
         let settings = Settings {
             template_folder: data.join("templates"),
             cpu_overcommit: config.cpu_overcommit,
+            memory_overcommit_percent: config.memory_overcommit_percent,
             storage_overcommit: config.storage_overcommit,
             silent_after: Duration::from_secs(config.silent_secs),
             token_lifetime: Duration::from_secs(config.join_token_secs),

@@ -82,6 +82,8 @@ typed_id! {
     NetworkId;
     /// A customer's virtual machine.
     VmId;
+    /// VMs that keep together or apart.
+    AffinityGroupId;
     /// A network interface of a VM.
     NicId;
     /// A virtual disk.

@@ -17,8 +17,8 @@ mod wire_error;
 pub use address::{Cidr, MacAddr};
 pub use generation::{Generation, Order};
 pub use id::{
-    AccountId, HostId, KeyId, NetworkId, NicId, OfferingId, OperationId, PodId, PoolId, StorageServerId,
-    TemplateId, UserId, VmId, VolumeId, ZoneId,
+    AccountId, AffinityGroupId, HostId, KeyId, NetworkId, NicId, OfferingId, OperationId, PodId, PoolId,
+    StorageServerId, TemplateId, UserId, VmId, VolumeId, ZoneId,
 };
 pub use interface::InterfaceName;
 pub use name::Name;

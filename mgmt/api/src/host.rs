@@ -1,5 +1,7 @@
 //! Hosts and storage servers.
 
+use std::collections::BTreeSet;
+
 use podzol_vocab::{HostId, Name, PodId, Secret, StorageServerId, ZoneId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -56,6 +58,9 @@ pub struct Host {
     pub memory_allocated_mib: u64,
     /// VMs that are placed on it.
     pub vms: u32,
+    /// What VMs may ask of it, through their offering.
+    #[serde(default)]
+    pub tags: BTreeSet<Name>,
     /// When it last reported.
     pub reported_at: Option<Timestamp>,
     /// When it was created.
@@ -88,12 +93,16 @@ pub struct HostCreated {
     pub token_expires_at: Timestamp,
 }
 
-/// Changes a host.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+/// Changes a host. What is left out stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostUpdate {
     /// Whether new VMs stay away from it, and those on it are moved to other hosts.
-    pub maintenance: bool,
+    #[serde(default)]
+    pub maintenance: Option<bool>,
+    /// What VMs may ask of it, through their offering; 32 tags at the most. VMs that run on it stay.
+    #[serde(default)]
+    pub tags: Option<BTreeSet<Name>>,
 }
 
 /// A host that was changed, and the work that goes on because of it.

@@ -4,6 +4,8 @@
 //! can be narrowed by. Unknown fields are refused; times are RFC 3339 in UTC; sizes carry their unit in their name.
 
 pub mod account;
+pub mod affinity;
+pub mod capacity;
 pub mod event;
 pub mod host;
 pub mod limits;

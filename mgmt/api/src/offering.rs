@@ -1,5 +1,7 @@
 //! Offerings: named sizes and limits.
 
+use std::collections::BTreeSet;
+
 use podzol_vocab::{Name, OfferingId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +18,9 @@ pub struct Offering {
     /// What a VM of it has.
     #[serde(flatten)]
     pub size: Size,
+    /// The tags that a host must have for a VM of it.
+    #[serde(default)]
+    pub tags: BTreeSet<Name>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -41,6 +46,9 @@ pub struct OfferingCreate {
     /// The most disk operations a second: 1 to 10,000,000; no limit when left out.
     #[serde(default)]
     pub iops: Option<u64>,
+    /// The tags that a host must have for a VM of it; 32 at the most.
+    #[serde(default)]
+    pub tags: BTreeSet<Name>,
 }
 
 /// What a VM of an offering has.

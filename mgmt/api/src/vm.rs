@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use podzol_vocab::{
-    AccountId, ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, PoolId, Secret,
-    TemplateId, VmId, VolumeId, ZoneId,
+    AccountId, AffinityGroupId, ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, OfferingId,
+    PoolId, Secret, TemplateId, VmId, VolumeId, ZoneId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -68,6 +68,9 @@ pub struct Vm {
     /// The host to which it is on its way; shown to admins only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<HostId>,
+    /// The affinity group that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity_group: Option<AffinityGroupId>,
     /// Its network interfaces.
     pub nics: Vec<Nic>,
     /// Its volumes, the one that it boots from first.
@@ -170,6 +173,9 @@ pub struct VmCreate {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub user_data: Option<Secret<String>>,
+    /// The affinity group that it is in.
+    #[serde(default)]
+    pub affinity_group: Option<AffinityGroupId>,
     /// Its account; the caller's own when left out. Only admins name another.
     #[serde(default)]
     pub account: Option<AccountId>,

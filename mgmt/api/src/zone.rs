@@ -22,6 +22,9 @@ pub struct Zone {
     /// Limits of each VM in it, where neither its offering nor its account has any.
     #[serde(default)]
     pub limits: Limits,
+    /// How many of its largest hosts may fail with room left for all VMs: new VMs do not get what is kept for that.
+    #[serde(default)]
+    pub spare_hosts: u32,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -33,6 +36,9 @@ pub struct ZoneUpdate {
     /// Limits of each VM in it; running VMs have them within seconds.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// How many of its largest hosts may fail with room left for all VMs: 0 to 16.
+    #[serde(default)]
+    pub spare_hosts: Option<u32>,
 }
 
 /// Creates a zone.

@@ -8,7 +8,9 @@
 
 mod account;
 mod actor;
+mod affinity;
 pub mod authority;
+mod capacity;
 mod changes;
 mod error;
 mod event;
@@ -90,6 +92,8 @@ pub struct Settings {
     pub template_folder: PathBuf,
     /// How many virtual CPUs may be placed on each processor of a host.
     pub cpu_overcommit: u32,
+    /// How much memory of VMs may be placed on each 100 MiB of a host's.
+    pub memory_overcommit_percent: u32,
     /// How many bytes of volumes may be promised for each byte of a pool: volumes take room only as they fill.
     pub storage_overcommit: u32,
     /// How long a host may be silent before it counts as disconnected.

@@ -7,6 +7,7 @@ use podzol_vocab::OfferingId;
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
+use crate::server::check_tags;
 use crate::{Actor, App, AppError, view};
 
 impl Secretive for Offering {}
@@ -24,11 +25,13 @@ impl App {
     ) -> Result<Offering, AppError> {
         actor.must_be_admin()?;
         let size = size(&body)?;
+        check_tags("tags", Some(&body.tags))?;
         self.create(actor, once, async |tx| {
             let row = offering::Model {
                 id: OfferingId::new().into(),
                 name: body.name.clone().into(),
                 size: size.into(),
+                tags: Some(body.tags.clone().into()),
                 created_at: now().0,
             };
             tx.offering_create(row.clone()).await.or_taken(|| AppError::taken("offering", &body.name))?;

@@ -2,31 +2,74 @@
 
 use std::collections::HashMap;
 
+use podzol_mgmt_api::affinity::Policy;
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_db::{Reader, find, pool, server, vm, volume};
+use podzol_mgmt_db::{Reader, affinity, find, offering, pool, server, vm, volume, zone};
 use podzol_mgmt_scheduler::{Host, Pool, Reason, Request};
-use podzol_vocab::{ByteSize, HostId, ZoneId};
+use podzol_vocab::{AffinityGroupId, ByteSize, HostId, OfferingId, VmId, ZoneId};
 
 use crate::work::without_port;
-use crate::{App, AppError};
+use crate::{App, AppError, Settings};
+
+/// A VM that is to be placed.
+pub(crate) struct Wanted<'a> {
+    pub(crate) zone: ZoneId,
+    pub(crate) size: &'a Size,
+    /// Where its volumes are.
+    pub(crate) pools: &'a [pool::Model],
+    pub(crate) offering: OfferingId,
+    pub(crate) group: Option<AffinityGroupId>,
+    /// Itself, if it is there already: it does not keep apart from itself.
+    pub(crate) vm: Option<VmId>,
+}
+
+/// The hosts of a zone as placement sees them for a VM, and what that VM asks for.
+pub(crate) struct Choice {
+    pub(crate) hosts: Pool,
+    pub(crate) request: Request,
+}
+
+impl Choice {
+    /// Chooses a host. The room is taken by writing the host into the VM's row in the same transaction.
+    pub(crate) fn make(mut self) -> Result<HostId, AppError> {
+        self.hosts.place(&self.request).map_err(|refusal| AppError::Exhausted {
+            code: "no_host_fits",
+            detail: "no host fits".into(),
+            reasons: refusal.lines(),
+        })
+    }
+}
 
 impl App {
-    /// Chooses a host of a zone for a VM with volumes in these pools. The room is taken by writing the host into the
-    /// VM's row in the same transaction.
-    pub(crate) async fn place(
-        &self,
-        db: &impl Reader,
-        zone: ZoneId,
-        size: &Size,
-        pools: &[pool::Model],
-    ) -> Result<HostId, AppError> {
-        let hosts = self.hosts_for(db, zone, pools).await?;
-        choose(hosts, size)
+    /// What there is to choose from for a VM.
+    pub(crate) async fn choice(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<Choice, AppError> {
+        let zone = find::<zone::Entity>(db, wanted.zone).await?;
+        let offering = find::<offering::Entity>(db, wanted.offering).await?;
+        let tags = offering.and_then(|offering| offering.tags).map(|tags| tags.0).unwrap_or_default();
+        let mut request = Request {
+            vcpus: wanted.size.vcpus,
+            memory_mib: wanted.size.memory_mib,
+            tags: tags.iter().map(ToString::to_string).collect(),
+            spare_hosts: zone.map_or(0, |zone| zone.spare_hosts) as usize,
+            ..Default::default()
+        };
+        if let Some(group) = wanted.group {
+            let policy = find::<affinity::Entity>(db, group).await?.map(|group| group.policy.0);
+            let others = vm::of_group(db, group).await?.into_iter().filter(|row| Some(row.id.0) != wanted.vm);
+            let theirs = others.flat_map(|row| [row.host_id, row.moving_to]).flatten().map(|host| host.0);
+            match policy {
+                Some(Policy::AntiAffinity) => request.apart_from = theirs.collect(),
+                Some(Policy::Affinity) => request.together_with = theirs.collect(),
+                None => {}
+            }
+        }
+        let hosts = self.hosts_for(db, wanted.zone, wanted.pools).await?;
+        Ok(Choice { hosts: Pool::new(hosts), request })
     }
 
     /// The hosts of a zone as placement sees them, for a VM with volumes in these pools.
-    async fn hosts_for(
+    pub(crate) async fn hosts_for(
         &self,
         db: &impl Reader,
         zone: ZoneId,
@@ -40,7 +83,7 @@ impl App {
         let hosts = server::hosts_of_zone(db, zone).await?;
         let view = |row: &server::Model| {
             let (vcpus, memory) = taken.get(&row.host()).copied().unwrap_or_default();
-            let mut host = scheduler_view(row, vcpus, memory, self.settings.cpu_overcommit);
+            let mut host = scheduler_view(row, vcpus, memory, &self.settings);
             if host.closed.is_none() && !reaches(row, pools) {
                 host.closed = Some(Reason::NoStorage);
             }
@@ -49,23 +92,49 @@ impl App {
         Ok(hosts.iter().map(view).collect())
     }
 
-    /// Chooses a host for a VM that has its volumes already.
-    pub(crate) async fn place_again(&self, db: &impl Reader, row: &vm::Model) -> Result<HostId, AppError> {
-        self.place(db, row.zone_id.0, &row.size, &pools_of(db, row).await?).await
+    /// What there is to choose from for a VM that has its volumes already and is to start.
+    pub(crate) async fn choice_again(&self, db: &impl Reader, row: &vm::Model) -> Result<Choice, AppError> {
+        let pools = pools_of(db, row).await?;
+        let wanted = Wanted {
+            zone: row.zone_id.0,
+            size: &row.size,
+            pools: &pools,
+            offering: row.offering_id.0,
+            group: row.group_id.map(|group| group.0),
+            vm: Some(row.id.0),
+        };
+        self.choice(db, &wanted).await
     }
 
-    /// Chooses another host for a VM that runs: that one, or one that fits. Its memory can only go on where VMs run by
-    /// the same means.
+    /// Chooses a host for a VM that has its volumes already.
+    pub(crate) async fn place_again(&self, db: &impl Reader, row: &vm::Model) -> Result<HostId, AppError> {
+        self.choice_again(db, row).await?.make()
+    }
+
+    /// Chooses another host for a VM that runs: that one, or one that fits.
     pub(crate) async fn place_elsewhere(
         &self,
         db: &impl Reader,
         row: &vm::Model,
         to: Option<HostId>,
     ) -> Result<HostId, AppError> {
+        self.choice_elsewhere(db, row, to).await?.make()
+    }
+
+    /// What there is to choose from for a VM that runs and is to move: that host, or all. Its memory can only go on where
+    /// VMs run by the same means. What is kept for hosts that fail is there for it: it takes no more of the zone than
+    /// before.
+    pub(crate) async fn choice_elsewhere(
+        &self,
+        db: &impl Reader,
+        row: &vm::Model,
+        to: Option<HostId>,
+    ) -> Result<Choice, AppError> {
         let here = row.host_id.ok_or_else(|| AppError::Internal("a VM that runs has no host".into()))?.0;
         let means = |host: Option<server::Model>| host.and_then(|host| host.accelerator);
         let accelerator = means(server::host(db, here).await?);
-        let mut hosts = self.hosts_for(db, row.zone_id.0, &pools_of(db, row).await?).await?;
+        let mut choice = self.choice_again(db, row).await?;
+        let mut hosts: Vec<Host> = choice.hosts.hosts().cloned().collect();
         hosts.retain(|host| to.is_none_or(|to| to == host.id));
         for host in hosts.iter_mut().filter(|host| host.closed.is_none() || host.id == here) {
             if host.id == here {
@@ -74,7 +143,9 @@ impl App {
                 host.closed = Some(Reason::OtherAccelerator);
             }
         }
-        choose(hosts, &row.size)
+        choice.request.spare_hosts = 0;
+        choice.hosts = Pool::new(hosts);
+        Ok(choice)
     }
 
     /// Refuses what a pool has no room for.
@@ -95,7 +166,7 @@ impl App {
     }
 
     /// How many bytes of a pool may still be promised.
-    fn room_left(&self, row: &pool::Model, promised: i64) -> i64 {
+    pub(crate) fn room_left(&self, row: &pool::Model, promised: i64) -> i64 {
         row.capacity_bytes.saturating_mul(self.settings.storage_overcommit.into()) - promised
     }
 
@@ -129,16 +200,6 @@ impl App {
     }
 }
 
-/// Chooses one of these hosts.
-fn choose(hosts: Vec<Host>, size: &Size) -> Result<HostId, AppError> {
-    let request = Request { vcpus: size.vcpus, memory_mib: size.memory_mib, ..Default::default() };
-    Pool::new(hosts).place(&request).map_err(|refusal| AppError::Exhausted {
-        code: "no_host_fits",
-        detail: "no host fits".into(),
-        reasons: refusal.lines(),
-    })
-}
-
 /// The pools with the volumes of a VM.
 async fn pools_of(db: &impl Reader, row: &vm::Model) -> Result<Vec<pool::Model>, AppError> {
     let mut pools = Vec::new();
@@ -154,7 +215,7 @@ fn reaches(host: &server::Model, pools: &[pool::Model]) -> bool {
     address.is_some_and(|address| pools.iter().all(|pool| pool.exported_to.iter().any(|to| to == address)))
 }
 
-fn scheduler_view(row: &server::Model, vcpus: i64, memory_mib: i64, cpu_overcommit: u32) -> Host {
+fn scheduler_view(row: &server::Model, vcpus: i64, memory_mib: i64, settings: &Settings) -> Host {
     Host {
         id: row.host(),
         name: row.name.to_string(),
@@ -165,9 +226,10 @@ fn scheduler_view(row: &server::Model, vcpus: i64, memory_mib: i64, cpu_overcomm
             ServerState::Maintenance => Some(Reason::Maintenance),
             ServerState::Disconnected | ServerState::Removed => Some(Reason::Disconnected),
         },
-        vcpus_limit: row.cpus as u32 * cpu_overcommit,
+        vcpus_limit: row.cpus as u32 * settings.cpu_overcommit,
         vcpus_allocated: vcpus as u32,
-        memory_limit_mib: row.memory_mib as u64,
+        memory_limit_mib: row.memory_mib as u64 * u64::from(settings.memory_overcommit_percent) / 100,
         memory_allocated_mib: memory_mib as u64,
+        tags: row.tags.iter().flat_map(|tags| &tags.0).map(ToString::to_string).collect(),
     }
 }

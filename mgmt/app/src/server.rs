@@ -1,6 +1,6 @@
 //! Hosts and storage servers, as operators see them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use podzol_mgmt_api::host::{
     Host, HostCreate, HostCreated, HostFilter, HostUpdate, HostUpdated, ServerState, StorageServer,
@@ -42,6 +42,14 @@ pub(crate) async fn row_of(db: &impl Reader, peer: PeerId) -> Result<Option<serv
         PeerId::Host(id) => server::host(db, id).await?,
         PeerId::StorageServer(id) => server::storage_server(db, id).await?,
     })
+}
+
+/// The rules of tags.
+pub(crate) fn check_tags(field: &'static str, tags: Option<&BTreeSet<Name>>) -> Result<(), AppError> {
+    match tags {
+        Some(tags) if tags.len() > 32 => Err(AppError::invalid(field, "must be at most 32 tags")),
+        _ => Ok(()),
+    }
 }
 
 /// How long a host may take to become empty. Where its VMs fit nowhere else, an operator has this long to make room.
@@ -128,7 +136,7 @@ impl App {
         ))
     }
 
-    /// Keeps new VMs away from a host and moves those on it to others, or lets VMs come again.
+    /// Keeps new VMs away from a host and moves those on it to others, or lets VMs come again; changes its tags.
     ///
     /// # Errors
     /// When the host is neither up nor in maintenance.
@@ -142,16 +150,26 @@ impl App {
         let tx = self.db.begin().await?;
         let row = server::host(tx.reader(), id).await?.filter(|row| row.state.0 != ServerState::Removed);
         let mut row = row.ok_or(AppError::NotFound("host"))?;
-        let wanted = if body.maintenance { ServerState::Maintenance } else { ServerState::Up };
+        check_tags("tags", body.tags.as_ref())?;
+        if let Some(tags) = body.tags {
+            row.tags = Some(tags.into());
+            self.record(&tx, actor, "host.tags", None, "host", id, &row.name.0.clone()).await?;
+        }
+        let Some(maintenance) = body.maintenance else {
+            tx.server_update(row).await?;
+            tx.commit().await?;
+            return Ok(HostUpdated { object: self.host_summary(id).await?, operation: None });
+        };
+        let wanted = if maintenance { ServerState::Maintenance } else { ServerState::Up };
         if !matches!(row.state.0, ServerState::Up | ServerState::Maintenance) {
             let detail = format!("host {} is not up", row.name.0);
             return Err(AppError::Conflict { code: "host_not_up", detail });
         }
         row.state = JsonCol(wanted);
-        let action = if body.maintenance { "host.maintenance_on" } else { "host.maintenance_off" };
+        let action = if maintenance { "host.maintenance_on" } else { "host.maintenance_off" };
         self.record(&tx, actor, action, None, "host", id, &row.name.0.clone()).await?;
         tx.server_update(row).await?;
-        let operation = if body.maintenance { self.drain(&tx, id).await? } else { None };
+        let operation = if maintenance { self.drain(&tx, id).await? } else { None };
         tx.commit().await?;
         self.wake.notify_one();
         Ok(HostUpdated { object: self.host_summary(id).await?, operation: operation.map(view::operation) })
@@ -307,6 +325,7 @@ impl App {
             memory_mib: 0,
             reported_at: None,
             report: None,
+            tags: None,
             created_at: now().0,
         };
         tx.server_create(row.clone()).await.or_taken(|| AppError::taken("server", &name))?;

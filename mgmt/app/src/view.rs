@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use podzol_mgmt_api::account::{Account, Key, User};
+use podzol_mgmt_api::affinity::AffinityGroup;
 use podzol_mgmt_api::event::Event;
 use podzol_mgmt_api::host::{Host, StorageServer};
 use podzol_mgmt_api::network::Network;
@@ -16,7 +17,8 @@ use podzol_mgmt_api::zone::{Pod, Zone};
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
 use podzol_mgmt_db::zone::PageOf;
 use podzol_mgmt_db::{
-    Col, Reader, account, event, network, offering, operation, pool, server, template, vm, volume, zone,
+    Col, Reader, account, affinity, event, network, offering, operation, pool, server, template, vm, volume,
+    zone,
 };
 use podzol_vocab::{ByteSize, Generation, VlanId};
 
@@ -49,6 +51,17 @@ pub(crate) fn account(row: account::Model) -> Account {
     }
 }
 
+pub(crate) fn affinity_group(row: affinity::Model) -> AffinityGroup {
+    AffinityGroup {
+        id: row.id.0,
+        name: row.name.0,
+        account: row.account_id.0,
+        policy: row.policy.0,
+        vms: None,
+        created_at: Timestamp(row.created_at),
+    }
+}
+
 pub(crate) fn user(row: account::user::Model) -> User {
     let role = row.role();
     User {
@@ -76,6 +89,7 @@ pub(crate) fn zone(row: zone::Model) -> Zone {
         name: row.name.0,
         vlan_ranges: row.vlan_ranges.0,
         limits: row.limits.map(|limits| limits.0).unwrap_or_default(),
+        spare_hosts: row.spare_hosts as u32,
         created_at: Timestamp(row.created_at),
     }
 }
@@ -101,6 +115,7 @@ pub(crate) fn host(row: server::Model, (vcpus, memory_mib, vms): (i64, i64, i64)
         memory_mib: row.memory_mib as u64,
         memory_allocated_mib: memory_mib as u64,
         vms: vms as u32,
+        tags: row.tags.map(|tags| tags.0).unwrap_or_default(),
         reported_at: row.reported_at.map(Timestamp),
         created_at: Timestamp(row.created_at),
         report: None,
@@ -139,7 +154,13 @@ pub(crate) fn pool(row: pool::Model, allocated_bytes: i64) -> Pool {
 }
 
 pub(crate) fn offering(row: offering::Model) -> Offering {
-    Offering { id: row.id.0, name: row.name.0, size: row.size.0, created_at: Timestamp(row.created_at) }
+    Offering {
+        id: row.id.0,
+        name: row.name.0,
+        size: row.size.0,
+        tags: row.tags.map(|tags| tags.0).unwrap_or_default(),
+        created_at: Timestamp(row.created_at),
+    }
 }
 
 pub(crate) fn template(row: template::Model) -> Template {
@@ -278,6 +299,7 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
         size: row.size.0,
         template: row.template_id.0,
         host: row.host_id.filter(|_| actor.is_admin()).map(|host| host.0),
+        affinity_group: row.group_id.map(|group| group.0),
         moving_to: row.moving_to.filter(|_| actor.is_admin()).map(|host| host.0),
         generation: Generation(row.generation as u64),
         created_at: Timestamp(row.created_at),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use podzol_agent_api::vm::VmConsoleLog;
+use podzol_mgmt_api::capacity::Placement;
 use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::vm::{
@@ -13,14 +14,17 @@ use podzol_mgmt_api::vm::{
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, network, now, offering, template, vm, volume};
+use podzol_mgmt_db::{
+    JsonCol, Reader, Tx, account, affinity, find, network, now, offering, pool, template, vm, volume,
+};
 use podzol_rpc::PeerId;
 use podzol_vocab::{AccountId, ByteSize, HostId, MacAddr, NicId, VmId, VolumeId};
 
 use crate::error::Meaning;
 use crate::operation::NewOperation;
+use crate::place::Wanted;
 use crate::volume::coming;
-use crate::{Actor, App, AppError, Once, limits, operation, quota, view};
+use crate::{Actor, App, AppError, Once, capacity, limits, operation, quota, view};
 
 /// The most disks of a VM, as its host takes them.
 pub(crate) const MAX_DISKS: usize = 24;
@@ -30,6 +34,28 @@ const MAX_NICS: usize = 8;
 
 /// How long a VM may take to move to another host. One of a TiB on a busy link of 10 Gbit/s takes an hour or two.
 const MOVE: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+
+/// What a new VM is made of.
+struct Prepared {
+    offering: offering::Model,
+    template: template::Model,
+    networks: Vec<network::Model>,
+    pool: pool::Model,
+    size_bytes: i64,
+}
+
+impl Prepared {
+    fn wanted(&self, body: &VmCreate) -> Wanted<'_> {
+        Wanted {
+            zone: self.networks[0].zone_id.0,
+            size: &self.offering.size,
+            pools: std::slice::from_ref(&self.pool),
+            offering: self.offering.id.0,
+            group: body.affinity_group,
+            vm: None,
+        }
+    }
+}
 
 impl App {
     /// Creates a VM and starts it: host, addresses, and volume are allocated here, or nothing is.
@@ -55,14 +81,41 @@ impl App {
         .await
     }
 
-    async fn allocate(
+    /// Where a VM would go if it were created now.
+    ///
+    /// # Errors
+    /// When a field breaks a rule, or something but room on hosts is used up.
+    pub async fn vm_create_explain(&self, actor: &Actor, body: VmCreate) -> Result<Placement, AppError> {
+        let account = actor.account_for(body.account)?;
+        check_texts(&body)?;
+        let db = self.db.reader();
+        let prepared = self.prepare(db, actor, account, &body).await?;
+        let choice = self.choice(db, &prepared.wanted(&body)).await?;
+        Ok(capacity::explain(&choice, Some(prepared.pool.id.0), actor))
+    }
+
+    /// Where a VM would go if it were started or moved now.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn vm_explain(&self, actor: &Actor, id: VmId) -> Result<Placement, AppError> {
+        let db = self.db.reader();
+        let row = self.vm_row(db, actor, id).await?;
+        let choice = match row.host_id {
+            Some(_) => self.choice_elsewhere(db, &row, None).await?,
+            None => self.choice_again(db, &row).await?,
+        };
+        Ok(capacity::explain(&choice, None, actor))
+    }
+
+    /// Checks what a new VM is to be made of, and chooses the pool of its root volume.
+    async fn prepare(
         &self,
-        tx: &Tx,
+        db: &impl Reader,
         actor: &Actor,
         account: AccountId,
         body: &VmCreate,
-    ) -> Result<(vm::Model, Vec<vm::nic::Model>, volume::Model), AppError> {
-        let db = tx.reader();
+    ) -> Result<Prepared, AppError> {
         let owner = find::<account::Entity>(db, account).await?.ok_or(AppError::NotFound("account"))?;
         let offering = find::<offering::Entity>(db, body.offering).await?;
         let offering = offering.ok_or_else(|| AppError::invalid("offering", "there is no such offering"))?;
@@ -72,13 +125,13 @@ impl App {
             let detail = format!("template {} is not ready yet", template.name.0);
             return Err(AppError::Conflict { code: "template_not_ready", detail });
         }
-        let networks = networks_of(db, actor, account, body).await?;
-        let zone = networks[0].zone_id;
-        let id = VmId::new();
-        let mut nics = Vec::with_capacity(networks.len());
-        for (slot, network) in networks.iter().enumerate() {
-            nics.push(new_nic(db, id, slot as i64, network, Attachment::Attached).await?);
+        if let Some(group) = body.affinity_group {
+            let found = find::<affinity::Entity>(db, group).await?;
+            found.filter(|group| group.account_id.0 == account).ok_or_else(|| {
+                AppError::invalid("affinity_group", "there is no such group in the account")
+            })?;
         }
+        let networks = networks_of(db, actor, account, body).await?;
         let virtual_size = template.virtual_size_bytes.unwrap_or(0);
         let size_bytes = virtual_size.max(ByteSize::from_gib(offering.size.disk_gib).0 as i64);
         let wanted = InUse {
@@ -91,8 +144,27 @@ impl App {
             addresses: networks.len() as u64,
         };
         quota::check(db, &owner, wanted).await?;
-        let pool = self.choose_pool(db, zone.0, size_bytes).await?;
-        let host = self.place(db, zone.0, &offering.size, std::slice::from_ref(&pool)).await?;
+        let pool = self.choose_pool(db, networks[0].zone_id.0, size_bytes).await?;
+        Ok(Prepared { offering, template, networks, pool, size_bytes })
+    }
+
+    async fn allocate(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        account: AccountId,
+        body: &VmCreate,
+    ) -> Result<(vm::Model, Vec<vm::nic::Model>, volume::Model), AppError> {
+        let db = tx.reader();
+        let prepared = self.prepare(db, actor, account, body).await?;
+        let host = self.choice(db, &prepared.wanted(body)).await?.make()?;
+        let Prepared { offering, template, networks, pool, size_bytes } = prepared;
+        let zone = networks[0].zone_id;
+        let id = VmId::new();
+        let mut nics = Vec::with_capacity(networks.len());
+        for (slot, network) in networks.iter().enumerate() {
+            nics.push(new_nic(db, id, slot as i64, network, Attachment::Attached).await?);
+        }
         let volume = volume::Model {
             id: VolumeId::new().into(),
             account_id: account.into(),
@@ -127,6 +199,7 @@ impl App {
             limits: Some(limits::in_force(db, &offering.size, account, zone.0).await?.into()),
             limits_are_stale: false,
             expunge_at: None,
+            group_id: body.affinity_group.map(Into::into),
             grace_secs: 0,
             vcpus: offering.size.vcpus.into(),
             memory_mib: offering.size.memory_mib as i64,

@@ -9,6 +9,9 @@ use crate::error::Meaning;
 use crate::once::{Once, Secretive};
 use crate::{Actor, App, AppError, limits, view};
 
+/// The most hosts for which a zone keeps room.
+const MOST_SPARE_HOSTS: u32 = 16;
+
 impl Secretive for Zone {}
 impl Secretive for Pod {}
 
@@ -31,6 +34,7 @@ impl App {
                 name: body.name.clone().into(),
                 vlan_ranges: vlan_ranges.into(),
                 limits: None,
+                spare_hosts: 0,
                 created_at: now().0,
             };
             tx.zone_create(row.clone()).await.or_taken(|| AppError::taken("zone", &body.name))?;
@@ -66,12 +70,16 @@ impl App {
     pub async fn zone_update(&self, actor: &Actor, id: ZoneId, body: ZoneUpdate) -> Result<Zone, AppError> {
         actor.must_be_admin()?;
         body.limits.as_ref().map_or(Ok(()), limits::check)?;
+        if body.spare_hosts.is_some_and(|hosts| hosts > MOST_SPARE_HOSTS) {
+            return Err(AppError::invalid("spare_hosts", format!("must be 0 to {MOST_SPARE_HOSTS}")));
+        }
         let tx = self.db.begin().await?;
         let mut row = find::<zone::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("zone"))?;
         if let Some(limits) = body.limits {
             row.limits = Some(limits.into());
             tx.vm_limits_changed(None, Some(id)).await?;
         }
+        row.spare_hosts = body.spare_hosts.map_or(row.spare_hosts, i64::from);
         tx.zone_update(row.clone()).await?;
         self.record(&tx, actor, "zone.update", None, "zone", id, &row.name.0).await?;
         tx.commit().await?;

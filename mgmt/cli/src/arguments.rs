@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Networks: private layer-2 segments.
     #[command(subcommand)]
     Network(Verb<NetworkCreate>),
+    /// Affinity groups: VMs that keep together or apart.
+    #[command(subcommand)]
+    AffinityGroup(Verb<AffinityGroupCreate>),
     /// VMs.
     #[command(subcommand)]
     Vm(VmVerb),
@@ -72,6 +75,8 @@ pub(crate) enum Command {
     /// Events: who did what to what, when.
     #[command(subcommand)]
     Event(EventVerb),
+    /// Shows how many more VMs of each offering fit into each pod, and what runs out first.
+    Capacity,
     /// Prints a script that completes commands in a shell.
     Completion {
         /// Which shell.
@@ -143,6 +148,13 @@ pub(crate) enum ZoneVerb {
     Delete(Delete),
     /// Changes what each VM in one may do at most, where its offering and its account do not say.
     Limit(SetLimits),
+    /// Changes how many of the largest hosts of one may fail with room left for all VMs.
+    SpareHosts {
+        /// Its name or id.
+        which: String,
+        /// 0 to 16.
+        hosts: u32,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,6 +233,9 @@ pub(crate) struct OfferingCreate {
     /// The most disk operations a second.
     #[arg(long)]
     pub(crate) iops: Option<u64>,
+    /// A tag that a host must have for a VM of it; may be given several times.
+    #[arg(long = "tag")]
+    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -290,6 +305,13 @@ pub(crate) enum HostVerb {
     Show(Which),
     /// Removes one without VMs.
     Delete(Delete),
+    /// Replaces all tags of one.
+    Tag {
+        /// Its name or id.
+        which: String,
+        /// The tags; none if left out.
+        tags: Vec<String>,
+    },
     /// Keeps new VMs away from one and moves those on it to others, or lets VMs come again.
     Maintenance {
         /// Its name or id.
@@ -344,6 +366,8 @@ pub(crate) enum VmVerb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Shows where one would go if it were started or moved now, and why not elsewhere.
+    Explain(Which),
     /// Reboots one.
     Reboot(Delete),
     /// Has one stand still; it keeps its memory.
@@ -389,11 +413,28 @@ pub(crate) struct VmCreate {
     /// A file with cloud-init user-data.
     #[arg(long)]
     pub(crate) user_data_file: Option<PathBuf>,
+    /// The affinity group that it is in.
+    #[arg(long)]
+    pub(crate) affinity_group: Option<String>,
+    /// Shows where it would go and why not elsewhere, and creates nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Its account; your own if left out.
     #[arg(long)]
     pub(crate) account: Option<String>,
     #[command(flatten)]
     pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AffinityGroupCreate {
+    pub(crate) name: String,
+    /// `affinity`: its VMs keep together on one host; `anti_affinity`: no two of them share one.
+    #[arg(long)]
+    pub(crate) policy: String,
+    /// Its account; your own if left out.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

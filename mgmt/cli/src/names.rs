@@ -7,13 +7,16 @@ use tokio::sync::Mutex;
 
 use crate::api::Api;
 use crate::things::{
-    ACCOUNT, HOST, Kind, NETWORK, OFFERING, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM, ZONE,
+    ACCOUNT, AFFINITY_GROUP, HOST, Kind, NETWORK, OFFERING, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM,
+    ZONE,
 };
 
 /// The fields that hold an id, and of what.
-const REFERENCES: [(&str, Kind); 11] = [
+const REFERENCES: [(&str, Kind); 13] = [
     ("account", ACCOUNT),
+    ("affinity_group", AFFINITY_GROUP),
     ("host", HOST),
+    ("moving_to", HOST),
     ("network", NETWORK),
     ("offering", OFFERING),
     ("pod", POD),

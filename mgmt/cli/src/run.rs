@@ -18,8 +18,8 @@ use crate::arguments::{
 };
 use crate::names::Names;
 use crate::things::{
-    ACCOUNT, EVENT, HOST, KEY, Kind, NETWORK, NIC, OFFERING, OPERATION, POD, POOL, STORAGE_SERVER, TEMPLATE,
-    USER, VM, VOLUME, ZONE,
+    ACCOUNT, AFFINITY_GROUP, CAPACITY, EVENT, HOST, KEY, Kind, NETWORK, NIC, OFFERING, OPERATION, POD, POOL,
+    STORAGE_SERVER, TEMPLATE, USER, VM, VOLUME, ZONE,
 };
 use crate::{output, wait};
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Offering(Verb::Create(new)) => {
             let mut body = json!({
                 "name": new.name, "vcpus": new.vcpus, "memory_mib": new.memory_mib, "disk_gib": new.disk_gib,
-                "network_mbps": new.network_mbps, "iops": new.iops,
+                "network_mbps": new.network_mbps, "iops": new.iops, "tags": new.tags,
             });
             if let Some(share) = new.cpu_share {
                 body["cpu_share"] = share.into();
@@ -82,6 +82,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             session.create(NETWORK, body, None).await
         }
         Command::Network(verb) => session.common(NETWORK, verb).await,
+        Command::AffinityGroup(Verb::Create(new)) => {
+            let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
+            let body = json!({"name": new.name, "policy": new.policy, "account": account});
+            session.create(AFFINITY_GROUP, body, None).await
+        }
+        Command::AffinityGroup(verb) => session.common(AFFINITY_GROUP, verb).await,
+        Command::Capacity => session.list(CAPACITY, List { filters: vec![] }).await,
         Command::Vm(verb) => session.vm(verb).await,
         Command::Volume(verb) => session.volume(verb).await,
         Command::Operation(verb) => session.operation(verb).await,
@@ -198,6 +205,10 @@ impl Session {
             ZoneVerb::List(list) => self.list(ZONE, list).await,
             ZoneVerb::Show(which) => self.print(&ZONE.show(&self.api, &which.which).await?).await,
             ZoneVerb::Delete(delete) => self.delete(ZONE, delete).await,
+            ZoneVerb::SpareHosts { which, hosts } => {
+                let id = ZONE.id(&self.api, &which).await?;
+                self.print(&self.api.patch(&ZONE.at(&id), &json!({"spare_hosts": hosts})).await?).await
+            }
             ZoneVerb::Limit(SetLimits { which, limits }) => self.set(ZONE, &which, "limits", &limits).await,
         }
     }
@@ -242,6 +253,11 @@ impl Session {
             HostVerb::List(list) => self.list(HOST, list).await,
             HostVerb::Show(which) => self.print(&HOST.show(&self.api, &which.which).await?).await,
             HostVerb::Delete(delete) => self.delete(HOST, delete).await,
+            HostVerb::Tag { which, tags } => {
+                let id = HOST.id(&self.api, &which).await?;
+                let answer = self.api.patch(&HOST.at(&id), &json!({"tags": tags})).await?;
+                self.print(&answer["object"]).await
+            }
             HostVerb::Maintenance { which, switch, wait } => {
                 let id = HOST.id(&self.api, &which).await?;
                 let body = json!({"maintenance": switch == "on"});
@@ -273,6 +289,10 @@ impl Session {
             VmVerb::Start(vm) => self.act(VM, &vm.which, "start", json!({}), Some(vm.wait)).await,
             VmVerb::Stop { which, grace, wait } => {
                 self.act(VM, &which, "stop", without_nulls(json!({"grace_secs": grace})), Some(wait)).await
+            }
+            VmVerb::Explain(which) => {
+                let id = VM.id(&self.api, &which.which).await?;
+                self.print(&self.api.get(&format!("{}/placement", VM.at(&id)), &[]).await?).await
             }
             VmVerb::Reboot(vm) => self.act(VM, &vm.which, "reboot", json!({}), Some(vm.wait)).await,
             VmVerb::Pause(vm) => self.act(VM, &vm.which, "pause", json!({}), Some(vm.wait)).await,
@@ -347,8 +367,12 @@ impl Session {
             "networks": networks,
             "ssh_keys": keys,
             "user_data": new.user_data_file.as_deref().map(text).transpose()?,
+            "affinity_group": self.id_if(AFFINITY_GROUP, new.affinity_group.as_deref()).await?,
             "account": self.id_if(ACCOUNT, new.account.as_deref()).await?,
         });
+        if new.dry_run {
+            return self.print(&self.api.post("/v1/placements", &without_nulls(body)).await?).await;
+        }
         self.create(VM, body, Some(new.wait)).await
     }
 

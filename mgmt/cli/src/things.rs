@@ -50,6 +50,12 @@ kinds! {
     NETWORK: "network" "/v1/networks" [
         "NAME" = "name", "CIDR" = "cidr", "VLAN" = "vlan", "ZONE" = "zone", "ID" = "id"
     ];
+    AFFINITY_GROUP: "affinity group" "/v1/affinity-groups" [
+        "NAME" = "name", "POLICY" = "policy", "ACCOUNT" = "account", "ID" = "id"
+    ];
+    CAPACITY: "capacity" "/v1/capacity" [
+        "ZONE" = "zone", "POD" = "pod", "OFFERING" = "offering_name", "FITS" = "fits", "RUNS OUT" = "runs_out"
+    ];
     VM: "VM" "/v1/vms" [
         "NAME" = "name", "STATE" = "state", "ADDRESS" = "nics.address", "VCPUS" = "size.vcpus",
         "MEMORY MIB" = "size.memory_mib", "HOST" = "host", "ERROR" = "error"

@@ -26,6 +26,7 @@ macro_rules! no_relations {
 pub(crate) use no_relations;
 
 pub mod account;
+pub mod affinity;
 pub mod change;
 mod column;
 pub mod event;

@@ -1,5 +1,7 @@
 //! Offerings.
 
+use std::collections::BTreeSet;
+
 use podzol_vocab::{Name, OfferingId};
 use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
@@ -15,6 +17,7 @@ pub struct Model {
     pub id: Col<OfferingId>,
     pub name: Col<Name>,
     pub size: JsonCol<Size>,
+    pub tags: Option<JsonCol<BTreeSet<Name>>>,
     pub created_at: i64,
 }
 

@@ -1,5 +1,7 @@
 //! Hosts and storage servers: one table, because they join, report, go silent and are removed in the same way.
 
+use std::collections::BTreeSet;
+
 use podzol_mgmt_api::host::ServerState;
 use podzol_vocab::{HostId, Name, PodId, Sha256, StorageServerId, ZoneId};
 use sea_orm::entity::prelude::*;
@@ -35,6 +37,7 @@ pub struct Model {
     pub reported_at: Option<i64>,
     /// The last report, whole, as JSON.
     pub report: Option<String>,
+    pub tags: Option<JsonCol<BTreeSet<Name>>>,
     pub created_at: i64,
 }
 

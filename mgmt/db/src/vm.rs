@@ -7,7 +7,7 @@ use podzol_mgmt_api::limits::VmLimits;
 use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_vocab::{
-    AccountId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, TemplateId, VmId, ZoneId,
+    AccountId, AffinityGroupId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, TemplateId, VmId, ZoneId,
 };
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
@@ -53,6 +53,8 @@ pub struct Model {
     pub limits_are_stale: bool,
     /// When it goes for good, if it was deleted.
     pub expunge_at: Option<i64>,
+    /// The affinity group that it is in.
+    pub group_id: Option<Col<AffinityGroupId>>,
     /// How long it may take to shut down when it is next stopped.
     pub grace_secs: i64,
     pub size: JsonCol<Size>,
@@ -126,6 +128,14 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
 pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbError> {
     let here = Condition::any().add(Column::HostId.eq(Col(host))).add(Column::MovingTo.eq(Col(host)));
     Ok(Entity::find().filter(here).all(db).await?)
+}
+
+/// The VMs of an affinity group.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_group(db: &impl Reader, group: AffinityGroupId) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().filter(Column::GroupId.eq(Col(group))).order_by_asc(Column::Id).all(db).await?)
 }
 
 /// What the VMs on each host of a zone take: host, virtual CPUs, memory in MiB, and how many they are.

@@ -16,6 +16,7 @@ pub struct Model {
     pub name: Col<Name>,
     pub vlan_ranges: JsonCol<Vec<VlanRange>>,
     pub limits: Option<JsonCol<Limits>>,
+    pub spare_hosts: i64,
     pub created_at: i64,
 }
 

@@ -1,5 +1,7 @@
 //! A host, as placement sees it.
 
+use std::collections::BTreeSet;
+
 use podzol_vocab::HostId;
 
 use crate::{Reason, Request};
@@ -21,6 +23,8 @@ pub struct Host {
     pub memory_limit_mib: u64,
     /// Memory that is taken, in MiB.
     pub memory_allocated_mib: u64,
+    /// What an operator says of it, in words of its own.
+    pub tags: BTreeSet<String>,
 }
 
 impl Host {
@@ -29,17 +33,29 @@ impl Host {
         self.memory_limit_mib.saturating_sub(self.memory_allocated_mib)
     }
 
+    /// Free virtual CPUs.
+    pub fn vcpus_free(&self) -> u32 {
+        self.vcpus_limit.saturating_sub(self.vcpus_allocated)
+    }
+
     /// Why the VM cannot go here; nothing if it can.
     pub fn refuses(&self, request: &Request) -> Option<Reason> {
         if self.closed.is_some() {
             return self.closed;
         }
+        if !request.tags.is_subset(&self.tags) {
+            return Some(Reason::Tags);
+        }
         if self.memory_free_mib() < request.memory_mib {
             return Some(Reason::Memory);
         }
-        if self.vcpus_limit.saturating_sub(self.vcpus_allocated) < request.vcpus {
+        if self.vcpus_free() < request.vcpus {
             return Some(Reason::Cpus);
         }
-        request.apart_from.contains(&self.id).then_some(Reason::KeptApart)
+        if request.apart_from.contains(&self.id) {
+            return Some(Reason::KeptApart);
+        }
+        let not_together = !request.together_with.is_empty() && !request.together_with.contains(&self.id);
+        not_together.then_some(Reason::NotTogether)
     }
 }

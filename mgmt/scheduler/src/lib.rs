@@ -31,6 +31,13 @@ pub struct Request {
     pub memory_mib: u64,
     /// Hosts that it must not share, such as those of the other members of an anti-affinity group.
     pub apart_from: BTreeSet<HostId>,
+    /// The hosts of which it must be on one, such as those of the other members of an affinity group; all if empty.
+    pub together_with: BTreeSet<HostId>,
+    /// Tags that its host must have.
+    pub tags: BTreeSet<String>,
+    /// How many of the largest hosts may fail with room left for all VMs on the others. What this keeps free is not given
+    /// to this VM.
+    pub spare_hosts: usize,
 }
 
 /// The hosts of a zone with what is free on each, kept current as VMs are placed and removed.
@@ -38,6 +45,20 @@ pub struct Request {
 pub struct Pool {
     hosts: HashMap<HostId, Host>,
     by_free_memory: BTreeSet<(Reverse<u64>, HostId)>,
+    /// Those that take VMs, the largest first.
+    by_memory: BTreeSet<(Reverse<u64>, HostId)>,
+    by_vcpus: BTreeSet<(Reverse<u32>, HostId)>,
+    /// What is free on all that take VMs.
+    free: Room,
+}
+
+/// Memory in MiB, and virtual CPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Virtual CPUs.
+    pub vcpus: u64,
 }
 
 impl Pool {
@@ -55,8 +76,39 @@ impl Pool {
         self.unindex(host.id);
         if host.closed.is_none() {
             self.by_free_memory.insert((Reverse(host.memory_free_mib()), host.id));
+            self.by_memory.insert((Reverse(host.memory_limit_mib), host.id));
+            self.by_vcpus.insert((Reverse(host.vcpus_limit), host.id));
+            self.free.memory_mib += host.memory_free_mib();
+            self.free.vcpus += u64::from(host.vcpus_free());
         }
         self.hosts.insert(host.id, host);
+    }
+
+    /// What is kept free, so that this many of the largest hosts may fail. When one fails, its VMs need what they take on
+    /// it, and what was free on it is gone too: together all that it has. Memory and CPUs are kept each for itself.
+    pub fn reserve(&self, spare_hosts: usize) -> Room {
+        Room {
+            memory_mib: self.by_memory.iter().take(spare_hosts).map(|(Reverse(mib), _)| mib).sum(),
+            vcpus: self.by_vcpus.iter().take(spare_hosts).map(|(Reverse(vcpus), _)| u64::from(*vcpus)).sum(),
+        }
+    }
+
+    /// What is free on all hosts that take VMs, the reserve included.
+    pub fn free(&self) -> Room {
+        self.free
+    }
+
+    /// The hosts, in no order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    /// Whether a VM would take what is kept free.
+    fn takes_reserve(&self, request: &Request) -> bool {
+        let reserve = self.reserve(request.spare_hosts);
+        request.spare_hosts > 0
+            && (self.free.memory_mib < reserve.memory_mib + request.memory_mib
+                || self.free.vcpus < reserve.vcpus + u64::from(request.vcpus))
     }
 
     /// Chooses a host and takes the room on it.
@@ -64,13 +116,27 @@ impl Pool {
     /// # Errors
     /// When no host fits: the reason for each class of hosts.
     pub fn place(&mut self, request: &Request) -> Result<HostId, Refusal> {
-        let Some(id) = self.choose(request) else { return Err(self.refuse(request)) };
+        let id = self.decide(request)?;
         if let Some(mut host) = self.hosts.get(&id).cloned() {
             host.vcpus_allocated += request.vcpus;
             host.memory_allocated_mib += request.memory_mib;
             self.put(host);
         }
         Ok(id)
+    }
+
+    /// Chooses a host, and takes nothing.
+    ///
+    /// # Errors
+    /// When no host fits: the reason for each class of hosts.
+    pub fn decide(&self, request: &Request) -> Result<HostId, Refusal> {
+        let id = self.choose(request).filter(|_| !self.takes_reserve(request));
+        id.ok_or_else(|| self.refuse(request))
+    }
+
+    /// The hosts that the VM cannot go to, by the reason.
+    pub fn passed_over(&self, request: &Request) -> Refusal {
+        Refusal { reserved_for: None, ..self.refuse(request) }
     }
 
     /// Gives back the room that a VM had on a host.
@@ -98,13 +164,18 @@ impl Pool {
                 reasons.entry(reason).or_default().insert(host.name.clone());
             }
         }
-        Refusal { reasons }
+        // Where one would fit, it is the reserve that keeps it out.
+        let fits = reasons.values().map(BTreeSet::len).sum::<usize>() < self.hosts.len();
+        Refusal { reasons, reserved_for: fits.then_some(request.spare_hosts) }
     }
 
     fn unindex(&mut self, id: HostId) {
-        if let Some(known) = self.hosts.get(&id) {
-            self.by_free_memory.remove(&(Reverse(known.memory_free_mib()), id));
-        }
+        let Some(known) = self.hosts.get(&id).filter(|known| known.closed.is_none()) else { return };
+        self.by_free_memory.remove(&(Reverse(known.memory_free_mib()), id));
+        self.by_memory.remove(&(Reverse(known.memory_limit_mib), id));
+        self.by_vcpus.remove(&(Reverse(known.vcpus_limit), id));
+        self.free.memory_mib -= known.memory_free_mib();
+        self.free.vcpus -= u64::from(known.vcpus_free());
     }
 }
 
@@ -123,6 +194,7 @@ mod tests {
             vcpus_allocated: 0,
             memory_limit_mib: memory_mib,
             memory_allocated_mib: 0,
+            tags: BTreeSet::new(),
         }
     }
 
@@ -162,6 +234,61 @@ mod tests {
                 "1 host: kept apart from a VM on it (h5)",
             ]
         );
+    }
+
+    #[test]
+    fn members_of_a_group_keep_together_and_tags_are_asked_for() {
+        let mut tagged = host(1, 500);
+        tagged.tags.insert("gpu".into());
+        let mut pool = Pool::new([tagged, host(2, 1000), host(3, 800)]);
+        let tags: BTreeSet<String> = ["gpu".to_owned()].into();
+        let with_tags = Request { tags: tags.clone(), ..request(100) };
+        assert_eq!(pool.place(&with_tags).unwrap(), host(1, 0).id);
+        let together = Request { together_with: [host(3, 0).id].into(), ..request(100) };
+        assert_eq!(pool.place(&together).unwrap(), host(3, 0).id);
+        let both = Request { tags, together_with: [host(3, 0).id].into(), ..request(100) };
+        assert_eq!(
+            pool.place(&both).unwrap_err().lines(),
+            [
+                "2 hosts: without the tags that are asked for (h2, h3)",
+                "1 host: not with the VMs of its group (h1)"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_kept_for_a_host_that_fails_is_not_given_away() {
+        let mut away = host(4, 9000);
+        away.closed = Some(Reason::Maintenance);
+        let mut pool = Pool::new([host(1, 1000), host(2, 1000), host(3, 400), away]);
+        let safe = Request { spare_hosts: 1, ..request(400) };
+        assert_eq!(pool.reserve(1), Room { memory_mib: 1000, vcpus: 8 });
+        for _ in 0..3 {
+            pool.place(&safe).unwrap();
+        }
+        assert_eq!(pool.free(), Room { memory_mib: 1200, vcpus: 21 });
+        assert_eq!(
+            pool.place(&safe).unwrap_err().lines(),
+            [
+                "the room that is left is kept for the VMs of 1 host that may fail",
+                "1 host: in maintenance (h4)",
+                "1 host: not enough memory (h1)",
+            ]
+        );
+        // As after a failure: every VM of the largest host fits on the others.
+        let unsafe_now = pool.place(&request(400)).unwrap();
+        pool.release(unsafe_now, 1, 400);
+        pool.place(&Request { spare_hosts: 1, ..request(200) }).unwrap();
+        assert!(pool.place(&Request { spare_hosts: 1, ..request(1) }).is_err());
+    }
+
+    #[test]
+    fn virtual_cpus_are_kept_too() {
+        let mut pool = Pool::new([host(1, 9000), host(2, 9000)]);
+        let safe = Request { spare_hosts: 1, vcpus: 4, ..request(1) };
+        pool.place(&safe).unwrap();
+        pool.place(&safe).unwrap();
+        assert!(pool.place(&safe).is_err());
     }
 
     #[test]

@@ -20,12 +20,16 @@ pub enum Reason {
     IsThere,
     /// It runs VMs by other means than the host that the VM comes from.
     OtherAccelerator,
+    /// It does not have all tags that the VM asks for.
+    Tags,
     /// Too little memory is free.
     Memory,
     /// Too few virtual CPUs are free.
     Cpus,
     /// A VM that must not share a host with this one is on it.
     KeptApart,
+    /// A VM of the group that keeps together is on another host.
+    NotTogether,
 }
 
 impl fmt::Display for Reason {
@@ -38,9 +42,11 @@ impl fmt::Display for Reason {
             Self::NoStorage => "does not reach the pool yet",
             Self::IsThere => "it is there already",
             Self::OtherAccelerator => "runs VMs by other means",
+            Self::Tags => "without the tags that are asked for",
             Self::Memory => "not enough memory",
             Self::Cpus => "not enough CPUs",
             Self::KeptApart => "kept apart from a VM on it",
+            Self::NotTogether => "not with the VMs of its group",
         })
     }
 }
@@ -50,6 +56,8 @@ impl fmt::Display for Reason {
 pub struct Refusal {
     /// The names of the hosts by reason.
     pub reasons: BTreeMap<Reason, BTreeSet<String>>,
+    /// For how many hosts that may fail the room is kept that is left; nothing if none is left.
+    pub reserved_for: Option<usize>,
 }
 
 /// How many hosts a line of a refusal names.
@@ -58,16 +66,20 @@ const NAMED: usize = 5;
 impl Refusal {
     /// A line for each reason: `3 hosts: not enough memory (h1, h2, h3)`.
     pub fn lines(&self) -> Vec<String> {
-        if self.reasons.is_empty() {
+        if self.reasons.is_empty() && self.reserved_for.is_none() {
             return vec!["there is no host in this zone".into()];
         }
+        let reserved = self.reserved_for.map(|hosts| {
+            let noun = if hosts == 1 { "host" } else { "hosts" };
+            format!("the room that is left is kept for the VMs of {hosts} {noun} that may fail")
+        });
         let line = |(reason, hosts): (&Reason, &BTreeSet<String>)| {
             let names: Vec<&str> = hosts.iter().map(String::as_str).take(NAMED).collect();
             let more = if hosts.len() > NAMED { ", …" } else { "" };
             let noun = if hosts.len() == 1 { "host" } else { "hosts" };
             format!("{} {noun}: {reason} ({}{more})", hosts.len(), names.join(", "))
         };
-        self.reasons.iter().map(line).collect()
+        reserved.into_iter().chain(self.reasons.iter().map(line)).collect()
     }
 }
 

@@ -12,6 +12,7 @@ mod once_and_pages;
 mod openapi;
 mod operations;
 mod parallel;
+mod placement;
 mod recover;
 mod restarts;
 mod scoping;

@@ -66,7 +66,8 @@ struct World {
 }
 
 /// What belongs to an account: for others it is not there.
-const OWNED: [&str; 8] = ["accounts", "users", "keys", "networks", "vms", "nics", "volumes", "operations"];
+const OWNED: [&str; 9] =
+    ["accounts", "users", "keys", "networks", "affinity-groups", "vms", "nics", "volumes", "operations"];
 
 /// What every customer may see, and no customer may change.
 const FOR_ALL: [&str; 3] = ["zones", "offerings", "templates"];
@@ -84,7 +85,10 @@ impl World {
         let shown = globex.api.show_vm(&vm).await;
         let body = json!({ "name": "data", "zone": pod.zone, "size_gib": 1 });
         let volume = text(&globex.api.post("/v1/volumes", &body).await.ok(), "object.id");
+        let body = json!({ "name": "apart", "policy": "anti_affinity" });
+        let group = text(&globex.api.post("/v1/affinity-groups", &body).await.ok(), "id");
         let ids = [
+            ("affinity-groups", &group),
             ("nics", &text(&shown, "nics.0.id")),
             ("volumes", &volume),
             ("accounts", &globex.account),
@@ -130,7 +134,10 @@ impl World {
             ("POST", "/v1/networks") => {
                 json!({ "name": "x", "zone": pod.zone, "cidr": "10.0.0.0/24", "account": id("accounts") })
             }
-            ("POST", "/v1/vms") => json!({
+            ("POST", "/v1/affinity-groups") => {
+                json!({ "name": "x", "policy": "affinity", "account": id("accounts") })
+            }
+            ("POST", "/v1/vms" | "/v1/placements") => json!({
                 "name": "x", "offering": pod.offering, "template": pod.template, "networks": [id("networks")],
                 "account": id("accounts"),
             }),

@@ -292,8 +292,8 @@ async fn resize(api: &Api, volume: &str, gib: u64) -> String {
 /// The size of a volume's image, as the header in its file tells it.
 fn size_in_pool(pod: &SimPod, volume: &str) -> u64 {
     let file = pod.storage.pool_folder("pool").join("volumes").join(format!("{volume}.qcow2"));
-    let bytes = std::fs::read(file).unwrap();
-    u64::from_be_bytes(bytes[24..32].try_into().unwrap()) >> 30
+    let bytes = std::fs::read(file).expect("the volume has a file");
+    u64::from_be_bytes(bytes[24..32].try_into().expect("8 bytes")) >> 30
 }
 
 /// The sizes that a running VM's disks were given.

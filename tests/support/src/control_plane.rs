@@ -47,6 +47,7 @@ impl ControlPlane {
             log: "info".into(),
             // Simulated VMs need no processor.
             cpu_overcommit: 64,
+            memory_overcommit_percent: 100,
             storage_overcommit: 4,
             silent_secs: 15,
             join_token_secs: 3600,

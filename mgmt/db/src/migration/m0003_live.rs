@@ -1,8 +1,9 @@
-//! VMs that move between hosts, stand still, and can be recovered; limits and quotas; volumes that grow.
+//! VMs that move between hosts, stand still, can be recovered, and keep together or apart; limits and quotas; volumes that
+//! grow; tags and spare hosts.
 
 use sea_orm_migration::prelude::*;
 
-use super::columns::{index, long_or_none, number_or_none, text_or_none, truth};
+use super::columns::{index, long_or_none, number, number_or_none, refers, table, text, text_or_none, truth};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -24,8 +25,19 @@ impl MigrationTrait for Migration {
             ("accounts", long_or_none("limits")),
             ("accounts", long_or_none("quotas")),
             ("zones", long_or_none("limits")),
+            ("zones", number("spare_hosts").default(0).take()),
+            ("servers", long_or_none("tags")),
+            ("offerings", long_or_none("tags")),
+            ("vms", text_or_none("group_id")),
         ] {
             manager.alter_table(Table::alter().table(table).add_column(&mut column).take()).await?;
+        }
+        manager.create_table(groups()).await?;
+        for index in [
+            index("one_group_of_a_name", "affinity_groups", &["account_id", "name"]).unique().take(),
+            index("vms_by_group", "vms", &["group_id"]),
+        ] {
+            manager.create_index(index).await?;
         }
         manager.create_index(index("vms_by_moving_to", "vms", &["moving_to"])).await?;
         manager.create_index(index("vms_by_stale_limits", "vms", &["limits_are_stale"])).await?;
@@ -38,6 +50,11 @@ impl MigrationTrait for Migration {
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration("a VM that is moving cannot be forgotten to move".into()))
     }
+}
+
+fn groups() -> TableCreateStatement {
+    let columns = vec![text("account_id"), text("name"), text("policy"), number("created_at")];
+    refers(&mut table("affinity_groups", text("id"), columns), &[("account_id", "accounts")])
 }
 
 fn untrue(name: &'static str) -> ColumnDef {

@@ -1,6 +1,8 @@
 //! The routes, one module per resource.
 
 mod account;
+mod affinity;
+mod capacity;
 mod event;
 pub(crate) mod health;
 mod host;
@@ -27,6 +29,8 @@ use crate::problem::Refusal;
 pub(crate) fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Head::openapi())
         .merge(account::routes())
+        .merge(affinity::routes())
+        .merge(capacity::routes())
         .merge(zone::routes())
         .merge(host::routes())
         .merge(pool::routes())

@@ -30,6 +30,8 @@ fn main() -> Result<()> {
             vcpus: 1 + (number % 4) as u32,
             memory_mib: 512 << (number % 4),
             apart_from: group.clone(),
+            spare_hosts: 1,
+            ..Default::default()
         };
         let host = pool.place(&request)?;
         ensure!(group.insert(host), "two members of a group share a host");
@@ -56,5 +58,6 @@ fn host(number: usize) -> Host {
         vcpus_allocated: 0,
         memory_limit_mib: 256 << 10,
         memory_allocated_mib: 0,
+        tags: Default::default(),
     }
 }

@@ -106,6 +106,11 @@ fn a_running_vm_gets_limits_as_they_change_and_a_larger_disk() {
     let (vm, mac) = (shown["id"].as_str().unwrap(), shown["nics"][0]["mac"].as_str().unwrap());
     let host = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
     let host = lab.ssh(&lab.host(host["name"].as_str().unwrap()).unwrap());
+    wait_for("the VM to be ready", Duration::from_secs(120), || {
+        let log = admin.podzol(&format!("vm console-log {vm}"))?;
+        Ok(log["text"].as_str().unwrap_or_default().contains("tiny ready limited").then_some(()))
+    })
+    .unwrap();
     let in_libvirt = || {
         let ask = format!("virsh domiftune {vm} {mac}; virsh blkdeviotune {vm} vda");
         let text = host.run(&ask).unwrap();
