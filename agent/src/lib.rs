@@ -7,6 +7,7 @@
 
 pub mod config;
 mod files;
+pub mod guards;
 mod inventory;
 pub mod mounts;
 mod networks;

@@ -4,6 +4,7 @@ use podzol_hostnet::{Kernel, Links};
 use podzol_hypervisor::{Hypervisor, Libvirt};
 
 use crate::config::Config;
+use crate::guards::{Filter, Nft};
 use crate::mounts::{Mounts, NfsMounts};
 
 /// A server's hypervisor, links and mounts.
@@ -14,6 +15,8 @@ pub trait Platform: Send + Sync + 'static {
     type Links: Links + 'static;
     /// Mounted pools.
     type Mounts: Mounts;
+    /// Rules about what VMs send.
+    type Filter: Filter;
 
     /// The hypervisor.
     fn hypervisor(&self) -> &Self::Hypervisor;
@@ -21,6 +24,8 @@ pub trait Platform: Send + Sync + 'static {
     fn links(&self) -> &Self::Links;
     /// The mounts.
     fn mounts(&self) -> &Self::Mounts;
+    /// The rules about what VMs send.
+    fn filter(&self) -> &Self::Filter;
     /// Why KVM cannot be used; nothing if it can.
     fn kvm_problem(&self) -> impl Future<Output = Option<String>> + Send;
 }
@@ -54,6 +59,7 @@ impl Platform for Server {
     type Hypervisor = Libvirt;
     type Links = Kernel;
     type Mounts = NfsMounts;
+    type Filter = Nft;
 
     fn hypervisor(&self) -> &Libvirt {
         &self.hypervisor
@@ -65,6 +71,10 @@ impl Platform for Server {
 
     fn mounts(&self) -> &NfsMounts {
         &self.mounts
+    }
+
+    fn filter(&self) -> &Nft {
+        &Nft
     }
 
     async fn kvm_problem(&self) -> Option<String> {

@@ -89,6 +89,9 @@ pub struct NicPlan {
     pub address: Ipv4Addr,
     /// The most traffic each way in Mbit/s (10^6 bit), or no limit.
     pub rate_mbps: Option<u64>,
+    /// Whether it may send what is not from its own addresses, as a router does. Its MAC address is its own all the same.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub may_route: bool,
 }
 
 /// The NoCloud data of a VM: three files on a small disk with the label `cidata`.

@@ -24,6 +24,7 @@ use podzol_vocab::{InterfaceName, VmId};
 pub use devices::{Change, Devices, DiskDevice, NicDevice};
 pub use libvirt::Libvirt;
 pub use record::{Record, RecordError};
+pub use xml::port_name;
 
 /// All that a domain is made of.
 #[derive(Debug, Clone)]

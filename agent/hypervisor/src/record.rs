@@ -96,6 +96,8 @@ struct StoredNic {
     mac: MacAddr,
     address: Ipv4Addr,
     rate_mbps: Option<u64>,
+    #[serde(default)]
+    may_route: bool,
 }
 
 impl From<StoredRecord> for Record {
@@ -125,8 +127,8 @@ impl From<StoredDisk> for DiskPlan {
 }
 
 impl From<StoredNic> for NicPlan {
-    fn from(StoredNic { nic, network, vlan, mac, address, rate_mbps }: StoredNic) -> Self {
-        Self { nic, network, vlan, mac, address, rate_mbps }
+    fn from(StoredNic { nic, network, vlan, mac, address, rate_mbps, may_route }: StoredNic) -> Self {
+        Self { nic, network, vlan, mac, address, rate_mbps, may_route }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{DiskPlan, NicPlan};
-use podzol_vocab::VolumeId;
+use podzol_vocab::{InterfaceName, MacAddr, VolumeId};
 
 use crate::record::RecordError;
 use crate::{Domain, Record};
@@ -164,13 +164,26 @@ pub(crate) fn bandwidth_xml(mbps: u64) -> String {
     )
 }
 
+/// The name of the link by which a network interface is plugged into its bridge: the same on every host, and known before
+/// there is one, so that its rules can be in force by then. Of the MAC address the first byte is left out, which says no
+/// more than that it is a local one.
+///
+/// # Panics
+/// Never: the name is short and plain.
+pub fn port_name(mac: MacAddr) -> InterfaceName {
+    let [_, rest @ ..] = mac.octets();
+    let digits: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("pzt{digits}").parse().expect("13 letters and digits are an interface name")
+}
+
 /// The element of a network interface.
 pub(crate) fn nic_xml(nic: &NicPlan, bridge: &str) -> String {
     let rate = nic.rate_mbps.map(bandwidth_xml);
     format!(
         "    <interface type='bridge'>\n      <source bridge='{bridge}'/>\n      <mac address='{mac}'/>\n      \
-         <model type='virtio'/>\n      <rom enabled='no'/>\n{rate}    </interface>\n",
+         <target dev='{port}'/>\n      <model type='virtio'/>\n      <rom enabled='no'/>\n{rate}    </interface>\n",
         mac = nic.mac,
+        port = port_name(nic.mac),
         rate = rate.unwrap_or_default(),
     )
 }
@@ -236,6 +249,7 @@ pub(crate) mod tests {
                 mac: "02:00:5e:10:00:01".parse().unwrap(),
                 address: "10.1.1.2".parse().unwrap(),
                 rate_mbps: Some(100),
+                may_route: false,
             }],
             seed: Seed {
                 meta_data: "m".into(),

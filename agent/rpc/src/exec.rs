@@ -4,6 +4,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -40,17 +42,38 @@ pub enum ExecError {
 /// # Errors
 /// See [`ExecError`].
 pub async fn run(program: &str, arguments: &[&str], deadline: Duration) -> Result<String, ExecError> {
+    run_with_input(program, arguments, "", deadline).await
+}
+
+/// As [`run`], with this text as its standard input.
+///
+/// # Errors
+/// See [`ExecError`].
+pub async fn run_with_input(
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+    deadline: Duration,
+) -> Result<String, ExecError> {
     let command = || format!("{program} {}", arguments.join(" "));
-    let child = tokio::process::Command::new(program)
+    let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| ExecError::Start { program: program.to_owned(), source })?;
-    let output = match tokio::time::timeout(deadline, child.wait_with_output()).await {
+    let stdin = child.stdin.take();
+    let write = async move {
+        if let Some(mut stdin) = stdin {
+            // A program that has read enough says so by its status.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+    };
+    let work = async { tokio::join!(write, child.wait_with_output()).1 };
+    let output = match tokio::time::timeout(deadline, work).await {
         Ok(output) => output.map_err(|source| ExecError::Start { program: program.to_owned(), source })?,
         Err(_) => return Err(ExecError::TooSlow { command: command(), deadline }),
     };
@@ -71,6 +94,15 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("ls /no such folder failed (exit status: 2)"), "{text}");
         assert!(text.contains("No such file"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_program_reads_what_it_is_given() {
+        let text = "x".repeat(1 << 20);
+        let read = run_with_input("cat", &[], &text, Duration::from_secs(20)).await.unwrap();
+        assert!(read == text);
+        // One that reads nothing ends well all the same.
+        run_with_input("true", &[], &text, Duration::from_secs(20)).await.unwrap();
     }
 
     #[tokio::test]

@@ -175,6 +175,7 @@ impl<P: Platform> Vms<P> {
     async fn bridges(&self, plan: &VmPlan) -> anyhow::Result<Vec<InterfaceName>> {
         let needed = segments_of(Some(plan));
         self.0.networks.need(self.0.platform.links(), &needed, || self.segments()).await?;
+        self.guard().await?;
         Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect())
     }
 
@@ -231,7 +232,7 @@ impl<P: Platform> Vms<P> {
         let hypervisor = self.0.platform.hypervisor();
         let devices = hypervisor.devices(plan.vm).await?;
         if devices.are_of(plan) {
-            return Ok(());
+            return self.guard().await;
         }
         let files = self.disks(plan).await?;
         let bridges = self.bridges(plan).await?;
@@ -245,6 +246,7 @@ impl<P: Platform> Vms<P> {
     async fn leave_unneeded(&self, before: &VmPlan) -> anyhow::Result<()> {
         let left = segments_of(Some(before));
         self.0.networks.leave(self.0.platform.links(), &left, || self.segments()).await?;
+        self.guard().await?;
         self.0.platform.mounts().keep_only(|| self.exports()).await;
         Ok(())
     }
@@ -309,6 +311,9 @@ impl<P: Platform> Vms<P> {
         self.with_files(move |files| files.remove(vm)).await;
         if let Err(error) = self.0.networks.leave(self.0.platform.links(), &left, || self.segments()).await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
+        }
+        if let Err(error) = self.guard().await {
+            tracing::error!(error = %format!("{error:#}"), "cannot change the rules of VMs' ports");
         }
         self.0.platform.mounts().keep_only(|| self.exports()).await;
     }

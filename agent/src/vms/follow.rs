@@ -199,6 +199,13 @@ impl<P: Platform> Vms<P> {
         if let Err(error) = self.0.networks.converge(self.0.platform.links(), || self.segments()).await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
         }
+        let filter = self.0.platform.filter();
+        if let Err(error) = self.0.guards.put_right(filter, || self.ports()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot change the rules of VMs' ports"
+            );
+        }
         self.0.platform.mounts().keep_only(|| self.exports()).await;
     }
 }

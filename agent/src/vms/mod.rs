@@ -45,12 +45,13 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::files::Files;
+use crate::guards::{Guards, Port};
 use crate::mounts::Export;
 use crate::networks::Networks;
 use crate::peers::Peers;
 use crate::platform::Platform;
 use goal::{Entry, Goal};
-use plan::{check_plan, differences, exports_of, segments_of};
+use plan::{check_plan, differences, exports_of, ports_of, segments_of};
 
 /// The VMs of this host. Cloning is cheap.
 pub struct Vms<P: Platform>(Arc<Inner<P>>);
@@ -65,6 +66,7 @@ pub(crate) struct Inner<P: Platform> {
     platform: Arc<P>,
     peers: Peers,
     networks: Networks,
+    guards: Guards,
     files: Files,
     libvirt_socket: PathBuf,
     allow_emulation: bool,
@@ -99,6 +101,7 @@ impl<P: Platform> Vms<P> {
             peers,
             libvirt_socket: config.libvirt_socket.clone(),
             networks: Networks::new(config.trunk.clone()),
+            guards: Guards::default(),
             files: Files::new(&config.state_dir),
             allow_emulation: config.allow_emulation,
             entries: Mutex::default(),
@@ -254,6 +257,19 @@ impl<P: Platform> Vms<P> {
         let entries = self.entries();
         let in_need = entries.values().filter(|entry| entry.needs_host());
         in_need.flat_map(|entry| segments_of(entry.plan.as_deref())).collect()
+    }
+
+    /// The ports of the VMs here.
+    fn ports(&self) -> BTreeSet<Port> {
+        let entries = self.entries();
+        let in_need = entries.values().filter(|entry| entry.needs_host());
+        in_need.flat_map(|entry| ports_of(entry.plan.as_deref())).collect()
+    }
+
+    /// Guards the ports of the VMs here, and no others.
+    async fn guard(&self) -> anyhow::Result<()> {
+        let guarded = self.0.guards.converge(self.0.platform.filter(), || self.ports()).await;
+        Ok(guarded?)
     }
 
     /// The exports that the VMs here need.

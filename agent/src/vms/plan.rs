@@ -6,6 +6,7 @@ use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, VmPlan};
 use podzol_hostnet::Segment;
 use podzol_vocab::{ErrorCode, VmId, WireError};
 
+use crate::guards::Port;
 use crate::mounts::Export;
 
 /// The most virtual CPUs: KVM numbers them with 8 bits, of which one number means all of them.
@@ -18,6 +19,12 @@ const MAX_RATE_MBPS: u64 = 1_000_000;
 pub(super) fn segments_of(plan: Option<&VmPlan>) -> BTreeSet<Segment> {
     let nics = plan.map(|plan| plan.nics.as_slice()).unwrap_or_default();
     nics.iter().map(|nic| Segment { vlan: nic.vlan, network: nic.network }).collect()
+}
+
+/// The ports that a VM has.
+pub(super) fn ports_of(plan: Option<&VmPlan>) -> BTreeSet<Port> {
+    let nics = plan.map(|plan| plan.nics.as_slice()).unwrap_or_default();
+    nics.iter().map(Port::of).collect()
 }
 
 /// The exports that a VM needs.
@@ -42,7 +49,9 @@ pub(super) fn differences(one: &VmPlan, other: &VmPlan) -> Vec<&'static str> {
     };
     let other_nic = |nic: &NicPlan| {
         let same = other.nics.iter().find(|other| other.nic == nic.nic || other.mac == nic.mac);
-        same.is_some_and(|same| NicPlan { rate_mbps: nic.rate_mbps, ..same.clone() } != *nic)
+        same.is_some_and(|same| {
+            NicPlan { rate_mbps: nic.rate_mbps, may_route: nic.may_route, ..same.clone() } != *nic
+        })
     };
     let boots_from = |plan: &VmPlan| plan.disks.first().map(|disk| disk.volume);
     [
@@ -123,6 +132,7 @@ pub(super) mod tests {
                 mac: "02:00:5e:10:00:01".parse().unwrap(),
                 address: "10.1.1.2".parse().unwrap(),
                 rate_mbps: None,
+                may_route: false,
             }],
             seed: Seed {
                 meta_data: String::new(),

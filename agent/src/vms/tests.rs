@@ -13,6 +13,7 @@ use podzol_hostnet::{Kind, SimulatedLinks};
 use podzol_hypervisor::{
     Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError, Route,
 };
+use podzol_rpc::exec::ExecError;
 use podzol_rpc::{AddressBook, Client, Identity};
 use podzol_vocab::{ErrorCode, Generation, HostId, NetworkId, NicId, Secret, VmId, WireError};
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use super::Vms;
 use super::plan::tests::example;
 use crate::config::Config;
+use crate::guards::{Change as GuardChange, Filter, Port, listing};
 use crate::mounts::{Export, MountError, Mounts};
 use crate::peers::Peers;
 use crate::platform::Platform;
@@ -30,6 +32,7 @@ struct Host {
     hypervisor: Domains,
     links: SimulatedLinks,
     mounts: NoMounts,
+    rules: Rules,
     kvm_problem: Mutex<Option<String>>,
 }
 
@@ -45,6 +48,22 @@ struct Domains {
 }
 
 struct NoMounts;
+
+/// The ports that are guarded.
+#[derive(Default)]
+struct Rules(Mutex<std::collections::BTreeSet<Port>>);
+
+impl Filter for Rules {
+    async fn apply(&self, change: &GuardChange) -> Result<(), ExecError> {
+        let mut ports = self.0.lock().unwrap();
+        change.make(&mut ports);
+        Ok(())
+    }
+
+    async fn in_force(&self) -> Result<String, ExecError> {
+        Ok(listing(&self.0.lock().unwrap()))
+    }
+}
 
 impl Hypervisor for Domains {
     async fn version(&self) -> Result<String, HypervisorError> {
@@ -172,6 +191,7 @@ impl Platform for Host {
     type Hypervisor = Domains;
     type Links = SimulatedLinks;
     type Mounts = NoMounts;
+    type Filter = Rules;
 
     fn hypervisor(&self) -> &Domains {
         &self.hypervisor
@@ -183,6 +203,10 @@ impl Platform for Host {
 
     fn mounts(&self) -> &NoMounts {
         &self.mounts
+    }
+
+    fn filter(&self) -> &Rules {
+        &self.rules
     }
 
     async fn kvm_problem(&self) -> Option<String> {
@@ -199,6 +223,7 @@ async fn host() -> (TempDir, Vms<Host>) {
         hypervisor: Domains::default(),
         links: SimulatedLinks::with_trunk("eth1".parse().unwrap()),
         mounts: NoMounts,
+        rules: Rules::default(),
         kvm_problem: Mutex::default(),
     };
     let vms = Vms::new(Arc::new(platform), &config, nobody());
@@ -421,7 +446,8 @@ async fn arrive(vms: &Vms<Host>, generation: u64) -> VmStatus {
 fn is_empty(vms: &Vms<Host>, folder: &TempDir) -> bool {
     let files = std::fs::read_dir(folder.path().join("vms")).unwrap().count();
     let bridge = vms.platform().links.get(&"pzb100".parse().unwrap());
-    vms.platform().hypervisor.all().is_empty() && files == 0 && bridge.is_none()
+    let guarded = vms.platform().rules.0.lock().unwrap().len();
+    vms.platform().hypervisor.all().is_empty() && files == 0 && bridge.is_none() && guarded == 0
 }
 
 #[tokio::test(start_paused = true)]
@@ -506,4 +532,24 @@ async fn only_the_host_from_which_a_vm_comes_is_let_in() {
     assert_eq!(code(9).await, ErrorCode::Refused);
     delete(&vms, 3, Duration::ZERO).await;
     assert_eq!(code(8).await, ErrorCode::Refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ports_of_vms_are_guarded_as_long_as_they_are_here() {
+    let (_folder, vms) = host().await;
+    let guarded = || vms.platform().rules.0.lock().unwrap().clone();
+    put(&vms, described(1)).await.unwrap();
+    let own = Port::of(&example().nics[0]);
+    assert_eq!(guarded(), [own.clone()].into());
+    let mut routes = described(2);
+    routes.nics[0].may_route = true;
+    assert_eq!(put(&vms, routes).await.unwrap().error, None);
+    assert_eq!(guarded(), [Port { may_route: true, ..own.clone() }].into());
+    // Somebody flushes the rules.
+    vms.converge().await;
+    vms.platform().rules.0.lock().unwrap().clear();
+    vms.converge().await;
+    assert_eq!(guarded(), [Port { may_route: true, ..own }].into());
+    delete(&vms, 3, Duration::ZERO).await;
+    assert_eq!(guarded(), std::collections::BTreeSet::new());
 }

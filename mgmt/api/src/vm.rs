@@ -112,6 +112,19 @@ pub struct Nic {
     pub address: Ipv4Addr,
     /// Whether the VM has it yet, or still.
     pub attachment: Attachment,
+    /// Whether it may send what is not from its own addresses, answer DHCP and announce routes. Its MAC address is its own
+    /// all the same.
+    #[serde(default)]
+    pub may_route: bool,
+}
+
+/// Changes a network interface. What is left out stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NicUpdate {
+    /// Whether it may send what is not from its own addresses, as a router in a VM does.
+    #[serde(default)]
+    pub may_route: Option<bool>,
 }
 
 /// A volume of a VM. The rest of what there is to know of it is under `/v1/volumes`.

@@ -69,6 +69,7 @@ fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {
         mac: nic.mac.0,
         address: nic.address.0,
         rate_mbps: limits::of(&parts.vm).network_mbps.map(|limit| limit.value),
+        may_route: nic.may_route,
     })
 }
 

@@ -268,6 +268,7 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
             mac: row.mac.0,
             address: row.address.0,
             attachment: row.attachment.0,
+            may_route: row.may_route,
         };
         nics.entry(row.vm_id).or_default().push(nic);
     }

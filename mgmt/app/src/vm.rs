@@ -8,8 +8,8 @@ use podzol_mgmt_api::capacity::Placement;
 use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::vm::{
-    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmDelete, VmFilter, VmMigrate,
-    VmResize, VmState, VmStop,
+    Attachment, ConsoleLog, ConsoleLogQuery, NicCreate, NicUpdate, Vm, VmCreate, VmDelete, VmFilter,
+    VmMigrate, VmResize, VmState, VmStop,
 };
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_api::{Created, Page, PageQuery};
@@ -448,6 +448,34 @@ impl App {
         .await
     }
 
+    /// Changes what a network interface may send, while its VM runs too.
+    ///
+    /// # Errors
+    /// When the caller sees none of that id.
+    pub async fn nic_update(
+        &self,
+        actor: &Actor,
+        nic: NicId,
+        body: NicUpdate,
+    ) -> Result<Created<Vm>, AppError> {
+        let tx = self.db.begin().await?;
+        let found = find::<vm::nic::Entity>(tx.reader(), nic).await?;
+        let mut changed = found.ok_or(AppError::NotFound("nic"))?;
+        let found = find::<vm::Entity>(tx.reader(), changed.vm_id).await?;
+        let seen = found.filter(|row| actor.sees(row.account_id.0));
+        let row = seen.ok_or(AppError::NotFound("nic"))?;
+        must_take_changes(&row)?;
+        changed.may_route = body.may_route.unwrap_or(changed.may_route);
+        tx.nic_update(changed).await?;
+        let operation = self.vm_changes(&tx, row.clone()).await?;
+        self.record(&tx, actor, "nic.update", Some(row.account_id.0), "vm", row.id.0, &row.name.0).await?;
+        let row = self.vm_row(tx.reader(), actor, row.id.0).await?;
+        let answer = created(tx.reader(), row, operation, actor).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        Ok(answer)
+    }
+
     /// Takes a network interface from a VM. The operating system of a VM that runs must let go of it.
     ///
     /// # Errors
@@ -746,5 +774,6 @@ async fn new_nic(
         address: address.into(),
         mac: MacAddr::local(rand::random()).into(),
         attachment: JsonCol(attachment),
+        may_route: false,
     })
 }

@@ -449,6 +449,16 @@ pub(crate) enum NicVerb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Changes whether one may send what is not from its own addresses, as a router in a VM does.
+    Route {
+        /// The interface's id, as `vm show` tells it.
+        nic: String,
+        /// `on` or `off`.
+        #[arg(value_parser = ["on", "off"])]
+        switch: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Takes a network interface from its VM.
     Remove {
         /// The interface's id, as `vm show` tells it.

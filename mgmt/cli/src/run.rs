@@ -305,6 +305,10 @@ impl Session {
                 let body = json!({"network": NETWORK.id(&self.api, &network).await?});
                 self.act(VM, &which, "nics", body, Some(wait)).await
             }
+            VmVerb::Nic(NicVerb::Route { nic, switch, wait }) => {
+                let answer = self.api.patch(&NIC.at(&nic), &json!({"may_route": switch == "on"})).await?;
+                self.answered(VM, answer, Some(wait)).await
+            }
             VmVerb::Nic(NicVerb::Remove { nic, wait }) => {
                 let answer = self.api.delete(&NIC.at(&nic)).await?;
                 self.answered(VM, answer, Some(wait)).await

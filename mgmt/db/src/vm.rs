@@ -88,6 +88,8 @@ pub mod nic {
         /// Unique in the installation.
         pub mac: Col<MacAddr>,
         pub attachment: JsonCol<Attachment>,
+        /// Whether it may send what is not from its own addresses.
+        pub may_route: bool,
     }
 
     crate::no_relations!();

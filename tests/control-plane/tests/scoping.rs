@@ -123,7 +123,7 @@ impl World {
             ("POST", "/v1/zones") => json!({ "name": "x", "vlan_ranges": ["7"] }),
             ("POST", "/v1/pods") => json!({ "name": "x", "zone": pod.zone }),
             ("POST", "/v1/hosts" | "/v1/storage-servers") => json!({ "name": "x", "pod": pod.pod }),
-            ("PATCH", "/v1/zones/{id}" | "/v1/accounts/{id}") => json!({}),
+            ("PATCH", "/v1/zones/{id}" | "/v1/accounts/{id}" | "/v1/nics/{id}") => json!({}),
             ("POST", "/v1/vms/{id}/resize") => json!({ "offering": pod.offering }),
             ("POST", "/v1/volumes/{id}/resize") => json!({ "size_gib": 9 }),
             ("PATCH", "/v1/hosts/{id}") => json!({ "maintenance": true }),

@@ -13,7 +13,7 @@ use podzol_test_support::{ControlPlane, Process};
 use podzol_vocab::HostId;
 use tempfile::TempDir;
 
-use crate::{Exports, SimulatedHypervisor, SimulatedMounts, transit};
+use crate::{Exports, SimulatedFilter, SimulatedHypervisor, SimulatedMounts, transit};
 
 /// A simulated computing server. Its agent can be stopped, killed and started again; its VMs stay.
 pub struct SimHost {
@@ -36,6 +36,7 @@ struct Machine {
     hypervisor: Arc<SimulatedHypervisor>,
     links: Arc<SimulatedLinks>,
     mounts: SimulatedMounts,
+    filter: SimulatedFilter,
 }
 
 struct OnMachine(Arc<Machine>);
@@ -44,6 +45,7 @@ impl Platform for OnMachine {
     type Hypervisor = SimulatedHypervisor;
     type Links = SimulatedLinks;
     type Mounts = SimulatedMounts;
+    type Filter = SimulatedFilter;
 
     fn hypervisor(&self) -> &SimulatedHypervisor {
         &self.0.hypervisor
@@ -55,6 +57,10 @@ impl Platform for OnMachine {
 
     fn mounts(&self) -> &SimulatedMounts {
         &self.0.mounts
+    }
+
+    fn filter(&self) -> &SimulatedFilter {
+        &self.0.filter
     }
 
     async fn kvm_problem(&self) -> Option<String> {
@@ -84,6 +90,7 @@ impl SimHost {
             hypervisor: SimulatedHypervisor::new(Arc::clone(&links)),
             links,
             mounts: SimulatedMounts::new(address.to_string(), exports),
+            filter: SimulatedFilter::default(),
         });
         let config = Config {
             management: control_plane.agent_address(),
@@ -170,6 +177,7 @@ impl SimHost {
         domains
             .chain(links.map(|link| format!("link {}", link.name)))
             .chain(mounts)
+            .chain(self.machine.filter.ports().into_iter().map(|port| format!("rules of {}", port.name)))
             .chain(files.map(|entry| format!("file {}", entry.path().display())))
             .map(|what| format!("{}: {what}", self.name))
             .collect()

@@ -8,6 +8,7 @@
 
 mod exports;
 mod fault;
+mod filter;
 mod host;
 mod hypervisor;
 mod mounts;
@@ -17,6 +18,7 @@ mod transit;
 
 pub use exports::Exports;
 pub use fault::{Fault, Step};
+pub use filter::SimulatedFilter;
 pub use host::SimHost;
 pub use hypervisor::{SimulatedDomain, SimulatedHypervisor};
 pub use mounts::SimulatedMounts;

@@ -22,6 +22,7 @@ impl MigrationTrait for Migration {
             ("vms", untrue("limits_are_stale")),
             ("vms", number_or_none("expunge_at")),
             ("volumes", untrue("has_grown")),
+            ("nics", untrue("may_route")),
             ("accounts", long_or_none("limits")),
             ("accounts", long_or_none("quotas")),
             ("zones", long_or_none("limits")),

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::vm::{
-    ConsoleLog, ConsoleLogQuery, NicCreate, Vm, VmCreate, VmDelete, VmFilter, VmMigrate, VmResize, VmStop,
+    ConsoleLog, ConsoleLogQuery, NicCreate, NicUpdate, Vm, VmCreate, VmDelete, VmFilter, VmMigrate, VmResize,
+    VmStop,
 };
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
@@ -30,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(vm_migrate))
         .routes(routes!(vm_console_log))
         .routes(routes!(nic_create))
-        .routes(routes!(nic_delete))
+        .routes(routes!(nic_update, nic_delete))
 }
 
 /// The VMs, a page at a time.
@@ -184,6 +185,19 @@ async fn nic_create(
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.nic_create(&actor, body.once, id, body.value).await?))
+}
+
+/// Changes what a network interface may send, while its VM runs too.
+#[utoipa::path(patch, path = "/v1/nics/{id}", tag = "customers", operation_id = "nic_update", params(("id" = NicId, Path)), request_body = NicUpdate,
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn nic_update(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<NicId>,
+    body: Json<NicUpdate>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.nic_update(&actor, id, body.value).await?))
 }
 
 /// Takes a network interface from its VM. The operating system of a VM that runs must let go of it.

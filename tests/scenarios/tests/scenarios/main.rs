@@ -10,4 +10,5 @@ mod isolation;
 mod migration;
 mod on_hosts;
 mod restarts;
+mod spoofing;
 mod templates;
