@@ -96,6 +96,15 @@ impl Files {
         }
     }
 
+    /// The VMs that have files here.
+    pub(crate) fn list(&self) -> Vec<VmId> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut vms: Vec<VmId> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        vms.sort();
+        vms
+    }
+
     /// Removes the files of all VMs that are not here, which is asked for each when its turn comes.
     pub(crate) fn keep_only(&self, is_here: impl Fn(VmId) -> bool) {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };

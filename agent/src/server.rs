@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use podzol_agent_api::host::HostGet;
+use podzol_agent_api::host::{HostConverge, HostGet, HostInventoryGet};
 use podzol_agent_api::vm::{
     ConsoleLog, MoveStream, VmArrive, VmConsoleLog, VmDelete, VmGet, VmLeave, VmPut, VmStay,
 };
@@ -78,6 +78,15 @@ pub(crate) fn router<P: Platform>(
             _ => Err(WireError::new(ErrorCode::Unavailable, "cannot read the log now")),
         }
     });
+    let cannot = |error: anyhow::Error| WireError::new(ErrorCode::Unavailable, format!("{error:#}"));
+    let inventory = handle::<HostInventoryGet, Vms<P>, _, _>(move |vms, caller, (), ()| async move {
+        allow(&caller)?;
+        vms.inventory().await.map_err(cannot)
+    });
+    let converge = handle::<HostConverge, Vms<P>, _, _>(move |vms, caller, (), ()| async move {
+        allow(&caller)?;
+        vms.mend().await.map_err(cannot)
+    });
     let host = handle::<HostGet, Vms<P>, _, _>(move |_, caller, (), ()| {
         let reporter = Arc::clone(&reporter);
         async move {
@@ -93,6 +102,8 @@ pub(crate) fn router<P: Platform>(
         .route(MoveStream::ROUTE, stream)
         .route(VmConsoleLog::ROUTE, log)
         .route(HostGet::ROUTE, host)
+        .route(HostInventoryGet::ROUTE, inventory)
+        .route(HostConverge::ROUTE, converge)
         .with_state(vms)
 }
 

@@ -2,6 +2,8 @@
 
 use http::Method;
 use podzol_rpc::Endpoint;
+use podzol_vocab::{Generation, InterfaceName, MacAddr, VlanId, VmId};
+use serde::{Deserialize, Serialize};
 
 use crate::report::HostReport;
 
@@ -20,4 +22,69 @@ impl Endpoint for HostGet {
     fn path((): &()) -> String {
         Self::ROUTE.into()
     }
+}
+
+/// What there is on the host of all that Podzol makes there, looked up now: in libvirt, in the kernel and on disk, and not
+/// in what the agent believes.
+#[derive(Debug)]
+pub struct HostInventoryGet;
+
+impl Endpoint for HostInventoryGet {
+    const METHOD: Method = Method::GET;
+    const ROUTE: &'static str = "/v1/inventory";
+    type Path = ();
+    type Request = ();
+    type Answer = HostInventory;
+
+    fn path((): &()) -> String {
+        Self::ROUTE.into()
+    }
+}
+
+/// Has the agent look at the hypervisor, and bring networks, rules, mounts and files to what the VMs here need, at once.
+#[derive(Debug)]
+pub struct HostConverge;
+
+impl Endpoint for HostConverge {
+    const METHOD: Method = Method::POST;
+    const ROUTE: &'static str = "/v1/converge";
+    type Path = ();
+    type Request = ();
+    type Answer = ();
+
+    fn path((): &()) -> String {
+        Self::ROUTE.into()
+    }
+}
+
+/// All that Podzol has made on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostInventory {
+    /// The domains that are Podzol's.
+    pub domains: Vec<DomainFound>,
+    /// The networks that have both a bridge and a VLAN interface.
+    pub networks: Vec<VlanId>,
+    /// Links with Podzol's mark that are half of a network.
+    pub odd_links: Vec<InterfaceName>,
+    /// The MAC addresses of the ports that are guarded.
+    pub guarded: Vec<MacAddr>,
+    /// What is mounted, such as `10.0.0.3:/srv/podzol`.
+    pub mounts: Vec<String>,
+    /// The VMs that have files here, such as a config drive.
+    pub files: Vec<VmId>,
+}
+
+/// A domain of Podzol's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainFound {
+    /// Which VM.
+    pub vm: VmId,
+    /// Whether it runs, or stands still for a while.
+    pub runs: bool,
+    /// The description that it runs with, if it can be read.
+    pub generation: Option<Generation>,
+    /// The serial numbers of its disks: the first 20 hexadecimal digits of each volume's id.
+    pub disks: Vec<String>,
+    /// The MAC addresses of its network interfaces.
+    pub nics: Vec<MacAddr>,
 }

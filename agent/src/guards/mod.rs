@@ -10,10 +10,10 @@ use std::time::Duration;
 use podzol_rpc::exec::{self, ExecError};
 use tokio::sync::Mutex;
 
-pub(crate) use rules::batch;
 #[cfg(any(test, feature = "sim"))]
 pub use rules::listing;
 pub use rules::{Change, Port};
+pub(crate) use rules::{batch, guarded};
 
 /// How long nft(8) may take. It takes well under a second, on an emulated host too.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -107,6 +107,14 @@ pub(crate) fn chains(listed: &str) -> &str {
     listed.find("\tchain ").map_or("", |at| &listed[at..])
 }
 
+/// The MAC addresses of the ports that are guarded, as a listing of the table has them.
+pub(crate) fn guarded(listed: &str) -> Vec<MacAddr> {
+    let set =
+        listed.split("set macs {").nth(1).and_then(|rest| rest.split("\tset ").next()).unwrap_or_default();
+    let words = set.split([' ', ',', '\n', '\t', '}']);
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
 /// Whether the sets in a listing of the table hold what these ports have in them, and nothing else.
 pub(crate) fn has_elements_of(listed: &str, ports: &BTreeSet<Port>) -> bool {
     let sets = &listed[..listed.len() - chains(listed).len()];
@@ -125,6 +133,7 @@ pub fn listing(ports: &BTreeSet<Port>) -> String {
     elements(&mut text, "add", ports);
     let sets =
         text.replace("{ pzt", "elements = { \"pzt").replace(", pzt", ", \"pzt").replace(" . ", "\" . ");
+    let sets = sets.replace("add element bridge podzol ", "\tset ").replace("elements", "{ elements");
     format!("{sets}\tchain from_vms {{ drop }}\n")
 }
 
@@ -174,6 +183,8 @@ mod tests {
         assert!(!has_elements_of(listed, &[port(1, false), port(3, true)].into()));
         assert!(!has_elements_of("", &ports));
         assert_eq!(chains(""), "");
+        assert_eq!(guarded(listed), [port(1, false).mac, port(2, true).mac]);
+        assert_eq!(guarded(""), []);
     }
 
     #[test]

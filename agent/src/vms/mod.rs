@@ -25,6 +25,7 @@
 mod act;
 mod follow;
 mod goal;
+mod inventory;
 mod moving;
 mod plan;
 #[cfg(test)]

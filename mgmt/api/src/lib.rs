@@ -6,6 +6,7 @@
 pub mod account;
 pub mod affinity;
 pub mod capacity;
+pub mod doctor;
 pub mod event;
 pub mod host;
 pub mod limits;

@@ -12,6 +12,7 @@ mod affinity;
 pub mod authority;
 mod capacity;
 mod changes;
+mod doctor;
 mod error;
 mod event;
 mod heard;

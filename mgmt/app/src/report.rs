@@ -63,6 +63,17 @@ impl App {
         self.take_storage_report(&believed, report).await.map_err(internal)
     }
 
+    /// Acts on what a host said when it was asked.
+    pub(crate) async fn act_on_report(
+        &self,
+        believed: &server::Model,
+        report: &HostReport,
+    ) -> Result<(), AppError> {
+        let strays = self.take_host_report(believed, report).await?;
+        self.remove_strays(believed.host(), strays).await;
+        Ok(())
+    }
+
     /// Takes in what a host reported, and returns the VMs that should not be on it. A report that says nothing new, as
     /// nearly all do, costs no transaction.
     async fn take_host_report(

@@ -75,6 +75,12 @@ pub(crate) enum Command {
     /// Events: who did what to what, when.
     #[command(subcommand)]
     Event(EventVerb),
+    /// Shows all differences between what should exist and what does; ends with 1 if there are any.
+    Doctor {
+        /// Has what differs mended at once, as far as that goes by itself.
+        #[arg(long)]
+        repair: bool,
+    },
     /// Shows how many more VMs of each offering fit into each pod, and what runs out first.
     Capacity,
     /// Prints a script that completes commands in a shell.

@@ -18,8 +18,8 @@ use crate::arguments::{
 };
 use crate::names::Names;
 use crate::things::{
-    ACCOUNT, AFFINITY_GROUP, CAPACITY, EVENT, HOST, KEY, Kind, NETWORK, NIC, OFFERING, OPERATION, POD, POOL,
-    STORAGE_SERVER, TEMPLATE, USER, VM, VOLUME, ZONE,
+    ACCOUNT, AFFINITY_GROUP, CAPACITY, EVENT, FINDING, HOST, KEY, Kind, NETWORK, NIC, OFFERING, OPERATION,
+    POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM, VOLUME, ZONE,
 };
 use crate::{output, wait};
 
@@ -88,6 +88,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             session.create(AFFINITY_GROUP, body, None).await
         }
         Command::AffinityGroup(verb) => session.common(AFFINITY_GROUP, verb).await,
+        Command::Doctor { repair } => session.doctor(repair).await,
         Command::Capacity => session.list(CAPACITY, List { filters: vec![] }).await,
         Command::Vm(verb) => session.vm(verb).await,
         Command::Volume(verb) => session.volume(verb).await,
@@ -195,6 +196,28 @@ impl Session {
         let id = kind.id(&self.api, which).await?;
         let answer = self.api.act(&format!("{}/{verb}", kind.at(&id)), &body).await?;
         self.answered(kind, answer, wait).await
+    }
+
+    async fn doctor(&self, repair: bool) -> anyhow::Result<()> {
+        let diagnosis = match repair {
+            true => self.api.act("/v1/doctor/repair", &Value::Null).await?,
+            false => self.api.get("/v1/doctor", &[]).await?,
+        };
+        let findings = diagnosis["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if self.json {
+            self.print(&diagnosis).await?;
+        } else if findings.is_empty() {
+            let asked = |what: &str| diagnosis[what].as_u64().unwrap_or_default();
+            output::print(&format!(
+                "all is well: {} hosts and {} pools asked\n",
+                asked("hosts"),
+                asked("pools")
+            ))?;
+        } else {
+            output::print(&output::list(FINDING, findings))?;
+        }
+        anyhow::ensure!(findings.is_empty(), "{} differences", findings.len());
+        Ok(())
     }
 
     async fn zone(&self, verb: ZoneVerb) -> anyhow::Result<()> {

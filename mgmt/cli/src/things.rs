@@ -53,6 +53,9 @@ kinds! {
     AFFINITY_GROUP: "affinity group" "/v1/affinity-groups" [
         "NAME" = "name", "POLICY" = "policy", "ACCOUNT" = "account", "ID" = "id"
     ];
+    FINDING: "finding" "/v1/doctor" [
+        "WHERE" = "place", "WHAT" = "code", "OF" = "subject", "DETAIL" = "detail", "CAUSE" = "cause"
+    ];
     CAPACITY: "capacity" "/v1/capacity" [
         "ZONE" = "zone", "POD" = "pod", "OFFERING" = "offering_name", "FITS" = "fits", "RUNS OUT" = "runs_out"
     ];

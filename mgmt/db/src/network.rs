@@ -41,6 +41,14 @@ pub async fn list(
     Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
 }
 
+/// All networks.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn all(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().all(db).await?)
+}
+
 /// The VLAN ids in use in a zone.
 ///
 /// # Errors

@@ -15,6 +15,8 @@
 //!   belongs to an engine that is dead, and the operation can be claimed again.
 //! - *again later*: the attempt did not get to the end; `due_at` says when the next one may begin.
 
+use std::collections::HashSet;
+
 use podzol_mgmt_api::operation::OperationState;
 use podzol_vocab::{AccountId, OperationId};
 use sea_orm::entity::prelude::*;
@@ -86,6 +88,24 @@ pub async fn open_of(db: &impl Reader, subject: &str) -> Result<Vec<Model>, DbEr
         .order_by_asc(Column::Id)
         .all(db)
         .await?)
+}
+
+/// The subjects of operations that have not ended.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn all_open_subjects(db: &impl Reader) -> Result<HashSet<String>, DbError> {
+    let open = Entity::find().select_only().column(Column::Subject).filter(Column::FinishedAt.is_null());
+    Ok(open.into_tuple::<String>().all(db).await?.into_iter().collect())
+}
+
+/// Operations whose engine has not renewed its lease since then: nobody works on them.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn abandoned_since(db: &impl Reader, then: i64) -> Result<Vec<Model>, DbError> {
+    let held = Entity::find().filter(Column::FinishedAt.is_null()).filter(Column::LeaseUntil.lte(then));
+    Ok(held.all(db).await?)
 }
 
 /// The newest operation on a thing.

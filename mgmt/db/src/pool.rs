@@ -52,6 +52,14 @@ pub async fn ready(db: &impl Reader, zone: Option<ZoneId>) -> Result<Vec<Model>,
     Ok(query.all(db).await?)
 }
 
+/// The pools that could not be made.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn failed(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().filter(Column::State.eq(JsonCol(PoolState::Failed))).all(db).await?)
+}
+
 /// The pools of a zone that are exported, or are about to be.
 ///
 /// # Errors

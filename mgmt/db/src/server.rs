@@ -102,6 +102,20 @@ pub async fn list(
     Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
 }
 
+/// All hosts that have joined and are not removed.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn joined_hosts(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    let away = [ServerState::Removed, ServerState::Joining].map(JsonCol);
+    Ok(Entity::find()
+        .filter(Column::IsHost.eq(true))
+        .filter(Column::State.is_not_in(away))
+        .order_by_asc(Column::Name)
+        .all(db)
+        .await?)
+}
+
 /// All hosts of a zone that are not removed.
 ///
 /// # Errors

@@ -222,6 +222,18 @@ pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, 
         .await?)
 }
 
+/// VMs whose rows contradict themselves: one that runs or is on its way has no host, or one that is stopped has one.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn contradictory(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    let with_host = [VmState::Running, VmState::Paused, VmState::Migrating, VmState::Starting].map(JsonCol);
+    let without = [VmState::Stopped, VmState::Failed, VmState::Deleted].map(JsonCol);
+    let homeless = Condition::all().add(Column::State.is_in(with_host)).add(Column::HostId.is_null());
+    let held = Condition::all().add(Column::State.is_in(without)).add(Column::HostId.is_not_null());
+    Ok(Entity::find().filter(Condition::any().add(homeless).add(held)).all(db).await?)
+}
+
 /// VMs that run with limits which have changed, and nothing else is being done with; at most so many.
 ///
 /// # Errors

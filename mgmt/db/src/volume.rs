@@ -4,7 +4,7 @@ use podzol_mgmt_api::vm::Attachment;
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_vocab::{AccountId, Name, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::SelectStatement;
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::zone::PageOf;
@@ -84,6 +84,23 @@ pub async fn of_vms(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<Model>, D
         .await?;
     rows.sort_by_key(|row| !row.is_root());
     Ok(rows)
+}
+
+/// Volumes that belong to a VM of another account than their own. There is no way to come to one.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_strangers(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    let owner = crate::vm::Entity::find()
+        .select_only()
+        .column(crate::vm::Column::Id)
+        .filter(
+            Expr::col((crate::vm::Entity, crate::vm::Column::AccountId)).equals((Entity, Column::AccountId)),
+        )
+        .into_query();
+    let strange =
+        Entity::find().filter(Column::VmId.is_not_null()).filter(Column::VmId.not_in_subquery(owner));
+    Ok(strange.all(db).await?)
 }
 
 /// The volumes of a pool.

@@ -1,6 +1,7 @@
 //! The management service, with real agents on simulated servers, as its users and operators see it.
 
 mod create_bodies;
+mod doctor;
 mod exhaustion;
 mod generations;
 mod joining;

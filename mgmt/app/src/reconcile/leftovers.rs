@@ -23,27 +23,43 @@ use crate::{App, AppError};
 const CALL: Duration = Duration::from_secs(30);
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
+    let keep = app.settings.leftover_after;
+    look_through_all(&app, keep).await
+}
+
+/// As [`round`], but keeps nothing for a while.
+pub(crate) async fn round_now(app: App) -> Result<(), AppError> {
+    look_through_all(&app, Duration::ZERO).await
+}
+
+async fn look_through_all(app: &App, keep: Duration) -> Result<(), AppError> {
     let pools = pool::ready(app.db.reader(), None).await?;
     // Side by side, so that a storage server that hangs delays no other.
-    let cleared = join_all(pools.iter().map(|row| app.look_through(row))).await;
+    let cleared = join_all(pools.iter().map(|row| app.look_through(row, keep))).await;
     cleared.into_iter().collect()
 }
 
 impl App {
-    async fn look_through(&self, row: &pool::Model) -> Result<(), AppError> {
+    async fn look_through(&self, row: &pool::Model, keep: Duration) -> Result<(), AppError> {
         let peer = storage_peer(row)?;
         match self.peers.call::<PoolContents>(peer, &(row.id.0,), &(), CALL).await {
-            Ok(contents) => self.clear_pool(row, peer, contents).await?,
+            Ok(contents) => self.clear_pool(row, peer, contents, keep).await?,
             Err(error) => tracing::debug!(%error, pool = %row.name.0, "cannot list a pool"),
         }
         Ok(())
     }
 
-    async fn clear_pool(&self, row: &pool::Model, peer: PeerId, contents: Contents) -> Result<(), AppError> {
+    async fn clear_pool(
+        &self,
+        row: &pool::Model,
+        peer: PeerId,
+        contents: Contents,
+        keep: Duration,
+    ) -> Result<(), AppError> {
         let known: HashSet<VolumeId> =
             volume::of_pool(self.db.reader(), row.id.0).await?.iter().map(|row| row.id.0).collect();
         for volume in contents.volumes {
-            if known.contains(&volume) || !self.is_left_for_good(volume).await {
+            if known.contains(&volume) || !self.is_left_for_good(volume, keep).await {
                 continue;
             }
             match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
@@ -70,8 +86,7 @@ impl App {
 
     /// Whether a volume was without a row for long enough. The first time is recorded: if this database was put back to
     /// an older state, an operator has this long to stop the service before disks are lost that only the newer one knew.
-    async fn is_left_for_good(&self, volume: VolumeId) -> bool {
-        let after = self.settings.leftover_after;
+    async fn is_left_for_good(&self, volume: VolumeId, after: Duration) -> bool {
         let since = {
             let mut leftovers = self.here.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
             leftovers.get(&volume).copied().or_else(|| {

@@ -53,6 +53,15 @@ impl App {
     }
 }
 
+/// Has each reconciler run once, now. What pools have and nobody wants is removed without waiting.
+pub(crate) async fn all_now(app: &App) -> Result<(), AppError> {
+    passing::round(app.clone()).await?;
+    crate::limits::round(app.clone()).await?;
+    expunge::round(app.clone()).await?;
+    leftovers::round_now(app.clone()).await?;
+    housekeeping::round(app.clone()).await
+}
+
 async fn every<F: Future<Output = Result<(), AppError>>>(
     pause: Duration,
     name: &'static str,

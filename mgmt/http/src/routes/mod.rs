@@ -3,6 +3,7 @@
 mod account;
 mod affinity;
 mod capacity;
+mod doctor;
 mod event;
 pub(crate) mod health;
 mod host;
@@ -31,6 +32,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(account::routes())
         .merge(affinity::routes())
         .merge(capacity::routes())
+        .merge(doctor::routes())
         .merge(zone::routes())
         .merge(host::routes())
         .merge(pool::routes())

@@ -1,0 +1,65 @@
+//! What there is on this host of all that Podzol makes here, looked up and not remembered.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use podzol_agent_api::host::{DomainFound, HostInventory};
+use podzol_hostnet::{Links, bridge_name, vlan_name};
+use podzol_hypervisor::{Devices, Found, Hypervisor};
+use podzol_vocab::{InterfaceName, VlanId};
+
+use super::Vms;
+use crate::guards::{Filter, guarded};
+use crate::mounts::Mounts;
+use crate::platform::Platform;
+
+impl<P: Platform> Vms<P> {
+    /// Looks all of it up.
+    pub(crate) async fn inventory(&self) -> anyhow::Result<HostInventory> {
+        let platform = self.platform();
+        let mut domains = Vec::new();
+        for found in platform.hypervisor().list().await? {
+            domains.push(self.domain(found).await);
+        }
+        domains.sort_by_key(|domain| domain.vm);
+        let links = platform.links().interfaces().await.context("cannot list the links")?;
+        let ours: BTreeSet<InterfaceName> =
+            links.iter().filter(|link| link.link.is_ours()).map(|link| link.link.name.clone()).collect();
+        let vlans = links.iter().filter(|link| link.link.is_ours()).filter_map(|link| link.link.vlan());
+        let is_whole = |vlan: &VlanId| ours.contains(&bridge_name(*vlan)) && ours.contains(&vlan_name(*vlan));
+        let networks: Vec<VlanId> = vlans.filter(is_whole).collect();
+        let of_networks: BTreeSet<InterfaceName> =
+            networks.iter().flat_map(|vlan| [bridge_name(*vlan), vlan_name(*vlan)]).collect();
+        Ok(HostInventory {
+            domains,
+            odd_links: ours.difference(&of_networks).cloned().collect(),
+            networks,
+            // Where there is no table, nothing is guarded.
+            guarded: platform.filter().in_force().await.map(|listed| guarded(&listed)).unwrap_or_default(),
+            mounts: platform.mounts().mounted().into_iter().map(|(source, _)| source).collect(),
+            files: self.with_files(|files| files.list()).await,
+        })
+    }
+
+    async fn domain(&self, found: Found) -> DomainFound {
+        let runs = found.runs();
+        let devices = match runs {
+            true => self.platform().hypervisor().devices(found.vm).await.unwrap_or_default(),
+            false => Devices::default(),
+        };
+        DomainFound {
+            vm: found.vm,
+            runs,
+            generation: found.record.ok().map(|record| record.plan.generation),
+            disks: devices.disks.into_iter().map(|disk| disk.serial).collect(),
+            nics: devices.nics.into_iter().map(|nic| nic.mac).collect(),
+        }
+    }
+
+    /// Brings all on this host to what its VMs need, at once.
+    pub(crate) async fn mend(&self) -> anyhow::Result<()> {
+        self.look().await?;
+        self.converge().await;
+        Ok(())
+    }
+}

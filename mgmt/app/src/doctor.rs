@@ -1,0 +1,476 @@
+//! Comparing what should exist with what does: on every host, in every pool, and within the database.
+//!
+//! The comparison of a host is a pure function of its VMs' rows and of what the host has. What an operation is at work on
+//! may be there or not; all else must be as the rows say. The database is looked at before and after the host: only what
+//! is wrong against both is a finding, as things go on changing meanwhile.
+//!
+//! [`App::mend`] has the reconcilers run now that would run anyway, and the leftovers of pools removed that would be kept
+//! for a while. Devices that somebody has changed behind the agent's back nobody looks for otherwise: their VMs get a new
+//! description, for which the agent compares what they have.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use podzol_agent_api::host::{HostConverge, HostGet, HostInventory, HostInventoryGet};
+use podzol_mgmt_api::doctor::{Diagnosis, Finding};
+use podzol_mgmt_api::pool::PoolState;
+use podzol_mgmt_api::vm::{Attachment, VmState};
+use podzol_mgmt_api::volume::VolumeState;
+use podzol_mgmt_db::{find, network, now, operation, pool, server, template, vm, volume};
+use podzol_rpc::PeerId;
+use podzol_storage_api::PoolContents;
+use podzol_vocab::{Generation, MacAddr, VlanId, VmId};
+
+use crate::work::storage_peer;
+use crate::{Actor, App, AppError, reconcile, view};
+
+/// How long a host or a storage server has to answer.
+const CALL: Duration = Duration::from_secs(30);
+
+/// How long an operation may be without its engine, in milliseconds, until another one must have taken it over.
+const ABANDONED: i64 = 30_000;
+
+/// A VM on a host, as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Placed {
+    name: String,
+    generation: Generation,
+    /// Whether it must be there as described: nothing is being done with it.
+    settled: bool,
+    disks: BTreeSet<String>,
+    nics: BTreeSet<MacAddr>,
+    networks: BTreeSet<VlanId>,
+    mounts: BTreeSet<String>,
+}
+
+impl App {
+    /// Compares what should exist with what does.
+    ///
+    /// # Errors
+    /// When the caller is no admin.
+    pub async fn diagnose(&self, actor: &Actor) -> Result<Diagnosis, AppError> {
+        actor.must_be_admin()?;
+        let hosts = server::joined_hosts(self.db.reader()).await?;
+        let pools = pool::ready(self.db.reader(), None).await?;
+        let (of_hosts, of_pools) = tokio::join!(
+            join_all(hosts.iter().map(|row| self.diagnose_host(row))),
+            join_all(pools.iter().map(|row| self.diagnose_pool(row))),
+        );
+        let mut findings = self.diagnose_database().await?;
+        for found in of_hosts.into_iter().chain(of_pools) {
+            findings.extend(found?);
+        }
+        findings.sort();
+        findings.dedup();
+        Ok(Diagnosis { findings, hosts: hosts.len() as u32, pools: pools.len() as u32 })
+    }
+
+    /// Has all reconcilers run now, and says what is left to be done.
+    ///
+    /// # Errors
+    /// When the caller is no admin.
+    pub async fn mend(&self, actor: &Actor) -> Result<Diagnosis, AppError> {
+        actor.must_be_admin()?;
+        self.notice("doctor.repair", "management", "installation", "all", actor.label()).await;
+        reconcile::all_now(self).await?;
+        let hosts = server::joined_hosts(self.db.reader()).await?;
+        join_all(hosts.iter().map(|row| self.mend_host(row))).await;
+        let found = self.diagnose(actor).await?;
+        self.describe_anew(&found.findings).await?;
+        Ok(found)
+    }
+
+    /// Gives VMs that have other devices than described a new description, with which their host compares what they have.
+    async fn describe_anew(&self, findings: &[Finding]) -> Result<(), AppError> {
+        let differ =
+            findings.iter().filter(|finding| matches!(finding.code.as_str(), "vm_disks" | "vm_nics"));
+        let vms: BTreeSet<VmId> = differ.filter_map(|finding| finding.subject.parse().ok()).collect();
+        for id in vms {
+            let tx = self.db.begin().await?;
+            let Some(row) = find::<vm::Entity>(tx.reader(), id).await? else { continue };
+            if operation::open_of(tx.reader(), &id.to_string()).await?.is_empty() {
+                self.vm_changes(&tx, row).await?;
+                tx.commit().await?;
+                self.wake.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    async fn mend_host(&self, row: &server::Model) {
+        let peer = PeerId::Host(row.host());
+        match self.peers.call::<HostConverge>(peer, &(), &(), CALL).await {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, host = %row.name.0, "cannot have a host converge"),
+        }
+        let told = match self.peers.call::<HostGet>(peer, &(), &(), CALL).await {
+            Ok(report) => self.act_on_report(row, &report).await,
+            Err(error) => return tracing::warn!(%error, host = %row.name.0, "cannot ask a host"),
+        };
+        if let Err(error) = told {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot act on a report");
+        }
+    }
+
+    async fn diagnose_host(&self, row: &server::Model) -> Result<Vec<Finding>, AppError> {
+        let place = format!("host {}", row.name.0);
+        let before = self.placed_on(row).await?;
+        let peer = PeerId::Host(row.host());
+        let has = match self.peers.call::<HostInventoryGet>(peer, &(), &(), CALL).await {
+            Ok(inventory) => inventory,
+            Err(error) => {
+                let state = format!("{:?}", row.state.0).to_lowercase();
+                return Ok(vec![Finding {
+                    place,
+                    code: "no_answer".into(),
+                    subject: row.id.clone(),
+                    detail: error.to_string(),
+                    cause: Some(format!("the host is {state}; what is on it is not known")),
+                }]);
+            }
+        };
+        let after = self.placed_on(row).await?;
+        let still: BTreeSet<Finding> = compare(&place, &after, &has).into_iter().collect();
+        Ok(compare(&place, &before, &has).into_iter().filter(|finding| still.contains(finding)).collect())
+    }
+
+    async fn placed_on(&self, row: &server::Model) -> Result<BTreeMap<VmId, Placed>, AppError> {
+        let db = self.db.reader();
+        let open = operation::all_open_subjects(db).await?;
+        let rows = vm::of_host(db, row.host()).await?;
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let (mut nics, mut volumes) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        for nic in vm::nics(db, &ids).await? {
+            nics.entry(nic.vm_id).or_default().push(nic);
+        }
+        for volume in volume::of_vms(db, &ids).await? {
+            volumes.entry(volume.vm_id).or_default().push(volume);
+        }
+        let mut vlans = HashMap::new();
+        for network in network::all(db).await? {
+            vlans.insert(network.id, view::vlan(network.vlan));
+        }
+        let mut exports = HashMap::new();
+        for pool in pool::ready(db, None).await? {
+            exports.insert(
+                pool.id,
+                pool.server.zip(pool.export).map(|(server, export)| source(&server, &export)),
+            );
+        }
+        let mut placed = BTreeMap::new();
+        for row in rows {
+            let nics = nics.remove(&row.id).unwrap_or_default();
+            let volumes = volumes.remove(&Some(row.id)).unwrap_or_default();
+            let is_still = |attachment: Attachment| attachment == Attachment::Attached;
+            let settled = matches!(row.state.0, VmState::Running | VmState::Paused)
+                && row.moving_to.is_none()
+                && !row.limits_are_stale
+                && !open.contains(&row.id.to_string())
+                && nics.iter().all(|nic| is_still(nic.attachment.0))
+                && volumes.iter().all(|one| is_still(one.attachment.0) && one.state.0 == VolumeState::Ready);
+            let vm = Placed {
+                name: row.name.to_string(),
+                generation: Generation(row.generation as u64),
+                settled,
+                disks: volumes.iter().map(|volume| serial(&volume.id.to_string())).collect(),
+                nics: nics.iter().map(|nic| nic.mac.0).collect(),
+                networks: nics
+                    .iter()
+                    .filter_map(|nic| vlans.get(&nic.network_id).copied().flatten())
+                    .collect(),
+                mounts: volumes
+                    .iter()
+                    .filter_map(|one| exports.get(&one.pool_id).cloned().flatten())
+                    .collect(),
+            };
+            placed.insert(row.id.0, vm);
+        }
+        Ok(placed)
+    }
+
+    async fn diagnose_pool(&self, row: &pool::Model) -> Result<Vec<Finding>, AppError> {
+        let place = format!("pool {}", row.name.0);
+        let finding = |code: &str, subject: String, detail: &str, cause: Option<String>| Finding {
+            place: place.clone(),
+            code: code.into(),
+            subject,
+            detail: detail.into(),
+            cause,
+        };
+        let before = volume::of_pool(self.db.reader(), row.id.0).await?;
+        let contents =
+            match self.peers.call::<PoolContents>(storage_peer(row)?, &(row.id.0,), &(), CALL).await {
+                Ok(contents) => contents,
+                Err(error) => {
+                    return Ok(vec![finding("no_answer", row.id.to_string(), &error.to_string(), None)]);
+                }
+            };
+        let open = operation::all_open_subjects(self.db.reader()).await?;
+        let after = volume::of_pool(self.db.reader(), row.id.0).await?;
+        let known: HashSet<_> = before.iter().chain(&after).map(|row| row.id.0).collect();
+        let mut findings = Vec::new();
+        for volume in contents.volumes.iter().filter(|volume| !known.contains(volume)) {
+            let kept = self.settings.leftover_after.as_secs();
+            let cause =
+                format!("left over from a crash or an older database; kept for {kept} s, or until a repair");
+            findings.push(finding("volume_left_over", volume.to_string(), "nobody has it", Some(cause)));
+        }
+        for volume in
+            before.iter().filter(|row| matches!(row.state.0, VolumeState::Ready | VolumeState::Resizing))
+        {
+            if !contents.volumes.contains(&volume.id.0) && after.contains(volume) {
+                let detail = "it should be there and is not: its contents are lost, or in another place";
+                findings.push(finding("volume_missing", volume.id.to_string(), detail, None));
+            }
+        }
+        let templates = template::all(self.db.reader()).await?;
+        for sha256 in &contents.templates {
+            let wanted = templates.iter().any(|row| row.sha256.0 == *sha256);
+            if !wanted && !open.contains(&sha256.to_string()) {
+                let cause = Some("the template was deleted; its file goes with its last volume".to_owned());
+                let in_use = !contents.volumes.is_empty();
+                if !in_use {
+                    findings.push(finding(
+                        "template_left_over",
+                        sha256.to_string(),
+                        "no template is made of it",
+                        cause,
+                    ));
+                }
+            }
+        }
+        Ok(findings)
+    }
+
+    async fn diagnose_database(&self) -> Result<Vec<Finding>, AppError> {
+        let db = self.db.reader();
+        let finding = |code: &str, subject: String, detail: String, cause: Option<&str>| Finding {
+            place: "database".into(),
+            code: code.into(),
+            subject,
+            detail,
+            cause: cause.map(str::to_owned),
+        };
+        let soon = Some("a reconciler begins an operation for it within seconds");
+        let mut findings = Vec::new();
+        for row in
+            vm::passing_without_operation(db).await?.iter().chain(&vm::changing_without_operation(db).await?)
+        {
+            let detail = format!("VM {} is on its way with no operation", row.name.0);
+            findings.push(finding("no_operation", row.id.to_string(), detail, soon));
+        }
+        let open = operation::all_open_subjects(db).await?;
+        for row in volume::passing_without_operation(db).await? {
+            if row.vm_id.is_none_or(|vm| !open.contains(&vm.to_string())) {
+                let detail = "a volume is on its way with no operation".to_owned();
+                findings.push(finding("no_operation", row.id.to_string(), detail, soon));
+            }
+        }
+        for row in pool::passing_without_operation(db).await? {
+            let detail = format!("pool {} is on its way with no operation", row.name.0);
+            findings.push(finding("no_operation", row.id.to_string(), detail, soon));
+        }
+        for row in vm::contradictory(db).await? {
+            let host = row.host_id.map_or("no host".to_owned(), |host| format!("host {host}"));
+            let detail = format!("VM {} is {:?} and has {host}", row.name.0, row.state.0);
+            findings.push(finding("contradiction", row.id.to_string(), detail, None));
+        }
+        for row in operation::abandoned_since(db, now().0 - ABANDONED).await? {
+            let detail = format!("nobody works on {} though it is due", row.kind);
+            findings.push(finding("abandoned", row.id.to_string(), detail, None));
+        }
+        for row in pool::failed(db).await? {
+            let detail = format!("pool {} is {}", row.name.0, word(row.state.0));
+            findings.push(finding("pool_not_ready", row.id.to_string(), detail, row.error.as_deref()));
+        }
+        for row in server::joined_hosts(db).await? {
+            let Some(problem) = self.heard.latest(row.clone()).problem else { continue };
+            findings.push(finding("host_problem", row.id, format!("host {}: {problem}", row.name.0), None));
+        }
+        for row in volume::of_strangers(db).await? {
+            let detail = "a volume belongs to a VM of another account".to_owned();
+            findings.push(finding("contradiction", row.id.to_string(), detail, None));
+        }
+        Ok(findings)
+    }
+}
+
+fn word(state: PoolState) -> String {
+    format!("{state:?}").to_lowercase()
+}
+
+/// The serial number of a volume's disk.
+fn serial(volume: &str) -> String {
+    volume.replace('-', "").chars().take(20).collect()
+}
+
+/// An export as it is mounted.
+fn source(server: &str, export: &str) -> String {
+    match server.parse::<std::net::Ipv6Addr>() {
+        Ok(server) => format!("[{server}]:{export}"),
+        Err(_) => format!("{server}:{export}"),
+    }
+}
+
+/// What differs on a host from what its VMs' rows say.
+fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInventory) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |code: &str, subject: String, detail: String, cause: Option<&str>| {
+        let (place, code, cause) = (place.to_owned(), code.to_owned(), cause.map(str::to_owned));
+        findings.push(Finding { place, code, subject, detail, cause });
+    };
+    let domains: BTreeMap<VmId, _> = has.domains.iter().map(|domain| (domain.vm, domain)).collect();
+    let behind = "somebody else has changed it; a repair puts it right";
+    for (id, vm) in vms.iter().filter(|(_, vm)| vm.settled) {
+        let Some(domain) = domains.get(id).filter(|domain| domain.runs) else {
+            let cause = "its host reports that within seconds; then it is started again, or taken as stopped";
+            add("vm_missing", id.to_string(), format!("VM {} should run and does not", vm.name), Some(cause));
+            continue;
+        };
+        if domain.generation != Some(vm.generation) {
+            let known = domain.generation.map_or("one that cannot be read".into(), |known| known.to_string());
+            let detail = format!("VM {} runs with description {known}, not {}", vm.name, vm.generation);
+            add("vm_outdated", id.to_string(), detail, Some("its host is told again when it next reports"));
+        }
+        let (disks, nics) = (domain.disks.iter().cloned().collect(), domain.nics.iter().copied().collect());
+        if vm.disks != disks {
+            let detail = format!("VM {} has the disks {disks:?}, not {:?}", vm.name, vm.disks);
+            add("vm_disks", id.to_string(), detail, Some(behind));
+        }
+        if vm.nics != nics {
+            let detail = format!("VM {} has the interfaces {nics:?}, not {:?}", vm.name, vm.nics);
+            add("vm_nics", id.to_string(), detail, Some(behind));
+        }
+    }
+    let stray = "it should not be here; it is removed when its host next reports";
+    for vm in domains.keys().filter(|vm| !vms.contains_key(vm)) {
+        add("vm_stray", vm.to_string(), "a domain without a VM here".into(), Some(stray));
+    }
+    for vm in has.files.iter().filter(|vm| !vms.contains_key(vm)) {
+        let cause = "the agent removes it when it next looks, unless a domain needs it";
+        add("files_left_over", vm.to_string(), "files without a VM here".into(), Some(cause));
+    }
+    let all = |settled: bool| vms.values().filter(move |vm| vm.settled || !settled);
+    let agent = "the agent puts it right when it next looks";
+    let needed: BTreeSet<VlanId> = all(true).flat_map(|vm| vm.networks.clone()).collect();
+    let allowed: BTreeSet<VlanId> = all(false).flat_map(|vm| vm.networks.clone()).collect();
+    let there: BTreeSet<VlanId> = has.networks.iter().copied().collect();
+    for vlan in needed.difference(&there) {
+        add(
+            "network_missing",
+            vlan.to_string(),
+            format!("no bridge or VLAN interface of VLAN {vlan}"),
+            Some(agent),
+        );
+    }
+    for vlan in there.difference(&allowed) {
+        add("network_left_over", vlan.to_string(), format!("VLAN {vlan} is there for no VM"), Some(agent));
+    }
+    for link in &has.odd_links {
+        let of_vm = allowed.iter().any(|vlan| link.as_str().ends_with(&vlan.to_string()));
+        if !of_vm {
+            add("link_left_over", link.to_string(), format!("{link} is half of a network"), Some(agent));
+        }
+    }
+    let needed: BTreeSet<MacAddr> = all(true).flat_map(|vm| vm.nics.clone()).collect();
+    let allowed: BTreeSet<MacAddr> = all(false).flat_map(|vm| vm.nics.clone()).collect();
+    let there: BTreeSet<MacAddr> = has.guarded.iter().copied().collect();
+    for mac in needed.difference(&there) {
+        add("port_unguarded", mac.to_string(), format!("the port of {mac} has no rules"), Some(agent));
+    }
+    for mac in there.difference(&allowed) {
+        add(
+            "rules_left_over",
+            mac.to_string(),
+            format!("rules for {mac}, which no VM here has"),
+            Some(agent),
+        );
+    }
+    let needed: BTreeSet<String> = all(true).flat_map(|vm| vm.mounts.clone()).collect();
+    let allowed: BTreeSet<String> = all(false).flat_map(|vm| vm.mounts.clone()).collect();
+    let there: BTreeSet<String> = has.mounts.iter().cloned().collect();
+    for mount in needed.difference(&there) {
+        add(
+            "mount_missing",
+            mount.clone(),
+            format!("{mount} is not mounted"),
+            Some("its VMs cannot read or write"),
+        );
+    }
+    for mount in there.difference(&allowed) {
+        add("mount_left_over", mount.clone(), format!("{mount} is mounted for no VM"), Some(agent));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use podzol_agent_api::host::DomainFound;
+
+    use super::*;
+
+    fn placed() -> BTreeMap<VmId, Placed> {
+        let vm = Placed {
+            name: "web".into(),
+            generation: Generation(3),
+            settled: true,
+            disks: ["d1".to_owned()].into(),
+            nics: ["02:00:5e:10:00:01".parse().unwrap()].into(),
+            networks: [100.try_into().unwrap()].into(),
+            mounts: ["s:/p".to_owned()].into(),
+        };
+        [(VmId::from_bytes([1; 16]), vm)].into()
+    }
+
+    fn there() -> HostInventory {
+        let vm = VmId::from_bytes([1; 16]);
+        let mac = "02:00:5e:10:00:01".parse().unwrap();
+        let (generation, disks, nics) = (Some(Generation(3)), vec!["d1".into()], vec![mac]);
+        HostInventory {
+            domains: vec![DomainFound { vm, runs: true, generation, disks, nics }],
+            networks: vec![100.try_into().unwrap()],
+            odd_links: vec![],
+            guarded: vec![mac],
+            mounts: vec!["s:/p".into()],
+            files: vec![vm],
+        }
+    }
+
+    fn codes(vms: &BTreeMap<VmId, Placed>, has: &HostInventory) -> Vec<String> {
+        compare("host h1", vms, has).into_iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn a_host_that_is_as_it_should_be_has_no_findings() {
+        assert_eq!(codes(&placed(), &there()), Vec::<String>::new());
+        assert_eq!(codes(&BTreeMap::new(), &HostInventory::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_that_is_missing_is_found_and_all_that_is_left_over() {
+        let missing = ["vm_missing", "network_missing", "port_unguarded", "mount_missing"];
+        assert_eq!(codes(&placed(), &HostInventory::default()), missing);
+        let left = ["vm_stray", "files_left_over", "network_left_over", "rules_left_over", "mount_left_over"];
+        assert_eq!(codes(&BTreeMap::new(), &there()), left);
+    }
+
+    #[test]
+    fn what_is_being_worked_on_may_be_there_or_not() {
+        let mut vms = placed();
+        vms.values_mut().for_each(|vm| vm.settled = false);
+        for has in [there(), HostInventory::default()] {
+            assert_eq!(codes(&vms, &has), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_vm_that_runs_otherwise_than_described_is_found() {
+        let mut has = there();
+        has.domains[0].generation = Some(Generation(2));
+        has.domains[0].disks.push("d2".into());
+        has.domains[0].nics.clear();
+        has.odd_links.push("pzb200".parse().unwrap());
+        assert_eq!(codes(&placed(), &has), ["vm_outdated", "vm_disks", "vm_nics", "link_left_over"]);
+    }
+}

@@ -1,0 +1,152 @@
+//! The doctor finds what differs, and nothing where all is well.
+
+use podzol_hypervisor::{Change, Hypervisor};
+use podzol_rpc::{AddressBook, Client, PeerId};
+use podzol_sim::{Fault, SimPod, Step};
+use podzol_storage_api::{VolumePlan, VolumePut};
+use podzol_test_support::{Api, ControlPlane, SOON, text, wait_for};
+use podzol_vocab::{ByteSize, VolumeId};
+use serde_json::{Value, json};
+
+async fn findings(api: &Api) -> Vec<Value> {
+    api.get("/v1/doctor").await.ok()["findings"].as_array().expect("a list").clone()
+}
+
+fn codes(findings: &[Value]) -> Vec<String> {
+    findings.iter().map(|finding| text(finding, "code")).collect()
+}
+
+/// Waits until the doctor finds nothing.
+async fn is_well(api: &Api) {
+    wait_for("the doctor to find nothing", SOON, async || {
+        let found = findings(api).await;
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
+    })
+    .await;
+}
+
+struct World {
+    control_plane: ControlPlane,
+    pod: SimPod,
+    vm: String,
+}
+
+impl World {
+    async fn make(leftover_secs: u64) -> Self {
+        let control_plane = ControlPlane::with(|config| {
+            config.leftover_secs = leftover_secs;
+            config.silent_secs = 2;
+        })
+        .await;
+        let pod = SimPod::start(&control_plane).await;
+        let network = pod.network(&control_plane.admin, "n1", "10.1.1.0/24").await;
+        let vm = pod.vm(&control_plane.admin, "web", &network).await;
+        pod.vm(&control_plane.admin, "other", &network).await;
+        Self { control_plane, pod, vm }
+    }
+
+    fn admin(&self) -> &Api {
+        &self.control_plane.admin
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_at_rest_and_one_at_work_are_well() {
+    let world = World::make(0).await;
+    let (admin, vm) = (world.admin(), &world.vm);
+    let diagnosis = admin.get("/v1/doctor").await.ok();
+    assert_eq!(diagnosis, json!({ "findings": [], "hosts": 2, "pools": 1 }));
+    let pause = admin.change_vm(vm, "pause", Value::Null).await;
+    admin.succeeded(&pause).await;
+    assert_eq!(findings(admin).await, [] as [Value; 0]);
+    admin.succeeded(&admin.change_vm(vm, "migrate", json!({})).await).await;
+    is_well(admin).await;
+    // In the middle of a move, nothing differs either.
+    world.pod.hosts.iter().for_each(|host| host.hypervisor().fault(Step::Move, Fault::Hangs));
+    let operation = admin.change_vm(vm, "migrate", json!({})).await;
+    admin.vm_in_state(vm, "migrating").await;
+    assert_eq!(findings(admin).await, [] as [Value; 0]);
+    world.pod.hosts.iter().for_each(|host| host.hypervisor().heal(Step::Move));
+    admin.succeeded(&operation).await;
+    admin.stop_vm(vm).await;
+    is_well(admin).await;
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_told_of_and_the_others_are_looked_at() {
+    let mut world = World::make(0).await;
+    world.pod.hosts[0].kill_agent();
+    world.admin().in_state(&format!("/v1/hosts/{}", world.pod.hosts[0].id), "disconnected").await;
+    let found = findings(world.admin()).await;
+    assert_eq!(codes(&found), ["no_answer"]);
+    assert_eq!(
+        (&found[0]["place"], &found[0]["subject"]),
+        (&json!("host h1"), &json!(world.pod.hosts[0].id))
+    );
+    assert!(found[0]["cause"].as_str().unwrap().contains("disconnected"), "{found:?}");
+    world.pod.hosts[0].start_agent();
+    is_well(world.admin()).await;
+}
+
+#[tokio::test]
+async fn what_is_left_over_in_a_pool_is_found_and_a_repair_removes_it_at_once() {
+    let world = World::make(3600).await;
+    let admin = world.admin();
+    let peer = PeerId::StorageServer(world.pod.storage.id.parse().unwrap());
+    let book = AddressBook::default();
+    let address =
+        text(&admin.get(&format!("/v1/storage-servers/{}", world.pod.storage.id)).await.ok(), "address");
+    book.set(peer, address);
+    let client = Client::new(&world.control_plane.identity(), book).unwrap();
+    let stray = VolumeId::new();
+    let plan = VolumePlan { template: None, size: ByteSize::from_gib(1) };
+    let path = (world.pod.pool.parse().unwrap(), stray);
+    client.call::<VolumePut>(peer, &path, &plan, SOON).await.unwrap();
+
+    let found = findings(admin).await;
+    assert_eq!(codes(&found), ["volume_left_over"]);
+    assert_eq!((&found[0]["place"], &found[0]["subject"]), (&json!("pool pool"), &json!(stray.to_string())));
+    let after = admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+    assert_eq!(after["findings"], json!([]));
+    admin.event("leftover.removed", "nobody has it").await;
+    admin.event("doctor.repair", "user admin").await;
+}
+
+#[tokio::test]
+async fn a_volume_that_is_gone_from_its_pool_is_found() {
+    let mut world = World::make(0).await;
+    let admin = world.control_plane.admin.clone();
+    let made = admin
+        .post("/v1/volumes", &json!({ "name": "data", "zone": world.pod.zone, "size_gib": 1 }))
+        .await
+        .ok();
+    admin.succeeded(&text(&made, "operation.id")).await;
+    let volume = text(&made, "object.id");
+    let folder = world.pod.storage.pool_folder("pool").join("volumes");
+    for ending in ["json", "qcow2"] {
+        std::fs::remove_file(folder.join(format!("{volume}.{ending}"))).unwrap();
+    }
+    world.pod.storage.restart_agent();
+    wait_for("the loss to be found", SOON, async || {
+        let found = findings(&admin).await;
+        let lost = codes(&found) == ["volume_missing"] && found[0]["subject"] == volume.as_str();
+        if lost { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn devices_that_somebody_took_from_a_vm_are_found_and_a_repair_gives_them_back() {
+    let world = World::make(0).await;
+    let (admin, vm) = (world.admin(), world.vm.parse().unwrap());
+    let host = world.pod.host(&text(&admin.show_vm(&world.vm).await, "host"));
+    let mac = text(&admin.show_vm(&world.vm).await, "nics.0.mac").parse().unwrap();
+    host.hypervisor().change(vm, Change::DetachNic(mac)).await.unwrap();
+
+    let found = findings(admin).await;
+    assert_eq!(codes(&found), ["vm_nics"]);
+    admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+
+    is_well(admin).await;
+    assert_eq!(host.hypervisor().domain(vm).unwrap().devices.nics.len(), 1);
+}
