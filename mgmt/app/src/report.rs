@@ -22,6 +22,9 @@ use podzol_vocab::{ErrorCode, Generation, HostId, StorageServerId, VmId, WireErr
 use crate::operation::start;
 use crate::{App, AppError};
 
+/// How late a report may be that was made before its host was told something.
+const REPORTS_ARE_LATE: Duration = Duration::from_secs(10);
+
 /// How soon a host is told again of a VM after it has refused to be told.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
 
@@ -186,7 +189,7 @@ impl App {
                 }
             }
             Finding::KnowsOlder => {
-                if self.failed_just_now(tx, &row).await? {
+                if self.ended_just_now(tx, &row).await? {
                     return Ok(());
                 }
                 "vm.start"
@@ -213,13 +216,13 @@ impl App {
         Ok(())
     }
 
-    /// Whether the last operation on a VM has failed a short while ago: what its host refuses is not asked of it at
-    /// every report.
-    async fn failed_just_now(&self, tx: &Tx, row: &vm::Model) -> Result<bool, AppError> {
-        let last = operation::last_of(tx.reader(), &row.id.to_string()).await?;
-        let failed = last.filter(|last| last.state.0 == OperationState::Failed);
-        let since = now().0 - ASK_AGAIN_AFTER.as_millis() as i64;
-        Ok(failed.and_then(|last| last.finished_at).is_some_and(|at| at > since))
+    /// Whether the last operation on a VM has ended a short while ago. If it failed, what its host refuses is not asked of
+    /// it at every report; if it succeeded, the report is from before.
+    async fn ended_just_now(&self, tx: &Tx, row: &vm::Model) -> Result<bool, AppError> {
+        let Some(last) = operation::last_of(tx.reader(), &row.id.to_string()).await? else { return Ok(false) };
+        let failed = last.state.0 == OperationState::Failed;
+        let leave_it = if failed { ASK_AGAIN_AFTER } else { REPORTS_ARE_LATE };
+        Ok(last.finished_at.is_some_and(|at| at > now().0 - leave_it.as_millis() as i64))
     }
 
     async fn noticed(

@@ -55,7 +55,7 @@ pub(crate) fn show(thing: &Value) -> String {
     for (field, value) in fields {
         // Writing to a string cannot fail.
         let _ = match value {
-            Value::Null => Ok(()),
+            value if says_nothing(value) => Ok(()),
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 let lines: String = items.iter().map(|item| format!("  - {}\n", one_line(item))).collect();
                 write!(text, "{field}:\n{lines}")
@@ -66,6 +66,16 @@ pub(crate) fn show(thing: &Value) -> String {
         };
     }
     text
+}
+
+/// Whether a value is one that a person need not see: nothing, or a group of nothing.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => !fields.is_empty() && fields.values().all(Value::is_null),
+        _ => false,
+    }
 }
 
 /// What stands at a path such as `size.vcpus` or, through a list, `nics.address`.
@@ -93,6 +103,10 @@ fn plain(field: &str, value: &Value) -> String {
             ByteSize(number.as_u64().unwrap_or(0)).to_string()
         }
         Value::Array(items) => items.iter().map(|item| plain("", item)).collect::<Vec<_>>().join(","),
+        // A limit, and who says so.
+        Value::Object(limit) if limit.contains_key("from") => {
+            format!("{} ({})", plain("", &limit["value"]), plain("", &limit["from"]))
+        }
         value => value.to_string(),
     }
 }
@@ -119,6 +133,13 @@ mod tests {
         assert_eq!(text(&vm, "nics.address"), "10.1.1.2,10.2.2.2");
         assert_eq!(text(&vm, "host"), "");
         assert_eq!(text(&json!({"used_bytes": 1536}), "used_bytes"), "1.5 KiB");
+    }
+
+    #[test]
+    fn what_says_nothing_is_left_out_and_a_limit_says_whose_it_is() {
+        let limits = json!({"iops": {"value": 50, "from": "zone"}, "network_mbps": null});
+        let vm = json!({"name": "web", "limits": limits, "quotas": {"vms": null}, "tags": []});
+        assert_eq!(show(&vm), "limits  iops 50 (zone)\nname    web\n");
     }
 
     #[test]

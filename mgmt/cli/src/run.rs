@@ -89,7 +89,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::AffinityGroup(verb) => session.common(AFFINITY_GROUP, verb).await,
         Command::Doctor { repair } => session.doctor(repair).await,
-        Command::Capacity => session.list(CAPACITY, List { filters: vec![] }).await,
+        Command::Capacity => session.capacity().await,
         Command::Vm(verb) => session.vm(verb).await,
         Command::Volume(verb) => session.volume(verb).await,
         Command::Operation(verb) => session.operation(verb).await,
@@ -196,6 +196,18 @@ impl Session {
         let id = kind.id(&self.api, which).await?;
         let answer = self.api.act(&format!("{}/{verb}", kind.at(&id)), &body).await?;
         self.answered(kind, answer, wait).await
+    }
+
+    async fn capacity(&self) -> anyhow::Result<()> {
+        let mut answer = self.api.get("/v1/capacity", &[]).await?;
+        if self.json {
+            return self.print(&answer).await;
+        }
+        let mut rows = answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        for row in &mut rows {
+            self.names.put(&self.api, row).await;
+        }
+        Ok(output::print(&output::list(CAPACITY, &rows))?)
     }
 
     async fn doctor(&self, repair: bool) -> anyhow::Result<()> {

@@ -95,7 +95,7 @@ impl Lab {
         let memory = if host.role == Role::Compute { COMPUTE_MEMORY } else { STORAGE_MEMORY };
         let mut qemu = Command::new("ip");
         qemu.args(["netns", "exec", &self.namespace(), EMULATOR, "-name", &host.name])
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-smp", "1"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-smp", "1"])
             .args(["-machine", "q35,usb=off,sata=off,smbus=off,vmport=off,hpet=off,graphics=off"])
             .args(accelerator.arguments())
             .args(["-m", &memory.to_string(), "-kernel", &image.join("vmlinuz").display().to_string()])

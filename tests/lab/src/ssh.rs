@@ -87,6 +87,26 @@ impl Ssh {
         self.succeeded(line, &child.wait_with_output()?)
     }
 
+    /// Resets the server at once, as its button does: what is not on its disk is lost.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub fn reset(&self) -> anyhow::Result<()> {
+        self.run(
+            "echo 1 > /proc/sys/kernel/sysrq; (sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &",
+        )?;
+        self.hang_up()
+    }
+
+    /// Ends the connection that is kept for further commands.
+    fn hang_up(&self) -> anyhow::Result<()> {
+        let (server, options) = self.prefix.split_last().context("a server has an address")?;
+        let mut command = Command::new(&options[0]);
+        command.args(&options[1..]).args(["-O", "exit", server]);
+        command.output().context("cannot start ssh")?;
+        Ok(())
+    }
+
     /// Waits until the server lets somebody in.
     ///
     /// # Errors

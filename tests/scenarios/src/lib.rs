@@ -33,7 +33,7 @@ pub fn account(lab: &Lab, name: &str) -> anyhow::Result<Cloud> {
     Ok(lab.cloud()?.with_key(&account.key))
 }
 
-/// The links on a host that Podzol made, by name, as its kernel shows them.
+/// The links of networks on a host, by name, as its kernel shows them; without the ports of VMs.
 ///
 /// # Errors
 /// When the host does not answer.
@@ -41,7 +41,11 @@ pub fn links_of_podzol(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>
     let text = lab.ssh(&lab.host(host)?).run("ip -o link show")?;
     let name =
         |line: &str| line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned());
-    Ok(text.lines().filter_map(name).filter(|name| name.starts_with("pz")).collect())
+    Ok(text
+        .lines()
+        .filter_map(name)
+        .filter(|name| name.starts_with("pzb") || name.starts_with("pzv"))
+        .collect())
 }
 
 /// The VLAN id of an account's network.
@@ -74,6 +78,39 @@ pub fn console_of(lab: &Lab, admin: &Cloud, vm: &str) -> anyhow::Result<Console>
     let host = admin.podzol(&format!("host show {}", shown["host"].as_str().context("it has no host")?))?;
     let host = lab.host(host["name"].as_str().context("the host has no name")?)?;
     Console::open(&lab.ssh(&host), shown["id"].as_str().context("it has no id")?)
+}
+
+/// The hosts on which a VM has a QEMU process.
+///
+/// # Errors
+/// When a host does not answer.
+pub fn processes_of(lab: &Lab, vm: &str) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for host in ["h1", "h2"] {
+        let count = format!("pgrep -fc '^/usr/bin/qemu-system.*{vm}' || true");
+        if lab.ssh(&lab.host(host)?).run(&count)?.trim() != "0" {
+            found.push(host.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until all hosts are up, no operation is under way, and the doctor finds nothing.
+///
+/// # Errors
+/// When it is not so in time: with what is not.
+pub fn wait_until_well(lab: &Lab, longest: Duration) -> anyhow::Result<()> {
+    let admin = lab.cloud()?;
+    wait_for("the cloud to be well", longest, || {
+        let hosts = admin.podzol("host list")?;
+        let up = hosts.as_array().into_iter().flatten().all(|host| host["state"] == "up");
+        anyhow::ensure!(up, "not all hosts are up: {hosts}");
+        // In one look: what is queued now may run in the next.
+        let operations = admin.podzol("operation list")?;
+        let open = operations.as_array().into_iter().flatten().find(|one| one["finished_at"].is_null());
+        anyhow::ensure!(open.is_none(), "an operation goes on: {open:?}");
+        Ok(Some(admin.podzol("doctor").map(drop)?))
+    })
 }
 
 /// The process ids of the QEMU processes on a host, by the name of the domain.

@@ -7,6 +7,7 @@ mod devices;
 mod emulation;
 mod faults;
 mod isolation;
+mod kills;
 mod migration;
 mod on_hosts;
 mod restarts;

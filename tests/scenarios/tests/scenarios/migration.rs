@@ -6,7 +6,7 @@ use std::time::Duration;
 use podzol_lab::cloud::wait_for;
 use podzol_lab::proof::{self, DemoVm};
 use podzol_lab::{Cloud, Lab};
-use podzol_scenarios::{console_of, lab, links_of_podzol, vlan};
+use podzol_scenarios::{console_of, lab, links_of_podzol, processes_of, vlan, wait_until_well};
 
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -15,15 +15,6 @@ const PINGS: u32 = 55;
 
 fn demo_vm(lab: &Lab, name: &str) -> DemoVm {
     proof::demo_vms(lab).unwrap().into_iter().find(|vm| vm.name == name).unwrap()
-}
-
-/// On how many hosts a VM has a QEMU process.
-fn processes_of(lab: &Lab, vm: &str) -> Vec<String> {
-    let runs = |host: &String| {
-        let find = format!("pgrep -f '^/usr/bin/qemu-system.*{vm}' | wc -l");
-        lab.ssh(&lab.host(host).unwrap()).run(&find).unwrap().trim() != "0"
-    };
-    ["h1", "h2"].map(str::to_owned).into_iter().filter(runs).collect()
 }
 
 fn uptime(lab: &Lab, admin: &Cloud, vm: &str) -> f64 {
@@ -62,7 +53,7 @@ fn a_vm_goes_to_another_host_and_back_and_hardly_a_ping_is_lost() {
         let answer = admin.podzol(&format!("vm migrate {} --to {to} --wait", moves.id)).unwrap();
 
         assert_eq!(answer["state"], "running", "{answer}");
-        assert_eq!(processes_of(&lab, &moves.id), [to.clone()]);
+        assert_eq!(processes_of(&lab, &moves.id).unwrap(), [to.clone()]);
         assert!(uptime(&lab, &admin, &moves.name) > before, "it was started anew");
         let log = admin.podzol(&format!("vm console-log {}", moves.id)).unwrap();
         assert!(log["text"].as_str().unwrap().contains("tiny ready acme-2"), "{log}");
@@ -98,7 +89,7 @@ fn whatever_is_killed_during_a_move_one_copy_runs_and_nothing_is_left() {
         let before = uptime(&lab, &admin, &vm.name);
         admin.podzol(&format!("vm migrate {}", vm.id)).unwrap();
         wait_for("the VM to be made on the other host", SHORT, || {
-            let there = processes_of(&lab, &vm.id).iter().any(|host| host == other);
+            let there = processes_of(&lab, &vm.id)?.iter().any(|host| host == other);
             Ok(there.then_some(()))
         })
         .unwrap();
@@ -109,13 +100,9 @@ fn whatever_is_killed_during_a_move_one_copy_runs_and_nothing_is_left() {
             wait_for("the VM to have settled", Duration::from_secs(180), || is_settled(&admin, &vm.id))
                 .unwrap();
 
-        assert_eq!(processes_of(&lab, &vm.id), [host], "{kill} at {victim}");
+        assert_eq!(processes_of(&lab, &vm.id).unwrap(), [host], "{kill} at {victim}");
         assert!(uptime(&lab, &admin, &vm.name) > before, "{kill} at {victim}: it was started anew");
-        wait_for("all hosts to be up", SHORT, || {
-            let hosts = admin.podzol("host list")?;
-            Ok(hosts.as_array().into_iter().flatten().all(|host| host["state"] == "up").then_some(()))
-        })
-        .unwrap();
+        wait_until_well(&lab, Duration::from_secs(120)).unwrap();
     }
     let vm = demo_vm(&lab, "acme-2");
     if vm.host == demo_vm(&lab, "acme-1").host {
@@ -138,7 +125,7 @@ fn a_host_is_emptied_for_maintenance_while_its_vms_run() {
     assert_eq!((&emptied["state"], &emptied["vms"]), (&"maintenance".into(), &0.into()), "{emptied}");
     assert_eq!(links_of_podzol(&lab, "h2").unwrap(), BTreeSet::new());
     for (vm, before) in leaving.iter().zip(before) {
-        assert_eq!(processes_of(&lab, &vm.id), ["h1"]);
+        assert_eq!(processes_of(&lab, &vm.id).unwrap(), ["h1"]);
         assert!(uptime(&lab, &admin, &vm.id) > before, "{} was started anew", vm.name);
     }
     admin.podzol("host maintenance h2 off").unwrap();

@@ -1,0 +1,146 @@
+//! Whatever is killed while things go on: all of it converges, and nothing differs in the end.
+//!
+//! What is done and killed, and when, comes from a seed, which is printed; `PODZOL_SEED` and `PODZOL_ROUNDS` set it and
+//! the number of rounds.
+
+use std::time::Duration;
+
+use podzol_lab::{Cloud, Lab, proof};
+use podzol_scenarios::{account, lab, processes_of, wait_until_well};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+/// How long everything may take to be as it should after a kill; a host that was reset boots in a minute.
+const CONVERGES: Duration = Duration::from_secs(300);
+
+/// What is killed.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Agent(&'static str),
+    StorageAgent,
+    Management,
+    Libvirtd(&'static str),
+    Qemu,
+    Host(&'static str),
+}
+
+const VICTIMS: [Victim; 10] = [
+    Victim::Agent("h1"),
+    Victim::Agent("h2"),
+    Victim::StorageAgent,
+    Victim::Management,
+    Victim::Management,
+    Victim::Libvirtd("h1"),
+    Victim::Libvirtd("h2"),
+    Victim::Qemu,
+    Victim::Host("h1"),
+    Victim::Host("h2"),
+];
+
+fn kill(lab: &Lab, victim: Victim, vm: &str) {
+    let on = |host: &str, command: &str| {
+        drop(lab.ssh(&lab.host(host).unwrap()).run(&format!("{command} || true")).unwrap())
+    };
+    match victim {
+        Victim::Agent(host) => on(host, "pkill -9 -x podzol-agent"),
+        Victim::StorageAgent => on("s1", "pkill -9 -f '^/usr/sbin/podzol-storage-agent'"),
+        Victim::Libvirtd(host) => on(host, "pkill -9 -x libvirtd"),
+        Victim::Qemu => ["h1", "h2"]
+            .iter()
+            .for_each(|host| on(host, &format!("pkill -9 -f '^/usr/bin/qemu-system.*{vm}'"))),
+        Victim::Management => {
+            let pid = lab.management_pid().unwrap();
+            podzol_lab::program::run("kill", &["-9", &pid.to_string()]).unwrap();
+            lab.run_management().unwrap();
+            lab.wait_for_management().unwrap();
+        }
+        Victim::Host(host) => {
+            let ssh = lab.ssh(&lab.host(host).unwrap());
+            ssh.reset().unwrap();
+            std::thread::sleep(Duration::from_secs(5));
+            ssh.wait(Duration::from_secs(180)).unwrap();
+        }
+    }
+}
+
+/// What can be done with the VM and the volume as they are now.
+fn choices(acme: &Cloud, admin: &Cloud) -> Vec<String> {
+    let found =
+        |list: Value, name: &str| list.as_array().unwrap().iter().find(|one| one["name"] == name).cloned();
+    let volume = found(acme.podzol("volume list").unwrap(), "victims-data").expect("it is not deleted");
+    let Some(vm) = found(admin.podzol("vm list").unwrap(), "victim") else {
+        return vec!["vm create victim --offering tiny --template tiny --network net".into()];
+    };
+    let mut choices = match vm["state"].as_str().unwrap() {
+        "running" => {
+            vec!["vm stop victim --grace 0", "vm reboot victim", "vm delete victim", "vm pause victim"]
+        }
+        "paused" => vec!["vm resume victim", "vm stop victim --grace 0"],
+        "stopped" | "failed" => vec!["vm start victim", "vm start victim", "vm delete victim"],
+        other => panic!("it is {other} though nothing goes on: {vm}"),
+    };
+    if vm["state"] == "running" {
+        // The more often, as this is the longest way.
+        choices.extend(["MIGRATE", "MIGRATE", "MIGRATE"]);
+    }
+    choices.push(if volume["vm"].is_null() {
+        "volume attach victims-data --vm victim"
+    } else {
+        "volume detach victims-data"
+    });
+    choices.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
+    let number = |name: &str, or: u64| std::env::var(name).ok().map_or(or, |text| text.parse().unwrap());
+    let (seed, rounds) = (number("PODZOL_SEED", 3), number("PODZOL_ROUNDS", 20));
+    println!("seed {seed}: PODZOL_SEED={seed} replays it");
+    let mut random = StdRng::seed_from_u64(seed);
+    let lab = lab().unwrap();
+    let (admin, acme) = (lab.cloud().unwrap(), account(&lab, "acme").unwrap());
+    acme.podzol("volume create victims-data --size-gib 1 --zone z1 --wait").unwrap();
+    let mut resets = 0;
+    for round in 1..=rounds {
+        let does = choices(&acme, &admin).choose(&mut random).unwrap().clone();
+        let mut victim = *VICTIMS.choose(&mut random).unwrap();
+        if matches!(victim, Victim::Host(_)) {
+            resets += 1;
+            // Each takes more than a minute.
+            if resets > 2 {
+                victim = Victim::Qemu;
+            }
+        }
+        let pause = Duration::from_millis(random.random_range(0..4000));
+        println!("round {round}: {does}, then {victim:?} after {} ms", pause.as_millis());
+        let done = match does.as_str() {
+            "MIGRATE" => admin.podzol("vm migrate victim"),
+            does => acme.podzol(does),
+        };
+        done.unwrap();
+        std::thread::sleep(pause);
+        let listed = admin.podzol("vm list").unwrap();
+        let vm =
+            listed.as_array().unwrap().iter().find(|vm| vm["name"] == "victim").map(|vm| vm["id"].clone());
+        let id = vm.as_ref().and_then(Value::as_str).unwrap_or("no such VM").to_owned();
+        kill(&lab, victim, &id);
+
+        wait_until_well(&lab, CONVERGES)
+            .unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error:#}"));
+
+        let running = processes_of(&lab, &id).unwrap();
+        assert!(running.len() <= 1, "seed {seed}, round {round}: it runs on {running:?}");
+    }
+    let left = admin.podzol("vm list").unwrap();
+    if left.as_array().unwrap().iter().any(|vm| vm["name"] == "victim") {
+        acme.podzol("vm delete victim --wait").unwrap();
+    }
+    wait_until_well(&lab, CONVERGES).unwrap();
+    acme.podzol("volume delete victims-data --wait").unwrap();
+    let vms = proof::demo_vms(&lab).unwrap();
+    proof::wait_ready(&lab, &vms).unwrap();
+    proof::reachability(&lab, &vms).unwrap();
+    wait_until_well(&lab, CONVERGES).unwrap();
+}
