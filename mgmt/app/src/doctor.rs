@@ -20,7 +20,7 @@ use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::{find, network, now, operation, pool, server, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::PoolContents;
-use podzol_vocab::{Generation, MacAddr, VlanId, VmId};
+use podzol_vocab::{Generation, MacAddr, Sha256, VlanId, VmId};
 
 use crate::work::storage_peer;
 use crate::{Actor, App, AppError, reconcile, view};
@@ -206,7 +206,6 @@ impl App {
                     return Ok(vec![finding("no_answer", row.id.to_string(), &error.to_string(), None)]);
                 }
             };
-        let open = operation::all_open_subjects(self.db.reader()).await?;
         let after = volume::of_pool(self.db.reader(), row.id.0).await?;
         let known: HashSet<_> = before.iter().chain(&after).map(|row| row.id.0).collect();
         let mut findings = Vec::new();
@@ -224,20 +223,18 @@ impl App {
                 findings.push(finding("volume_missing", volume.id.to_string(), detail, None));
             }
         }
-        let templates = template::all(self.db.reader()).await?;
-        for sha256 in &contents.templates {
-            let wanted = templates.iter().any(|row| row.sha256.0 == *sha256);
-            if !wanted && !open.contains(&sha256.to_string()) {
-                let cause = Some("the template was deleted; its file goes with its last volume".to_owned());
-                let in_use = !contents.volumes.is_empty();
-                if !in_use {
-                    findings.push(finding(
-                        "template_left_over",
-                        sha256.to_string(),
-                        "no template is made of it",
-                        cause,
-                    ));
-                }
+        // A template that was deleted stays as long as a volume is based on it, which the pool alone can tell.
+        if contents.volumes.is_empty() {
+            let templates = template::all(self.db.reader()).await?;
+            let left = |sha256: &&Sha256| !templates.iter().any(|row| row.sha256.0 == **sha256);
+            for sha256 in contents.templates.iter().filter(left) {
+                let cause = Some("it was deleted; its file goes within a minute".to_owned());
+                findings.push(finding(
+                    "template_left_over",
+                    sha256.to_string(),
+                    "no template is made of it",
+                    cause,
+                ));
             }
         }
         Ok(findings)
@@ -368,8 +365,9 @@ fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInventory) -> Ve
         add("network_left_over", vlan.to_string(), format!("VLAN {vlan} is there for no VM"), Some(agent));
     }
     for link in &has.odd_links {
-        let of_vm = allowed.iter().any(|vlan| link.as_str().ends_with(&vlan.to_string()));
-        if !of_vm {
+        let half =
+            |vlan: &VlanId| ["pzb", "pzv"].iter().any(|half| *link.as_str() == format!("{half}{vlan}"));
+        if !allowed.iter().any(half) {
             add("link_left_over", link.to_string(), format!("{link} is half of a network"), Some(agent));
         }
     }

@@ -219,7 +219,9 @@ impl App {
     /// Whether the last operation on a VM has ended a short while ago. If it failed, what its host refuses is not asked of
     /// it at every report; if it succeeded, the report is from before.
     async fn ended_just_now(&self, tx: &Tx, row: &vm::Model) -> Result<bool, AppError> {
-        let Some(last) = operation::last_of(tx.reader(), &row.id.to_string()).await? else { return Ok(false) };
+        let Some(last) = operation::last_of(tx.reader(), &row.id.to_string()).await? else {
+            return Ok(false);
+        };
         let failed = last.state.0 == OperationState::Failed;
         let leave_it = if failed { ASK_AGAIN_AFTER } else { REPORTS_ARE_LATE };
         Ok(last.finished_at.is_some_and(|at| at > now().0 - leave_it.as_millis() as i64))

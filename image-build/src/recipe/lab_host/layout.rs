@@ -51,7 +51,7 @@ pub(super) const FILE_SYSTEM: FileSystem = FileSystem {
     size: 2 << 30,
     label: "labroot",
     uuid: "6f4c7c1e-0000-4000-8000-000000000002",
-    features: "^has_journal,^metadata_csum,^resize_inode",
+    features: "^metadata_csum,^resize_inode",
 };
 
 /// Puts the kernel's modules in, without those that no lab host loads.
