@@ -395,10 +395,7 @@ impl App {
     pub async fn vm_reboot(&self, actor: &Actor, id: VmId) -> Result<Created<Vm>, AppError> {
         self.vm_change(actor, id, "vm.reboot", async |_, row| {
             must_run(row)?;
-            if row.paused {
-                let detail = "the VM is paused; resume it first".into();
-                return Err(AppError::Conflict { code: "vm_paused", detail });
-            }
+            must_hear(row)?;
             row.generation += 1;
             row.reboots += 1;
             Ok(())
@@ -489,6 +486,7 @@ impl App {
         let seen = found.filter(|row| actor.sees(row.account_id.0));
         let row = seen.ok_or(AppError::NotFound("nic"))?;
         must_take_changes(&row)?;
+        must_hear(&row)?;
         let nics = vm::nics(tx.reader(), &[row.id]).await?;
         let staying =
             |one: &&vm::nic::Model| one.id != leaving.id && one.attachment.0 != Attachment::Detaching;
@@ -673,6 +671,15 @@ pub(crate) fn must_take_changes(row: &vm::Model) -> Result<(), AppError> {
     if row.state.0 == VmState::Migrating {
         let detail = "the VM is moving to another host; try again when it is there".into();
         return Err(AppError::Conflict { code: "vm_migrating", detail });
+    }
+    Ok(())
+}
+
+/// Refuses what a VM's operating system must do itself while it stands still.
+pub(crate) fn must_hear(row: &vm::Model) -> Result<(), AppError> {
+    if row.paused && row.host_id.is_some() {
+        let detail = "the VM is paused; resume it first".into();
+        return Err(AppError::Conflict { code: "vm_paused", detail });
     }
     Ok(())
 }

@@ -239,6 +239,7 @@ impl App {
         };
         if vm.host_id.is_some() {
             crate::vm::must_take_changes(&vm)?;
+            crate::vm::must_hear(&vm)?;
             row.attachment = JsonCol(Attachment::Detaching);
         } else {
             (row.vm_id, row.attached_at) = (None, None);

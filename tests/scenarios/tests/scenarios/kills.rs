@@ -85,11 +85,12 @@ fn choices(acme: &Cloud, admin: &Cloud) -> Vec<String> {
         // The more often, as this is the longest way.
         choices.extend(["MIGRATE", "MIGRATE", "MIGRATE"]);
     }
-    choices.push(if volume["vm"].is_null() {
-        "volume attach victims-data --vm victim"
-    } else {
-        "volume detach victims-data"
-    });
+    match (volume["vm"].is_null(), vm["state"] == "paused") {
+        (true, _) => choices.push("volume attach victims-data --vm victim"),
+        // A VM that stands still lets go of nothing.
+        (false, true) => {}
+        (false, false) => choices.push("volume detach victims-data"),
+    }
     choices.into_iter().map(str::to_owned).collect()
 }
 
