@@ -87,7 +87,7 @@ fn virsh_start(lab: &Lab, vm: &Value) -> Result<f64> {
     let script = format!(
         "set -e; mkdir -p /tmp/bench; cp /var/lib/podzol-agent/vms/{id}/seed.iso /tmp/bench/; chmod 777 /tmp/bench; \
          virsh dumpxml --inactive {id} | sed -e '/<metadata>/,/<\\/metadata>/d' -e 's/<name>.*<\\/name>/<name>bench<\\/name>/' \
-         -e '/<uuid>/d' -e '/<mac address/d' -e 's#/var/lib/podzol-agent/vms/{id}#/tmp/bench#' -e 's#<readonly/>#<readonly/><shareable/>#' \
+         -e '/<uuid>/d' -e '/<mac address/d' -e '/<target dev=.pzt/d' -e 's#/var/lib/podzol-agent/vms/{id}#/tmp/bench#' -e 's#<readonly/>#<readonly/><shareable/>#' \
          -e \"s#<source file='\\(/var/lib/podzol-agent/pools[^']*\\)'/*>#<source file='/tmp/bench/disk.qcow2'>#\" > /tmp/bench.xml; \
          qemu-img create -q -f qcow2 /tmp/bench/disk.qcow2 1G; chmod 666 /tmp/bench/disk.qcow2; virsh -q define /tmp/bench.xml; \
          a=$(date +%s%N); virsh -q start bench; b=$(date +%s%N); virsh -q destroy bench; virsh -q undefine bench; \
