@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use podzol_lab::cloud::wait_for;
@@ -95,13 +95,20 @@ pub fn processes_of(lab: &Lab, vm: &str) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Waits until all hosts are up, no operation is under way, and the doctor finds nothing.
+/// How long a cloud must have been well before it counts as well: of a process that was killed just now, libvirt and the
+/// agent may not know yet.
+const STEADY: Duration = Duration::from_secs(4);
+
+/// Waits until all hosts are up, no operation is under way, and the doctor finds nothing, for a few seconds.
 ///
 /// # Errors
 /// When it is not so in time: with what is not.
 pub fn wait_until_well(lab: &Lab, longest: Duration) -> anyhow::Result<()> {
     let admin = lab.cloud()?;
+    let mut since = None;
     wait_for("the cloud to be well", longest, || {
+        let began = Instant::now();
+        let well_since = since.take();
         let hosts = admin.podzol("host list")?;
         let up = hosts.as_array().into_iter().flatten().all(|host| host["state"] == "up");
         anyhow::ensure!(up, "not all hosts are up: {hosts}");
@@ -109,7 +116,9 @@ pub fn wait_until_well(lab: &Lab, longest: Duration) -> anyhow::Result<()> {
         let operations = admin.podzol("operation list")?;
         let open = operations.as_array().into_iter().flatten().find(|one| one["finished_at"].is_null());
         anyhow::ensure!(open.is_none(), "an operation goes on: {open:?}");
-        Ok(Some(admin.podzol("doctor").map(drop)?))
+        admin.podzol("doctor")?;
+        let well_since = *since.insert(well_since.unwrap_or(began));
+        Ok((well_since.elapsed() >= STEADY).then_some(()))
     })
 }
 
