@@ -188,7 +188,16 @@ async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() 
     assert!(after.disks.contains(&first));
     assert!(after.disks.iter().any(|disk| disk.is_of(data.volume) && disk.iops == Some(50)), "{after:?}");
     libvirt.change(domain.vm, Change::LimitDisk(data.volume, None)).await.unwrap();
-    assert!(libvirt.devices(domain.vm).await.unwrap().disks.contains(&DiskDevice::of(&data)));
+    let found = libvirt.devices(domain.vm).await.unwrap();
+    let disk = found.disks.iter().find(|disk| disk.is_of(data.volume)).unwrap();
+    assert_eq!(disk.iops, None);
+    // It grows, and says so; growing to what it has is success.
+    let larger = podzol_vocab::ByteSize(disk.size.unwrap().0 + (1 << 20));
+    for _ in 0..2 {
+        libvirt.change(domain.vm, Change::GrowDisk(data.volume, larger)).await.unwrap();
+    }
+    let found = libvirt.devices(domain.vm).await.unwrap();
+    assert!(found.disks.iter().any(|disk| disk.is_of(data.volume) && disk.size == Some(larger)), "{found:?}");
     // A firmware lets go of nothing, and what is not there need not go.
     let refused =
         libvirt.change(domain.vm, Change::DetachDisk(DiskDevice::of(&data).serial)).await.unwrap_err();
