@@ -52,9 +52,21 @@ pub enum AppError {
     /// The service itself failed.
     #[error("{0}")]
     Internal(String),
+    /// There is no room for the change.
+    #[error("the management service's disk is full; nothing was changed")]
+    DiskFull,
     /// The database failed.
     #[error(transparent)]
-    Db(#[from] DbError),
+    Db(DbError),
+}
+
+impl From<DbError> for AppError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Full => Self::DiskFull,
+            error => Self::Db(error),
+        }
+    }
 }
 
 impl AppError {

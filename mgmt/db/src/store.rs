@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -25,9 +26,12 @@ pub enum DbError {
     /// Something else still refers to the row.
     #[error("something still refers to it")]
     Referred,
-    /// Anything else: the disk is full, the file is damaged, and the like.
-    #[error("the database failed")]
-    Failed(#[source] DbErr),
+    /// There is no room left on the database's disk. Nothing was changed.
+    #[error("the database's disk is full")]
+    Full,
+    /// Anything else: the file is damaged, and the like.
+    #[error("the database failed: {0}")]
+    Failed(DbErr),
 }
 
 impl From<DbErr> for DbError {
@@ -35,14 +39,20 @@ impl From<DbErr> for DbError {
         match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(what)) => Self::Taken(what),
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::Referred,
-            _ if sqlite_code(&error).as_deref() == Some(RESTRICTED) => Self::Referred,
-            _ => Self::Failed(error),
+            _ => match sqlite_code(&error).as_deref() {
+                Some(RESTRICTED) => Self::Referred,
+                Some(FULL) => Self::Full,
+                _ => Self::Failed(error),
+            },
         }
     }
 }
 
 /// SQLite's code for a row that `ON DELETE RESTRICT` keeps (SQLITE_CONSTRAINT_TRIGGER), which SeaORM does not know.
 const RESTRICTED: &str = "1811";
+
+/// SQLite's code for a write that found no room (SQLITE_FULL).
+const FULL: &str = "13";
 
 fn sqlite_code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error))
@@ -51,6 +61,19 @@ fn sqlite_code(error: &DbErr) -> Option<String> {
         return None;
     };
     error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
+}
+
+/// Whether a connection that comes back to the pool is in no transaction any more. One that is must be closed, not used
+/// again: SQLite ends a transaction by itself when its disk is full or fails (<https://sqlite.org/lang_transaction.html>,
+/// 3.1), but sqlx counts transactions on its own, does not hear of that, and would open a savepoint where a transaction is
+/// asked for. That holds its lock, and what is read on it stays as it was.
+async fn is_outside_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
+    // A rollback that was asked for before is done before this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// The database. Cloning is cheap.
@@ -76,6 +99,9 @@ impl Db {
             .max_lifetime(None::<Duration>)
             .test_before_acquire(false)
             .sqlx_logging(false)
+            .map_sqlx_sqlite_pool_opts(|options| {
+                options.after_release(|connection, _| Box::pin(is_outside_transactions(connection)))
+            })
             .map_sqlx_sqlite_opts(|options| {
                 options
                     .create_if_missing(true)

@@ -58,6 +58,10 @@ impl From<AppError> for Refusal {
                 refusal
             }
             AppError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail),
+            AppError::DiskFull => {
+                tracing::error!("a request failed: the database's disk is full");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
+            }
             AppError::Internal(_) | AppError::Db(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::new(

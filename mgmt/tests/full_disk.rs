@@ -1,0 +1,124 @@
+//! The disk of the database is full for a while.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use podzol_test_support::{Api, SOON, wait_for};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// The program, in a mount namespace of its own in which its data folder is a small disk. All of it goes with the process.
+struct OnSmallDisk {
+    process: Child,
+    folder: TempDir,
+    api: SocketAddr,
+}
+
+impl Drop for OnSmallDisk {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port that nobody has now.
+fn free_port() -> std::io::Result<SocketAddr> {
+    std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+impl OnSmallDisk {
+    fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let data = folder.path().join("data");
+        fs::create_dir(&data)?;
+        let (api, agents) = (free_port()?, free_port()?);
+        let config = format!(
+            "data_dir = '{}'\napi_listen = '{api}'\nagent_listen = '{agents}'\naddresses = ['127.0.0.1']\nlog = 'error'\n",
+            data.display()
+        );
+        let file = folder.path().join("mgmt.toml");
+        fs::write(&file, config)?;
+        let script = "mount -t tmpfs -o size=4m,mode=700 none \"$0\" && exec \"$1\" run --config \"$2\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--", "sh", "-c", script]).arg(&data);
+        command.arg(env!("CARGO_BIN_EXE_podzol-mgmt")).arg(&file).stderr(Stdio::null());
+        Ok(Self { process: command.spawn()?, folder, api })
+    }
+
+    /// Its data folder, as it sees it.
+    fn data(&self) -> PathBuf {
+        let inside = format!("/proc/{}/root", self.process.id());
+        let folder = self.folder.path();
+        Path::new(&inside).join(folder.strip_prefix("/").unwrap_or(folder)).join("data")
+    }
+
+    async fn api(&self) -> Api {
+        wait_for("the service to be ready", SOON, async || {
+            let read =
+                |name: &str| fs::read_to_string(self.data().join(name)).map_err(|error| error.to_string());
+            let (ca, key) = (read("ca.pem")?, read("admin.key")?);
+            std::net::TcpStream::connect(self.api).map_err(|error| error.to_string())?;
+            Ok(Api::new(self.api, &ca, Some(key.trim().to_owned())))
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_changes_are_refused_and_all_goes_on_when_there_is_room() {
+    let must_run = std::env::var_os("PODZOL_MUST_RUN").is_some();
+    if !must_run
+        && Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| !status.success())
+    {
+        eprintln!("not run: it needs a mount namespace");
+        return;
+    }
+    let service = OnSmallDisk::start().unwrap();
+    let api = service.api().await;
+    api.post("/v1/accounts", &json!({ "name": "before" })).await.ok();
+    let filler = service.data().join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    let filled = std::io::copy(&mut std::io::repeat(0), &mut file).unwrap_err();
+    assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
+    drop(file);
+
+    let mut accounts = vec!["before".to_owned()];
+    let refused = loop {
+        // What is left of the file's last page is taken first.
+        let name = format!("account-{}", accounts.len());
+        let answer = api.post("/v1/accounts", &json!({ "name": name })).await;
+        if answer.status >= 300 {
+            break answer;
+        }
+        accounts.push(name);
+        assert!(accounts.len() < 2000, "the disk does not become full");
+    };
+
+    let problem = refused.refused(507, "disk_full");
+    assert!(problem["detail"].as_str().unwrap().contains("disk is full"), "{problem}");
+    // Again and again, whichever of its connections the service takes; and what it has is still to be read.
+    for _ in 0..20 {
+        api.post("/v1/accounts", &json!({ "name": "refused" })).await.refused(507, "disk_full");
+        assert_eq!(api.list("/v1/accounts?name=before").await.len(), 1);
+    }
+
+    fs::remove_file(&filler).unwrap();
+    wait_for("the service to go on", Duration::from_secs(10), async || {
+        let answer = api.post("/v1/accounts", &json!({ "name": "after" })).await;
+        if answer.status < 300 { Ok(()) } else { Err(answer.body.to_string()) }
+    })
+    .await;
+    accounts.push("after".into());
+    for name in &accounts {
+        let found = api.list(&format!("/v1/accounts?name={name}")).await;
+        assert_eq!(found.len(), 1, "{name}");
+    }
+    // Every connection sees the same.
+    for _ in 0..20 {
+        assert_eq!(api.list("/v1/accounts?name=after").await.len(), 1);
+        assert_eq!(api.list("/v1/accounts?name=refused").await.len(), 0);
+    }
+}
