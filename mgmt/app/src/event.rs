@@ -1,13 +1,14 @@
 //! Events.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podzol_mgmt_api::event::{Event, EventFilter};
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::{Tx, event};
 use podzol_vocab::AccountId;
+use tokio::time::Instant;
 
 use crate::{Actor, App, AppError, view};
 

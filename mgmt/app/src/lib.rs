@@ -41,12 +41,12 @@ mod zone;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use podzol_mgmt_db::Db;
 use podzol_rpc::{AddressBook, Client};
 use podzol_vocab::{HostId, VolumeId};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use actor::Actor;

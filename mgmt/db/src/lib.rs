@@ -46,17 +46,29 @@ pub mod zone;
 pub use column::{Col, JsonCol};
 pub use store::{Db, DbError, Tx};
 
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
 use podzol_mgmt_api::Timestamp;
 use sea_orm::{ConnectionTrait, EntityTrait, PrimaryKeyTrait};
+use tokio::time::Instant;
 
 /// A connection to read with: the database or a transaction.
 pub trait Reader: ConnectionTrait {}
 impl<C: ConnectionTrait> Reader for C {}
 
 /// The time now.
+///
+/// The system's clock is read once, when the process first asks; from then on the time goes by as the monotonic clock has
+/// it. So leases, deadlines and what is due are not moved when somebody sets the clock; the time set is taken over by the
+/// next start. The monotonic clock follows NTP's rate, so the two stay together but for such steps.
 pub fn now() -> Timestamp {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(since_1970.as_millis() as i64)
+    static BEGUN: LazyLock<(i64, Instant)> = LazyLock::new(|| {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (since_1970.as_millis() as i64, Instant::now())
+    });
+    let (wall, begun) = *BEGUN;
+    Timestamp(wall + Instant::now().saturating_duration_since(begun).as_millis() as i64)
 }
 
 /// The row with that id, if there is one.

@@ -1,12 +1,11 @@
 //! What is noted of every request: its id, how long it took, and how it ended.
 
-use std::time::Instant;
-
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderValue;
 use podzol_mgmt_app::App;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// The methods that routes have.

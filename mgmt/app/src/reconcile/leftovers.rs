@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmState as OnHost, VmStatus};
@@ -15,6 +15,7 @@ use podzol_mgmt_db::{find, pool, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
 use podzol_vocab::{Generation, HostId, VolumeId};
+use tokio::time::Instant;
 
 use crate::work::storage_peer;
 use crate::{App, AppError};

@@ -9,7 +9,7 @@
 //! A start that failed gives the VM the goal "stopped" with the error kept, and another operation to get there.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmPut, VmPutRequest, VmState as OnHost, VmStatus};
@@ -20,6 +20,7 @@ use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template,
 use podzol_mgmt_operations::Outcome;
 use podzol_rpc::PeerId;
 use podzol_vocab::{Generation, HostId, VmId};
+use tokio::time::Instant;
 
 use crate::operation::{NewOperation, start};
 use crate::plan::{self, Parts};
