@@ -109,6 +109,13 @@ pub enum JoinError {
     },
 }
 
+/// How often the management service is asked while no answer comes. It gives the same key the same answer.
+const ATTEMPTS: u32 = 4;
+
+/// How long an answer may take, and how long to wait before asking again.
+const DEADLINE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Joins: makes a key, gets a certificate for it from the management service at `address` (`host:port`).
 ///
 /// # Errors
@@ -119,10 +126,15 @@ pub async fn join(address: &str, token: &JoinToken) -> Result<Identity, JoinErro
     book.set(PeerId::Management, address);
     let client = Client::pinned(tls::pinned_client_config(token.authority)?, book);
     let request = JoinRequest { token: token.reveal(), certificate_request };
-    let answer = client
-        .call::<Join>(PeerId::Management, &(), &request, Duration::from_secs(30))
-        .await
-        .map_err(|source| JoinError::Call { address: address.to_owned(), source })?;
+    let mut attempt = 1;
+    let answer = loop {
+        match client.call::<Join>(PeerId::Management, &(), &request, DEADLINE).await {
+            Ok(answer) => break answer,
+            Err(CallError::NoAnswer { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(source) => return Err(JoinError::Call { address: address.to_owned(), source }),
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     Ok(Identity { ca_pem: answer.ca_pem, certificate_pem: answer.certificate_pem, key_pem })
 }
 

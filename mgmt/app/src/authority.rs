@@ -9,7 +9,7 @@ use podzol_rpc::{Identity, PeerId};
 use podzol_vocab::{Secret, Sha256};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -19,8 +19,8 @@ const AUTHORITY_YEARS: i64 = 20;
 /// How long a server's certificate holds. Servers are refused by revocation, not by waiting for this.
 const SERVER_DAYS: i64 = 825;
 
-/// Clocks of servers may be this much behind.
-const CLOCK_SKEW: Duration = Duration::minutes(10);
+/// Clocks of servers may be this much behind: one whose time zone or hardware clock is wrong is still understood.
+const CLOCK_SKEW: Duration = Duration::days(1);
 
 /// Makes certificates for servers, and for this service itself.
 pub struct Authority {
@@ -96,6 +96,18 @@ impl Authority {
         let request = CertificateSigningRequestParams::from_pem(request_pem)?;
         let certificate = leaf(&[peer.to_string()], &[])?.signed_by(&request.public_key, &self.issuer)?;
         Ok((certificate.pem(), fingerprint(certificate.der())))
+    }
+
+    /// Whether a certificate (PEM) is for the key in a request.
+    pub fn is_for(certificate_pem: &str, request_pem: &str) -> bool {
+        let key = CertificateSigningRequestParams::from_pem(request_pem).map(|request| request.public_key);
+        let certificate = x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes());
+        match (key, &certificate) {
+            (Ok(key), Ok((_, pem))) => pem
+                .parse_x509()
+                .is_ok_and(|certificate| certificate.public_key().subject_public_key.data == key.der_bytes()),
+            _ => false,
+        }
     }
 
     /// A new identity for this service. `names` are the further names and addresses by which clients know it. The chain

@@ -10,28 +10,47 @@ use sha2::Digest;
 use subtle::ConstantTimeEq;
 
 use crate::server::row_of;
-use crate::{App, AppError};
+use crate::{App, AppError, Authority};
 
 /// What is kept of a token's secret.
 pub(crate) fn token_hash(secret: &[u8; 32]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(secret).into())
 }
 
-/// Why a token is not accepted; nothing if it is.
-fn refuses(row: Option<&server::Model>, token: &JoinToken, at: i64) -> Option<&'static str> {
-    let Some(row) = row.filter(|row| row.state.0 != ServerState::Removed) else {
-        return Some("there is no such server");
-    };
-    let Some(hash) = row.token_hash else { return Some("the token was used before") };
+/// What a token is good for.
+enum Good {
+    /// A certificate.
+    New(Box<server::Model>),
+    /// The certificate (PEM) that it was used for: whoever asks has the key of it, and may not have got the answer.
+    Again(String),
+}
+
+/// Looks at a token, or says why it is not accepted.
+fn look_at(
+    row: Option<server::Model>,
+    token: &JoinToken,
+    certificate_request: &str,
+    at: i64,
+) -> Result<Good, &'static str> {
+    let row = row.filter(|row| row.state.0 != ServerState::Removed).ok_or("there is no such server")?;
+    let hash = row.token_hash.ok_or("the token was used before")?;
     let shown = token_hash(token.secret.expose()).to_string();
     if !bool::from(shown.as_bytes().ct_eq(hash.to_string().as_bytes())) {
-        return Some("the token's secret is wrong");
+        return Err("the token's secret is wrong");
     }
-    (row.token_expires_at <= at).then_some("the token has expired")
+    if row.token_expires_at <= at {
+        return Err("the token has expired");
+    }
+    match &row.certificate_pem {
+        None => Ok(Good::New(Box::new(row))),
+        Some(pem) if Authority::is_for(pem, certificate_request) => Ok(Good::Again(pem.clone())),
+        Some(_) => Err("the token was used before"),
+    }
 }
 
 impl App {
-    /// Gives a server a certificate for a token, once.
+    /// Gives a server a certificate for a token, once. Whoever asks again with the same key gets the same again, as its
+    /// first answer may have been lost.
     ///
     /// # Errors
     /// When the token is wrong, used or expired. The caller is told no more than that; the event says which.
@@ -63,20 +82,23 @@ impl App {
     ) -> Result<Result<JoinAnswer, &'static str>, AppError> {
         // Looked at twice, so that a wrong token never waits for its turn to write.
         let row = row_of(self.db.reader(), token.peer).await?;
-        if let Some(reason) = refuses(row.as_ref(), token, now().0) {
+        if let Err(reason) = look_at(row, token, certificate_request, now().0) {
             return Ok(Err(reason));
         }
         let tx = self.db.begin().await?;
         let row = row_of(tx.reader(), token.peer).await?;
-        if let Some(reason) = refuses(row.as_ref(), token, now().0) {
-            return Ok(Err(reason));
-        }
-        let Some(mut row) = row else { return Ok(Err("there is no such server")) };
+        let answer =
+            |certificate_pem| JoinAnswer { certificate_pem, ca_pem: self.authority.ca_pem().to_owned() };
+        let mut row = match look_at(row, token, certificate_request, now().0) {
+            Ok(Good::New(row)) => *row,
+            Ok(Good::Again(certificate_pem)) => return Ok(Ok(answer(certificate_pem))),
+            Err(reason) => return Ok(Err(reason)),
+        };
         let Ok((certificate_pem, fingerprint)) = self.authority.sign(token.peer, certificate_request) else {
             return Ok(Err("the certificate request is not valid"));
         };
-        row.token_hash = None;
         row.certificate = Some(fingerprint.into());
+        row.certificate_pem = Some(certificate_pem.clone());
         tx.event_create(NewEvent {
             action: "server.joined",
             actor: from(caller),
@@ -88,7 +110,7 @@ impl App {
         .await?;
         tx.server_update(row).await?;
         tx.commit().await?;
-        Ok(Ok(JoinAnswer { certificate_pem, ca_pem: self.authority.ca_pem().to_owned() }))
+        Ok(Ok(answer(certificate_pem)))
     }
 
     /// Checks that a caller is that peer, with the one certificate that is believed.

@@ -316,6 +316,7 @@ impl App {
             token_hash: Some(token_hash(&secret).into()),
             token_expires_at: now().0 + self.settings.token_lifetime.as_millis() as i64,
             certificate: None,
+            certificate_pem: None,
             address: None,
             agent_version: None,
             hypervisor: None,

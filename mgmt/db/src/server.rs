@@ -22,11 +22,13 @@ pub struct Model {
     pub pod_id: Col<PodId>,
     pub zone_id: Col<ZoneId>,
     pub state: JsonCol<ServerState>,
-    /// SHA-256 of the join token's secret, while it may still be used.
+    /// SHA-256 of the join token's secret.
     pub token_hash: Option<Col<Sha256>>,
     pub token_expires_at: i64,
     /// SHA-256 of the one certificate that is believed.
     pub certificate: Option<Col<Sha256>>,
+    /// That certificate, for whom joined and did not hear of it.
+    pub certificate_pem: Option<String>,
     pub address: Option<String>,
     pub agent_version: Option<String>,
     pub hypervisor: Option<String>,
@@ -239,6 +241,7 @@ impl Tx {
         removed.state = Set(JsonCol(ServerState::Removed));
         removed.token_hash = Set(None);
         removed.certificate = Set(None);
+        removed.certificate_pem = Set(None);
         Entity::update(removed).exec(self.reader()).await?;
         Ok(())
     }

@@ -28,6 +28,7 @@ impl MigrationTrait for Migration {
             ("zones", long_or_none("limits")),
             ("zones", number("spare_hosts").default(0).take()),
             ("servers", long_or_none("tags")),
+            ("servers", long_or_none("certificate_pem")),
             ("offerings", long_or_none("tags")),
             ("vms", text_or_none("group_id")),
         ] {
