@@ -215,6 +215,16 @@ impl Folder {
         Ok(template)
     }
 
+    /// Whether the file of a template is there, and whole.
+    pub(super) fn has_template(&self, sha256: Sha256, size: ByteSize) -> bool {
+        std::fs::metadata(self.template_file(sha256)).is_ok_and(|about| about.len() == size.0)
+    }
+
+    /// Whether the image of a volume is there.
+    pub(super) fn has_volume(&self, volume: VolumeId) -> bool {
+        std::fs::metadata(self.volume_file(volume)).is_ok()
+    }
+
     pub(super) fn remove_template(&self, sha256: Sha256) -> std::io::Result<()> {
         remove_if_there(&self.template_file(sha256))
     }

@@ -135,7 +135,18 @@ impl Pool {
 
     /// A template, if it is here.
     pub fn template(&self, sha256: Sha256) -> Option<Template> {
-        self.state().templates.get(&sha256).copied()
+        self.still_there(&mut self.state(), sha256)
+    }
+
+    /// A template, if its file is there too. One whose file somebody has removed is forgotten, and can be imported again.
+    fn still_there(&self, state: &mut State, sha256: Sha256) -> Option<Template> {
+        let template = state.templates.get(&sha256).copied()?;
+        if self.folder.has_template(sha256, template.size) {
+            return Some(template);
+        }
+        tracing::warn!(%sha256, pool = %self.id, "the file of a template has vanished from the pool");
+        state.templates.remove(&sha256);
+        None
     }
 
     /// Puts an imported file in its place, if it is an image that may be one.
@@ -156,7 +167,7 @@ impl Pool {
         let mut state = self.state();
         self.must_be_open(&state)?;
         state.must_not_be_moving(sha256)?;
-        let there = state.templates.get(&sha256).copied();
+        let there = self.still_there(&mut state, sha256);
         if there.is_none() {
             state.moving.insert(sha256);
         }
@@ -239,7 +250,7 @@ impl Pool {
         }
         if let Some(sha256) = plan.template {
             state.must_not_be_moving(sha256)?;
-            let template = state.templates.get(&sha256).ok_or_else(|| {
+            let template = self.still_there(&mut state, sha256).ok_or_else(|| {
                 WireError::new(ErrorCode::NotFound, format!("template {sha256} is not in the pool"))
             })?;
             if plan.size < template.virtual_size {
@@ -277,13 +288,16 @@ impl Pool {
         if state.removed { Err(no_pool(self.id)) } else { Ok(()) }
     }
 
-    /// What is in the pool: the volumes that are whole, and the templates.
+    /// What is in the pool: the volumes that are whole, and the templates, as far as their files are there.
     pub fn contents(&self) -> Contents {
-        let state = self.state();
-        Contents {
-            volumes: state.volumes.keys().copied().collect(),
-            templates: state.templates.keys().copied().collect(),
-        }
+        let (mut volumes, mut templates) = {
+            let state = self.state();
+            let templates = state.templates.iter().map(|(sha256, template)| (*sha256, *template));
+            (state.volumes.keys().copied().collect::<Vec<_>>(), templates.collect::<Vec<_>>())
+        };
+        volumes.retain(|volume| self.folder.has_volume(*volume));
+        templates.retain(|(sha256, template)| self.folder.has_template(*sha256, template.size));
+        Contents { volumes, templates: templates.into_iter().map(|(sha256, _)| sha256).collect() }
     }
 
     /// Its space.

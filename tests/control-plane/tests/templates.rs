@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use podzol_sim::SimPod;
-use podzol_test_support::{ControlPlane, image, text};
+use podzol_test_support::{ControlPlane, SOON, image, text, wait_for};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -209,4 +209,55 @@ async fn what_a_vm_is_made_of_and_stands_on_stays() {
     admin.delete_vm(&vm).await;
     admin.delete(&format!("/v1/templates/{}", pod.template)).await.ok();
     admin.delete(&format!("/v1/offerings/{}", pod.offering)).await.ok();
+}
+
+/// Removes all templates' files from the pool, as somebody does by mistake.
+fn vanish_from_pool(pod: &SimPod) {
+    std::fs::remove_dir_all(pod.storage.pool_folder("pool").join("templates")).expect("it is there");
+    std::fs::create_dir(pod.storage.pool_folder("pool").join("templates")).expect("it can be made again");
+}
+
+#[tokio::test]
+async fn a_template_that_vanished_from_its_pool_is_brought_there_again() {
+    let control_plane = ControlPlane::start().await;
+    let pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let before = pod.storage.templates("pool");
+    vanish_from_pool(&pod);
+
+    pod.vm(admin, "web", &network).await;
+
+    assert_eq!(pod.storage.templates("pool"), before);
+}
+
+#[tokio::test]
+async fn a_template_that_is_nowhere_any_more_is_named_and_nothing_is_left_of_its_vm() {
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 3).await;
+    let pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    vanish_from_pool(&pod);
+    let folder = control_plane.data_dir().join("templates");
+    let aside = control_plane.folder().join("aside");
+    std::fs::rename(&folder, &aside).expect("it can be moved");
+
+    let made = admin.vm("web", &pod.offering, &pod.template, &network).await.ok();
+    let ended = admin.ended(&text(&made, "operation.id")).await;
+
+    assert_eq!(ended["state"], "failed", "{ended:#}");
+    let detail = text(&ended, "error.detail");
+    assert!(detail.contains("pool pool: there is no upload with the digest"), "{detail}");
+    let vm = text(&made, "object.id");
+    pod.is_clean().await;
+    wait_for("the VM to have no host", SOON, async || {
+        let shown = admin.show_vm(&vm).await;
+        if shown["host"].is_null() { Ok(()) } else { Err(shown.to_string()) }
+    })
+    .await;
+    // Somebody brings it back.
+    std::fs::remove_dir_all(&folder).ok();
+    std::fs::rename(&aside, &folder).expect("it can be moved back");
+    admin.start_vm(&vm).await;
+    admin.vm_in_state(&vm, "running").await;
 }
