@@ -18,6 +18,8 @@ pub mod peer;
 pub mod server;
 pub mod stream;
 pub mod tls;
+#[cfg(feature = "sim")]
+pub mod weather;
 
 pub use client::{AddressBook, CallError, Client};
 pub use endpoint::{Endpoint, handle};

@@ -117,7 +117,8 @@ async fn a_host_gets_vms_once_the_pool_is_exported_to_it_and_no_export_once_it_i
     admin.patch(&format!("/v1/hosts/{}", pod.hosts[0].id), &json!({ "maintenance": true })).await.ok();
 
     pod.storage.kill_agent();
-    let host = SimHost::join(&control_plane, pod.storage.exports.clone(), &pod.pod, 2, ("h2", 2048)).await;
+    let (exports, about) = (pod.storage.exports.clone(), ("h2", 2048));
+    let host = SimHost::join(&control_plane, exports, &pod.pod, 2, about, 1).await;
     admin.in_state(&format!("/v1/hosts/{}", host.id), "up").await;
     let problem = admin.vm("web", &pod.offering, &pod.template, &network).await.refused(409, "no_host_fits");
     let reasons = json!(["1 host: in maintenance (h1)", "1 host: does not reach the pool yet (h2)"]);

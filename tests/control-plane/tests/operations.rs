@@ -289,7 +289,7 @@ async fn a_template_reaches_the_pools_that_answer_though_another_does_not() {
     let control_plane = ControlPlane::start().await;
     let pod = SimPod::start(&control_plane).await;
     let admin = &control_plane.admin;
-    let mut dead = SimStorage::join(&control_plane, &pod.pod, "a-dead-one").await;
+    let mut dead = SimStorage::join(&control_plane, &pod.pod, "a-dead-one", 1).await;
     admin.in_state(&format!("/v1/storage-servers/{}", dead.id), "up").await;
     admin.pool("dead", &dead.id, &dead.pool_folder("dead").display().to_string()).await;
     dead.kill_agent();

@@ -7,16 +7,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use podzol_storage_agent::export::{ExportError, Exporter};
 use podzol_vocab::PoolId;
 
+use crate::Locks;
+
 /// The exports of a pod's storage servers. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
-pub struct Exports(Arc<Mutex<All>>);
+pub struct Exports {
+    all: Arc<Mutex<All>>,
+    locks: Locks,
+}
 
 /// Of each pool: its folder, and the addresses to which it is exported.
 type All = HashMap<PoolId, (PathBuf, Vec<String>)>;
 
 impl Exports {
     fn all(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The locks on the images in what is exported.
+    pub fn locks(&self) -> &Locks {
+        &self.locks
     }
 
     /// Whether a folder is exported to a host with this address.

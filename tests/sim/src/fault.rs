@@ -1,13 +1,14 @@
 //! What goes wrong on a simulated server, because a test says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use podzol_hypervisor::HypervisorError;
 use tokio::sync::watch;
 
 /// Something that a hypervisor is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// List its domains, or find one.
     List,
@@ -44,11 +45,20 @@ pub enum Fault {
 
 /// The faults that a server has now.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(watch::Sender<HashMap<Step, Fault>>);
+pub(crate) struct Faults {
+    now: watch::Sender<HashMap<Step, Fault>>,
+    /// The steps that were taken.
+    taken: Mutex<HashSet<Step>>,
+}
 
 impl Faults {
+    /// The steps that were taken since this was last asked.
+    pub(crate) fn taken(&self) -> HashSet<Step> {
+        std::mem::take(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn set(&self, step: Step, fault: Option<Fault>) {
-        self.0.send_modify(|faults| match fault {
+        self.now.send_modify(|faults| match fault {
             Some(fault) => drop(faults.insert(step, fault)),
             None => drop(faults.remove(&step)),
         });
@@ -56,7 +66,8 @@ impl Faults {
 
     /// Lets the fault of a step happen, if it has one.
     pub(crate) async fn happen(&self, step: Step) -> Result<(), HypervisorError> {
-        let fault = self.0.borrow().get(&step).copied();
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
+        let fault = self.now.borrow().get(&step).copied();
         let reason = || "a simulated fault".to_owned();
         match fault {
             None => Ok(()),
@@ -74,7 +85,7 @@ impl Faults {
             }
             Some(Fault::Hangs) => {
                 let hangs = |faults: &HashMap<Step, Fault>| faults.get(&step) == Some(&Fault::Hangs);
-                let _ = self.0.subscribe().wait_for(|faults| !hangs(faults)).await;
+                let _ = self.now.subscribe().wait_for(|faults| !hangs(faults)).await;
                 Ok(())
             }
         }

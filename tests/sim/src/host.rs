@@ -79,6 +79,7 @@ impl SimHost {
         pod: &str,
         number: u8,
         (name, memory_mib): (&str, u64),
+        report_secs: u64,
     ) -> Self {
         let (id, token) = control_plane.admin.host(name, pod).await;
         let token: JoinToken = token.parse().expect("the API gives valid tokens");
@@ -87,7 +88,11 @@ impl SimHost {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let links = Arc::new(SimulatedLinks::with_trunk("eth1".parse().expect("a short name")));
         let machine = Arc::new(Machine {
-            hypervisor: SimulatedHypervisor::new(Arc::clone(&links)),
+            hypervisor: SimulatedHypervisor::new(
+                Arc::clone(&links),
+                exports.locks().clone(),
+                address.to_string(),
+            ),
             links,
             mounts: SimulatedMounts::new(address.to_string(), exports),
             filter: SimulatedFilter::default(),
@@ -104,7 +109,7 @@ impl SimHost {
             emulator: "/nowhere".into(),
             // The agent reads this machine's memory; all but what the simulated host has is kept from it.
             memory_reserved_mib: machine_memory_mib().saturating_sub(memory_mib),
-            report_secs: 1,
+            report_secs,
             log: String::new(),
         };
         let (hypervisor, state_dir) = (Arc::clone(&machine.hypervisor), folder.path().to_owned());

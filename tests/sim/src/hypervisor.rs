@@ -5,20 +5,20 @@
 //! of the agent. It moves to another host's hypervisor over the sockets that it is given: see [`crate::transit`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_hostnet::SimulatedLinks;
 use podzol_hypervisor::{
-    Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
+    Change, Devices, DiskDevice, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
 };
-use podzol_vocab::{InterfaceName, MacAddr, VmId};
+use podzol_vocab::{InterfaceName, MacAddr, VmId, VolumeId};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::fault::{Fault, Faults, Step};
-use crate::transit;
+use crate::{Locks, transit};
 
 /// A hypervisor in memory.
 #[derive(Debug)]
@@ -27,6 +27,9 @@ pub struct SimulatedHypervisor {
     /// What goes on in it whatever becomes of the agent.
     own_tasks: OnceLock<Handle>,
     links: Arc<SimulatedLinks>,
+    locks: Locks,
+    /// Its host's address.
+    host: String,
     faults: Faults,
     state: Mutex<State>,
     changed: Notify,
@@ -42,6 +45,20 @@ struct State {
     leaving: HashSet<VmId>,
     /// Those of them that were called back.
     called_back: HashSet<VmId>,
+    went_back: Vec<String>,
+}
+
+impl State {
+    /// Writes down what a domain should be, if it is there.
+    fn note(&mut self, record: Record) {
+        let vm = record.plan.vm;
+        let Some(domain) = self.domains.get_mut(&vm) else { return };
+        let (before, after) = (domain.record.plan.generation, record.plan.generation);
+        if after < before {
+            self.went_back.push(format!("VM {vm} from generation {before} to {after}"));
+        }
+        domain.record = record;
+    }
 }
 
 /// A domain, as a test sees it.
@@ -65,13 +82,22 @@ pub struct SimulatedDomain {
     taps: BTreeMap<MacAddr, InterfaceName>,
 }
 
+impl SimulatedDomain {
+    /// Whether its guest runs.
+    pub fn runs(&self) -> bool {
+        self.state == DomainState::Running
+    }
+}
+
 impl SimulatedHypervisor {
     /// A hypervisor without domains, on a host with these links.
-    pub(crate) fn new(links: Arc<SimulatedLinks>) -> Arc<Self> {
+    pub(crate) fn new(links: Arc<SimulatedLinks>, locks: Locks, host: String) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             own_tasks: OnceLock::new(),
             links,
+            locks,
+            host,
             faults: Faults::default(),
             state: Mutex::default(),
             changed: Notify::new(),
@@ -91,6 +117,11 @@ impl SimulatedHypervisor {
     /// Makes a step go well from now on; what hangs in it goes on.
     pub fn heal(&self, step: Step) {
         self.faults.set(step, None);
+    }
+
+    /// The steps that it was asked to take since this was last asked.
+    pub fn taken(&self) -> HashSet<Step> {
+        self.faults.taken()
     }
 
     /// Has guests pay no heed when they are asked to shut down.
@@ -140,6 +171,11 @@ impl SimulatedHypervisor {
         self.state().called_back.contains(&vm)
     }
 
+    /// Each time that a domain was given an older description than it had. Nothing that works as it should ever does.
+    pub fn went_back(&self) -> Vec<String> {
+        self.state().went_back.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,6 +188,7 @@ impl SimulatedHypervisor {
             domain.state = DomainState::Off(how);
             std::mem::take(&mut domain.taps)
         };
+        self.locks.keep(&[], &self.host, vm);
         taps.values().for_each(|tap| self.links.remove(tap));
         self.changed.notify_one();
     }
@@ -168,14 +205,18 @@ impl SimulatedHypervisor {
             bridges: BTreeMap::new(),
             taps: BTreeMap::new(),
         };
-        self.state().domains.entry(vm).or_insert(off).record = record;
+        let mut state = self.state();
+        state.domains.entry(vm).or_insert(off);
+        state.note(record);
     }
 
     fn run(&self, domain: &Domain) -> Result<(), String> {
         all_exist(domain.disks.iter().chain([&domain.seed]))?;
         let macs = domain.plan.nics.iter().map(|nic| nic.mac);
         let bridges: BTreeMap<_, _> = macs.zip(domain.bridges.iter().cloned()).collect();
-        let taps = self.plug_all(&bridges)?;
+        self.locks.take(&domain.disks, &self.host, domain.plan.vm)?;
+        let taps =
+            self.plug_all(&bridges).inspect_err(|_| self.locks.keep(&[], &self.host, domain.plan.vm))?;
         let mut state = self.state();
         state.starts += 1;
         let run = state.starts;
@@ -216,6 +257,13 @@ impl SimulatedHypervisor {
         domain.state = DomainState::Moving;
         self.state().domains.insert(vm, domain);
         Ok(())
+    }
+
+    /// Has a domain that has come go on here.
+    pub(crate) fn go_on(&self, vm: VmId, state: DomainState) {
+        let disks = self.domain(vm).map(|domain| domain.disks).unwrap_or_default();
+        self.locks.hand_over(&disks, &self.host, vm);
+        self.settle(vm, state);
     }
 
     /// What a domain on its way does in the end.
@@ -260,6 +308,7 @@ impl SimulatedHypervisor {
             Change::AttachDisk(_, file) if !file.exists() => {
                 return Err(format!("Cannot access storage file '{}'", file.display()));
             }
+            Change::AttachDisk(_, file) => self.locks.take(std::slice::from_ref(file), &self.host, vm)?,
             Change::AttachNic(nic, bridge) if !there.taps.contains_key(&nic.mac) => {
                 tap = Some((nic.mac, self.plug(bridge)?));
             }
@@ -278,6 +327,11 @@ impl SimulatedHypervisor {
             let has = |mac: &MacAddr| nics.iter().any(|nic| nic.mac == *mac);
             domain.taps.retain(|mac, _| has(mac));
             domain.bridges.retain(|mac, _| has(mac));
+            let disks = &domain.devices.disks;
+            let is_of =
+                |file: &PathBuf, disk: &DiskDevice| volume_in(file).is_some_and(|volume| disk.is_of(volume));
+            domain.disks.retain(|file| disks.iter().any(|disk| is_of(file, disk)));
+            self.locks.keep(&domain.disks, &self.host, vm);
         }
         Ok(())
     }
@@ -323,9 +377,7 @@ impl Hypervisor for SimulatedHypervisor {
 
     async fn note(&self, record: Record) -> Result<(), HypervisorError> {
         self.faults.happen(Step::Note).await?;
-        if let Some(domain) = self.state().domains.get_mut(&record.plan.vm) {
-            domain.record = record;
-        }
+        self.state().note(record);
         Ok(())
     }
 
@@ -362,6 +414,9 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
+        let disks = self.domain(vm).map(|domain| domain.disks).unwrap_or_default();
+        let failed = |reason| HypervisorError::Failed { step: "resume the VM", reason };
+        self.locks.take(&disks, &self.host, vm).map_err(failed)?;
         self.settle(vm, DomainState::Running);
         Ok(())
     }
@@ -398,6 +453,11 @@ impl Hypervisor for SimulatedHypervisor {
     async fn changed(&self) {
         self.changed.notified().await;
     }
+}
+
+/// The volume whose image this is, by its name.
+fn volume_in(file: &Path) -> Option<VolumeId> {
+    file.file_stem()?.to_str()?.parse().ok()
 }
 
 fn all_exist<'a>(mut files: impl Iterator<Item = &'a PathBuf>) -> Result<(), String> {

@@ -15,11 +15,18 @@ pub struct PodPlan {
     pub vlan_ranges: Vec<&'static str>,
     /// Memory of a VM of the pod's offering, in MiB.
     pub vm_memory_mib: u64,
+    /// How often agents report at least, in seconds.
+    pub report_secs: u64,
 }
 
 impl Default for PodPlan {
     fn default() -> Self {
-        Self { hosts: vec![("h1", 2048), ("h2", 2048)], vlan_ranges: vec!["100-199"], vm_memory_mib: 64 }
+        Self {
+            hosts: vec![("h1", 2048), ("h2", 2048)],
+            vlan_ranges: vec!["100-199"],
+            vm_memory_mib: 64,
+            report_secs: 1,
+        }
     }
 }
 
@@ -55,10 +62,13 @@ impl SimPod {
         let admin = &control_plane.admin;
         let zone = admin.zone("z1", &plan.vlan_ranges).await;
         let pod = admin.pod("p1", &zone).await;
-        let storage = SimStorage::join(control_plane, &pod, "s1").await;
+        let storage = SimStorage::join(control_plane, &pod, "s1", plan.report_secs).await;
         let mut hosts = Vec::with_capacity(plan.hosts.len());
         for (number, about) in (1..).zip(plan.hosts) {
-            hosts.push(SimHost::join(control_plane, storage.exports.clone(), &pod, number, about).await);
+            hosts.push(
+                SimHost::join(control_plane, storage.exports.clone(), &pod, number, about, plan.report_secs)
+                    .await,
+            );
         }
         for host in &hosts {
             admin.in_state(&format!("/v1/hosts/{}", host.id), "up").await;

@@ -29,7 +29,7 @@ impl SimStorage {
     ///
     /// # Panics
     /// When it is refused.
-    pub async fn join(control_plane: &ControlPlane, pod: &str, name: &str) -> Self {
+    pub async fn join(control_plane: &ControlPlane, pod: &str, name: &str, report_secs: u64) -> Self {
         let (id, token) = control_plane.admin.storage_server(name, pod).await;
         let token: JoinToken = token.parse().expect("the API gives valid tokens");
         let identity = join(&control_plane.agent_address(), &token).await.expect("the token is good");
@@ -42,7 +42,7 @@ impl SimStorage {
             state_dir: folder.path().join("state"),
             pool_roots: vec![folder.path().join("pools")],
             volume_owner: 64055,
-            report_secs: 1,
+            report_secs,
             log: String::new(),
         };
         let exports = Exports::default();

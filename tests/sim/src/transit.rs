@@ -119,7 +119,7 @@ async fn receive(to: &SimulatedHypervisor, control: &mut UnixStream, vms: &Path)
         to.forget(vm);
         return Err(reason);
     }
-    to.settle(vm, before);
+    to.go_on(vm, before);
     control.write_u8(GOES_ON).await.map_err(text)
 }
 

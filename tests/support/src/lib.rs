@@ -10,6 +10,7 @@ pub mod image;
 mod make;
 mod process;
 mod stream;
+pub mod virtual_time;
 mod wait;
 
 pub use answer::{Answer, text};

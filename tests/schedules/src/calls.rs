@@ -1,0 +1,213 @@
+//! Who decides what becomes of calls.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use podzol_rpc::PeerId;
+use podzol_rpc::weather::{self, Call, Fate};
+use podzol_sim::{Fault, Step};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::world::{Part, World};
+
+/// What goes wrong at one call of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The call meets this fate.
+    Call(Fate),
+    /// The call arrives again when something newer has been asked for.
+    Overtaken,
+    /// A part is killed when the call sets out; the call meets this fate.
+    Kill(Whom, Fate),
+}
+
+/// What goes wrong at one step that an agent takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    /// The hypervisor fails at it once.
+    Fails,
+    /// The hypervisor gives no answer once.
+    NoAnswer,
+    /// The agent is killed in it.
+    AgentDies,
+}
+
+/// All that can go wrong at a step.
+pub(crate) const MISHAPS: [Mishap; 3] = [Mishap::Fails, Mishap::NoAnswer, Mishap::AgentDies];
+
+impl Mishap {
+    /// Has it happen at this step, on whichever host comes to it.
+    pub(crate) fn arrange(self, world: &World, step: Step) {
+        let fault = match self {
+            Self::Fails => Fault::Fails(1),
+            Self::NoAnswer => Fault::NoAnswer(1),
+            Self::AgentDies => Fault::Hangs,
+        };
+        world.pod.hosts.iter().for_each(|host| host.hypervisor().fault(step, fault));
+    }
+
+    /// Has it be over.
+    pub(crate) async fn end(self, world: &mut World, step: Step) {
+        if self == Self::AgentDies {
+            for host in 0..world.pod.hosts.len() {
+                world.pod.hosts[host].kill_agent();
+            }
+            world.pod.hosts.iter().for_each(|host| host.hypervisor().heal(step));
+            for host in 0..world.pod.hosts.len() {
+                world.pod.hosts[host].start_agent();
+            }
+        }
+        world.pod.hosts.iter().for_each(|host| host.hypervisor().heal(step));
+    }
+}
+
+/// Who is killed at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Caller,
+    Called,
+}
+
+/// All that can go wrong at a call.
+pub(crate) const TROUBLES: [Trouble; 12] = [
+    Trouble::Call(Fate::IsLost),
+    Trouble::Call(Fate::AnswerIsLost),
+    Trouble::Call(Fate::ArrivesTwice),
+    Trouble::Call(Fate::ArrivesAgain(Duration::from_secs(2))),
+    Trouble::Call(Fate::IsLate(Duration::from_secs(3))),
+    Trouble::Call(Fate::NeverArrives),
+    Trouble::Call(Fate::IsNeverAnswered),
+    Trouble::Overtaken,
+    Trouble::Kill(Whom::Caller, Fate::NeverArrives),
+    Trouble::Kill(Whom::Caller, Fate::IsNeverAnswered),
+    Trouble::Kill(Whom::Called, Fate::NeverArrives),
+    Trouble::Kill(Whom::Called, Fate::Arrives),
+];
+
+/// When a call that is overtaken arrives again.
+const OVERTAKEN: Duration = Duration::from_secs(3);
+
+/// Calls since it was made, those that count.
+#[derive(Clone, Default)]
+pub(crate) struct Counted(Arc<Mutex<Vec<String>>>);
+
+impl Counted {
+    /// The calls that were made, each as a line.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.all().clone()
+    }
+
+    /// Counts a call: its number, from 1.
+    fn count(&self, call: &Call) -> usize {
+        let mut calls = self.all();
+        calls.push(format!("{} {}", call.method, call.path));
+        calls.len()
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a call is a step of a flow. Reports are made at any time, and the doctor looks at any time.
+fn is_step(call: &Call) -> bool {
+    call.path == "/v1/join"
+        || call.peer != PeerId::Management && (call.method != "GET" || call.path.starts_with("/v1/vms/"))
+}
+
+/// Has the calls of these numbers go wrong, each in its way; counts all.
+pub(crate) fn trouble_at(world: &World, troubles: &[(usize, Trouble)]) -> Counted {
+    let troubles: HashMap<usize, Trouble> = troubles.iter().copied().collect();
+    let counted = Counted::default();
+    let (count, killer) = (counted.clone(), world.killer.clone());
+    let parts: HashMap<PeerId, Part> =
+        world.pod.hosts.iter().map(|host| (host.peer(), world.part_of(host.peer()))).collect();
+    weather::set(move |call| {
+        if !is_step(call) {
+            return Fate::Arrives;
+        }
+        let number = count.count(call);
+        match troubles.get(&number).copied() {
+            Some(Trouble::Call(fate)) => fate,
+            Some(Trouble::Overtaken) => Fate::ArrivesAgain(OVERTAKEN),
+            Some(Trouble::Kill(whom, fate)) => {
+                let part = match whom {
+                    Whom::Caller => Part::Management,
+                    Whom::Called => parts.get(&call.peer).copied().unwrap_or(Part::Storage),
+                };
+                // The world may be gone at the end of a test.
+                let _ = killer.send(part);
+                fate
+            }
+            None => Fate::Arrives,
+        }
+    });
+    counted
+}
+
+/// The first of two troubles in one flow: those that leave the caller in doubt.
+pub(crate) const DOUBTS: [Trouble; 4] = [
+    Trouble::Call(Fate::IsLost),
+    Trouble::Call(Fate::AnswerIsLost),
+    Trouble::Kill(Whom::Caller, Fate::IsNeverAnswered),
+    Trouble::Kill(Whom::Called, Fate::Arrives),
+];
+
+/// The second of them.
+pub(crate) const MORE_DOUBTS: [Trouble; 3] = [
+    Trouble::Call(Fate::IsLost),
+    Trouble::Call(Fate::AnswerIsLost),
+    Trouble::Kill(Whom::Called, Fate::NeverArrives),
+];
+
+/// How many calls after one that went wrong are likely to go wrong too.
+const BURST: u32 = 4;
+
+/// How likely.
+const IN_BURST: f64 = 0.5;
+
+/// Has each call go wrong with this probability, as a seed decides it, and more of them after one that did. The n-th call
+/// to a part draws the same in every run of the same seed.
+pub(crate) fn stormy(world: &World, seed: u64, probability: f64) {
+    let numbers: Mutex<HashMap<PeerId, u64>> = Mutex::default();
+    let places: HashMap<PeerId, u64> =
+        (2..).zip(&world.pod.hosts).map(|(place, host)| (host.peer(), place)).collect();
+    let burst = AtomicU32::new(0);
+    weather::set(move |call| {
+        let number = {
+            let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = numbers.entry(call.peer).or_default();
+            *number += 1;
+            *number
+        };
+        let place = match call.peer {
+            PeerId::Management => 0,
+            peer => places.get(&peer).copied().unwrap_or(1),
+        };
+        let mut random = StdRng::seed_from_u64(seed ^ (place << 56) ^ (number << 32));
+        let left = burst.load(Ordering::Relaxed);
+        burst.store(left.saturating_sub(1), Ordering::Relaxed);
+        if !random.random_bool(if left > 0 && probability > 0.0 { IN_BURST } else { probability }) {
+            return Fate::Arrives;
+        }
+        burst.store(BURST, Ordering::Relaxed);
+        let later = Duration::from_millis(random.random_range(100..8000));
+        match random.random_range(0..7) {
+            0 => Fate::IsLost,
+            1 => Fate::AnswerIsLost,
+            2 => Fate::ArrivesTwice,
+            3 => Fate::ArrivesAgain(later),
+            4 => Fate::IsLate(later),
+            5 => Fate::NeverArrives,
+            _ => Fate::IsNeverAnswered,
+        }
+    });
+}
+
+/// Has all calls arrive again.
+pub(crate) fn fair() {
+    weather::clear();
+}

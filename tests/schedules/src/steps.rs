@@ -1,0 +1,310 @@
+//! Every step of every flow fails in every way.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use podzol_sim::{SimHost, Step};
+use podzol_test_support::{Api, image, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::calls::{self, Counted, DOUBTS, MISHAPS, MORE_DOUBTS, Mishap, TROUBLES, Trouble};
+use crate::world::World;
+
+/// Something that a user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Create,
+    Start,
+    Stop,
+    Reboot,
+    Pause,
+    Resume,
+    Delete,
+    DeleteRunning,
+    Migrate,
+    Drain,
+    VolumeCreate,
+    Attach,
+    Detach,
+    ResizeAlone,
+    ResizeRunning,
+    VolumeDelete,
+    NicAdd,
+    NicRemove,
+    Resize,
+    Import,
+}
+
+/// All of them.
+pub(crate) const FLOWS: [Flow; 20] = [
+    Flow::Create,
+    Flow::Start,
+    Flow::Stop,
+    Flow::Reboot,
+    Flow::Pause,
+    Flow::Resume,
+    Flow::Delete,
+    Flow::DeleteRunning,
+    Flow::Migrate,
+    Flow::Drain,
+    Flow::VolumeCreate,
+    Flow::Attach,
+    Flow::Detach,
+    Flow::ResizeAlone,
+    Flow::ResizeRunning,
+    Flow::VolumeDelete,
+    Flow::NicAdd,
+    Flow::NicRemove,
+    Flow::Resize,
+    Flow::Import,
+];
+
+/// What a flow is about.
+struct Things {
+    network: String,
+    other: String,
+    vm: String,
+    volume: String,
+}
+
+impl Flow {
+    /// Makes what the flow needs.
+    async fn prepare(self, world: &World) -> Things {
+        let api = &world.acme.api;
+        let network = world.pod.network(api, "net", "10.1.1.0/24").await;
+        let other = world.pod.network(api, "other", "10.1.2.0/24").await;
+        let mut things = Things { network, other, vm: String::new(), volume: String::new() };
+        if !matches!(
+            self,
+            Flow::Create | Flow::VolumeCreate | Flow::ResizeAlone | Flow::VolumeDelete | Flow::Import
+        ) {
+            things.vm = world.pod.vm(api, "web", &things.network).await;
+        }
+        match self {
+            Flow::Start | Flow::Delete | Flow::Resize => api.stop_vm(&things.vm).await,
+            Flow::Resume => drop(api.succeeded(&api.change_vm(&things.vm, "pause", Value::Null).await).await),
+            Flow::NicRemove => {
+                let path = format!("/v1/vms/{}/nics", things.vm);
+                done(api, Method::POST, &path, json!({ "network": things.other })).await;
+            }
+            _ => {}
+        }
+        if matches!(
+            self,
+            Flow::Attach | Flow::Detach | Flow::ResizeAlone | Flow::ResizeRunning | Flow::VolumeDelete
+        ) {
+            let body = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 1 });
+            things.volume = done(api, Method::POST, "/v1/volumes", body).await;
+        }
+        if matches!(self, Flow::Detach | Flow::ResizeRunning) {
+            let path = format!("/v1/volumes/{}/attach", things.volume);
+            done(api, Method::POST, &path, json!({ "vm": things.vm })).await;
+        }
+        things
+    }
+
+    /// Asks for it.
+    async fn begin(self, world: &World, things: &Things) {
+        let api = &world.acme.api;
+        let vm = |what: &str| format!("/v1/vms/{}{what}", things.vm);
+        let volume = |what: &str| format!("/v1/volumes/{}{what}", things.volume);
+        let post = async |path: &str, body: Value| drop(api.post(path, &body).await.ok());
+        match self {
+            Flow::Create => drop(world.pod.begin_vm(api, "web", &things.network).await),
+            Flow::Start => post(&vm("/start"), Value::Null).await,
+            Flow::Stop => post(&vm("/stop"), json!({ "grace_secs": 5 })).await,
+            Flow::Reboot => post(&vm("/reboot"), Value::Null).await,
+            Flow::Pause => post(&vm("/pause"), Value::Null).await,
+            Flow::Resume => post(&vm("/resume"), Value::Null).await,
+            Flow::Delete | Flow::DeleteRunning => drop(api.delete(&vm("")).await.ok()),
+            Flow::Migrate => drop(world.admin().post(&vm("/migrate"), &json!({})).await.ok()),
+            Flow::Drain => {
+                let host = text(&world.admin().show_vm(&things.vm).await, "host");
+                let path = format!("/v1/hosts/{host}");
+                world.admin().patch(&path, &json!({ "maintenance": true })).await.ok();
+            }
+            Flow::VolumeCreate => {
+                let body = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 1 });
+                post("/v1/volumes", body).await;
+            }
+            Flow::Attach => post(&volume("/attach"), json!({ "vm": things.vm })).await,
+            Flow::Detach => post(&volume("/detach"), json!({})).await,
+            Flow::ResizeAlone | Flow::ResizeRunning => {
+                post(&volume("/resize"), json!({ "size_gib": 2 })).await
+            }
+            Flow::VolumeDelete => drop(api.delete(&volume("")).await.ok()),
+            Flow::NicAdd => post(&vm("/nics"), json!({ "network": things.other })).await,
+            Flow::NicRemove => {
+                let shown = api.show_vm(&things.vm).await;
+                api.delete(&format!("/v1/nics/{}", text(&shown["nics"][1], "id"))).await.ok();
+            }
+            Flow::Resize => {
+                let larger = world.admin().list("/v1/offerings?name=large").await.pop();
+                post(&vm("/resize"), json!({ "offering": larger.expect("there is a larger one")["id"] }))
+                    .await;
+            }
+            Flow::Import => {
+                let bytes = image::qcow2(64, "another");
+                let body = json!({ "name": "another", "sha256": image::sha256(&bytes) });
+                let made = world.admin().post("/v1/templates", &body).await.ok();
+                world.admin().put(&format!("/v1/templates/{}/data", text(&made, "id")), &bytes).await.ok();
+            }
+        }
+    }
+}
+
+/// Asks for something, waits until it is done, and gives the id of the object.
+async fn done(api: &Api, method: Method, path: &str, body: Value) -> String {
+    let asked = api.send_json(method, path, &body).await.ok();
+    api.succeeded(&text(&asked, "operation.id")).await;
+    text(&asked, "object.id")
+}
+
+/// What a run of a flow came to.
+struct Course {
+    /// The calls that it made.
+    calls: Vec<String>,
+    /// The steps that agents took in it.
+    steps: BTreeSet<Step>,
+    /// How often hosts started a VM in it.
+    starts: u64,
+}
+
+/// What goes wrong in a run of a flow.
+#[derive(Debug, Clone, Copy)]
+enum Wrong<'a> {
+    /// Calls of these numbers go wrong.
+    At(&'a [(usize, Trouble)]),
+    /// A step that agents take goes wrong.
+    In(Step, Mishap),
+}
+
+/// Runs a flow in which something goes wrong, or nothing.
+async fn run(world: &mut World, flow: Flow, wrong: Wrong<'_>) -> Result<Course, String> {
+    let things = flow.prepare(world).await;
+    let starts = world.starts();
+    world.steps_taken();
+    let troubles = match wrong {
+        Wrong::At(troubles) => troubles,
+        Wrong::In(step, mishap) => {
+            mishap.arrange(world, step);
+            &[]
+        }
+    };
+    let counted: Counted = calls::trouble_at(world, troubles);
+    flow.begin(world, &things).await;
+    world.pass(Duration::from_millis(500)).await?;
+    let steps = world.steps_taken();
+    if let Wrong::In(step, mishap) = wrong {
+        mishap.end(world, step).await;
+    }
+    if troubles.iter().any(|(_, trouble)| *trouble == Trouble::Overtaken) {
+        overtake(world).await;
+    }
+    world.converge().await?;
+    calls::fair();
+    world.holds().await?;
+    let course = Course { calls: counted.calls(), steps, starts: world.starts() - starts };
+    world.clean().await?;
+    if flow == Flow::Import {
+        for template in world.admin().list("/v1/templates?name=another").await {
+            world.admin().delete(&format!("/v1/templates/{}", text(&template, "id"))).await.ok();
+        }
+        world.converge().await?;
+    }
+    Ok(course)
+}
+
+/// Has all VMs stop, and all volumes that nobody has go.
+async fn overtake(world: &World) {
+    for vm in world.admin().list("/v1/vms").await {
+        let path = format!("/v1/vms/{}/stop", text(&vm, "id"));
+        world.ask(Method::POST, &path, &json!({ "grace_secs": 0 })).await;
+    }
+    for volume in world.admin().list("/v1/volumes").await {
+        world.ask(Method::DELETE, &format!("/v1/volumes/{}", text(&volume, "id")), &Value::Null).await;
+    }
+}
+
+/// Has every step of some flows fail in every way, and says how many failures that were. Where it matters most, what is
+/// done about a failure fails too.
+///
+/// # Errors
+/// When something is wrong after one: with which.
+pub(crate) async fn run_all(flows: &[Flow]) -> Result<usize, String> {
+    let mut world = World::make().await;
+    world.admin().offering("large", 128).await;
+    let mut failures = 0;
+    for flow in flows {
+        let begun = std::time::Instant::now();
+        let smooth =
+            run(&mut world, *flow, Wrong::At(&[])).await.map_err(|error| format!("{flow:?}: {error}"))?;
+        let before = failures;
+        for number in 1..=smooth.calls.len() {
+            for first in TROUBLES {
+                let course = checked(&mut world, *flow, &smooth, Wrong::At(&[(number, first)])).await?;
+                failures += 1;
+                if *flow != Flow::Migrate || !DOUBTS.contains(&first) {
+                    continue;
+                }
+                for (later, second) in (number + 1..=course.calls.len())
+                    .flat_map(|later| MORE_DOUBTS.map(|second| (later, second)))
+                {
+                    checked(&mut world, *flow, &smooth, Wrong::At(&[(number, first), (later, second)]))
+                        .await?;
+                    failures += 1;
+                }
+            }
+        }
+        for step in &smooth.steps {
+            for mishap in MISHAPS {
+                checked(&mut world, *flow, &smooth, Wrong::In(*step, mishap)).await?;
+                failures += 1;
+            }
+        }
+        let (calls, failures) = (smooth.calls.len(), failures - before);
+        println!("{flow:?}: {calls} calls, {failures} failures, {} s", begun.elapsed().as_secs());
+    }
+    Ok(failures)
+}
+
+/// Runs a flow with trouble. No VM may be started more often than without.
+async fn checked(world: &mut World, flow: Flow, smooth: &Course, wrong: Wrong<'_>) -> Result<Course, String> {
+    let told = |error: String| format!("{flow:?}, {wrong:?} of {:?}: {error}", smooth.calls);
+    let course = run(world, flow, wrong).await.map_err(told)?;
+    if course.starts > smooth.starts {
+        return Err(told("a VM was started once too often".into()));
+    }
+    Ok(course)
+}
+
+/// A host joins while its call goes wrong in each way; nothing of it is left when it is removed again.
+///
+/// # Errors
+/// When it does not join, or something is left.
+pub(crate) async fn join() -> Result<usize, String> {
+    let mut world = World::make().await;
+    let mut failures = 0;
+    for trouble in TROUBLES {
+        // The caller is the host, which an operator would have join again.
+        if matches!(trouble, Trouble::Kill(..)) {
+            continue;
+        }
+        let told = |error: String| format!("join, {trouble:?}: {error}");
+        calls::trouble_at(&world, &[(1, trouble)]);
+        let exports = world.pod.storage.exports.clone();
+        let host = SimHost::join(&world.control_plane, exports, &world.pod.pod, 9, ("h9", 1024), 5).await;
+        let path = format!("/v1/hosts/{}", host.id);
+        world.admin().in_state(&path, "up").await;
+        world.converge().await.map_err(told)?;
+        drop(host);
+        world.ask(Method::PATCH, &path, &json!({ "maintenance": true })).await;
+        world.pass(Duration::from_secs(1)).await?;
+        world.admin().delete(&path).await.ok();
+        world.converge().await.map_err(told)?;
+        failures += 1;
+    }
+    calls::fair();
+    Ok(failures)
+}

@@ -1,0 +1,308 @@
+//! A cloud on a simulated pod, what happens to it, and what must hold of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use podzol_rpc::PeerId;
+use podzol_sim::{PodPlan, SimPod, Step};
+use podzol_test_support::{Answer, Api, ControlPlane, Customer, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep};
+
+/// How long all may take to be as it should, once nothing goes wrong any more. The longest wait that there is is of a
+/// call that is never answered.
+const CONVERGES: Duration = Duration::from_secs(900);
+
+/// For how long it must be as it should.
+const STEADY: Duration = Duration::from_secs(7);
+
+/// How often to look.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Who can be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Management,
+    /// The agent of a host, by its place in the pod.
+    Agent(usize),
+    Storage,
+}
+
+/// The cloud.
+pub(crate) struct World {
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) pod: SimPod,
+    pub(crate) acme: Customer,
+    /// Whoever decides about calls asks here for parts to be killed.
+    pub(crate) killer: UnboundedSender<Part>,
+    kills: UnboundedReceiver<Part>,
+}
+
+impl World {
+    /// A cloud without VMs, on a pod with three hosts.
+    pub(crate) async fn make() -> Self {
+        let control_plane = ControlPlane::with(|config| config.log = "off".into()).await;
+        let hosts = vec![("h1", 1024), ("h2", 1024), ("h3", 1024)];
+        let pod = SimPod::with(&control_plane, PodPlan { hosts, report_secs: 5, ..PodPlan::default() }).await;
+        let acme = control_plane.admin.customer("acme").await;
+        let (killer, kills) = unbounded_channel();
+        Self { control_plane, pod, acme, killer, kills }
+    }
+
+    pub(crate) fn admin(&self) -> &Api {
+        &self.control_plane.admin
+    }
+
+    /// The place in the pod of the host with that identity.
+    pub(crate) fn part_of(&self, peer: PeerId) -> Part {
+        let host = self.pod.hosts.iter().position(|host| host.peer() == peer);
+        match (host, peer) {
+            (Some(place), _) => Part::Agent(place),
+            (None, PeerId::Management) => Part::Management,
+            (None, _) => Part::Storage,
+        }
+    }
+
+    /// Sends a request that may be refused, but not fail.
+    ///
+    /// # Panics
+    /// When the service fails at it.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let answer = self.admin().send_json(method, path, body).await;
+        assert!(answer.status < 500, "{} answers {}: {}", answer.request, answer.status, answer.body);
+        answer
+    }
+
+    /// Kills a part, and starts it again after a while.
+    pub(crate) async fn kill(&mut self, part: Part, away: Duration) {
+        match part {
+            Part::Management => self.control_plane.kill(),
+            Part::Agent(host) => self.pod.hosts[host].kill_agent(),
+            Part::Storage => self.pod.storage.kill_agent(),
+        }
+        sleep(away).await;
+        match part {
+            Part::Management => self.control_plane.start_again().await,
+            Part::Agent(host) => self.pod.hosts[host].start_agent(),
+            Part::Storage => self.pod.storage.start_agent(),
+        }
+    }
+
+    /// Lets time pass, in which parts are killed as they were asked to.
+    ///
+    /// # Errors
+    /// When something is as it must never be.
+    pub(crate) async fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                biased;
+                part = self.kills.recv() => {
+                    let part = part.expect("the sender is kept here too");
+                    self.kill(part, Duration::from_millis(500)).await;
+                }
+                () = tokio::time::sleep_until(end.min(Instant::now() + LOOK)) => {
+                    self.never()?;
+                    if Instant::now() >= end {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until every operation has ended and nothing differs from what should be, for a while.
+    ///
+    /// # Errors
+    /// When it does not come to that: with what is left.
+    pub(crate) async fn converge(&mut self) -> Result<(), String> {
+        self.converge_for(STEADY).await
+    }
+
+    async fn converge_for(&mut self, steady: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + CONVERGES;
+        loop {
+            let mut wrong = self.wrong().await;
+            if wrong.is_none() && !steady.is_zero() {
+                self.pass(steady).await?;
+                wrong = self.wrong().await;
+            }
+            match wrong {
+                None => return Ok(()),
+                Some(wrong) if Instant::now() > deadline => {
+                    return Err(format!("it does not converge: {wrong}"));
+                }
+                Some(_) => self.pass(LOOK).await?,
+            }
+        }
+    }
+
+    /// What is not yet as it should be.
+    async fn wrong(&self) -> Option<String> {
+        for state in ["queued", "running"] {
+            let operations = self.admin().list(&format!("/v1/operations?state={state}")).await;
+            if let Some(operation) = operations.first() {
+                return Some(operation.to_string());
+            }
+        }
+        let diagnosis = self.admin().get("/v1/doctor").await.ok();
+        let findings = diagnosis["findings"].as_array().map_or(0, Vec::len);
+        (findings > 0).then(|| format!("{:#}", diagnosis["findings"]))
+    }
+
+    /// What must hold at any moment.
+    fn never(&mut self) -> Result<(), String> {
+        let mut on: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for host in &self.pod.hosts {
+            for domain in host.hypervisor().domains() {
+                if domain.runs() {
+                    on.entry(domain.record.plan.vm.to_string()).or_default().push(&host.name);
+                }
+            }
+        }
+        if let Some((vm, hosts)) = on.iter().find(|(_, hosts)| hosts.len() > 1) {
+            return Err(format!("VM {vm} runs on {hosts:?}"));
+        }
+        let refused = self.pod.storage.exports.locks().refused();
+        let back = self.pod.hosts.iter().flat_map(|host| host.hypervisor().went_back()).collect::<Vec<_>>();
+        match (refused.first(), back.first()) {
+            (Some(twice), _) => Err(twice.clone()),
+            (None, Some(back)) => Err(format!("it went back: {back}")),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// The steps that agents have taken since this was last asked, but for looks, which they take at any time.
+    pub(crate) fn steps_taken(&self) -> BTreeSet<Step> {
+        let all = self.pod.hosts.iter().flat_map(|host| host.hypervisor().taken());
+        all.filter(|step| *step != Step::List).collect()
+    }
+
+    /// How often hosts have started VMs until now.
+    pub(crate) fn starts(&self) -> u64 {
+        self.pod.hosts.iter().map(|host| host.hypervisor().starts()).sum()
+    }
+
+    /// What must hold when all has converged: what is wanted is there, and nothing else; nothing is given twice, and what
+    /// accounts have in use is the sum of what they have.
+    pub(crate) async fn holds(&mut self) -> Result<(), String> {
+        let admin = self.admin();
+        let vms = admin.list("/v1/vms?limit=500").await;
+        let volumes = admin.list("/v1/volumes?limit=500").await;
+        let networks = admin.list("/v1/networks?limit=500").await;
+        self.domains_are(&vms)?;
+        self.files_are(&volumes)?;
+        let nics: Vec<&Value> = vms.iter().flat_map(|vm| list(&vm["nics"])).collect();
+        once("MAC address", nics.iter().map(|nic| nic["mac"].to_string()))?;
+        once("address", nics.iter().map(|nic| format!("{} {}", nic["network"], nic["address"])))?;
+        once("VLAN", networks.iter().map(|network| format!("{} {}", network["zone"], network["vlan"])))?;
+        for account in admin.list("/v1/accounts").await {
+            let shown = admin.get(&format!("/v1/accounts/{}", text(&account, "id"))).await.ok();
+            let own = |things: &[Value]| -> Vec<Value> {
+                things.iter().filter(|thing| thing["account"] == shown["id"]).cloned().collect()
+            };
+            let (vms, volumes) = (own(&vms), own(&volumes));
+            let sum = |things: &[Value], path: &str| -> u64 {
+                things.iter().map(|thing| thing.pointer(path).and_then(Value::as_u64).unwrap_or(0)).sum()
+            };
+            let expected = json!({
+                "vms": vms.len(), "vcpus": sum(&vms, "/size/vcpus"), "memory_mib": sum(&vms, "/size/memory_mib"),
+                "volumes": volumes.len(), "storage_bytes": sum(&volumes, "/size_bytes"),
+                "networks": own(&networks).len(), "addresses": vms.iter().flat_map(|vm| list(&vm["nics"])).count(),
+            });
+            if shown["in_use"] != expected {
+                return Err(format!(
+                    "{} uses {} by its account, {expected} by sum",
+                    shown["name"], shown["in_use"]
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has all hosts take VMs.
+    pub(crate) async fn end_maintenance(&self) {
+        for host in &self.pod.hosts {
+            let path = format!("/v1/hosts/{}", host.id);
+            self.ask(Method::PATCH, &path, &json!({ "maintenance": false })).await;
+        }
+    }
+
+    /// Whether exactly the VMs that should run do, each on its host.
+    fn domains_are(&self, vms: &[Value]) -> Result<(), String> {
+        let host_name = |id: &str| self.pod.host(id).name.clone();
+        let wanted: BTreeSet<(String, String)> = vms
+            .iter()
+            .filter(|vm| ["running", "paused"].iter().any(|state| vm["state"] == *state))
+            .map(|vm| (text(vm, "id"), host_name(vm["host"].as_str().unwrap_or_default())))
+            .collect();
+        let found: BTreeSet<(String, String)> = self
+            .pod
+            .hosts
+            .iter()
+            .flat_map(|host| {
+                host.hypervisor().domains().into_iter().map(|domain| (domain, host.name.clone()))
+            })
+            .map(|(domain, host)| (domain.record.plan.vm.to_string(), host))
+            .collect();
+        if wanted == found { Ok(()) } else { Err(format!("hosts have {found:?} for {wanted:?}")) }
+    }
+
+    /// Whether the pool has the files of all volumes that are whole, and of no others.
+    fn files_are(&self, volumes: &[Value]) -> Result<(), String> {
+        let files: BTreeSet<String> = self.pod.storage.volumes("pool").into_iter().collect();
+        let file = |volume: &Value| format!("{}.qcow2", text(volume, "id"));
+        let note = |volume: &Value| format!("{}.json", text(volume, "id"));
+        let wanted: BTreeSet<String> =
+            volumes.iter().flat_map(|volume| [file(volume), note(volume)]).collect();
+        // One whose making was called off is made by the next start.
+        let whole = volumes.iter().filter(|volume| volume["state"] == "ready").map(file);
+        let missing: Vec<String> = whole.filter(|file| !files.contains(file)).collect();
+        let foreign: Vec<&String> = files.difference(&wanted).collect();
+        if missing.is_empty() && foreign.is_empty() {
+            return Ok(());
+        }
+        Err(format!("the pool lacks {missing:?} and has {foreign:?} for nobody"))
+    }
+
+    /// Deletes all that the account has, and sees that nothing is left of it.
+    ///
+    /// # Errors
+    /// When something is.
+    pub(crate) async fn clean(&mut self) -> Result<(), String> {
+        self.end_maintenance().await;
+        for vm in self.admin().list("/v1/vms?limit=500").await {
+            self.ask(Method::DELETE, &format!("/v1/vms/{}", text(&vm, "id")), &Value::Null).await;
+        }
+        self.converge_for(Duration::ZERO).await?;
+        let volumes = self.admin().list("/v1/volumes?limit=500").await;
+        for volume in &volumes {
+            self.ask(Method::DELETE, &format!("/v1/volumes/{}", text(volume, "id")), &Value::Null).await;
+        }
+        if !volumes.is_empty() {
+            self.converge_for(Duration::ZERO).await?;
+        }
+        for network in self.admin().list("/v1/networks?limit=500").await {
+            self.admin().delete(&format!("/v1/networks/{}", text(&network, "id"))).await.ok();
+        }
+        let left = self.pod.leftovers();
+        if left.is_empty() { Ok(()) } else { Err(format!("left over: {left:?}")) }
+    }
+}
+
+/// The items of a JSON array; none of anything else.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn once(what: &str, all: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for one in all {
+        if !seen.insert(one.clone()) {
+            return Err(format!("{what} {one} is given twice"));
+        }
+    }
+    Ok(())
+}
