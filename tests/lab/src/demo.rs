@@ -186,6 +186,7 @@ fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
     for account in ACCOUNTS {
         let cloud = admin.with_key(&json.accounts[account].key);
         cloud.podzol(&format!("network create net --zone z1 --cidr {CIDR}"))?;
+        wait_for_all_hosts(&cloud)?;
         for number in 1..=2 {
             let create =
                 format!("vm create {account}-{number} --offering tiny --template tiny --network net");
@@ -197,6 +198,16 @@ fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
         cloud.podzol(&format!("operation wait {id} --timeout 300"))?;
     }
     Ok(())
+}
+
+/// Until a VM could go to each of the hosts. One that has just joined takes none before the pool is exported to it too,
+/// and an account's two VMs would meet on the other.
+fn wait_for_all_hosts(cloud: &Cloud) -> anyhow::Result<()> {
+    wait_for("each host to take VMs", Duration::from_secs(60), || {
+        let asked = cloud.podzol("vm create any --offering tiny --template tiny --network net --dry-run")?;
+        let passed_over = asked["reasons"].as_array().context("an answer without reasons")?;
+        Ok((asked["fits"] == true && passed_over.is_empty()).then_some(()))
+    })
 }
 
 fn print_summary(lab: &Lab, table: &str) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::cloud::wait_for;
 use crate::state::{Host, Lab};
 
 /// A way to log in to a server.
@@ -87,15 +88,20 @@ impl Ssh {
         self.succeeded(line, &child.wait_with_output()?)
     }
 
-    /// Resets the server at once, as its button does: what is not on its disk is lost.
+    /// Resets the server at once, as its button does: what is not on its disk is lost. Waits until it has booted.
     ///
     /// # Errors
-    /// When it cannot be reached.
-    pub fn reset(&self) -> anyhow::Result<()> {
+    /// When it cannot be reached, or not again in time.
+    pub fn reset(&self, longest: Duration) -> anyhow::Result<()> {
+        let boot = "cat /proc/sys/kernel/random/boot_id";
+        let before = self.run(boot)?;
         self.run(
             "echo 1 > /proc/sys/kernel/sysrq; (sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &",
         )?;
-        self.hang_up()
+        self.hang_up()?;
+        wait_for(&format!("{} to boot", self.name), longest, || {
+            Ok(self.run(boot).ok().filter(|boot| *boot != before).map(drop))
+        })
     }
 
     /// Ends the connection that is kept for further commands.

@@ -2,6 +2,8 @@
 //!
 //! The scenarios themselves are in `tests/scenarios`; they run one after another, because they share one lab.
 
+pub mod capture;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};

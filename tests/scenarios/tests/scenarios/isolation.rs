@@ -1,42 +1,18 @@
 //! Frames of one account never reach another's, though both use the same addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Context;
-use podzol_lab::network::SWITCH;
 use podzol_lab::{Console, Lab, proof};
+use podzol_scenarios::capture::Capture;
 use podzol_scenarios::{lab, vlan};
 
-/// A capture that runs until it is ended.
-struct Capture(Child);
+/// Prints a line for each frame as it comes.
+const LINES: &str = "-nn -e -l";
 
-impl Capture {
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start tcpdump")?;
-        Ok(Self(child))
-    }
-
-    /// On the pod's switch, outside of all servers.
-    fn on_switch(lab: &Lab) -> anyhow::Result<Self> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &lab.namespace(), "timeout", "-s", "INT", "40"]);
-        Self::start(command.args(["tcpdump", "-i", SWITCH, "-nn", "-e", "-l", "--immediate-mode"]))
-    }
-
-    /// On a bridge of a host.
-    fn on_bridge(lab: &Lab, host: &str, vlan: u64) -> anyhow::Result<Self> {
-        let mut command = lab.ssh(&lab.host(host)?).command();
-        Self::start(command.arg(format!("timeout -s INT 40 tcpdump -i pzb{vlan} -nn -e -l")))
-    }
-
-    /// The lines that were captured, each one frame.
-    fn end(self) -> anyhow::Result<Vec<String>> {
-        let output = self.0.wait_with_output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-    }
+/// The lines that were captured, each one frame.
+fn lines(capture: Capture) -> Vec<String> {
+    String::from_utf8_lossy(&capture.end().unwrap()).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -48,11 +24,13 @@ fn frames_of_one_account_are_never_on_the_others_bridges_or_under_its_tag() {
     assert_ne!(vlans["acme"], vlans["globex"]);
     let macs = macs(&lab);
 
-    let switch = Capture::on_switch(&lab).unwrap();
+    let switch = Capture::on_switch(&lab, LINES).unwrap();
     let bridges: Vec<(String, &str, Capture)> =
         [("h1", "acme"), ("h1", "globex"), ("h2", "acme"), ("h2", "globex")]
             .into_iter()
-            .map(|(host, name)| (host.to_owned(), name, Capture::on_bridge(&lab, host, vlans[name]).unwrap()))
+            .map(|(host, name)| {
+                (host.to_owned(), name, Capture::on_bridge(&lab, host, vlans[name], LINES).unwrap())
+            })
             .collect();
     // Both accounts ping at the same time, across hosts, at the very same addresses.
     std::thread::scope(|scope| {
@@ -70,7 +48,7 @@ fn frames_of_one_account_are_never_on_the_others_bridges_or_under_its_tag() {
         }
     });
 
-    let frames = switch.end().unwrap();
+    let frames = lines(switch);
     let mut tags_seen = BTreeSet::new();
     let mut of_vms = 0;
     for frame in &frames {
@@ -83,7 +61,7 @@ fn frames_of_one_account_are_never_on_the_others_bridges_or_under_its_tag() {
     assert!(of_vms >= 24, "too few frames to tell anything: {of_vms} of {}", frames.len());
     assert_eq!(tags_seen, vlans.values().copied().collect());
     for (host, name, capture) in bridges {
-        let frames = capture.end().unwrap();
+        let frames = lines(capture);
         let senders: BTreeSet<&str> = frames.iter().filter_map(|frame| sender(frame, &macs)).collect();
         assert_eq!(senders, BTreeSet::from([name]), "on the bridge of {name} on {host}");
     }

@@ -1,11 +1,11 @@
 //! A VM with root forges frames, and gets none through: they are sent as they are, and looked for on the other host.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use podzol_lab::cloud::wait_for;
 use podzol_lab::{Lab, proof};
+use podzol_scenarios::capture::Capture;
 use podzol_scenarios::{account, console_of, lab, vlan};
 use serde_json::Value;
 
@@ -140,25 +140,6 @@ impl Sender {
     }
 }
 
-/// A capture of whole frames on a bridge.
-struct Capture(Child);
-
-impl Capture {
-    fn on(lab: &Lab, host: &str, vlan: u64) -> Self {
-        let mut command = lab.ssh(&lab.host(host).unwrap()).command();
-        command.arg(format!("timeout -s INT 30 tcpdump -i pzb{vlan} -U -w - 2> /dev/null"));
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        // The capture is on its way; an emulated host takes a moment.
-        std::thread::sleep(Duration::from_secs(5));
-        Self(child)
-    }
-
-    fn end(self) -> Vec<u8> {
-        self.0.wait_with_output().unwrap().stdout
-    }
-}
-
 fn mac(nic: &Value) -> Mac {
     let text = nic["mac"].as_str().unwrap();
     let bytes: Vec<u8> = text.split(':').map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
@@ -180,13 +161,13 @@ fn seen(lab: &Lab, frames: &[Forged]) -> Vec<&'static str> {
     let own = admin.podzol("vm show acme-1").unwrap();
     let find = format!("sh grep -l {} /sys/class/net/*/address", own["nics"][0]["mac"].as_str().unwrap());
     let link = console.ask(&find, SHORT).unwrap()[0].split('/').nth(4).unwrap().to_owned();
-    let capture = Capture::on(lab, &host("acme-2"), vlan(lab, "acme").unwrap());
+    let capture = Capture::on_bridge(lab, &host("acme-2"), vlan(lab, "acme").unwrap(), "-U -w -").unwrap();
     for (number, frame) in frames.iter().enumerate() {
         let bytes = [&frame.bytes[..], &mark(number)].concat();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         console.ask(&format!("send-raw {link} {hex}"), SHORT).unwrap();
     }
-    let captured = capture.end();
+    let captured = capture.end().unwrap();
     assert!(captured.len() >= 24, "nothing was captured");
     let got = |number: usize| captured.windows(mark(number).len()).any(|bytes| bytes == mark(number));
     frames.iter().enumerate().filter(|(number, _)| got(*number)).map(|(_, frame)| frame.what).collect()
