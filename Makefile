@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check unit reproducible scenarios bench openapi
+.PHONY: help prerequisites build images lab lab-down test check unit reproducible beside-each-other schedules scenarios soak bench openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -32,8 +32,20 @@ lab: images ## Brings up a cloud on this machine: three emulated servers, two cu
 lab-down: ## Removes all that the lab made
 	@if [ -x $(LAB) ]; then $(LAB) down; else echo "there is no lab: nothing was built"; fi
 
-test: check unit reproducible scenarios ## Runs all tests, the lab's scenarios too
+test: check unit reproducible beside-each-other ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"
+
+# The lab waits a lot; what it leaves of the processors is enough for the schedules.
+beside-each-other: images
+	nice -n 19 target/debug/podzol-schedules all > target/schedules.log 2>&1 & schedules=$$!; \
+		trap "kill $$schedules 2> /dev/null || true" EXIT; \
+		$(MAKE) scenarios; \
+		echo "waiting for the schedules"; \
+		wait $$schedules || { tail -n 40 target/schedules.log; exit 1; }; \
+		trap - EXIT; tail -n 4 target/schedules.log
+
+schedules: build ## Has every step fail on a simulated cloud, and runs two thousand random schedules on it
+	target/debug/podzol-schedules all
 
 check: prerequisites ## Checks format and lints
 	cargo fmt --all --check
@@ -49,11 +61,15 @@ reproducible: images ## Builds the template once more elsewhere: it must be the 
 
 scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
 	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
-	cargo test --locked -p podzol-scenarios --features lab --test killed
+	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
 	$(LAB) up
-	cargo test --locked -p podzol-scenarios --features lab --test scenarios -- --test-threads=1 \
+	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=1 \
 		|| { tail -n 40 target/lab/mgmt.log; $(LAB) down; exit 1; }
 	$(LAB) down
+
+soak: prerequisites ## Runs random schedules of operations and faults on a simulated cloud for an hour, from a new seed
+	cargo build --locked --release -p podzol-schedules
+	target/release/podzol-schedules storms --from $$(date +%s) --count 1000000000 --minutes 60
 
 bench: images ## Measures what is claimed, on a lab of its own; figures are kept in tests/bench/README.md
 	cargo build --locked --release -p podzol-bench

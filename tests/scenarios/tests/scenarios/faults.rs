@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use podzol_lab::cloud::wait_for;
 use podzol_lab::{Cloud, Console, Lab, Ssh, proof};
-use podzol_scenarios::{account, lab, qemu_processes, wait_state};
+use podzol_scenarios::{account, lab, qemu_processes, wait_state, wait_until_well};
 use serde_json::Value;
 
 const CREATE: &str = "--offering tiny --template tiny --network net";
@@ -138,4 +138,62 @@ fn a_start_that_failed_says_why_and_is_tried_again_when_asked() {
     cloud.podzol(&format!("operation wait {start} --timeout 240")).unwrap();
     assert_eq!(cloud.podzol(&format!("vm show {vm}")).unwrap()["state"], "running");
     cloud.podzol(&format!("vm delete {vm} --wait")).unwrap();
+}
+
+/// A host's libvirtd stands still, until this is dropped.
+struct Hung(Ssh);
+
+impl Hung {
+    fn on(lab: &Lab, host: &str) -> Self {
+        let hung = Self(lab.ssh(&lab.host(host).unwrap()));
+        hung.0.run("pkill -STOP -x libvirtd").unwrap();
+        hung
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.0.run("pkill -CONT -x libvirtd").unwrap();
+    }
+}
+
+/// How long it takes to pause a VM and have it run on, at the median of some times.
+fn pause_and_resume(admin: &Cloud, vm: &str) -> Duration {
+    let mut times: Vec<Duration> = (0..5)
+        .map(|_| {
+            let began = Instant::now();
+            admin.podzol(&format!("vm pause {vm} --wait")).unwrap();
+            admin.podzol(&format!("vm resume {vm} --wait")).unwrap();
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[2]
+}
+
+#[test]
+fn while_a_hosts_libvirtd_hangs_other_hosts_take_no_longer_and_what_it_was_asked_is_done_after() {
+    let lab = lab().unwrap();
+    let admin = lab.cloud().unwrap();
+    let vms = proof::demo_vms(&lab).unwrap();
+    let on = |host: &str| vms.iter().find(|vm| vm.host == host).unwrap().id.clone();
+    let (hung_vm, other_vm) = (on("h1"), on("h2"));
+    let before = pause_and_resume(&admin, &other_vm);
+
+    let hung = Hung::on(&lab, "h1");
+    let pause = admin.podzol(&format!("vm pause {hung_vm}")).unwrap();
+    let pause = pause["operation"]["id"].as_str().unwrap().to_owned();
+    let during = pause_and_resume(&admin, &other_vm);
+
+    println!("{before:?} before, {during:?} while the other host hangs");
+    // Waiting for the other host would take 15 s and more.
+    assert!(during < before * 2 + Duration::from_secs(2), "{before:?} before, {during:?} during");
+    let shown = operation(&admin, &pause);
+    assert!(shown["finished_at"].is_null(), "{shown}");
+    drop(hung);
+    admin.podzol(&format!("operation wait {pause} --timeout 240")).unwrap();
+    wait_state(&admin, &hung_vm, "paused").unwrap();
+    admin.podzol(&format!("vm resume {hung_vm} --wait")).unwrap();
+    wait_until_well(&lab, Duration::from_secs(120)).unwrap();
+    proof::reachability(&lab, &vms).unwrap();
 }

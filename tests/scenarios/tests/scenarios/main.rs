@@ -1,6 +1,7 @@
 //! What must hold on a lab: real servers, real KVM, real VLANs, real NFS. Run by `make test`, one after another.
 
 mod capacity;
+mod clocks;
 mod cloud_init;
 mod cycles;
 mod devices;
