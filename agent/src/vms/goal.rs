@@ -41,7 +41,8 @@ impl Goal {
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Gone { .. }, Self::Gone { .. }) => true,
-            (Self::Stay, Self::Stay | Self::Run(..)) | (Self::Run(..), Self::Stay) => true,
+            (Self::Stay, Self::Stay | Self::Run(..)) => true,
+            (Self::Run(..) | Self::AsFound(_), Self::Stay) => true,
             (Self::Leave(to), Self::Leave(other)) => to == other,
             _ => self.digest().is_some_and(|digest| other.digest() == Some(digest)),
         }

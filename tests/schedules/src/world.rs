@@ -132,7 +132,9 @@ impl World {
             match wrong {
                 None => return Ok(()),
                 Some(wrong) if Instant::now() > deadline => {
-                    return Err(format!("it does not converge: {wrong}"));
+                    let operations = self.admin().list("/v1/operations?limit=500").await;
+                    let last: Vec<String> = operations.iter().rev().take(8).map(Value::to_string).collect();
+                    return Err(format!("it does not converge: {wrong}\n{}", last.join("\n")));
                 }
                 Some(_) => self.pass(LOOK).await?,
             }

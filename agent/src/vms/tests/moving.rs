@@ -63,6 +63,20 @@ async fn a_vm_that_did_not_get_away_runs_on_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_vm_that_a_new_agent_has_found_stays_as_it_is_described() {
+    let (_folder, vms) = host().await;
+    vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(3))));
+    vms.platform().hypervisor.is_now(example().vm, DomainState::Running);
+    vms.look().await.unwrap();
+
+    let stayed = keep(&vms, 3).await;
+
+    assert_eq!((stayed.state, stayed.error), (VmState::Running, None));
+    assert_eq!(put(&vms, described(3)).await.unwrap().state, VmState::Running);
+    assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_vm_from_another_host_needs_is_made_and_goes_again_if_it_does_not_come() {
     let (folder, vms) = host().await;
     assert_eq!(arrive(&vms, 2).await.state, VmState::Arriving);

@@ -39,8 +39,11 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         ));
         start(&tx, app.vm_operation(kind, &row)).await?;
     }
-    for row in vm::changing_without_operation(tx.reader()).await? {
+    for mut row in vm::changing_without_operation(tx.reader()).await? {
         tracing::warn!(vm = %row.id, "something of a VM was on its way without an operation");
+        // Whatever its host has refused under the number before, it takes under a new one.
+        row.generation += 1;
+        tx.vm_update(row.clone()).await?;
         start(&tx, NewOperation { deadline: None, ..app.vm_operation("vm.change", &row) }).await?;
     }
     for row in volume::passing_without_operation(tx.reader()).await? {
