@@ -10,6 +10,7 @@ use podzol_rpc::weather::{self, Call, Fate};
 use podzol_sim::{Fault, Step};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 use crate::world::{Part, World};
 
@@ -171,11 +172,12 @@ const IN_BURST: f64 = 0.5;
 
 /// Has each call go wrong with this probability, as a seed decides it, and more of them after one that did. The n-th call
 /// to a part draws the same in every run of the same seed.
-pub(crate) fn stormy(world: &World, seed: u64, probability: f64) {
+pub(crate) fn stormy(world: &World, seed: u64, probability: f64, log: bool) {
     let numbers: Mutex<HashMap<PeerId, u64>> = Mutex::default();
     let places: HashMap<PeerId, u64> =
         (2..).zip(&world.pod.hosts).map(|(place, host)| (host.peer(), place)).collect();
     let burst = AtomicU32::new(0);
+    let begun = Instant::now();
     weather::set(move |call| {
         let number = {
             let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,21 +192,33 @@ pub(crate) fn stormy(world: &World, seed: u64, probability: f64) {
         let mut random = StdRng::seed_from_u64(seed ^ (place << 56) ^ (number << 32));
         let left = burst.load(Ordering::Relaxed);
         burst.store(left.saturating_sub(1), Ordering::Relaxed);
-        if !random.random_bool(if left > 0 && probability > 0.0 { IN_BURST } else { probability }) {
-            return Fate::Arrives;
+        let goes_wrong =
+            random.random_bool(if left > 0 && probability > 0.0 { IN_BURST } else { probability });
+        let fate = if goes_wrong { trouble(&mut random) } else { Fate::Arrives };
+        if goes_wrong {
+            burst.store(BURST, Ordering::Relaxed);
         }
-        burst.store(BURST, Ordering::Relaxed);
-        let later = Duration::from_millis(random.random_range(100..8000));
-        match random.random_range(0..7) {
-            0 => Fate::IsLost,
-            1 => Fate::AnswerIsLost,
-            2 => Fate::ArrivesTwice,
-            3 => Fate::ArrivesAgain(later),
-            4 => Fate::IsLate(later),
-            5 => Fate::NeverArrives,
-            _ => Fate::IsNeverAnswered,
+        if log && place > 0 {
+            let (at, to) = (begun.elapsed().as_millis(), places.get(&call.peer).map_or(0, |place| place - 1));
+            let to = if to == 0 { "storage".to_owned() } else { format!("h{to}") };
+            println!("  {at:>6} ms: {} {} to {to}: {fate:?}", call.method, call.path);
         }
+        fate
     });
+}
+
+/// What becomes of a call that goes wrong.
+fn trouble(random: &mut StdRng) -> Fate {
+    let later = Duration::from_millis(random.random_range(100..8000));
+    match random.random_range(0..7) {
+        0 => Fate::IsLost,
+        1 => Fate::AnswerIsLost,
+        2 => Fate::ArrivesTwice,
+        3 => Fate::ArrivesAgain(later),
+        4 => Fate::IsLate(later),
+        5 => Fate::NeverArrives,
+        _ => Fate::IsNeverAnswered,
+    }
 }
 
 /// Has all calls arrive again.

@@ -87,7 +87,7 @@ pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), S
         world.pod.network(&api, "n2", "10.1.2.0/24").await,
     ];
     let probability = *[0.0, 0.05, 0.15, 0.4].choose(&mut random).expect("there are some");
-    calls::stormy(world, seed, probability);
+    calls::stormy(world, seed, probability, log);
     let length = random.random_range(LENGTH);
     for number in 0..length {
         let wish =
@@ -105,7 +105,10 @@ pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), S
                 drop(tokio::time::timeout(moment, asked).await);
                 world.kill(Part::Management, Duration::from_millis(200)).await;
             } else {
-                world.ask(method, &path, &body).await;
+                let answer = world.ask(method, &path, &body).await;
+                if log {
+                    println!("  answers {} {}", answer.status, answer.body["detail"]);
+                }
             }
         }
         if random.random_bool(0.25) {
@@ -118,7 +121,7 @@ pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), S
         }
         world.pass(pause).await?;
     }
-    calls::fair();
+    calls::stormy(world, seed, 0.0, log);
     world.end_maintenance().await;
     world.converge().await?;
     world.holds().await?;

@@ -161,7 +161,7 @@ impl App {
         // The other host's word comes first: it runs there, or it never will.
         match self.peers.call::<VmGet>(PeerId::Host(there), &vm.id.0, &(), CALL).await {
             Ok(status) if lives(status.state, &vm) => {
-                return self.settled_on(&vm, there).await.map(Whereabouts::Known);
+                return self.known_on(&vm, there).await;
             }
             Ok(_) => {}
             Err(error) => {
@@ -180,9 +180,7 @@ impl App {
         }
         let request = VmDeleteRequest { generation, grace_secs: 0, wait_ms: WAIT.as_millis() as u64 };
         match self.peers.call::<VmDelete>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
-            Ok(status) if status.state == OnHost::Absent => {
-                self.settled_on(&vm, here).await.map(Whereabouts::Known)
-            }
+            Ok(status) if status.state == OnHost::Absent => self.known_on(&vm, here).await,
             Ok(_) => Ok(Whereabouts::Here(vm, still_at_it("the other host removes what it had of it"))),
             Err(error) => Ok(Whereabouts::Here(vm, after_other(&error))),
         }
@@ -191,19 +189,31 @@ impl App {
     /// Notes that a VM has moved.
     async fn landed(&self, vm: &vm::Model, there: HostId) -> Result<Outcome, AppError> {
         let row = self.settled_on(vm, there).await?;
-        if row.host_id.map(|host| host.0) != Some(there) {
+        if row.and_then(|row| row.host_id).map(|host| host.0) != Some(there) {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         Ok(Outcome::Done)
     }
 
-    /// Notes which of two hosts has a VM, unless it has got another goal meanwhile; gives its row as it is now.
-    async fn settled_on(&self, vm: &vm::Model, host: HostId) -> Result<vm::Model, AppError> {
+    /// What is known once one of two hosts is found to have a VM. If it has got another goal meanwhile, that host was asked
+    /// under an older number, and may be told otherwise by now: then nothing is.
+    async fn known_on(&self, vm: &vm::Model, host: HostId) -> Result<Whereabouts, AppError> {
+        Ok(match self.settled_on(vm, host).await? {
+            Some(row) => Whereabouts::Known(row),
+            None => Whereabouts::Unknown(still_at_it("it has another goal by now")),
+        })
+    }
+
+    /// Notes which of two hosts has a VM, and gives its row; nothing if it has got another goal meanwhile.
+    async fn settled_on(&self, vm: &vm::Model, host: HostId) -> Result<Option<vm::Model>, AppError> {
         let tx = self.db.begin().await?;
         let found = find::<vm::Entity>(tx.reader(), vm.id).await?;
         let mut row = found.ok_or(AppError::NotFound("vm"))?;
-        if row.generation != vm.generation || row.moving_to.is_none() {
-            return Ok(row);
+        if row.generation != vm.generation {
+            return Ok(None);
+        }
+        if row.moving_to.is_none() {
+            return Ok(Some(row));
         }
         row.host_id = Some(host.into());
         row.moving_to = None;
@@ -212,7 +222,7 @@ impl App {
         }
         tx.vm_update(row.clone()).await?;
         tx.commit().await?;
-        Ok(row)
+        Ok(Some(row))
     }
 }
 
