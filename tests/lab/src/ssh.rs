@@ -8,6 +8,9 @@ use anyhow::{Context, bail};
 use crate::cloud::wait_for;
 use crate::state::{Host, Lab};
 
+/// How long a server may take to hear that it is to be reset.
+const RESETS: Duration = Duration::from_secs(3);
+
 /// A way to log in to a server.
 #[derive(Debug, Clone)]
 pub struct Ssh {
@@ -22,6 +25,9 @@ impl Ssh {
             format!("UserKnownHostsFile={}", at(&format!("servers/{}/known_hosts", host.name))),
             "StrictHostKeyChecking=yes".into(),
             "ConnectTimeout=5".into(),
+            // A server that was reset says nothing on a connection from before.
+            "ServerAliveInterval=5".into(),
+            "ServerAliveCountMax=6".into(),
             "LogLevel=ERROR".into(),
             // Cheap to compute in an emulated machine.
             "KexAlgorithms=curve25519-sha256".into(),
@@ -95,9 +101,12 @@ impl Ssh {
     pub fn reset(&self, longest: Duration) -> anyhow::Result<()> {
         let boot = "cat /proc/sys/kernel/random/boot_id";
         let before = self.run(boot)?;
-        self.run(
-            "echo 1 > /proc/sys/kernel/sysrq; (sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &",
-        )?;
+        let now = "echo 1 > /proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger";
+        let mut child = self.command().arg(now).stdin(Stdio::null()).spawn().context("cannot start ssh")?;
+        // It never answers.
+        std::thread::sleep(RESETS);
+        child.kill()?;
+        child.wait()?;
         self.hang_up()?;
         wait_for(&format!("{} to boot", self.name), longest, || {
             Ok(self.run(boot).ok().filter(|boot| *boot != before).map(drop))
