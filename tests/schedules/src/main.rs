@@ -36,6 +36,9 @@ struct Arguments {
 enum What {
     /// Does all of this, one after another.
     All {
+        /// How many schedules.
+        #[arg(long, default_value_t = 2000)]
+        count: u64,
         /// How many processes share the work.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
@@ -102,9 +105,9 @@ fn main() -> anyhow::Result<()> {
     }));
     let begun = Instant::now();
     match Arguments::parse().command {
-        What::All { jobs } => {
-            let jobs = format!("--jobs={jobs}");
-            for part in [&["join"][..], &["hung"], &["steps", &jobs], &["storms", &jobs]] {
+        What::All { count, jobs } => {
+            let (jobs, count) = (format!("--jobs={jobs}"), format!("--count={count}"));
+            for part in [&["join"][..], &["hung"], &["steps", &jobs], &["storms", &jobs, &count]] {
                 share_out([part.iter().map(ToString::to_string).collect()].into_iter())?;
             }
         }

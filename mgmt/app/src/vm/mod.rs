@@ -205,6 +205,11 @@ impl App {
         to: Option<HostId>,
     ) -> Result<(), AppError> {
         must_run(row)?;
+        if row.moving_to.is_some() {
+            // What was made there goes only as long as it is known where.
+            let detail = "another host still has something of a move that failed; try again".into();
+            return Err(AppError::Conflict { code: "vm_migrating", detail });
+        }
         let to = self.place_elsewhere(tx.reader(), row, to).await?;
         row.moving_to = Some(to.into());
         row.state = JsonCol(VmState::Migrating);
