@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podzol_rpc::PeerId;
 use podzol_rpc::weather::{self, Call, Fate};
-use podzol_sim::{Fault, Step};
+use podzol_sim::{Fault, SimHost, Step};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
@@ -51,17 +51,15 @@ impl Mishap {
     }
 
     /// Has it be over.
-    pub(crate) async fn end(self, world: &mut World, step: Step) {
+    pub(crate) fn end(self, world: &mut World, step: Step) {
+        let hosts = &mut world.pod.hosts;
         if self == Self::AgentDies {
-            for host in 0..world.pod.hosts.len() {
-                world.pod.hosts[host].kill_agent();
-            }
-            world.pod.hosts.iter().for_each(|host| host.hypervisor().heal(step));
-            for host in 0..world.pod.hosts.len() {
-                world.pod.hosts[host].start_agent();
-            }
+            hosts.iter_mut().for_each(SimHost::kill_agent);
         }
-        world.pod.hosts.iter().for_each(|host| host.hypervisor().heal(step));
+        hosts.iter().for_each(|host| host.hypervisor().heal(step));
+        if self == Self::AgentDies {
+            hosts.iter_mut().for_each(SimHost::start_agent);
+        }
     }
 }
 

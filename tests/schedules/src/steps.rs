@@ -197,7 +197,7 @@ async fn run(world: &mut World, flow: Flow, wrong: Wrong<'_>) -> Result<Course, 
     world.pass(Duration::from_millis(500)).await?;
     let steps = world.steps_taken();
     if let Wrong::In(step, mishap) = wrong {
-        mishap.end(world, step).await;
+        mishap.end(world, step);
     }
     if troubles.iter().any(|(_, trouble)| *trouble == Trouble::Overtaken) {
         overtake(world).await;
