@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check unit reproducible beside-each-other schedules scenarios soak bench openapi
+.PHONY: help prerequisites build images lab lab-down test check unit reproducible beside-each-other schedules shapes scenarios soak bench openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -46,6 +46,11 @@ beside-each-other: images
 
 schedules: build ## Has every step fail on a simulated cloud, and runs two thousand random schedules on it
 	target/debug/podzol-schedules all
+
+shapes: build ## Records what this version's parts say to one another, for the version after it
+	mkdir -p tests/schedules/shapes
+	target/debug/podzol-schedules shapes > target/shapes.json
+	mv target/shapes.json tests/schedules/shapes/$$(target/debug/podzol --version | sed -E 's/.* ([0-9]+\.[0-9]+).*/\1/').json
 
 check: prerequisites ## Checks format and lints
 	cargo fmt --all --check

@@ -135,6 +135,8 @@ impl Client {
         request: &E::Request,
         deadline: Duration,
     ) -> Result<E::Answer, CallError> {
+        #[cfg(feature = "sim")]
+        let request = &crate::older::request::<E>(peer, request)?;
         let request = self.request(E::METHOD, peer, &E::path(path)).timeout(deadline).json(request);
         #[cfg(feature = "sim")]
         let sent = crate::weather::send(&self.http, peer, request).await;
@@ -144,6 +146,8 @@ impl Client {
         let status = answer.status();
         let body = read(peer, answer).await?;
         if status.is_success() {
+            #[cfg(feature = "sim")]
+            let body = crate::older::answer::<E>(peer, body);
             return serde_json::from_slice(&body).map_err(|source| CallError::BadAnswer { peer, source });
         }
         Err(CallError::Refused { peer, source: refusal(status, &body) })

@@ -14,6 +14,8 @@ pub mod exec;
 mod file;
 pub mod identity;
 pub mod join;
+#[cfg(feature = "sim")]
+pub mod older;
 pub mod peer;
 pub mod server;
 pub mod stream;

@@ -8,6 +8,7 @@
 //! the n-th call to each part. What goes on within one instant is left to the threads, as on real servers; a seed that
 //! failed may need some replays.
 
+mod beside;
 mod calls;
 mod hung;
 mod steps;
@@ -71,6 +72,10 @@ enum What {
     Join,
     /// Has a host hang, and sees what becomes of the others.
     Hung,
+    /// Has agents of the version before do what they could.
+    Beside,
+    /// Prints the members of all that this version's parts say to one another.
+    Shapes,
     /// Replays the schedule of one seed, and prints what happens.
     Storm {
         /// The seed.
@@ -107,7 +112,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         What::All { count, jobs } => {
             let (jobs, count) = (format!("--jobs={jobs}"), format!("--count={count}"));
-            for part in [&["join"][..], &["hung"], &["steps", &jobs], &["storms", &jobs, &count]] {
+            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs], &["storms", &jobs, &count]] {
                 share_out([part.iter().map(ToString::to_string).collect()].into_iter())?;
             }
         }
@@ -137,6 +142,11 @@ fn main() -> anyhow::Result<()> {
             println!("{failures} failures of a join");
         }
         What::Hung => virtual_time::run(hung::run_all()).map_err(anyhow::Error::msg)?,
+        What::Beside => virtual_time::run(beside::run()).map_err(anyhow::Error::msg)?,
+        What::Shapes => {
+            let shapes = virtual_time::run(beside::record()).map_err(anyhow::Error::msg)?;
+            println!("{}", serde_json::to_string_pretty(&shapes)?);
+        }
         What::Storm { seed } => drop(run([seed], true)?),
         What::Share { from, end, every, minutes } => {
             let in_time = |_: &u64| begun.elapsed() < Duration::from_secs(60 * minutes);

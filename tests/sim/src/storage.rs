@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use podzol_rpc::Identity;
+use podzol_rpc::{Identity, PeerId};
 use podzol_rpc::join::{JoinToken, join};
 use podzol_storage_agent::config::Config;
 use podzol_test_support::{ControlPlane, Process};
@@ -49,6 +49,14 @@ impl SimStorage {
         let mut storage = Self { id, identity, exports, config, folder, agent: None };
         storage.start_agent();
         storage
+    }
+
+    /// Its identity among Podzol's parts.
+    ///
+    /// # Panics
+    /// Never: its id is one.
+    pub fn peer(&self) -> PeerId {
+        PeerId::StorageServer(self.id.parse().expect("a storage server's id is one"))
     }
 
     /// Starts its agent.
