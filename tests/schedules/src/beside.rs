@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use podzol_rpc::older::{self, Shapes};
 use podzol_rpc::PeerId;
+use podzol_rpc::older::{self, Shapes};
 use podzol_test_support::text;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -48,6 +48,7 @@ pub(crate) async fn record() -> Result<Shapes, String> {
 pub(crate) async fn run() -> Result<(), String> {
     let shapes: Shapes = serde_json::from_str(BEFORE).expect("shapes are written by this program");
     let mut world = World::make().await;
+    world.has_vxlans = false;
     world.admin().offering("large", 128).await;
     let all: Vec<PeerId> =
         world.pod.hosts.iter().map(|host| host.peer()).chain([world.pod.storage.peer()]).collect();
@@ -58,6 +59,7 @@ pub(crate) async fn run() -> Result<(), String> {
             steps::smoothly(&mut world, flow).await.map_err(told)?;
         }
         the_rest(&mut world).await.map_err(|error| format!("{agents} of the version before: {error}"))?;
+        refuses_vxlans(&world).await?;
         for seed in 1..=SCHEDULES {
             let told = |error| format!("seed {seed}, {agents} of the version before: {error}");
             storm::run(&mut world, seed, false).await.map_err(told)?;
@@ -65,6 +67,19 @@ pub(crate) async fn run() -> Result<(), String> {
     }
     older::set_current();
     println!("{} flows and {SCHEDULES} schedules, twice", FLOWS.len());
+    Ok(())
+}
+
+/// Agents of the version before know no VXLANs: no VM of a network on one is placed on their hosts.
+async fn refuses_vxlans(world: &World) -> Result<(), String> {
+    let admin = world.admin();
+    let network = world.pod.vxlan(admin, &world.acme.account, "tunnels", "10.1.9.0/24").await;
+    let asked = world.acme.api.vm("web", &world.pod.offering, &world.pod.template, &network).await;
+    let expected = json!(["3 hosts: cannot carry VXLANs (h1, h2, h3)"]);
+    if asked.body["reasons"] != expected {
+        return Err(format!("a VM on a VXLAN: {} {}", asked.status, asked.body));
+    }
+    admin.delete(&format!("/v1/networks/{network}")).await.ok();
     Ok(())
 }
 
