@@ -23,6 +23,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The NIC or bond that carries the customers' VLANs.
     pub trunk: InterfaceName,
+    /// The address where tunnels of VXLANs begin; the one above when left out.
+    #[serde(default)]
+    pub tunnel_address: Option<std::net::IpAddr>,
     /// Whether VMs may run by software emulation where KVM does not work. It is many times slower.
     #[serde(default)]
     pub allow_emulation: bool,

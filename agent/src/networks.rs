@@ -1,11 +1,19 @@
 //! Keeping the host's networks as its VMs need them: one pass at a time, for all VMs together.
+//!
+//! Which other hosts carry a network on a VXLAN is no part of a VM's description, as it changes while the VM stays as it is.
+//! The management service tells it on its own; the kernel keeps it, with its number in the interface's alias, so that an
+//! agent which starts anew knows it again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use podzol_hostnet::{Converged, Desired, Error, Links, MtuRule, Segment, bridge_name, converge, vlan_name};
-use podzol_vocab::InterfaceName;
-use tokio::sync::Mutex;
+use podzol_hostnet::{
+    Converged, Desired, Error, Interface, Links, MtuRule, Peers, Segment, Tunnel, bridge_name, converge,
+    uplink_name,
+};
+use podzol_vocab::{Generation, InterfaceName, NetworkId};
 
 /// How often, and how long each time, to wait for the tap of a VM that has just ended to go.
 const TAP_GOES: (u32, Duration) = (20, Duration::from_millis(100));
@@ -14,12 +22,106 @@ const TAP_GOES: (u32, Duration) = (20, Duration::from_millis(100));
 #[derive(Debug)]
 pub(crate) struct Networks {
     trunk: InterfaceName,
-    one_pass_at_a_time: Mutex<()>,
+    /// The address where tunnels begin, once it is known.
+    tunnel: Mutex<Option<IpAddr>>,
+    /// The peers of networks on VXLANs, as they were told; nothing before the kernel was asked what an agent before this
+    /// one was told.
+    told: Mutex<Option<BTreeMap<NetworkId, Peers>>>,
+    one_pass_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Networks {
     pub(crate) fn new(trunk: InterfaceName) -> Self {
-        Self { trunk, one_pass_at_a_time: Mutex::default() }
+        Self {
+            trunk,
+            tunnel: Mutex::default(),
+            told: Mutex::default(),
+            one_pass_at_a_time: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Notes the address where tunnels begin.
+    pub(crate) fn set_tunnel(&self, address: Option<IpAddr>) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    /// Notes the peers of a network, unless they are older than those that were told last: then the error is which those
+    /// were.
+    pub(crate) async fn tell_peers(
+        &self,
+        links: &impl Links,
+        network: NetworkId,
+        peers: Peers,
+    ) -> Result<Result<(), Generation>, Error> {
+        let _turn = self.one_pass_at_a_time.lock().await;
+        self.recall(links).await?;
+        let mut told = self.told();
+        let told = told.get_or_insert_default();
+        match told.get(&network) {
+            Some(in_force) if in_force.generation > peers.generation => Ok(Err(in_force.generation)),
+            _ => {
+                told.insert(network, peers);
+                Ok(Ok(()))
+            }
+        }
+    }
+
+    /// Asks the kernel what an agent before this one was told.
+    async fn recall(&self, links: &impl Links) -> Result<(), Error> {
+        if self.told().is_some() {
+            return Ok(());
+        }
+        let observed = links.observe().await?;
+        let peers = observed.iter().filter(|link| link.is_ours()).filter_map(|link| {
+            let peers = Peers { generation: link.peers_generation()?, addresses: link.peers()?.clone() };
+            Some((link.network()?, peers))
+        });
+        *self.told() = Some(peers.collect());
+        Ok(())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<BTreeMap<NetworkId, Peers>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What should exist for these segments.
+    async fn desired(&self, links: &impl Links, segments: BTreeSet<Segment>) -> Result<Desired, Error> {
+        let mut desired = Desired {
+            trunk: self.trunk.clone(),
+            mtu: MtuRule::Trunk,
+            tunnel: None,
+            peers: BTreeMap::new(),
+            segments,
+        };
+        if desired.segments.iter().all(|segment| segment.tag.vxlan().is_none()) {
+            return Ok(desired);
+        }
+        self.recall(links).await?;
+        let local = *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(local) = local {
+            let interfaces = links.interfaces().await?;
+            let has =
+                |interface: &&Interface| interface.addresses.iter().any(|(address, _)| *address == local);
+            let mtu = interfaces.iter().find(has).map(|interface| interface.link.mtu);
+            desired.tunnel = Some(Tunnel { local, mtu });
+            desired.peers = self.told().clone().unwrap_or_default();
+            // A tunnel to oneself would bring everything back.
+            for peers in desired.peers.values_mut() {
+                peers.addresses.remove(&local);
+            }
+        }
+        Ok(desired)
+    }
+
+    /// Forgets the peers of networks that are not here any more.
+    fn forget(&self, left: &BTreeSet<Segment>, segments: &BTreeSet<Segment>) {
+        let is_gone = |network: &NetworkId| {
+            let is_of = |segment: &Segment| segment.network == *network;
+            left.iter().any(is_of) && !segments.iter().any(is_of)
+        };
+        if let Some(told) = self.told().as_mut() {
+            told.retain(|network, _| !is_gone(network));
+        }
     }
 
     /// Brings the links to what the segments say, in one pass. `segments` is asked when this pass's turn has come.
@@ -29,7 +131,7 @@ impl Networks {
         segments: impl Fn() -> BTreeSet<Segment>,
     ) -> Result<Converged, Error> {
         let _turn = self.one_pass_at_a_time.lock().await;
-        let desired = Desired { trunk: self.trunk.clone(), mtu: MtuRule::Trunk, segments: segments() };
+        let desired = self.desired(links, segments()).await?;
         let converged = converge(links, &desired).await?;
         for failure in &converged.failures {
             tracing::error!(error = failure as &dyn std::error::Error, "a change of the network failed");
@@ -50,7 +152,7 @@ impl Networks {
             return Err(refused.into());
         }
         let names: BTreeSet<InterfaceName> =
-            needed.iter().flat_map(|segment| [bridge_name(segment.vlan), vlan_name(segment.vlan)]).collect();
+            needed.iter().flat_map(|segment| [bridge_name(segment.tag), uplink_name(segment.tag)]).collect();
         match converged.failures.into_iter().find(|failure| names.contains(failure.change.name())) {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
@@ -65,7 +167,8 @@ impl Networks {
         left: &BTreeSet<Segment>,
         segments: impl Fn() -> BTreeSet<Segment>,
     ) -> Result<(), Error> {
-        let bridges: BTreeSet<InterfaceName> = left.iter().map(|segment| bridge_name(segment.vlan)).collect();
+        self.forget(left, &segments());
+        let bridges: BTreeSet<InterfaceName> = left.iter().map(|segment| bridge_name(segment.tag)).collect();
         let (times, pause) = TAP_GOES;
         for _ in 0..times {
             let converged = self.converge(links, &segments).await?;

@@ -7,11 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use podzol_agent_api::report::{HostReport, HostReportPost, HypervisorReport, LinkReport, MountReport};
+use podzol_agent_api::report::{
+    HostReport, HostReportPost, HypervisorReport, LinkReport, MountReport, VxlanReport,
+};
 use podzol_hostnet::{Interface, Links};
 use podzol_rpc::daemon::address_towards;
 use podzol_rpc::{Client, PeerId};
-use podzol_vocab::HostId;
+use podzol_vocab::{HostId, Tag};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -43,6 +45,7 @@ pub(crate) struct Reporter<P: Platform> {
 struct LastSeen {
     address: Option<IpAddr>,
     links: Vec<LinkReport>,
+    vxlans: Vec<VxlanReport>,
 }
 
 impl LastSeen {
@@ -51,15 +54,21 @@ impl LastSeen {
         self.address
     }
 
-    fn links(&mut self, now: Result<Vec<Interface>, podzol_hostnet::Error>) -> Vec<LinkReport> {
+    fn links(
+        &mut self,
+        now: Result<Vec<Interface>, podzol_hostnet::Error>,
+    ) -> (Vec<LinkReport>, Vec<VxlanReport>) {
         match now {
-            Ok(interfaces) => self.links = interfaces.into_iter().map(link).collect(),
+            Ok(interfaces) => {
+                self.vxlans = interfaces.iter().filter_map(vxlan).collect();
+                self.links = interfaces.into_iter().map(link).collect();
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "cannot list the links; reporting them as they were");
             }
         }
-        self.links.clone()
+        (self.links.clone(), self.vxlans.clone())
     }
 }
 
@@ -76,7 +85,9 @@ impl<P: Platform> Reporter<P> {
         let address = self.address().await?;
         let platform = self.vms.platform();
         let interfaces = platform.links().interfaces().await;
-        let links = self.last_seen().links(interfaces);
+        let (links, vxlans) = self.last_seen().links(interfaces);
+        let tunnel_address = self.config.tunnel_address.or(Some(address));
+        self.vms.set_tunnel(tunnel_address);
         let mounts = platform.mounts().mounted().into_iter();
         let inventory = inventory::read();
         let kvm_problem = facts.kvm_problem.map(|problem| format!("KVM cannot be used: {problem}"));
@@ -98,6 +109,8 @@ impl<P: Platform> Reporter<P> {
             mounts: mounts
                 .map(|(source, target)| MountReport { source, target: target.display().to_string() })
                 .collect(),
+            tunnel_address,
+            vxlans,
         })
     }
 
@@ -155,11 +168,18 @@ impl<P: Platform> Reporter<P> {
     }
 }
 
+/// What is told of a link that is a VXLAN interface of ours.
+pub(crate) fn vxlan(interface: &Interface) -> Option<VxlanReport> {
+    let link = &interface.link;
+    let (network, id) = (link.network()?, link.tag()?.vxlan()?);
+    Some(VxlanReport { network, id, peers: link.peers()?.clone() })
+}
+
 fn link(interface: Interface) -> LinkReport {
     let link = interface.link;
     LinkReport {
         kind: link.kind.as_str().map(str::to_owned),
-        vlan: link.vlan(),
+        vlan: link.tag().and_then(Tag::vlan),
         up: link.up,
         mtu: link.mtu,
         ours: link.is_ours(),
@@ -199,8 +219,8 @@ mod tests {
             addresses: vec![],
             ours: false,
         }];
-        let mut seen = LastSeen { address: None, links: links.clone() };
+        let mut seen = LastSeen { links: links.clone(), ..LastSeen::default() };
         let failed = podzol_hostnet::Error::Observe(std::io::ErrorKind::Other.into());
-        assert_eq!(seen.links(Err(failed)), links);
+        assert_eq!(seen.links(Err(failed)), (links, vec![]));
     }
 }

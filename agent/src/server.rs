@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use podzol_agent_api::host::{HostConverge, HostGet, HostInventoryGet};
+use podzol_agent_api::host::{HostConverge, HostGet, HostInventoryGet, NetworkPeersPut};
 use podzol_agent_api::vm::{
     ConsoleLog, MoveStream, VmArrive, VmConsoleLog, VmDelete, VmGet, VmLeave, VmPut, VmStay,
 };
@@ -87,6 +87,10 @@ pub(crate) fn router<P: Platform>(
         allow(&caller)?;
         vms.mend().await.map_err(cannot)
     });
+    let peers = handle::<NetworkPeersPut, Vms<P>, _, _>(|vms, caller, network, peers| async move {
+        allow(&caller)?;
+        vms.tell_peers(network, peers).await
+    });
     let host = handle::<HostGet, Vms<P>, _, _>(move |_, caller, (), ()| {
         let reporter = Arc::clone(&reporter);
         async move {
@@ -104,6 +108,7 @@ pub(crate) fn router<P: Platform>(
         .route(HostGet::ROUTE, host)
         .route(HostInventoryGet::ROUTE, inventory)
         .route(HostConverge::ROUTE, converge)
+        .route(NetworkPeersPut::ROUTE, peers)
         .with_state(vms)
 }
 

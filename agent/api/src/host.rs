@@ -1,11 +1,14 @@
 //! The host itself.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use http::Method;
 use podzol_rpc::Endpoint;
-use podzol_vocab::{Generation, InterfaceName, MacAddr, VlanId, VmId};
+use podzol_vocab::{Generation, InterfaceName, MacAddr, NetworkId, Tag, VmId};
 use serde::{Deserialize, Serialize};
 
-use crate::report::HostReport;
+use crate::report::{HostReport, VxlanReport};
 
 /// The host's report, made now. Unavailable as long as the agent would send none: until the hypervisor has answered, and
 /// while the agent does not know its own address.
@@ -57,13 +60,43 @@ impl Endpoint for HostConverge {
     }
 }
 
+/// Tells a host which other hosts carry a network on a VXLAN. Repeating it is success, and an older description is refused.
+/// A host that does not carry the network yet keeps it in mind for when it does.
+#[derive(Debug)]
+pub struct NetworkPeersPut;
+
+impl Endpoint for NetworkPeersPut {
+    const METHOD: Method = Method::PUT;
+    const ROUTE: &'static str = "/v1/networks/{network}/peers";
+    type Path = NetworkId;
+    type Request = NetworkPeers;
+    type Answer = ();
+
+    fn path(network: &NetworkId) -> String {
+        format!("/v1/networks/{network}/peers")
+    }
+}
+
+/// The body of [`NetworkPeersPut`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPeers {
+    /// The number of this description.
+    pub generation: Generation,
+    /// Where the tunnels of the other hosts begin.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
 /// All that Podzol has made on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HostInventory {
     /// The domains that are Podzol's.
     pub domains: Vec<DomainFound>,
-    /// The networks that have both a bridge and a VLAN interface.
-    pub networks: Vec<VlanId>,
+    /// The networks that have both a bridge and a VLAN or VXLAN interface.
+    pub networks: Vec<Tag>,
+    /// Where the tunnels of networks on VXLANs end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vxlans: Vec<VxlanReport>,
     /// Links with Podzol's mark that are half of a network.
     pub odd_links: Vec<InterfaceName>,
     /// The MAC addresses of the ports that are guarded.

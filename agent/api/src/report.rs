@@ -1,8 +1,11 @@
 //! What a host agent reports: on every change, and every few seconds.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use http::Method;
 use podzol_rpc::Endpoint;
-use podzol_vocab::{HostId, InterfaceName, VlanId};
+use podzol_vocab::{HostId, InterfaceName, NetworkId, VlanId, VxlanId};
 use serde::{Deserialize, Serialize};
 
 use crate::vm::VmStatus;
@@ -48,6 +51,23 @@ pub struct HostReport {
     pub links: Vec<LinkReport>,
     /// The pools that it has mounted.
     pub mounts: Vec<MountReport>,
+    /// The address where its tunnels to other hosts begin; none if it can have no tunnels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_address: Option<IpAddr>,
+    /// The networks that it carries on VXLANs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vxlans: Vec<VxlanReport>,
+}
+
+/// A network that a host carries on a VXLAN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VxlanReport {
+    /// The network.
+    pub network: NetworkId,
+    /// Its id.
+    pub id: VxlanId,
+    /// Where its tunnels end.
+    pub peers: BTreeSet<IpAddr>,
 }
 
 /// The hypervisor of a host.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use http::Method;
 use podzol_rpc::{Endpoint, StreamEndpoint};
 use podzol_vocab::{
-    ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, Secret, VlanId, VmId, VolumeId,
+    ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, Secret, Tag, VmId, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,8 +81,9 @@ pub struct NicPlan {
     pub nic: NicId,
     /// Which network it is in.
     pub network: NetworkId,
-    /// The tag that keeps the network apart from others on the wire.
-    pub vlan: VlanId,
+    /// What keeps the network apart from others between hosts. Its name is from the time when that was always a VLAN.
+    #[serde(rename = "vlan")]
+    pub tag: Tag,
     /// Its MAC address.
     pub mac: MacAddr,
     /// Its IPv4 address.

@@ -1,8 +1,10 @@
 //! The difference in words and in order: each [`Change`] is one message to the kernel and says why it is needed.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
-use podzol_vocab::{InterfaceName, NetworkId, VlanId};
+use podzol_vocab::{Generation, InterfaceName, NetworkId, VlanId, VxlanId};
 
 use crate::model::Segment;
 use crate::observed::LinkIndex;
@@ -10,8 +12,8 @@ use crate::observed::LinkIndex;
 /// What has to be done, and what cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
-    /// The changes: removals, then new bridges, new VLAN interfaces, then settings. Any prefix of them leaves a host
-    /// from which the next difference finds the rest.
+    /// The changes: removals, then new bridges, new VLAN and VXLAN interfaces, then settings, then peers. Any prefix of
+    /// them leaves a host from which the next difference finds the rest.
     pub steps: Vec<Change>,
     /// Segments that cannot exist as things are. Their links are left as they are.
     pub refused: Vec<Refused>,
@@ -49,6 +51,15 @@ pub enum Change {
         /// The settings that differ.
         settings: Settings,
     },
+    /// Changes where the tunnels of a VXLAN interface of ours end.
+    SetPeers {
+        /// The link.
+        link: LinkRef,
+        /// Those that are new.
+        new: BTreeSet<IpAddr>,
+        /// Those that go.
+        gone: BTreeSet<IpAddr>,
+    },
 }
 
 /// What a new link is.
@@ -62,6 +73,13 @@ pub enum NewLink {
         trunk: LinkIndex,
         /// The tag.
         vlan: VlanId,
+    },
+    /// A VXLAN interface, which learns from what comes in which address is behind which peer.
+    Vxlan {
+        /// Its id.
+        id: VxlanId,
+        /// Where its tunnels begin.
+        local: IpAddr,
     },
 }
 
@@ -78,7 +96,7 @@ pub struct LinkRef {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The mark with this network: alias and link group.
-    pub mark: Option<NetworkId>,
+    pub mark: Option<Mark>,
     /// The MTU in bytes.
     pub mtu: Option<u32>,
     /// The bridge that it becomes a port of.
@@ -89,9 +107,18 @@ pub struct Settings {
     pub up: bool,
 }
 
+/// What the alias of a link says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Its network.
+    pub network: NetworkId,
+    /// The number of its peers, of a VXLAN interface that was told of any.
+    pub peers: Option<Generation>,
+}
+
 /// A segment that cannot exist as things are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("network {} on VLAN {}: {reason}", segment.network, segment.vlan)]
+#[error("network {} on {}: {reason}", segment.network, segment.tag)]
 pub struct Refused {
     /// The segment.
     pub segment: Segment,
@@ -111,15 +138,24 @@ pub enum Reason {
     /// The trunk is administratively down, so that nothing on it can be up.
     #[error("{0} is down")]
     TrunkDown(InterfaceName),
-    /// Another network wants the same VLAN, or the same network another VLAN.
+    /// It is not known where tunnels begin.
+    #[error("this host has no address for tunnels yet")]
+    NoTunnel,
+    /// No link has the address where tunnels begin.
+    #[error("no link has the address {0}, where tunnels begin")]
+    TunnelMissing(IpAddr),
+    /// The link for tunnels takes no packet of the size that they need.
+    #[error("the link with the address {0} takes {1} bytes, and tunnels need {2}")]
+    TunnelTooSmall(IpAddr, u32, u32),
+    /// Another network wants the same VLAN or VXLAN, or the same network another one.
     #[error("another segment has the same {0}")]
     Duplicate(&'static str),
     /// A link that is not ours has the name.
     #[error("{0} exists and was not made by Podzol")]
     NameTaken(InterfaceName),
-    /// Another VLAN interface on the trunk has the tag.
-    #[error("{0} already has this VLAN")]
-    VlanTaken(InterfaceName),
+    /// Another interface has the tag.
+    #[error("{0} already has this VLAN or VXLAN id")]
+    TagTaken(InterfaceName),
     /// The link must be replaced, or belongs to another network, and other links use it.
     #[error("{link} belongs elsewhere and is in use by {}", names(users))]
     InUse {
@@ -151,7 +187,7 @@ impl Change {
     pub fn name(&self) -> &InterfaceName {
         match self {
             Change::Remove { name, .. } | Change::Create { name, .. } => name,
-            Change::Set { link, .. } => &link.name,
+            Change::Set { link, .. } | Change::SetPeers { link, .. } => &link.name,
         }
     }
 }
@@ -174,15 +210,30 @@ impl fmt::Display for Change {
             Change::Create { name, link: NewLink::Vlan { trunk, vlan }, mtu } => {
                 write!(f, "create VLAN interface {name}, tag {vlan} on link {trunk}, mtu {mtu}")
             }
+            Change::Create { name, link: NewLink::Vxlan { id, local }, mtu } => {
+                write!(f, "create VXLAN interface {name}, id {id} from {local}, mtu {mtu}")
+            }
+            Change::SetPeers { link, new, gone } => {
+                let signed = new.iter().map(|peer| format!(" +{peer}"));
+                let words: String = signed.chain(gone.iter().map(|peer| format!(" -{peer}"))).collect();
+                write!(f, "peers of {}:{words}", link.name)
+            }
             Change::Set { link, settings } => write!(f, "set {}: {settings}", link.name),
         }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mark of network {}", self.network)?;
+        self.peers.map_or(Ok(()), |generation| write!(f, " with peers {generation}"))
     }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = [
-            self.mark.map(|network| format!("mark of network {network}")),
+            self.mark.map(|mark| mark.to_string()),
             self.mtu.map(|mtu| format!("mtu {mtu}")),
             self.master.as_ref().map(|bridge| format!("master {}", bridge.name)),
             self.ipv6_off.then(|| "no IPv6".to_owned()),

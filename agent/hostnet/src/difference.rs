@@ -5,30 +5,36 @@
 //!
 //! # Design notes
 //!
-//! - A VLAN interface's tag and parent cannot be changed, so it is replaced; all else is repaired in place.
+//! - What a VLAN or VXLAN interface is cannot be changed, so it is replaced; all else is repaired in place.
 //! - A bridge with a foreign port is never removed, since that port is a VM's tap or an operator's doing. The VLAN
 //!   interface in such a bridge stays with it. Refused: to take the tap out as well.
 //! - A VLAN can pass from one network to another. The bridge is then kept only if no foreign port is on it: the taps
 //!   of the one network's VMs must not find themselves in the other network.
-//! - A missing or downed trunk refuses segments but does not remove anything: it can come back.
+//! - A missing or downed trunk refuses segments but does not remove anything: it can come back. So does an address for
+//!   tunnels that is not known or not there.
+//! - A VXLAN's peers are told one by one, and each gets a copy of what is for all; what is for one goes to the peer from
+//!   which that one was heard. Refused: multicast, which networks between racks seldom carry and hosts take only so much
+//!   of; and entries for each VM told by the management service, which would have to be changed on all hosts at the very
+//!   moment at which a VM moves.
 
 mod segment;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use podzol_vocab::InterfaceName;
+use podzol_vocab::{InterfaceName, Tag, VxlanId};
 
-use crate::change::{Change, Changes, InUse, Reason, Refused};
-use crate::model::{Desired, REMOVAL_GROUPS, Segment, bridge_name, vlan_name};
+use crate::change::{Change, Changes, InUse, NewLink, Reason, Refused};
+use crate::model::{Desired, REMOVAL_GROUPS, Segment, Tunnel, bridge_name, uplink_name};
 use crate::observed::{Kind, Link};
-use segment::Plan;
+use segment::{Plan, Wanted};
 use view::View;
 
 /// The changes from what exists to what should exist.
 pub fn difference(desired: &Desired, observed: &[Link]) -> Changes {
     let wanted: BTreeSet<_> =
-        desired.segments.iter().flat_map(|s| [bridge_name(s.vlan), vlan_name(s.vlan)]).collect();
+        desired.segments.iter().flat_map(|s| [bridge_name(s.tag), uplink_name(s.tag)]).collect();
     let view = View::new(observed);
     let (plans, refused) = plan(desired, &view, &wanted);
     let (unwanted, in_use) = leftovers(&view, &wanted);
@@ -36,11 +42,12 @@ pub fn difference(desired: &Desired, observed: &[Link]) -> Changes {
         plans.iter().flat_map(|plan| &plan.replaced).map(|link| (*link, "it is not what its segment needs"));
     let unwanted = unwanted.into_iter().map(|link| (link, "no network wants it"));
     let mut steps = removals(replaced.chain(unwanted));
-    // New bridges before new VLAN interfaces, settings of bridges before settings of their ports.
+    // New bridges before new ports of them, settings of bridges before settings of their ports.
     steps.extend(plans.iter().flat_map(|plan| plan.bridge.create.clone()));
-    steps.extend(plans.iter().flat_map(|plan| plan.vlan.create.clone()));
+    steps.extend(plans.iter().flat_map(|plan| plan.uplink.create.clone()));
     steps.extend(plans.iter().flat_map(|plan| plan.bridge.set.clone()));
-    steps.extend(plans.iter().flat_map(|plan| plan.vlan.set.clone()));
+    steps.extend(plans.iter().flat_map(|plan| plan.uplink.set.clone()));
+    steps.extend(plans.iter().flat_map(|plan| plan.peers.clone()));
     Changes { steps, refused, in_use, free_group: free_group(observed) }
 }
 
@@ -50,18 +57,29 @@ fn plan<'a>(
     view: &View<'a>,
     wanted: &BTreeSet<InterfaceName>,
 ) -> (Vec<Plan<'a>>, Vec<Refused>) {
-    let mut count_of_vlan = BTreeMap::new();
+    let mut count_of_tag = BTreeMap::new();
     let mut count_of_network = BTreeMap::new();
     for segment in &desired.segments {
-        *count_of_vlan.entry(segment.vlan).or_insert(0) += 1;
+        *count_of_tag.entry(segment.tag).or_insert(0) += 1;
         *count_of_network.entry(segment.network).or_insert(0) += 1;
     }
     let trunk = usable_trunk(desired, view);
-    let plan_one = |segment: &Segment| match &trunk {
-        _ if count_of_vlan[&segment.vlan] > 1 => Err(Reason::Duplicate("VLAN")),
+    let uplink = |segment: &Segment| match segment.tag {
+        Tag::Vlan(vlan) => {
+            trunk.clone().map(|trunk| (NewLink::Vlan { trunk: trunk.index, vlan }, desired.mtu.on(trunk.mtu)))
+        }
+        Tag::Vxlan(id) => {
+            usable_tunnel(desired.tunnel).map(|local| (NewLink::Vxlan { id, local }, VxlanId::MTU))
+        }
+    };
+    let plan_one = |segment: &Segment| match uplink(segment) {
+        _ if count_of_tag[&segment.tag] > 1 => Err(Reason::Duplicate("VLAN or VXLAN")),
         _ if count_of_network[&segment.network] > 1 => Err(Reason::Duplicate("network")),
-        Err(reason) => Err(reason.clone()),
-        Ok(trunk) => Plan::new(segment, trunk, desired.mtu.on(trunk.mtu), view, wanted),
+        Err(reason) => Err(reason),
+        Ok((uplink, mtu)) => {
+            let peers = desired.peers.get(&segment.network).filter(|_| segment.tag.vxlan().is_some());
+            Plan::new(&Wanted { segment, uplink, mtu, peers }, view, wanted)
+        }
     };
     let (mut plans, mut refused) = (Vec::new(), Vec::new());
     for segment in &desired.segments {
@@ -80,6 +98,17 @@ fn usable_trunk<'a>(desired: &Desired, view: &View<'a>) -> Result<&'a Link, Reas
         Some(trunk) if trunk.is_ours() => Err(Reason::TrunkOurs(name())),
         Some(trunk) if !trunk.up => Err(Reason::TrunkDown(name())),
         Some(trunk) => Ok(trunk),
+    }
+}
+
+/// Where tunnels begin, if they can begin there.
+fn usable_tunnel(tunnel: Option<Tunnel>) -> Result<IpAddr, Reason> {
+    let tunnel = tunnel.ok_or(Reason::NoTunnel)?;
+    let needed = VxlanId::MTU + tunnel.overhead();
+    match tunnel.mtu {
+        None => Err(Reason::TunnelMissing(tunnel.local)),
+        Some(mtu) if mtu < needed => Err(Reason::TunnelTooSmall(tunnel.local, mtu, needed)),
+        Some(_) => Ok(tunnel.local),
     }
 }
 

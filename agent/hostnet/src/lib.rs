@@ -1,11 +1,14 @@
 //! The network of a host: from the networks that should exist on it, the 802.1q interfaces and bridges; compared
 //! with what the kernel has; the difference applied in one pass over netlink, without ever forking a program.
 //!
-//! It converges to this, per [`Segment`] (one customer network on one VLAN of the trunk):
+//! It converges to this, per [`Segment`] (one customer network on one VLAN of the trunk, or on one VXLAN):
 //!
 //! ```text
 //!   VM ── tap ─┐
 //!   VM ── tap ─┴─ pzb100 (bridge) ── pzv100 (VLAN 100) ── eth1 (the trunk)
+//!
+//!   VM ── tap ─┐
+//!   VM ── tap ─┴─ pzb5000 (bridge) ── pzx5000 (VXLAN 5000) ── UDP to each peer
 //! ```
 //!
 //! and to nothing else that carries Podzol's mark. [`difference`] says what to change, and why; [`Links`] is the
@@ -27,11 +30,11 @@ mod observed;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
 
-pub use change::{Change, Changes, InUse, LinkRef, NewLink, Reason, Refused, Settings};
+pub use change::{Change, Changes, InUse, LinkRef, Mark, NewLink, Reason, Refused, Settings};
 pub use difference::difference;
 pub use links::{Converged, Error, Failure, Interface, Links, Watch, converge};
-pub use model::{Desired, MARK_GROUP, MtuRule, Segment, alias, bridge_name, vlan_name};
+pub use model::{Desired, MARK_GROUP, MtuRule, Peers, Segment, Tunnel, alias, bridge_name, uplink_name};
 pub use netlink::Kernel;
-pub use observed::{Ipv6, Kind, Link, LinkIndex};
+pub use observed::{Ipv6, Kind, Link, LinkIndex, Vxlan};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::SimulatedLinks;

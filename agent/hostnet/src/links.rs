@@ -61,6 +61,9 @@ pub enum Error {
     /// The dump of links failed.
     #[error("could not list the links")]
     Observe(#[source] io::Error),
+    /// The dump of the peers of VXLANs failed.
+    #[error("could not list the peers of VXLANs")]
+    Peers(#[source] io::Error),
     /// The dump of addresses failed.
     #[error("could not list the addresses")]
     Addresses(#[source] io::Error),

@@ -2,10 +2,12 @@
 //!
 //! The mark is in two places. `ifalias` is for people and says the network, but the kernel ignores it in the message
 //! that creates a link. The link group is honoured there, so there is no moment at which a link of ours has no mark.
+//! The alias of a VXLAN interface also says of which number its peers are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use podzol_vocab::{InterfaceName, NetworkId, VlanId};
+use podzol_vocab::{Generation, InterfaceName, NetworkId, Tag};
 
 /// The link group of every link that Podzol made: `podz` in ASCII.
 pub const MARK_GROUP: u32 = 0x706f_647a;
@@ -15,23 +17,58 @@ pub(crate) const REMOVAL_GROUPS: std::ops::RangeInclusive<u32> = 0x706f_8000..=0
 
 const ALIAS_PREFIX: &str = "podzol network ";
 
+/// Stands in an alias before the number of the peers.
+const ALIAS_PEERS: &str = " peers ";
+
+/// The UDP port of VXLAN (RFC 7348, 5). Linux takes another one unless told.
+pub(crate) const VXLAN_PORT: u16 = 4789;
+
 /// What should exist on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
     /// The NIC or bond that carries the VLANs. It is never changed.
     pub trunk: InterfaceName,
-    /// The MTU of VLAN interfaces and bridges.
+    /// The MTU of VLAN interfaces and their bridges.
     pub mtu: MtuRule,
+    /// Where this host's tunnels begin, if it has any.
+    pub tunnel: Option<Tunnel>,
+    /// Where the tunnels of networks end. Of a network that is not named here, the peers stay as they are.
+    pub peers: BTreeMap<NetworkId, Peers>,
     /// The networks.
     pub segments: BTreeSet<Segment>,
 }
 
-/// A network on its VLAN.
+/// Where this host's VXLAN tunnels begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Its own address.
+    pub local: IpAddr,
+    /// The MTU in bytes of the link that has this address; nothing if none has.
+    pub mtu: Option<u32>,
+}
+
+impl Tunnel {
+    /// The bytes that it adds to a packet: outer Ethernet, IP, UDP and VXLAN.
+    pub(crate) fn overhead(self) -> u32 {
+        if self.local.is_ipv4() { 50 } else { 70 }
+    }
+}
+
+/// The other hosts that carry a network on a VXLAN.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// The number of this description.
+    pub generation: Generation,
+    /// Where their tunnels begin.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// A network on its VLAN or VXLAN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Segment {
-    /// The VLAN.
-    pub vlan: VlanId,
-    /// The network. A host carries a network on one VLAN only.
+    /// The VLAN or VXLAN.
+    pub tag: Tag,
+    /// The network. A host carries a network on one of them only.
     pub network: NetworkId,
 }
 
@@ -55,28 +92,39 @@ impl MtuRule {
     }
 }
 
-/// The name of the bridge of a VLAN: `pzb100`.
-pub fn bridge_name(vlan: VlanId) -> InterfaceName {
-    name("pzb", vlan)
+/// The name of the bridge of a segment: `pzb100`.
+pub fn bridge_name(tag: Tag) -> InterfaceName {
+    name("pzb", tag)
 }
 
-/// The name of the VLAN interface of a VLAN: `pzv100`.
-pub fn vlan_name(vlan: VlanId) -> InterfaceName {
-    name("pzv", vlan)
+/// The name of the interface by which a segment leaves the host: `pzv100` on a VLAN, `pzx5000` on a VXLAN.
+pub fn uplink_name(tag: Tag) -> InterfaceName {
+    let prefix = match tag {
+        Tag::Vlan(_) => "pzv",
+        Tag::Vxlan(_) => "pzx",
+    };
+    name(prefix, tag)
 }
 
 /// The `ifalias` of a network's links.
-pub fn alias(network: NetworkId) -> String {
-    format!("{ALIAS_PREFIX}{network}")
+pub fn alias(network: NetworkId, peers: Option<Generation>) -> String {
+    let peers = peers.map(|generation| format!("{ALIAS_PEERS}{generation}")).unwrap_or_default();
+    format!("{ALIAS_PREFIX}{network}{peers}")
 }
 
-/// The network that an `ifalias` of ours names.
-pub(crate) fn network_of(alias: &str) -> Option<NetworkId> {
-    alias.strip_prefix(ALIAS_PREFIX)?.parse().ok()
+/// The network that an `ifalias` of ours names, and the number of its peers.
+pub(crate) fn read_alias(alias: &str) -> Option<(NetworkId, Option<Generation>)> {
+    let words = alias.strip_prefix(ALIAS_PREFIX)?;
+    let (network, peers) = match words.split_once(ALIAS_PEERS) {
+        Some((network, peers)) => (network, Some(Generation(peers.parse().ok()?))),
+        None => (words, None),
+    };
+    Some((network.parse().ok()?, peers))
 }
 
-fn name(prefix: &str, vlan: VlanId) -> InterfaceName {
-    format!("{prefix}{vlan}").parse().expect("three letters and at most four digits are an interface name")
+fn name(prefix: &str, tag: Tag) -> InterfaceName {
+    let number = u32::from(tag);
+    format!("{prefix}{number}").parse().expect("three letters and at most eight digits are an interface name")
 }
 
 #[cfg(test)]
@@ -84,18 +132,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_vlan() {
-        let vlan = VlanId::try_from(4094).unwrap();
-        assert_eq!(bridge_name(vlan).as_str(), "pzb4094");
-        assert_eq!(vlan_name(vlan).as_str(), "pzv4094");
+    fn names_follow_the_tag() {
+        for (number, bridge, uplink) in
+            [(4094, "pzb4094", "pzv4094"), (16_777_215, "pzb16777215", "pzx16777215")]
+        {
+            let tag = Tag::try_from(number).unwrap();
+            assert_eq!((bridge_name(tag).as_str(), uplink_name(tag).as_str()), (bridge, uplink));
+        }
     }
 
     #[test]
     fn an_alias_names_its_network_and_nothing_else_does() {
         let network = NetworkId::new();
-        assert_eq!(network_of(&alias(network)), Some(network));
-        for foreign in ["", "podzol", "podzol network", "podzol network x", "uplink to rack 4"] {
-            assert_eq!(network_of(foreign), None, "{foreign}");
+        for peers in [None, Some(Generation(7))] {
+            assert_eq!(read_alias(&alias(network, peers)), Some((network, peers)));
+        }
+        let odd = alias(network, None) + " peers x";
+        for foreign in ["", "podzol", "podzol network", "podzol network x", "uplink to rack 4", &odd] {
+            assert_eq!(read_alias(foreign), None, "{foreign}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! What exists: links as the kernel reports them, reduced to what a decision here can depend on.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
-use podzol_vocab::{InterfaceName, NetworkId, VlanId};
+use podzol_vocab::{Generation, InterfaceName, NetworkId, Tag, VlanId, VxlanId};
 
-use crate::model::{MARK_GROUP, REMOVAL_GROUPS, network_of};
+use crate::model::{MARK_GROUP, REMOVAL_GROUPS, VXLAN_PORT, read_alias};
 
 /// A network link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +48,30 @@ pub enum Kind {
     Bridge,
     /// An 802.1q VLAN interface, with its tag; none if the tag is not a [`VlanId`].
     Vlan(Option<VlanId>),
+    /// A VXLAN interface.
+    Vxlan(Vxlan),
     /// Another kind, as the kernel names it: `bond`, `tun`, `veth`.
     Other(String),
+}
+
+/// What a VXLAN interface is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vxlan {
+    /// Its id, if it is a [`VxlanId`].
+    pub id: Option<VxlanId>,
+    /// The address where its tunnels begin.
+    pub local: Option<IpAddr>,
+    /// Its UDP port.
+    pub port: u16,
+    /// Where its tunnels end: whoever gets what is for all.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+impl Vxlan {
+    /// Whether it is the tunnels of this id from this address.
+    pub(crate) fn is(&self, id: VxlanId, local: IpAddr) -> bool {
+        (self.id, self.local, self.port) == (Some(id), Some(local), VXLAN_PORT)
+    }
 }
 
 /// What IPv6 does on a link.
@@ -69,13 +93,27 @@ impl Link {
 
     /// The network that it says it belongs to.
     pub fn network(&self) -> Option<NetworkId> {
-        self.alias.as_deref().and_then(network_of)
+        self.alias.as_deref().and_then(read_alias).map(|(network, _)| network)
     }
 
-    /// Its tag, if it is a VLAN interface.
-    pub fn vlan(&self) -> Option<VlanId> {
-        match self.kind {
-            Kind::Vlan(vlan) => vlan,
+    /// The number of its peers, if it says that it has any.
+    pub fn peers_generation(&self) -> Option<Generation> {
+        self.alias.as_deref().and_then(read_alias).and_then(|(_, peers)| peers)
+    }
+
+    /// Its tag, if it is a VLAN interface or a VXLAN interface.
+    pub fn tag(&self) -> Option<Tag> {
+        match &self.kind {
+            Kind::Vlan(vlan) => vlan.map(Tag::Vlan),
+            Kind::Vxlan(vxlan) => vxlan.id.map(Tag::Vxlan),
+            _ => None,
+        }
+    }
+
+    /// Where the tunnels end, if it is a VXLAN interface.
+    pub fn peers(&self) -> Option<&BTreeSet<IpAddr>> {
+        match &self.kind {
+            Kind::Vxlan(vxlan) => Some(&vxlan.peers),
             _ => None,
         }
     }
@@ -88,6 +126,7 @@ impl Kind {
             Kind::Physical => None,
             Kind::Bridge => Some("bridge"),
             Kind::Vlan(_) => Some("vlan"),
+            Kind::Vxlan(_) => Some("vxlan"),
             Kind::Other(kind) => Some(kind),
         }
     }

@@ -9,13 +9,13 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use podzol_vocab::InterfaceName;
+use podzol_vocab::{InterfaceName, Tag};
 use tokio::sync::watch;
 
 use crate::change::{Change, Changes, LinkRef, NewLink, Settings};
 use crate::links::{Error, Failure, Interface, Links, Watch};
-use crate::model::{MARK_GROUP, alias};
-use crate::observed::{Ipv6, Kind, Link, LinkIndex};
+use crate::model::{MARK_GROUP, VXLAN_PORT, alias};
+use crate::observed::{Ipv6, Kind, Link, LinkIndex, Vxlan};
 
 /// A kernel in memory.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct SimulatedLinks {
 struct State {
     links: BTreeMap<LinkIndex, Link>,
     last_index: u32,
+    addresses: HashMap<LinkIndex, Vec<(IpAddr, u8)>>,
 }
 
 impl SimulatedLinks {
@@ -42,7 +43,8 @@ impl SimulatedLinks {
     pub fn with_links(links: Vec<Link>) -> Self {
         let last_index = links.iter().map(|link| link.index.0).max().unwrap_or(0);
         let links = links.into_iter().map(|link| (link.index, link)).collect();
-        Self { state: Mutex::new(State { links, last_index }), changed: watch::Sender::new(0) }
+        let state = State { links, last_index, ..State::default() };
+        Self { state: Mutex::new(state), changed: watch::Sender::new(0) }
     }
 
     /// Adds a link, as somebody else would. The index in it is replaced, and the new one is the answer.
@@ -52,6 +54,16 @@ impl SimulatedLinks {
         self.state().links.insert(index, link);
         self.tell();
         index
+    }
+
+    /// Gives an address to a link.
+    pub fn give_address(&self, name: &InterfaceName, address: IpAddr, prefix_len: u8) {
+        let mut state = self.state();
+        if let Some(link) = state.find(name) {
+            state.addresses.entry(link.index).or_default().push((address, prefix_len));
+        }
+        drop(state);
+        self.tell();
     }
 
     /// Plugs a new tap into a bridge, as a hypervisor does that starts a VM. False if there is no such bridge.
@@ -116,7 +128,8 @@ impl Links for SimulatedLinks {
     }
 
     async fn interfaces(&self) -> Result<Vec<Interface>, Error> {
-        Ok(Interface::join(self.all(), HashMap::<LinkIndex, Vec<(IpAddr, u8)>>::new(), |_| None))
+        let addresses = self.state().addresses.clone();
+        Ok(Interface::join(self.all(), addresses, |_| None))
     }
 
     fn watch(&self) -> Result<Watch, Error> {
@@ -142,6 +155,17 @@ impl State {
             }
             Change::Create { name, link, mtu } => self.create(name, *link, *mtu),
             Change::Set { link, settings } => self.set(link, settings),
+            Change::SetPeers { link, new, gone } => {
+                let index = self.resolve(link)?;
+                match self.links.get_mut(&index).map(|link| &mut link.kind) {
+                    Some(Kind::Vxlan(vxlan)) => {
+                        vxlan.peers.retain(|peer| !gone.contains(peer));
+                        vxlan.peers.extend(new);
+                        Ok(())
+                    }
+                    _ => Err(libc::EOPNOTSUPP),
+                }
+            }
         }
     }
 
@@ -163,6 +187,13 @@ impl State {
         let (kind, parent) = match new {
             NewLink::Bridge => (Kind::Bridge, None),
             NewLink::Vlan { trunk, vlan } => (Kind::Vlan(Some(vlan)), Some(trunk)),
+            NewLink::Vxlan { id, local } => {
+                if self.links.values().any(|link| link.tag() == Some(Tag::Vxlan(id))) {
+                    return Err(libc::EEXIST);
+                }
+                let vxlan = Vxlan { id: Some(id), local: Some(local), port: VXLAN_PORT, ..Vxlan::default() };
+                (Kind::Vxlan(vxlan), None)
+            }
         };
         if let Some(trunk) = parent {
             let room = self.links.get(&trunk).ok_or(libc::ENODEV)?.mtu;
@@ -199,8 +230,8 @@ impl State {
             return Err(libc::ENETDOWN);
         }
         let link = self.links.get_mut(&index).ok_or(libc::ENODEV)?;
-        if let Some(network) = settings.mark {
-            (link.alias, link.group) = (Some(alias(network)), MARK_GROUP);
+        if let Some(mark) = settings.mark {
+            (link.alias, link.group) = (Some(alias(mark.network, mark.peers)), MARK_GROUP);
         }
         link.mtu = settings.mtu.unwrap_or(link.mtu);
         link.master = master.or(link.master);

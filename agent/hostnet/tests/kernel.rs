@@ -7,12 +7,14 @@
 
 mod namespace;
 
+use std::collections::BTreeMap;
+
 use namespace::{Namespace, in_namespace};
 use podzol_hostnet::{
-    Change, Desired, Ipv6, Kernel, Kind, Links, MARK_GROUP, MtuRule, Reason, Segment, alias, bridge_name,
-    converge, difference, vlan_name,
+    Change, Desired, Ipv6, Kernel, Kind, Links, MARK_GROUP, MtuRule, Peers, Reason, Segment, Tunnel, alias,
+    bridge_name, converge, difference, uplink_name,
 };
-use podzol_vocab::{NetworkId, VlanId};
+use podzol_vocab::{Generation, NetworkId, Tag, VlanId, VxlanId};
 
 #[test]
 fn a_segment_becomes_a_bridge_with_a_vlan_interface_of_the_trunk() {
@@ -24,16 +26,57 @@ fn a_segment_becomes_a_bridge_with_a_vlan_interface_of_the_trunk() {
         let (trunk, bridge, vlan) =
             (host.link("eth1").await, host.link("pzb100").await, host.link("pzv100").await);
         assert_eq!((bridge.kind, bridge.up, bridge.group), (Kind::Bridge, true, MARK_GROUP));
-        assert_eq!(bridge.alias, Some(alias(network)));
+        assert_eq!(bridge.alias, Some(alias(network, None)));
         assert_eq!((vlan.kind, vlan.up, vlan.group), (Kind::Vlan(Some(id(100))), true, MARK_GROUP));
         assert_eq!(
             (vlan.alias, vlan.parent, vlan.master),
-            (Some(alias(network)), Some(trunk.index), Some(bridge.index))
+            (Some(alias(network, None)), Some(trunk.index), Some(bridge.index))
         );
         assert_eq!((bridge.mtu, vlan.mtu), (trunk.mtu, trunk.mtu));
         assert!(bridge.ipv6 != Ipv6::On && vlan.ipv6 != Ipv6::On);
         assert!(addresses(&host, "pzb100").await.is_empty() && addresses(&host, "pzv100").await.is_empty());
         host.assert_converged(&desired(&[(100, network)])).await;
+    });
+}
+
+#[test]
+fn a_segment_on_a_vxlan_has_tunnels_to_its_peers_and_to_no_other_host() {
+    in_namespace(async |host| {
+        if let Err(missing) = host.try_ip("link add probe type vxlan id 1 dstport 4789") {
+            assert!(std::env::var_os("PODZOL_REQUIRE_8021Q").is_none(), "VXLAN: {missing}");
+            return;
+        }
+        host.ip("link del probe");
+        host.ip("address add 192.0.2.1/24 dev eth1");
+        let network = NetworkId::new();
+        let with = |generation, peers: &[u8]| {
+            let addresses = peers.iter().map(|last| [192, 0, 2, *last].into()).collect();
+            let peers = Peers { generation: Generation(generation), addresses };
+            Desired {
+                peers: [(network, peers)].into(),
+                ..desired(&[(5000, network), (100, NetworkId::new())])
+            }
+        };
+        for (generation, peers) in [(1, &[2, 3][..]), (2, &[3, 4]), (3, &[])] {
+            host.converge(&with(generation, peers)).await;
+            let (bridge, vxlan) = (host.link("pzb5000").await, host.link("pzx5000").await);
+            assert_eq!(
+                (vxlan.tag(), vxlan.master, vxlan.mtu),
+                (Some(tag(5000)), Some(bridge.index), VxlanId::MTU)
+            );
+            assert_eq!(vxlan.peers_generation(), Some(Generation(generation)));
+            let found: Vec<String> = vxlan.peers().unwrap().iter().map(ToString::to_string).collect();
+            let expected: Vec<String> = peers.iter().map(|last| format!("192.0.2.{last}")).collect();
+            assert_eq!(found, expected);
+        }
+        // What somebody else adds goes, and what is not known stays.
+        host.converge(&with(4, &[2])).await;
+        host.bridge("fdb append 00:00:00:00:00:00 dev pzx5000 dst 192.0.2.9");
+        host.assert_converged(&desired(&[(5000, network), (100, host.network("pzb100").await)])).await;
+        host.converge(&with(4, &[2])).await;
+        assert_eq!(host.link("pzx5000").await.peers().unwrap().len(), 1);
+        host.converge(&desired(&[])).await;
+        assert!(host.find("pzx5000").await.is_none() && host.find("pzb5000").await.is_none());
     });
 }
 
@@ -73,7 +116,7 @@ fn foreign_links_are_as_they_were() {
         let pass = converge(&host.kernel, &wanted).await.unwrap();
         assert!(pass.failures.is_empty(), "{pass:#?}");
         let reasons: Vec<_> = pass.refused.iter().map(|refused| &refused.reason).collect();
-        assert_eq!(reasons, [&Reason::VlanTaken(name("eth1.7")), &Reason::NameTaken(name("pzb300"))]);
+        assert_eq!(reasons, [&Reason::TagTaken(name("eth1.7")), &Reason::NameTaken(name("pzb300"))]);
         assert!(host.find("pzv100").await.is_some());
         host.converge(&desired(&[])).await;
         assert_eq!(host.foreign().await, before);
@@ -177,7 +220,7 @@ fn what_was_tampered_with_is_repaired() {
         host.ip("link del pzv100");
         host.ip(&format!("link add link eth1 name pzv100 group {MARK_GROUP} type vlan id 101"));
         host.converge(&wanted).await;
-        assert_eq!(host.link("pzv100").await.vlan(), Some(id(100)));
+        assert_eq!(host.link("pzv100").await.tag(), Some(tag(100)));
         if host.link("pzb100").await.ipv6 == Ipv6::Off {
             std::fs::write("/proc/sys/net/ipv6/conf/pzb100/disable_ipv6", "0").unwrap();
             assert_eq!(host.link("pzb100").await.ipv6, Ipv6::On);
@@ -254,9 +297,9 @@ fn a_change_wakes_the_watch_and_a_report_shows_it() {
         let report = host.kernel.interfaces().await.unwrap();
         let of = |name: &str| report.iter().find(|interface| interface.link.name.as_str() == name).unwrap();
         assert!(of("eth1").addresses.contains(&("192.0.2.1".parse().unwrap(), 24)));
-        assert_eq!(of("pzv100").master, Some(bridge_name(id(100))));
+        assert_eq!(of("pzv100").master, Some(bridge_name(tag(100))));
         assert!(of("pzv100").link.is_ours() && !of("eth1").link.is_ours());
-        assert_eq!(of("pzv100").link.name, vlan_name(id(100)));
+        assert_eq!(of("pzv100").link.name, uplink_name(tag(100)));
     });
 }
 
@@ -345,9 +388,19 @@ fn the_hosts_way_to_wait_is_put_back_after_a_pass_and_after_a_crash() {
     });
 }
 
-fn desired(segments: &[(u16, NetworkId)]) -> Desired {
-    let segments = segments.iter().map(|(vlan, network)| Segment { vlan: id(*vlan), network: *network });
-    Desired { trunk: name("eth1"), mtu: MtuRule::Trunk, segments: segments.collect() }
+fn desired(segments: &[(u32, NetworkId)]) -> Desired {
+    let segments = segments.iter().map(|(number, network)| Segment { tag: tag(*number), network: *network });
+    Desired {
+        trunk: name("eth1"),
+        mtu: MtuRule::Trunk,
+        tunnel: Some(Tunnel { local: [192, 0, 2, 1].into(), mtu: Some(1500) }),
+        peers: BTreeMap::new(),
+        segments: segments.collect(),
+    }
+}
+
+fn tag(number: u32) -> Tag {
+    number.try_into().unwrap()
 }
 
 async fn addresses(host: &Namespace, name: &str) -> Vec<(std::net::IpAddr, u8)> {

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
 use podzol_vocab::{
-    ByteSize, Generation, MacAddr, Name, NetworkId, NicId, Secret, Sha256, VlanId, VmId, VolumeId,
+    ByteSize, Generation, MacAddr, Name, NetworkId, NicId, Secret, Sha256, Tag, VmId, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
@@ -92,7 +92,7 @@ enum StoredSource {
 struct StoredNic {
     nic: NicId,
     network: NetworkId,
-    vlan: VlanId,
+    vlan: Tag,
     mac: MacAddr,
     address: Ipv4Addr,
     rate_mbps: Option<u64>,
@@ -128,7 +128,7 @@ impl From<StoredDisk> for DiskPlan {
 
 impl From<StoredNic> for NicPlan {
     fn from(StoredNic { nic, network, vlan, mac, address, rate_mbps, may_route }: StoredNic) -> Self {
-        Self { nic, network, vlan, mac, address, rate_mbps, may_route }
+        Self { nic, network, tag: vlan, mac, address, rate_mbps, may_route }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{DiskPlan, NicPlan};
-use podzol_vocab::{InterfaceName, MacAddr, VolumeId};
+use podzol_vocab::{InterfaceName, MacAddr, VolumeId, VxlanId};
 
 use crate::record::RecordError;
 use crate::{Domain, Record};
@@ -179,9 +179,10 @@ pub fn port_name(mac: MacAddr) -> InterfaceName {
 /// The element of a network interface.
 pub(crate) fn nic_xml(nic: &NicPlan, bridge: &str) -> String {
     let rate = nic.rate_mbps.map(bandwidth_xml);
+    let mtu = nic.tag.vxlan().map(|_| format!("      <mtu size='{}'/>\n", VxlanId::MTU)).unwrap_or_default();
     format!(
         "    <interface type='bridge'>\n      <source bridge='{bridge}'/>\n      <mac address='{mac}'/>\n      \
-         <target dev='{port}'/>\n      <model type='virtio'/>\n      <rom enabled='no'/>\n{rate}    </interface>\n",
+         <target dev='{port}'/>\n      <model type='virtio'/>\n      <rom enabled='no'/>\n{rate}{mtu}    </interface>\n",
         mac = nic.mac,
         port = port_name(nic.mac),
         rate = rate.unwrap_or_default(),
@@ -215,7 +216,7 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use podzol_agent_api::vm::{DiskSource, Seed, VmPlan};
-    use podzol_vocab::{Generation, NetworkId, NicId, Secret, VlanId, VmId, VolumeId};
+    use podzol_vocab::{Generation, NetworkId, NicId, Secret, Tag, VmId, VolumeId};
 
     use super::*;
 
@@ -245,7 +246,7 @@ pub(crate) mod tests {
             nics: vec![NicPlan {
                 nic: NicId::from_bytes(id(3)),
                 network: NetworkId::from_bytes(id(4)),
-                vlan: VlanId::try_from(100).unwrap(),
+                tag: Tag::try_from(100).unwrap(),
                 mac: "02:00:5e:10:00:01".parse().unwrap(),
                 address: "10.1.1.2".parse().unwrap(),
                 rate_mbps: Some(100),
@@ -292,6 +293,14 @@ pub(crate) mod tests {
         for element in ["", "<podzol:vm/>", "<podzol:vm></podzol:vm>", "<podzol:vm>{}</podzol:vm>"] {
             assert!(read_metadata(element).is_err(), "{element}");
         }
+    }
+
+    #[test]
+    fn a_vm_on_a_vxlan_is_told_how_large_its_packets_may_be() {
+        let mut nic = example().plan.nics.remove(0);
+        assert!(!nic_xml(&nic, "pzb100").contains("<mtu"));
+        nic.tag = Tag::try_from(5000).unwrap();
+        assert!(nic_xml(&nic, "pzb5000").contains("<mtu size='1430'/>"));
     }
 
     #[test]

@@ -78,7 +78,9 @@ pub(crate) fn request<E: Endpoint>(peer: PeerId, request: &E::Request) -> Result
     let mut body = serde_json::to_value(request).expect("every request can be written as JSON");
     match agents().as_deref() {
         None => {}
-        Some(Agents::Recorded(shapes)) => note::<E>(shapes, |shape| &mut shape.request, &body, peer != PeerId::Management),
+        Some(Agents::Recorded(shapes)) => {
+            note::<E>(shapes, |shape| &mut shape.request, &body, peer != PeerId::Management)
+        }
         Some(Agents::Older(shapes, peers)) if peer == PeerId::Management => {
             if let Some(shape) = shapes.0.get(&name::<E>()).filter(|_| !peers.is_empty()) {
                 keep_known(&mut body, &shape.request, "");
@@ -168,7 +170,9 @@ fn keep_known(body: &mut Value, known: &BTreeSet<String>, path: &str) {
             members.retain(|name, _| known.contains(&member(path, name)));
             members.iter_mut().for_each(|(name, value)| keep_known(value, known, &member(path, name)));
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| keep_known(item, known, &format!("{path}[]"))),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| keep_known(item, known, &format!("{path}[]")))
+        }
         _ => {}
     }
 }

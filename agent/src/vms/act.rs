@@ -176,7 +176,7 @@ impl<P: Platform> Vms<P> {
         let needed = segments_of(Some(plan));
         self.0.networks.need(self.0.platform.links(), &needed, || self.segments()).await?;
         self.guard().await?;
-        Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.vlan)).collect())
+        Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.tag)).collect())
     }
 
     /// Mounts the pools of a VM's disks and says where their files are.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use podzol_agent_api::host::{DomainFound, HostInventory};
-use podzol_hostnet::{Links, bridge_name, vlan_name};
+use podzol_hostnet::{Links, bridge_name, uplink_name};
 use podzol_hypervisor::{Devices, Found, Hypervisor};
-use podzol_vocab::{InterfaceName, VlanId};
+use podzol_vocab::{InterfaceName, Tag};
 
 use super::Vms;
 use crate::guards::{Filter, guarded};
@@ -25,15 +25,16 @@ impl<P: Platform> Vms<P> {
         let links = platform.links().interfaces().await.context("cannot list the links")?;
         let ours: BTreeSet<InterfaceName> =
             links.iter().filter(|link| link.link.is_ours()).map(|link| link.link.name.clone()).collect();
-        let vlans = links.iter().filter(|link| link.link.is_ours()).filter_map(|link| link.link.vlan());
-        let is_whole = |vlan: &VlanId| ours.contains(&bridge_name(*vlan)) && ours.contains(&vlan_name(*vlan));
-        let networks: Vec<VlanId> = vlans.filter(is_whole).collect();
+        let tags = links.iter().filter(|link| link.link.is_ours()).filter_map(|link| link.link.tag());
+        let is_whole = |tag: &Tag| ours.contains(&bridge_name(*tag)) && ours.contains(&uplink_name(*tag));
+        let networks: Vec<Tag> = tags.filter(is_whole).collect();
         let of_networks: BTreeSet<InterfaceName> =
-            networks.iter().flat_map(|vlan| [bridge_name(*vlan), vlan_name(*vlan)]).collect();
+            networks.iter().flat_map(|tag| [bridge_name(*tag), uplink_name(*tag)]).collect();
         Ok(HostInventory {
             domains,
             odd_links: ours.difference(&of_networks).cloned().collect(),
             networks,
+            vxlans: links.iter().filter_map(crate::report::vxlan).collect(),
             // Where there is no table, nothing is guarded.
             guarded: platform.filter().in_force().await.map(|listed| guarded(&listed)).unwrap_or_default(),
             mounts: platform.mounts().mounted().into_iter().map(|(source, _)| source).collect(),

@@ -32,15 +32,17 @@ mod plan;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use podzol_agent_api::host::NetworkPeers;
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{VmPutRequest, VmState, VmStatus};
 use podzol_hostnet::Segment;
 use podzol_hypervisor::Record;
-use podzol_vocab::{ErrorCode, Generation, Order, VmId, WireError};
+use podzol_vocab::{ErrorCode, Generation, NetworkId, Order, VmId, WireError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -258,6 +260,34 @@ impl<P: Platform> Vms<P> {
         let entries = self.entries();
         let in_need = entries.values().filter(|entry| entry.needs_host());
         in_need.flat_map(|entry| segments_of(entry.plan.as_deref())).collect()
+    }
+
+    /// Notes the address where tunnels begin.
+    pub(crate) fn set_tunnel(&self, address: Option<IpAddr>) {
+        self.0.networks.set_tunnel(address);
+    }
+
+    /// Brings the peers of a network on a VXLAN into force, at once if it is here.
+    ///
+    /// # Errors
+    /// When newer ones are in force, or the kernel refuses.
+    pub(crate) async fn tell_peers(&self, network: NetworkId, told: NetworkPeers) -> Result<(), WireError> {
+        let (links, networks) = (self.0.platform.links(), &self.0.networks);
+        let cannot = |error: anyhow::Error| WireError::new(ErrorCode::Unavailable, format!("{error:#}"));
+        let peers = podzol_hostnet::Peers { generation: told.generation, addresses: told.addresses };
+        let noted = networks.tell_peers(links, network, peers).await;
+        if let Err(in_force) = noted.map_err(|error| cannot(error.into()))? {
+            let message =
+                format!("generation {} is older than {in_force}, which is in force", told.generation);
+            let error = WireError::new(ErrorCode::StaleGeneration, message);
+            return Err(WireError { in_force: Some(in_force), ..error });
+        }
+        let of_it = |segment: &Segment| segment.network == network;
+        let needed: BTreeSet<Segment> = self.segments().into_iter().filter(of_it).collect();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        networks.need(links, &needed, || self.segments()).await.map_err(cannot)
     }
 
     /// The ports of the VMs here.

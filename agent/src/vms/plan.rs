@@ -18,7 +18,7 @@ const MAX_RATE_MBPS: u64 = 1_000_000;
 /// The networks that a VM needs.
 pub(super) fn segments_of(plan: Option<&VmPlan>) -> BTreeSet<Segment> {
     let nics = plan.map(|plan| plan.nics.as_slice()).unwrap_or_default();
-    nics.iter().map(|nic| Segment { vlan: nic.vlan, network: nic.network }).collect()
+    nics.iter().map(|nic| Segment { tag: nic.tag, network: nic.network }).collect()
 }
 
 /// The ports that a VM has.
@@ -128,7 +128,7 @@ pub(super) mod tests {
             nics: vec![NicPlan {
                 nic: NicId::from_bytes([3; 16]),
                 network: NetworkId::from_bytes([4; 16]),
-                vlan: 100.try_into().unwrap(),
+                tag: 100.try_into().unwrap(),
                 mac: "02:00:5e:10:00:01".parse().unwrap(),
                 address: "10.1.1.2".parse().unwrap(),
                 rate_mbps: None,
@@ -201,7 +201,7 @@ pub(super) mod tests {
             assert_eq!(differences(one, two), Vec::<&str>::new());
         }
         other.memory_mib += 1;
-        other.nics[0].vlan = 101.try_into().unwrap();
+        other.nics[0].tag = 101.try_into().unwrap();
         other.disks.remove(0);
         assert_eq!(differences(&example(), &other), ["memory_mib", "disks", "nics"]);
     }

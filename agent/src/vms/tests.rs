@@ -294,7 +294,7 @@ async fn a_running_vm_refuses_what_it_cannot_take_and_its_record_stays() {
 
     let mut other = described(2);
     other.memory_mib = 128;
-    other.nics[0].vlan = 101.try_into().unwrap();
+    other.nics[0].tag = 101.try_into().unwrap();
     let refused = put(&vms, other).await.unwrap_err();
 
     assert_eq!(refused.code, ErrorCode::Conflict);
@@ -311,8 +311,8 @@ async fn a_running_vm_gets_the_devices_of_its_newest_description_and_the_host_wh
     let mut other = described(2);
     other.nics[0].rate_mbps = Some(10);
     let mac = "02:00:5e:10:00:02".parse().unwrap();
-    let (nic, network, vlan) = (NicId::new(), NetworkId::new(), 101.try_into().unwrap());
-    other.nics.push(NicPlan { nic, network, vlan, mac, ..other.nics[0].clone() });
+    let (nic, network, tag) = (NicId::new(), NetworkId::new(), 101.try_into().unwrap());
+    other.nics.push(NicPlan { nic, network, tag, mac, ..other.nics[0].clone() });
     let limit = Change::LimitNic(other.nics[0].mac, Some(10));
     let attach = Change::AttachNic(other.nics[1].clone(), "pzb101".parse().unwrap());
 

@@ -12,6 +12,7 @@ mod name;
 mod secret;
 mod size;
 mod vlan;
+mod vxlan;
 mod wire_error;
 
 pub use address::{Cidr, MacAddr};
@@ -25,6 +26,7 @@ pub use name::Name;
 pub use secret::Secret;
 pub use size::{ByteSize, Sha256};
 pub use vlan::VlanId;
+pub use vxlan::{Tag, VxlanId};
 pub use wire_error::{ErrorCode, WireError};
 
 /// Why a text is not a valid value: the rule it broke, in words for the person who wrote it.

@@ -1,6 +1,6 @@
 //! Networks.
 
-use podzol_vocab::{AccountId, Cidr, Name, NetworkId, VlanId, ZoneId};
+use podzol_vocab::{AccountId, Cidr, Name, NetworkId, VlanId, VxlanId, ZoneId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,6 +22,9 @@ pub struct Network {
     /// The tag that isolates it in its zone; shown to admins only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanId>,
+    /// The VXLAN that isolates it instead; shown to admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vxlan: Option<VxlanId>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -39,4 +42,17 @@ pub struct NetworkCreate {
     /// Its account; the caller's own when left out. Only admins name another.
     #[serde(default)]
     pub account: Option<AccountId>,
+    /// What isolates it. When left out, that is a VLAN as long as its zone has one left, then a VXLAN. Only admins choose.
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
+}
+
+/// What isolates a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A tag on the pod's switch.
+    Vlan,
+    /// Tunnels from host to host.
+    Vxlan,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use podzol_vocab::{Invalid, Name, PodId, VlanId, ZoneId};
+use podzol_vocab::{Invalid, Name, PodId, Tag, VlanId, VxlanId, ZoneId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,6 +19,9 @@ pub struct Zone {
     pub name: Name,
     /// The VLAN ids that its networks may have.
     pub vlan_ranges: Vec<VlanRange>,
+    /// The VXLAN ids that its networks may have.
+    #[serde(default)]
+    pub vxlan_ranges: Vec<VxlanRange>,
     /// Limits of each VM in it, where neither its offering nor its account has any.
     #[serde(default)]
     pub limits: Limits,
@@ -36,6 +39,12 @@ pub struct ZoneUpdate {
     /// Limits of each VM in it; running VMs have them within seconds.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// The VLAN ids that its networks may have: those that they have stay among them.
+    #[serde(default)]
+    pub vlan_ranges: Option<Vec<VlanRange>>,
+    /// The VXLAN ids that its networks may have: those that they have stay among them.
+    #[serde(default)]
+    pub vxlan_ranges: Option<Vec<VxlanRange>>,
     /// How many of its largest hosts may fail with room left for all VMs: 0 to 16.
     #[serde(default)]
     pub spare_hosts: Option<u32>,
@@ -48,59 +57,131 @@ pub struct ZoneCreate {
     /// Its name, unique in the installation.
     pub name: Name,
     /// The VLAN ids that its networks may have; ranges may not overlap.
+    #[serde(default)]
     pub vlan_ranges: Vec<VlanRange>,
+    /// The VXLAN ids that its networks may have, once no VLAN id is left; ranges may not overlap. There must be some of
+    /// either kind.
+    #[serde(default)]
+    pub vxlan_ranges: Vec<VxlanRange>,
 }
 
 /// A range of VLAN ids, both ends included: `100-199`, or `100` for one.
+pub type VlanRange = IdRange<VlanId>;
+
+/// A range of VXLAN ids, both ends included: `5000-5999`, or `5000` for one.
+pub type VxlanRange = IdRange<VxlanId>;
+
+/// A range of ids, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct VlanRange {
+pub struct IdRange<T> {
     /// The lowest.
-    pub first: VlanId,
+    pub first: T,
     /// The highest.
-    pub last: VlanId,
+    pub last: T,
 }
 
-impl fmt::Display for VlanRange {
+/// An id that ranges can be made of.
+pub trait RangeId: Copy + Ord + fmt::Display {
+    /// What a range of them must be.
+    const RULE: &str;
+    /// A range of them.
+    const EXAMPLE: &str;
+    /// What a tag of that id is.
+    fn tag(self) -> Tag;
+    /// The id, of a tag of this kind.
+    fn of(tag: Tag) -> Option<Self>;
+}
+
+impl RangeId for VlanId {
+    const RULE: &str = "must be a range of VLAN ids from 1 to 4094, such as 100-199";
+    const EXAMPLE: &str = "100-199";
+
+    fn tag(self) -> Tag {
+        Tag::Vlan(self)
+    }
+
+    fn of(tag: Tag) -> Option<Self> {
+        tag.vlan()
+    }
+}
+
+impl RangeId for VxlanId {
+    const RULE: &str = "must be a range of VXLAN ids from 4096 to 16777215, such as 5000-5999";
+    const EXAMPLE: &str = "5000-5999";
+
+    fn tag(self) -> Tag {
+        Tag::Vxlan(self)
+    }
+
+    fn of(tag: Tag) -> Option<Self> {
+        tag.vxlan()
+    }
+}
+
+impl<T: RangeId> IdRange<T> {
+    /// The tags in it, lowest first.
+    pub fn tags(self) -> impl Iterator<Item = Tag> {
+        let numbers = u32::from(self.first.tag())..=u32::from(self.last.tag());
+        numbers.filter_map(|number| Tag::try_from(number).ok())
+    }
+
+    /// Whether that tag is in it.
+    pub fn contains(self, tag: Tag) -> bool {
+        T::of(tag).is_some_and(|id| (self.first..=self.last).contains(&id))
+    }
+}
+
+impl<T: RangeId> fmt::Display for IdRange<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
     }
 }
 
-impl FromStr for VlanRange {
+impl<T: RangeId> FromStr for IdRange<T> {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let rule = || Invalid::new("must be a range of VLAN ids from 1 to 4094, such as 100-199");
-        let id =
-            |text: &str| text.parse::<u16>().ok().and_then(|id| VlanId::try_from(id).ok()).ok_or_else(rule);
+        let rule = || Invalid::new(T::RULE);
+        let number = |text: &str| text.parse::<u32>().ok().and_then(|number| Tag::try_from(number).ok());
+        let id = |text: &str| number(text).and_then(T::of).ok_or_else(rule);
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let range = Self { first: id(first)?, last: id(last)? };
         if range.first > range.last { Err(rule()) } else { Ok(range) }
     }
 }
 
-impl Serialize for VlanRange {
+impl<T: RangeId> Serialize for IdRange<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for VlanRange {
+impl<'de, T: RangeId> Deserialize<'de> for IdRange<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
-impl utoipa::PartialSchema for VlanRange {
+impl<T: RangeId> utoipa::PartialSchema for IdRange<T> {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .examples(["100-199"])
+            .examples([T::EXAMPLE])
             .into()
     }
 }
 
-impl ToSchema for VlanRange {}
+impl ToSchema for VlanRange {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "VlanRange".into()
+    }
+}
+
+impl ToSchema for VxlanRange {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "VxlanRange".into()
+    }
+}
 
 /// Hosts and storage servers on one layer-2 switch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -135,6 +216,10 @@ mod tests {
         assert_eq!("7".parse::<VlanRange>().unwrap().to_string(), "7");
         for bad in ["", "0-5", "5-4095", "9-8", "a-b", "1-2-3", "-"] {
             assert!(bad.parse::<VlanRange>().is_err(), "{bad}");
+        }
+        assert_eq!("4096-5000".parse::<VxlanRange>().unwrap().to_string(), "4096-5000");
+        for bad in ["100-199", "4095", "4096-16777216"] {
+            assert!(bad.parse::<VxlanRange>().is_err(), "{bad}");
         }
     }
 }

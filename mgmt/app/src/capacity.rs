@@ -73,7 +73,7 @@ impl App {
                 .iter()
                 .map(|row| (row.host(), row.pod_id.0))
                 .collect();
-            let hosts = self.hosts_for(db, zone.id.0, &[]).await?;
+            let hosts = self.hosts_for(db, zone.id.0, &[], false).await?;
             let all = Pool::new(hosts.iter().cloned());
             let reserve = (zone.spare_hosts > 0).then(|| all.reserve(zone.spare_hosts as usize));
             let pods_of_zone: std::collections::BTreeSet<PodId> = pods.values().copied().collect();

@@ -20,10 +20,10 @@ use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::{find, network, now, operation, pool, server, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::PoolContents;
-use podzol_vocab::{Generation, MacAddr, Sha256, VlanId, VmId};
+use podzol_vocab::{Generation, MacAddr, Sha256, Tag, VmId};
 
 use crate::work::storage_peer;
-use crate::{Actor, App, AppError, reconcile, view};
+use crate::{Actor, App, AppError, reconcile};
 
 /// How long a host or a storage server has to answer.
 const CALL: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ struct Placed {
     settled: bool,
     disks: BTreeSet<String>,
     nics: BTreeSet<MacAddr>,
-    networks: BTreeSet<VlanId>,
+    networks: BTreeSet<Tag>,
     mounts: BTreeSet<String>,
 }
 
@@ -132,7 +132,18 @@ impl App {
         };
         let after = self.placed_on(row).await?;
         let still: BTreeSet<Finding> = compare(&place, &after, &has).into_iter().collect();
-        Ok(compare(&place, &before, &has).into_iter().filter(|finding| still.contains(finding)).collect())
+        let mut findings = compare(&place, &before, &has);
+        findings.retain(|finding| still.contains(finding));
+        for network in self.with_other_peers(row.host(), &has.vxlans).await? {
+            findings.push(Finding {
+                place: place.clone(),
+                code: "network_peers".into(),
+                subject: network.to_string(),
+                detail: "its tunnels do not end at the hosts that carry the network".into(),
+                cause: Some("the host is told again when it next reports".into()),
+            });
+        }
+        Ok(findings)
     }
 
     async fn placed_on(&self, row: &server::Model) -> Result<BTreeMap<VmId, Placed>, AppError> {
@@ -147,9 +158,9 @@ impl App {
         for volume in volume::of_vms(db, &ids).await? {
             volumes.entry(volume.vm_id).or_default().push(volume);
         }
-        let mut vlans = HashMap::new();
+        let mut tags = HashMap::new();
         for network in network::all(db).await? {
-            vlans.insert(network.id, view::vlan(network.vlan));
+            tags.insert(network.id, network.tag());
         }
         let mut exports = HashMap::new();
         for pool in pool::ready(db, None).await? {
@@ -177,7 +188,7 @@ impl App {
                 nics: nics.iter().map(|nic| nic.mac.0).collect(),
                 networks: nics
                     .iter()
-                    .filter_map(|nic| vlans.get(&nic.network_id).copied().flatten())
+                    .filter_map(|nic| tags.get(&nic.network_id).copied().flatten())
                     .collect(),
                 mounts: volumes
                     .iter()
@@ -350,23 +361,22 @@ fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInventory) -> Ve
     }
     let all = |settled: bool| vms.values().filter(move |vm| vm.settled || !settled);
     let agent = "the agent puts it right when it next looks";
-    let needed: BTreeSet<VlanId> = all(true).flat_map(|vm| vm.networks.clone()).collect();
-    let allowed: BTreeSet<VlanId> = all(false).flat_map(|vm| vm.networks.clone()).collect();
-    let there: BTreeSet<VlanId> = has.networks.iter().copied().collect();
-    for vlan in needed.difference(&there) {
-        add(
-            "network_missing",
-            vlan.to_string(),
-            format!("no bridge or VLAN interface of VLAN {vlan}"),
-            Some(agent),
-        );
+    let needed: BTreeSet<Tag> = all(true).flat_map(|vm| vm.networks.clone()).collect();
+    let allowed: BTreeSet<Tag> = all(false).flat_map(|vm| vm.networks.clone()).collect();
+    let there: BTreeSet<Tag> = has.networks.iter().copied().collect();
+    for tag in needed.difference(&there) {
+        let detail = format!("no bridge of {tag}, or no interface by which it leaves the host");
+        add("network_missing", u32::from(*tag).to_string(), detail, Some(agent));
     }
-    for vlan in there.difference(&allowed) {
-        add("network_left_over", vlan.to_string(), format!("VLAN {vlan} is there for no VM"), Some(agent));
+    for tag in there.difference(&allowed) {
+        let detail = format!("{tag} is there for no VM");
+        add("network_left_over", u32::from(*tag).to_string(), detail, Some(agent));
     }
     for link in &has.odd_links {
-        let half =
-            |vlan: &VlanId| ["pzb", "pzv"].iter().any(|half| *link.as_str() == format!("{half}{vlan}"));
+        let half = |tag: &Tag| {
+            let number = u32::from(*tag);
+            ["pzb", "pzv", "pzx"].iter().any(|half| *link.as_str() == format!("{half}{number}"))
+        };
         if !allowed.iter().any(half) {
             add("link_left_over", link.to_string(), format!("{link} is half of a network"), Some(agent));
         }
@@ -428,6 +438,7 @@ mod tests {
         HostInventory {
             domains: vec![DomainFound { vm, runs: true, generation, disks, nics }],
             networks: vec![100.try_into().unwrap()],
+            vxlans: vec![],
             odd_links: vec![],
             guarded: vec![mac],
             mounts: vec!["s:/p".into()],

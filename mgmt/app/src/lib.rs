@@ -35,6 +35,7 @@ mod template;
 mod view;
 mod vm;
 mod volume;
+mod vxlans;
 pub mod work;
 mod zone;
 
@@ -84,6 +85,8 @@ pub(crate) struct Here {
     pub(crate) leftovers: Mutex<HashMap<VolumeId, Instant>>,
     /// When what was refused was last recorded, by what it was.
     pub(crate) refusals: Mutex<HashMap<String, Instant>>,
+    /// Where the tunnels of networks on VXLANs end.
+    pub(crate) vxlans: vxlans::Vxlans,
 }
 
 /// What an operator may decide about the service's behaviour.
@@ -136,6 +139,7 @@ impl App {
                 clearing: Mutex::default(),
                 leftovers: Mutex::default(),
                 refusals: Mutex::default(),
+                vxlans: vxlans::Vxlans::default(),
             }),
         }
     }

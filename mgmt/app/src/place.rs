@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use podzol_mgmt_api::affinity::Policy;
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_db::{Reader, affinity, find, offering, pool, server, vm, volume, zone};
+use podzol_mgmt_db::{Reader, affinity, find, network, offering, pool, server, vm, volume, zone};
 use podzol_mgmt_scheduler::{Host, Pool, Reason, Request};
 use podzol_vocab::{AffinityGroupId, ByteSize, HostId, OfferingId, VmId, ZoneId};
 
@@ -20,6 +20,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) pools: &'a [pool::Model],
     pub(crate) offering: OfferingId,
     pub(crate) group: Option<AffinityGroupId>,
+    /// Whether a network of it is on a VXLAN.
+    pub(crate) tunnels: bool,
     /// Itself, if it is there already: it does not keep apart from itself.
     pub(crate) vm: Option<VmId>,
 }
@@ -64,16 +66,18 @@ impl App {
                 None => {}
             }
         }
-        let hosts = self.hosts_for(db, wanted.zone, wanted.pools).await?;
+        let hosts = self.hosts_for(db, wanted.zone, wanted.pools, wanted.tunnels).await?;
         Ok(Choice { hosts: Pool::new(hosts), request })
     }
 
-    /// The hosts of a zone as placement sees them, for a VM with volumes in these pools.
+    /// The hosts of a zone as placement sees them, for a VM with volumes in these pools, and with a network on a VXLAN or
+    /// without.
     pub(crate) async fn hosts_for(
         &self,
         db: &impl Reader,
         zone: ZoneId,
         pools: &[pool::Model],
+        tunnels: bool,
     ) -> Result<Vec<Host>, AppError> {
         let taken: HashMap<HostId, (i64, i64)> = vm::allocated(db, Some(zone))
             .await?
@@ -86,6 +90,9 @@ impl App {
             let mut host = scheduler_view(row, vcpus, memory, &self.settings);
             if host.closed.is_none() && !reaches(row, pools) {
                 host.closed = Some(Reason::NoStorage);
+            }
+            if host.closed.is_none() && tunnels && row.tunnel_address.is_none() {
+                host.closed = Some(Reason::NoTunnels);
             }
             host
         };
@@ -101,6 +108,7 @@ impl App {
             pools: &pools,
             offering: row.offering_id.0,
             group: row.group_id.map(|group| group.0),
+            tunnels: !network::vxlans_of(db, [row.id.0]).await?.is_empty(),
             vm: Some(row.id.0),
         };
         self.choice(db, &wanted).await

@@ -8,7 +8,7 @@ use podzol_mgmt_db::{network, pool, vm, volume};
 use podzol_vocab::{ByteSize, Generation, Name, NetworkId, PoolId, Secret};
 use serde_json::json;
 
-use crate::{limits, view};
+use crate::limits;
 
 /// A VM with all that its plan is made of.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {
     Ok(NicPlan {
         nic: nic.id.0,
         network: network.id.0,
-        vlan: view::vlan(network.vlan).ok_or("its network has no valid VLAN id")?,
+        tag: network.tag().ok_or("its network has no valid VLAN or VXLAN id")?,
         mac: nic.mac.0,
         address: nic.address.0,
         rate_mbps: limits::of(&parts.vm).network_mbps.map(|limit| limit.value),

@@ -84,6 +84,7 @@ impl App {
         believed: &server::Model,
         report: &HostReport,
     ) -> Result<Vec<VmStatus>, AppError> {
+        self.here.vxlans.reported(believed.host(), &report.vxlans);
         let text = serde_json::to_string(report).map_err(|error| AppError::Internal(error.to_string()))?;
         let here = vm::of_host(self.db.reader(), believed.host()).await?;
         let (findings, strays) = compare(believed.host(), &here, &report.vms);
@@ -310,6 +311,7 @@ fn as_reported(row: &server::Model, report: &HostReport) -> server::Model {
     server::Model {
         state: up(row.state.0),
         address: Some(report.api_address.clone()),
+        tunnel_address: report.tunnel_address.map(|address| address.to_string()),
         agent_version: Some(report.agent_version.clone()),
         hypervisor: Some(report.hypervisor.version.clone()),
         accelerator: report.hypervisor.accelerator.map(accelerator),

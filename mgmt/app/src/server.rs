@@ -318,6 +318,7 @@ impl App {
             certificate: None,
             certificate_pem: None,
             address: None,
+            tunnel_address: None,
             agent_version: None,
             hypervisor: None,
             accelerator: None,

@@ -20,7 +20,7 @@ use podzol_mgmt_db::{
     Col, Reader, account, affinity, event, network, offering, operation, pool, server, template, vm, volume,
     zone,
 };
-use podzol_vocab::{ByteSize, Generation, VlanId};
+use podzol_vocab::{ByteSize, Generation, Tag};
 
 use crate::{Actor, AppError};
 
@@ -88,6 +88,7 @@ pub(crate) fn zone(row: zone::Model) -> Zone {
         id: row.id.0,
         name: row.name.0,
         vlan_ranges: row.vlan_ranges.0,
+        vxlan_ranges: row.vxlan_ranges.map(|ranges| ranges.0).unwrap_or_default(),
         limits: row.limits.map(|limits| limits.0).unwrap_or_default(),
         spare_hosts: row.spare_hosts as u32,
         created_at: Timestamp(row.created_at),
@@ -192,20 +193,17 @@ fn without_password(url: &str) -> String {
 }
 
 pub(crate) fn network(row: network::Model, actor: &Actor) -> Network {
+    let tag = row.tag().filter(|_| actor.is_admin());
     Network {
         id: row.id.0,
         name: row.name.0,
         account: row.account_id.0,
         zone: row.zone_id.0,
         cidr: row.cidr.0,
-        vlan: if actor.is_admin() { vlan(row.vlan) } else { None },
+        vlan: tag.and_then(Tag::vlan),
+        vxlan: tag.and_then(Tag::vxlan),
         created_at: Timestamp(row.created_at),
     }
-}
-
-/// A VLAN id out of the database.
-pub(crate) fn vlan(id: i64) -> Option<VlanId> {
-    u16::try_from(id).ok().and_then(|id| VlanId::try_from(id).ok())
 }
 
 pub(crate) fn operation(row: operation::Model) -> Operation {

@@ -1,9 +1,11 @@
 //! Zones and pods.
 
-use podzol_mgmt_api::zone::{Pod, PodCreate, VlanRange, Zone, ZoneCreate, ZoneUpdate};
+use std::collections::BTreeSet;
+
+use podzol_mgmt_api::zone::{IdRange, Pod, PodCreate, RangeId, Zone, ZoneCreate, ZoneUpdate};
 use podzol_mgmt_api::{Page, PageQuery};
-use podzol_mgmt_db::{find, now, zone};
-use podzol_vocab::{PodId, ZoneId};
+use podzol_mgmt_db::{find, network, now, zone};
+use podzol_vocab::{PodId, Tag, ZoneId};
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
@@ -19,7 +21,7 @@ impl App {
     /// Creates a zone.
     ///
     /// # Errors
-    /// When the caller is no admin, the name is taken, or VLAN ranges overlap.
+    /// When the caller is no admin, the name is taken, ranges overlap, or there are none.
     pub async fn zone_create(
         &self,
         actor: &Actor,
@@ -27,12 +29,15 @@ impl App {
         body: ZoneCreate,
     ) -> Result<Zone, AppError> {
         actor.must_be_admin()?;
-        let vlan_ranges = ordered(body.vlan_ranges)?;
+        let vlan_ranges = ordered("vlan_ranges", body.vlan_ranges)?;
+        let vxlan_ranges = ordered("vxlan_ranges", body.vxlan_ranges)?;
+        must_have_some(vlan_ranges.len() + vxlan_ranges.len())?;
         self.create(actor, once, async |tx| {
             let row = zone::Model {
                 id: ZoneId::new().into(),
                 name: body.name.clone().into(),
                 vlan_ranges: vlan_ranges.into(),
+                vxlan_ranges: Some(vxlan_ranges.into()),
                 limits: None,
                 spare_hosts: 0,
                 created_at: now().0,
@@ -63,10 +68,10 @@ impl App {
         Ok(view::zone(row.ok_or(AppError::NotFound("zone"))?))
     }
 
-    /// Changes the limits of a zone's VMs.
+    /// Changes a zone: limits of its VMs, ids for its networks, spare hosts.
     ///
     /// # Errors
-    /// When the caller is no admin, or a number is out of its range.
+    /// When the caller is no admin, a number is out of its range, or a network has an id that would not be its zone's.
     pub async fn zone_update(&self, actor: &Actor, id: ZoneId, body: ZoneUpdate) -> Result<Zone, AppError> {
         actor.must_be_admin()?;
         body.limits.as_ref().map_or(Ok(()), limits::check)?;
@@ -79,6 +84,13 @@ impl App {
             row.limits = Some(limits.into());
             tx.vm_limits_changed(None, Some(id)).await?;
         }
+        if let Some(ranges) = body.vlan_ranges {
+            row.vlan_ranges = ordered("vlan_ranges", ranges)?.into();
+        }
+        if let Some(ranges) = body.vxlan_ranges {
+            row.vxlan_ranges = Some(ordered("vxlan_ranges", ranges)?.into());
+        }
+        must_keep(&row, &network::tags_in_use(tx.reader(), id).await?)?;
         row.spare_hosts = body.spare_hosts.map_or(row.spare_hosts, i64::from);
         tx.zone_update(row.clone()).await?;
         self.record(&tx, actor, "zone.update", None, "zone", id, &row.name.0).await?;
@@ -162,31 +174,56 @@ impl App {
     }
 }
 
-/// VLAN ranges in order, if no two overlap.
-fn ordered(mut ranges: Vec<VlanRange>) -> Result<Vec<VlanRange>, AppError> {
+/// Ranges in order, if no two overlap.
+fn ordered<T: RangeId>(
+    field: &'static str,
+    mut ranges: Vec<IdRange<T>>,
+) -> Result<Vec<IdRange<T>>, AppError> {
     ranges.sort();
-    if ranges.is_empty() {
-        return Err(AppError::invalid("vlan_ranges", "must have at least one range"));
-    }
     match ranges.windows(2).find(|pair| pair[0].last >= pair[1].first) {
         None => Ok(ranges),
-        Some(pair) => Err(AppError::invalid(
-            "vlan_ranges",
-            format!("must not overlap, but {} and {} do", pair[0], pair[1]),
-        )),
+        Some(pair) => {
+            Err(AppError::invalid(field, format!("must not overlap, but {} and {} do", pair[0], pair[1])))
+        }
+    }
+}
+
+/// Refuses a zone without any range.
+fn must_have_some(ranges: usize) -> Result<(), AppError> {
+    if ranges > 0 {
+        return Ok(());
+    }
+    Err(AppError::invalid("vlan_ranges", "must have at least one range, unless vxlan_ranges has one"))
+}
+
+/// Refuses a zone whose ranges leave out what its networks have, or that has none.
+fn must_keep(zone: &zone::Model, in_use: &BTreeSet<Tag>) -> Result<(), AppError> {
+    let vxlans = zone.vxlan_ranges.as_ref().map_or(&[][..], |ranges| &ranges.0);
+    must_have_some(zone.vlan_ranges.len() + vxlans.len())?;
+    let is_kept = |tag: Tag| match tag {
+        Tag::Vlan(_) => zone.vlan_ranges.iter().any(|range| range.contains(tag)),
+        Tag::Vxlan(_) => vxlans.iter().any(|range| range.contains(tag)),
+    };
+    match in_use.iter().find(|tag| !is_kept(**tag)) {
+        None => Ok(()),
+        Some(tag) => {
+            Err(AppError::in_use(format!("a network has {tag}, which would not be the zone's any more")))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use podzol_mgmt_api::zone::VlanRange;
+
     use super::*;
 
     #[test]
     fn ranges_are_put_in_order_and_may_not_overlap() {
         let ranges =
             |text: &str| text.split(',').map(|range| range.parse().unwrap()).collect::<Vec<VlanRange>>();
-        assert_eq!(ordered(ranges("200-299,100-199")).unwrap(), ranges("100-199,200-299"));
-        assert!(ordered(ranges("100-200,200-299")).is_err());
-        assert!(ordered(vec![]).is_err());
+        let ordered = |text: &str| ordered("vlan_ranges", ranges(text));
+        assert_eq!(ordered("200-299,100-199").unwrap(), ranges("100-199,200-299"));
+        assert!(ordered("100-200,200-299").is_err());
     }
 }

@@ -138,8 +138,11 @@ pub(crate) struct Wait {
 pub(crate) struct ZoneCreate {
     pub(crate) name: String,
     /// The VLAN ids of its networks, such as 100-199; may be given several times.
-    #[arg(long = "vlans", required = true)]
+    #[arg(long = "vlans", required_unless_present = "vxlans")]
     pub(crate) vlans: Vec<String>,
+    /// The VXLAN ids of its networks, such as 5000-5999, for when no VLAN id is left; may be given several times.
+    #[arg(long = "vxlans")]
+    pub(crate) vxlans: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +157,17 @@ pub(crate) enum ZoneVerb {
     Delete(Delete),
     /// Changes what each VM in one may do at most, where its offering and its account do not say.
     Limit(SetLimits),
+    /// Changes the VLAN and VXLAN ids that networks of one may have. What is not named stays.
+    Ids {
+        /// Its name or id.
+        which: String,
+        /// The VLAN ids, such as 100-199; may be given several times.
+        #[arg(long = "vlans", required_unless_present = "vxlans")]
+        vlans: Option<Vec<String>>,
+        /// The VXLAN ids, such as 5000-5999; may be given several times.
+        #[arg(long = "vxlans")]
+        vxlans: Option<Vec<String>>,
+    },
     /// Changes how many of the largest hosts of one may fail with room left for all VMs.
     SpareHosts {
         /// Its name or id.
@@ -299,6 +313,9 @@ pub(crate) struct NetworkCreate {
     /// Its account; your own if left out.
     #[arg(long)]
     pub(crate) account: Option<String>,
+    /// What isolates it, for admins: a VLAN as long as the zone has one left, then a VXLAN, if left out.
+    #[arg(long, value_parser = ["vlan", "vxlan"])]
+    pub(crate) isolation: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

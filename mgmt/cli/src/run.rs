@@ -78,7 +78,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Network(Verb::Create(new)) => {
             let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
             let zone = ZONE.id(api, &new.zone).await?;
-            let body = json!({"name": new.name, "zone": zone, "cidr": new.cidr, "account": account});
+            let body = json!({
+                "name": new.name, "zone": zone, "cidr": new.cidr, "account": account,
+                "isolation": new.isolation,
+            });
             session.create(NETWORK, body, None).await
         }
         Command::Network(verb) => session.common(NETWORK, verb).await,
@@ -235,11 +238,19 @@ impl Session {
     async fn zone(&self, verb: ZoneVerb) -> anyhow::Result<()> {
         match verb {
             ZoneVerb::Create(new) => {
-                self.create(ZONE, json!({"name": new.name, "vlan_ranges": new.vlans}), None).await
+                let body = json!({
+                    "name": new.name, "vlan_ranges": new.vlans, "vxlan_ranges": new.vxlans,
+                });
+                self.create(ZONE, body, None).await
             }
             ZoneVerb::List(list) => self.list(ZONE, list).await,
             ZoneVerb::Show(which) => self.print(&ZONE.show(&self.api, &which.which).await?).await,
             ZoneVerb::Delete(delete) => self.delete(ZONE, delete).await,
+            ZoneVerb::Ids { which, vlans, vxlans } => {
+                let id = ZONE.id(&self.api, &which).await?;
+                let body = json!({"vlan_ranges": vlans, "vxlan_ranges": vxlans});
+                self.print(&self.api.patch(&ZONE.at(&id), &body).await?).await
+            }
             ZoneVerb::SpareHosts { which, hosts } => {
                 let id = ZONE.id(&self.api, &which).await?;
                 self.print(&self.api.patch(&ZONE.at(&id), &json!({"spare_hosts": hosts})).await?).await

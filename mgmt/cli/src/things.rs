@@ -23,7 +23,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    ZONE: "zone" "/v1/zones" ["NAME" = "name", "VLANS" = "vlan_ranges", "ID" = "id"];
+    ZONE: "zone" "/v1/zones" ["NAME" = "name", "VLANS" = "vlan_ranges", "VXLANS" = "vxlan_ranges", "ID" = "id"];
     POD: "pod" "/v1/pods" ["NAME" = "name", "ZONE" = "zone", "ID" = "id"];
     HOST: "host" "/v1/hosts" [
         "NAME" = "name", "STATE" = "state", "ADDRESS" = "address", "CPUS" = "cpus", "USED" = "cpus_allocated",
@@ -48,7 +48,7 @@ kinds! {
     USER: "user" "/v1/users" ["NAME" = "name", "ROLE" = "role", "ACCOUNT" = "account", "ID" = "id"];
     KEY: "key" "/v1/keys" ["NAME" = "name", "USER" = "user", "ID" = "id", "CREATED" = "created_at"];
     NETWORK: "network" "/v1/networks" [
-        "NAME" = "name", "CIDR" = "cidr", "VLAN" = "vlan", "ZONE" = "zone", "ID" = "id"
+        "NAME" = "name", "CIDR" = "cidr", "VLAN" = "vlan", "VXLAN" = "vxlan", "ZONE" = "zone", "ID" = "id"
     ];
     AFFINITY_GROUP: "affinity group" "/v1/affinity-groups" [
         "NAME" = "name", "POLICY" = "policy", "ACCOUNT" = "account", "ID" = "id"

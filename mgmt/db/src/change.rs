@@ -50,7 +50,10 @@ pub(crate) async fn append(tx: &DatabaseTransaction, changes: Vec<Noted>) -> Res
 }
 
 /// The number of the last change; 0 if there was none.
-pub(crate) async fn last(db: &impl Reader) -> Result<i64, DbError> {
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn last(db: &impl Reader) -> Result<i64, DbError> {
     let last = Entity::find().order_by_desc(Column::Seq).one(db).await?;
     Ok(last.map_or(0, |change| change.seq))
 }

@@ -1,11 +1,12 @@
-//! Networks, and the VLAN ids that they hold.
+//! Networks, and the VLAN and VXLAN ids that they hold.
 
 use std::collections::BTreeSet;
 
-use podzol_vocab::{AccountId, Cidr, Name, NetworkId, ZoneId};
+use podzol_vocab::{AccountId, Cidr, HostId, Name, NetworkId, Tag, VmId, ZoneId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect};
+use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
+use crate::vm::{self, nic};
 use crate::zone::PageOf;
 use crate::{Col, DbError, Reader, Tx};
 
@@ -18,12 +19,22 @@ pub struct Model {
     pub zone_id: Col<ZoneId>,
     pub name: Col<Name>,
     pub cidr: Col<Cidr>,
-    /// Unique in the zone.
+    /// The number of its tag, unique in the zone: a VLAN's or a VXLAN's.
     pub vlan: i64,
     pub created_at: i64,
 }
 
 crate::no_relations!();
+
+/// The lowest number of a VXLAN.
+const FIRST_VXLAN: i64 = 4096;
+
+impl Model {
+    /// What isolates it; nothing if the number is none.
+    pub fn tag(&self) -> Option<Tag> {
+        u32::try_from(self.vlan).ok().and_then(|number| Tag::try_from(number).ok())
+    }
+}
 
 /// A page of networks, of one account or all.
 ///
@@ -49,33 +60,78 @@ pub async fn all(db: &impl Reader) -> Result<Vec<Model>, DbError> {
     Ok(Entity::find().all(db).await?)
 }
 
-/// The VLAN ids in use in a zone.
+/// The tags in use in a zone.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn vlans_in_use(db: &impl Reader, zone: ZoneId) -> Result<BTreeSet<u16>, DbError> {
-    let vlans: Vec<i64> = Entity::find()
+pub async fn tags_in_use(db: &impl Reader, zone: ZoneId) -> Result<BTreeSet<Tag>, DbError> {
+    let numbers: Vec<i64> = Entity::find()
         .filter(Column::ZoneId.eq(Col(zone)))
         .select_only()
         .column(Column::Vlan)
         .into_tuple()
         .all(db)
         .await?;
-    Ok(vlans.into_iter().filter_map(|vlan| u16::try_from(vlan).ok()).collect())
+    let tag = |number| u32::try_from(number).ok().and_then(|number| Tag::try_from(number).ok());
+    Ok(numbers.into_iter().filter_map(tag).collect())
+}
+
+/// The networks on VXLANs in which some VMs have an interface.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn vxlans_of(
+    db: &impl Reader,
+    vms: impl IntoIterator<Item = VmId>,
+) -> Result<Vec<NetworkId>, DbError> {
+    let theirs = nic::Entity::find()
+        .select_only()
+        .column(nic::Column::NetworkId)
+        .filter(nic::Column::VmId.is_in(vms.into_iter().map(Col)));
+    let networks: Vec<Col<NetworkId>> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Vlan.gte(FIRST_VXLAN))
+        .filter(Column::Id.in_subquery(theirs.into_query()))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(networks.into_iter().map(|network| network.0).collect())
+}
+
+/// The hosts that carry a network: those that hold a VM in it, or to which one is on its way.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn carriers(db: &impl Reader, network: NetworkId) -> Result<BTreeSet<HostId>, DbError> {
+    let inside = nic::Entity::find()
+        .select_only()
+        .column(nic::Column::VmId)
+        .filter(nic::Column::NetworkId.eq(Col(network)));
+    let rows: Vec<(Option<Col<HostId>>, Option<Col<HostId>>)> = vm::Entity::find()
+        .select_only()
+        .columns([vm::Column::HostId, vm::Column::MovingTo])
+        .distinct()
+        .filter(vm::Column::HostId.is_not_null())
+        .filter(vm::Column::Id.in_subquery(inside.into_query()))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().flat_map(|(host, to)| [host, to]).flatten().map(|host| host.0).collect())
 }
 
 impl Tx {
-    /// Adds a network, which takes its VLAN id.
+    /// Adds a network, which takes its tag.
     ///
     /// # Errors
-    /// [`DbError::Taken`] when its account has one with that name, or the VLAN id is taken.
+    /// [`DbError::Taken`] when its account has one with that name, or the tag is taken.
     pub async fn network_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("network", row.id.0, Some(row.account_id.0));
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         Ok(())
     }
 
-    /// Removes a network, which returns its VLAN id.
+    /// Removes a network, which returns its tag.
     ///
     /// # Errors
     /// [`DbError::Referred`] when a VM has an interface in it.

@@ -30,6 +30,8 @@ pub struct Model {
     /// That certificate, for whom joined and did not hear of it.
     pub certificate_pem: Option<String>,
     pub address: Option<String>,
+    /// Where its tunnels to other hosts begin; none if it can have none.
+    pub tunnel_address: Option<String>,
     pub agent_version: Option<String>,
     pub hypervisor: Option<String>,
     pub accelerator: Option<String>,
@@ -144,6 +146,19 @@ pub async fn host_addresses(db: &impl Reader, zone: ZoneId) -> Result<Vec<String
         .filter(Column::Address.is_not_null())
         .filter(Column::State.ne(JsonCol(ServerState::Removed)))
         .into_tuple()
+        .all(db)
+        .await?)
+}
+
+/// The hosts of these that are not removed.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn hosts(db: &impl Reader, ids: impl IntoIterator<Item = HostId>) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find()
+        .filter(Column::IsHost.eq(true))
+        .filter(Column::Id.is_in(ids.into_iter().map(|id| id.to_string())))
+        .filter(Column::State.ne(JsonCol(ServerState::Removed)))
         .all(db)
         .await?)
 }

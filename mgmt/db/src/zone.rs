@@ -1,7 +1,7 @@
 //! Zones and pods, and pages of any list.
 
 use podzol_mgmt_api::limits::Limits;
-use podzol_mgmt_api::zone::VlanRange;
+use podzol_mgmt_api::zone::{VlanRange, VxlanRange};
 use podzol_vocab::{Name, PodId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Select};
@@ -15,6 +15,7 @@ pub struct Model {
     pub id: Col<ZoneId>,
     pub name: Col<Name>,
     pub vlan_ranges: JsonCol<Vec<VlanRange>>,
+    pub vxlan_ranges: Option<JsonCol<Vec<VxlanRange>>>,
     pub limits: Option<JsonCol<Limits>>,
     pub spare_hosts: i64,
     pub created_at: i64,

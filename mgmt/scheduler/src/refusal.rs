@@ -16,6 +16,8 @@ pub enum Reason {
     NoHypervisor,
     /// The VM's volumes cannot be reached from it yet.
     NoStorage,
+    /// It can have no tunnels to other hosts, and a network of the VM is on a VXLAN.
+    NoTunnels,
     /// The VM is on it already.
     IsThere,
     /// It runs VMs by other means than the host that the VM comes from.
@@ -40,6 +42,7 @@ impl fmt::Display for Reason {
             Self::Disconnected => "disconnected",
             Self::NoHypervisor => "cannot run VMs",
             Self::NoStorage => "does not reach the pool yet",
+            Self::NoTunnels => "cannot carry VXLANs",
             Self::IsThere => "it is there already",
             Self::OtherAccelerator => "runs VMs by other means",
             Self::Tags => "without the tags that are asked for",

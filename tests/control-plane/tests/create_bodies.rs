@@ -156,8 +156,21 @@ async fn bad_zones_and_pods_are_refused() {
         ("vlan_ranges", json!(["100-199", "199-250"]), "must not overlap, but 100-199 and 199-250 do"),
         ("vlan_ranges", json!(["100", "100"]), "must not overlap"),
     ];
-    check(&control_plane, "/v1/zones", zone.clone(), &["name", "vlan_ranges"], [bad_names(), bad].concat())
-        .await;
+    let vxlans = "must be a range of VXLAN ids from 4096 to 16777215";
+    let bad_vxlans = vec![
+        ("vxlan_ranges", json!("5000"), ""),
+        ("vxlan_ranges", Value::Null, ""),
+        ("vxlan_ranges", json!([5000]), ""),
+        ("vxlan_ranges", json!(["4095-5000"]), vxlans),
+        ("vxlan_ranges", json!(["5000-16777216"]), vxlans),
+        ("vxlan_ranges", json!(["5001-5000"]), vxlans),
+        ("vxlan_ranges", json!(["100-199"]), vxlans),
+        ("vxlan_ranges", json!(["5000-5009", "5009"]), "must not overlap, but 5000-5009 and 5009 do"),
+    ];
+    let bad = [bad_names(), bad, bad_vxlans].concat();
+    check(&control_plane, "/v1/zones", zone.clone(), &["name"], bad).await;
+    let without = control_plane.admin.post("/v1/zones", &json!({ "name": "without" })).await;
+    assert_eq!(without.refused(422, "invalid_field")["field"], "vlan_ranges");
     check_twice(&control_plane, "/v1/zones", zone).await;
 
     let zone = control_plane.admin.zone("z1", &["100"]).await;
@@ -262,6 +275,8 @@ async fn bad_networks_are_refused() {
         ("cidr", json!("0.0.0.0/8"), "unicast"),
         ("cidr", json!("255.255.255.0/24"), "unicast"),
         ("cidr", json!(7), ""),
+        ("isolation", json!("gre"), "unknown variant"),
+        ("isolation", json!(7), ""),
     ]);
     check(&control_plane, "/v1/networks", good.clone(), &["name", "zone", "cidr"], bad).await;
     check_twice(&control_plane, "/v1/networks", good.clone()).await;

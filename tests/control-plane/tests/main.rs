@@ -20,3 +20,4 @@ mod scoping;
 mod templates;
 mod vm_bodies;
 mod volumes;
+mod vxlan;

@@ -209,6 +209,28 @@ async fn a_move_that_is_cancelled_leaves_the_vm_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_vm_of_which_another_host_may_still_have_something_does_not_set_out_again() {
+    let mut world = World::make().await;
+    world.h1().hypervisor().fault(Step::Move, Fault::Hangs);
+    let operation = world.migrate().await;
+    world.is_leaving().await;
+    world.pod.hosts[1].kill_agent();
+    world.admin().post(&format!("/v1/operations/{operation}/cancel"), &json!({})).await.ok();
+    assert_eq!(world.admin().ended(&operation).await["state"], "cancelled");
+    world.h1().hypervisor().heal(Step::Move);
+
+    // It runs where it was, and what the other host has of it nobody can tell.
+    let path = format!("/v1/vms/{}/migrate", world.vm);
+    assert_eq!(text(&world.admin().show_vm(&world.vm).await, "moving_to"), world.h2().id);
+    world.admin().post(&path, &json!({})).await.refused(409, "vm_migrating");
+
+    world.pod.hosts[1].start_agent();
+    world.is_only_on("h1", "running").await;
+    world.admin().succeeded(&world.migrate().await).await;
+    world.is_only_on("h2", "running").await;
+}
+
+#[tokio::test]
 async fn a_vm_that_is_stopped_or_deleted_on_its_way_is_nowhere_in_the_end() {
     for (what, fault) in [
         ("stop", Fault::Hangs),

@@ -34,9 +34,17 @@ impl Capture {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn on_bridge(lab: &Lab, host: &str, vlan: u64, options: &str) -> anyhow::Result<Self> {
+    pub fn on_bridge(lab: &Lab, host: &str, tag: u64, options: &str) -> anyhow::Result<Self> {
+        Self::on_link(lab, host, &format!("pzb{tag}"), options)
+    }
+
+    /// On a link of a host.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn on_link(lab: &Lab, host: &str, link: &str, options: &str) -> anyhow::Result<Self> {
         let mut command = lab.ssh(&lab.host(host)?).command();
-        Self::start(command.arg(script(&format!("pzb{vlan}"), options)))
+        Self::start(command.arg(script(link, options)))
     }
 
     /// Starts it, and waits until it captures.

@@ -46,7 +46,7 @@ pub fn links_of_podzol(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>
     Ok(text
         .lines()
         .filter_map(name)
-        .filter(|name| name.starts_with("pzb") || name.starts_with("pzv"))
+        .filter(|name| ["pzb", "pzv", "pzx"].iter().any(|ours| name.starts_with(ours)))
         .collect())
 }
 

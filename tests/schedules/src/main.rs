@@ -112,7 +112,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         What::All { count, jobs } => {
             let (jobs, count) = (format!("--jobs={jobs}"), format!("--count={count}"));
-            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs], &["storms", &jobs, &count]] {
+            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs], &["storms", &jobs, &count]]
+            {
                 share_out([part.iter().map(ToString::to_string).collect()].into_iter())?;
             }
         }

@@ -73,7 +73,7 @@ impl Flow {
     async fn prepare(self, world: &World) -> Things {
         let api = &world.acme.api;
         let network = world.pod.network(api, "net", "10.1.1.0/24").await;
-        let other = world.pod.network(api, "other", "10.1.2.0/24").await;
+        let other = world.second_network("other", "10.1.2.0/24").await;
         let mut things = Things { network, other, vm: String::new(), volume: String::new() };
         if !matches!(
             self,

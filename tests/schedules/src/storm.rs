@@ -82,10 +82,8 @@ const LENGTH: std::ops::RangeInclusive<usize> = 4..=10;
 pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let api = world.acme.api.clone();
-    let networks = [
-        world.pod.network(&api, "n1", "10.1.1.0/24").await,
-        world.pod.network(&api, "n2", "10.1.2.0/24").await,
-    ];
+    let networks =
+        [world.pod.network(&api, "n1", "10.1.1.0/24").await, world.second_network("n2", "10.1.2.0/24").await];
     let probability = *[0.0, 0.05, 0.15, 0.4].choose(&mut random).expect("there are some");
     calls::stormy(world, seed, probability, log);
     let length = random.random_range(LENGTH);
@@ -200,9 +198,10 @@ async fn request(
     let account = &world.acme.account;
     match wish {
         Wish::Create => {
+            let network = networks.choose(random).expect("there are some");
             let body = json!({
                 "name": format!("vm-{number}"), "account": account, "offering": world.pod.offering,
-                "template": world.pod.template, "networks": [networks[0]],
+                "template": world.pod.template, "networks": [network],
             });
             post("/v1/vms".into(), body)
         }
@@ -226,7 +225,7 @@ async fn request(
         Wish::Detach => post(of_volume("/detach")?, json!({})),
         Wish::VolumeResize => post(of_volume("/resize")?, json!({ "size_gib": random.random_range(1..6) })),
         Wish::VolumeDelete => Some((Method::DELETE, of_volume("")?, Value::Null)),
-        Wish::NicAdd => post(of_vm("/nics")?, json!({ "network": networks[1] })),
+        Wish::NicAdd => post(of_vm("/nics")?, json!({ "network": networks.choose(random) })),
         Wish::NicRemove => Some((Method::DELETE, nic?, Value::Null)),
         Wish::NicRoute => Some((Method::PATCH, nic?, json!({ "may_route": random.random_bool(0.5) }))),
         Wish::Maintenance => {

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) control_plane: ControlPlane,
     pub(crate) pod: SimPod,
     pub(crate) acme: Customer,
+    /// Whether its second networks are on VXLANs.
+    pub(crate) has_vxlans: bool,
     /// Whoever decides about calls asks here for parts to be killed.
     pub(crate) killer: UnboundedSender<Part>,
     kills: UnboundedReceiver<Part>,
@@ -48,11 +50,19 @@ impl World {
         let pod = SimPod::with(&control_plane, PodPlan { hosts, report_secs: 5, ..PodPlan::default() }).await;
         let acme = control_plane.admin.customer("acme").await;
         let (killer, kills) = unbounded_channel();
-        Self { control_plane, pod, acme, killer, kills }
+        Self { control_plane, pod, acme, has_vxlans: true, killer, kills }
     }
 
     pub(crate) fn admin(&self) -> &Api {
         &self.control_plane.admin
+    }
+
+    /// A network beside a first one: on a VXLAN, if agents know such.
+    pub(crate) async fn second_network(&self, name: &str, cidr: &str) -> String {
+        match self.has_vxlans {
+            true => self.pod.vxlan(self.admin(), &self.acme.account, name, cidr).await,
+            false => self.pod.network(&self.acme.api, name, cidr).await,
+        }
     }
 
     /// The place in the pod of the host with that identity.
@@ -199,7 +209,8 @@ impl World {
         let nics: Vec<&Value> = vms.iter().flat_map(|vm| list(&vm["nics"])).collect();
         once("MAC address", nics.iter().map(|nic| nic["mac"].to_string()))?;
         once("address", nics.iter().map(|nic| format!("{} {}", nic["network"], nic["address"])))?;
-        once("VLAN", networks.iter().map(|network| format!("{} {}", network["zone"], network["vlan"])))?;
+        let tag = |network: &Value| format!("{} {} {}", network["zone"], network["vlan"], network["vxlan"]);
+        once("VLAN or VXLAN", networks.iter().map(tag))?;
         for account in admin.list("/v1/accounts").await {
             let shown = admin.get(&format!("/v1/accounts/{}", text(&account, "id"))).await.ok();
             let own = |things: &[Value]| -> Vec<Value> {

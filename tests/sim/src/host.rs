@@ -10,7 +10,7 @@ use podzol_hostnet::{Kind, SimulatedLinks};
 use podzol_rpc::join::{JoinToken, join};
 use podzol_rpc::{Identity, PeerId};
 use podzol_test_support::{ControlPlane, Process};
-use podzol_vocab::HostId;
+use podzol_vocab::{HostId, InterfaceName};
 use tempfile::TempDir;
 
 use crate::{Exports, SimulatedFilter, SimulatedHypervisor, SimulatedMounts, transit};
@@ -86,7 +86,9 @@ impl SimHost {
         let identity = join(&control_plane.agent_address(), &token).await.expect("the token is good");
         let address = Ipv4Addr::new(127, 0, 1, number);
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let links = Arc::new(SimulatedLinks::with_trunk("eth1".parse().expect("a short name")));
+        let trunk: InterfaceName = "eth1".parse().expect("a short name");
+        let links = Arc::new(SimulatedLinks::with_trunk(trunk.clone()));
+        links.give_address(&trunk, IpAddr::V4(address), 8);
         let machine = Arc::new(Machine {
             hypervisor: SimulatedHypervisor::new(
                 Arc::clone(&links),
@@ -102,7 +104,8 @@ impl SimHost {
             listen: SocketAddr::new(IpAddr::V4(address), 0),
             address: Some(IpAddr::V4(address)),
             state_dir: folder.path().to_owned(),
-            trunk: "eth1".parse().expect("a short name"),
+            trunk,
+            tunnel_address: None,
             allow_emulation: false,
             libvirt_uri: String::new(),
             libvirt_socket: transit::socket(folder.path()),

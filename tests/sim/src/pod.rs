@@ -3,6 +3,7 @@
 use podzol_hypervisor::DomainState;
 use podzol_test_support::{Api, ControlPlane, SOON, text, wait_for};
 use podzol_vocab::VmId;
+use serde_json::json;
 
 use crate::{SimHost, SimStorage, SimulatedDomain};
 
@@ -13,6 +14,8 @@ pub struct PodPlan {
     pub hosts: Vec<(&'static str, u64)>,
     /// The zone's VLAN ids.
     pub vlan_ranges: Vec<&'static str>,
+    /// The zone's VXLAN ids.
+    pub vxlan_ranges: Vec<&'static str>,
     /// Memory of a VM of the pod's offering, in MiB.
     pub vm_memory_mib: u64,
     /// How often agents report at least, in seconds.
@@ -24,6 +27,7 @@ impl Default for PodPlan {
         Self {
             hosts: vec![("h1", 2048), ("h2", 2048)],
             vlan_ranges: vec!["100-199"],
+            vxlan_ranges: vec!["5000-5099"],
             vm_memory_mib: 64,
             report_secs: 1,
         }
@@ -60,7 +64,7 @@ impl SimPod {
     /// When that fails.
     pub async fn with(control_plane: &ControlPlane, plan: PodPlan) -> Self {
         let admin = &control_plane.admin;
-        let zone = admin.zone("z1", &plan.vlan_ranges).await;
+        let zone = admin.zone_with("z1", &plan.vlan_ranges, &plan.vxlan_ranges).await;
         let pod = admin.pod("p1", &zone).await;
         let storage = SimStorage::join(control_plane, &pod, "s1", plan.report_secs).await;
         let mut hosts = Vec::with_capacity(plan.hosts.len());
@@ -83,6 +87,14 @@ impl SimPod {
     /// A network.
     pub async fn network(&self, api: &Api, name: &str, cidr: &str) -> String {
         api.network(name, &self.zone, cidr).await
+    }
+
+    /// A network of an account on a VXLAN, which an admin makes.
+    pub async fn vxlan(&self, admin: &Api, account: &str, name: &str, cidr: &str) -> String {
+        let body = json!({
+            "name": name, "zone": self.zone, "cidr": cidr, "account": account, "isolation": "vxlan",
+        });
+        text(&admin.post("/v1/networks", &body).await.ok(), "id")
     }
 
     /// Asks for a VM, and gives its id.

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use podzol_rpc::{Identity, PeerId};
 use podzol_rpc::join::{JoinToken, join};
+use podzol_rpc::{Identity, PeerId};
 use podzol_storage_agent::config::Config;
 use podzol_test_support::{ControlPlane, Process};
 use tempfile::TempDir;

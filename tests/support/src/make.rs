@@ -25,7 +25,13 @@ impl Api {
 
     /// A zone.
     pub async fn zone(&self, name: &str, vlan_ranges: &[&str]) -> String {
-        self.make("/v1/zones", json!({ "name": name, "vlan_ranges": vlan_ranges })).await
+        self.zone_with(name, vlan_ranges, &[]).await
+    }
+
+    /// A zone for networks on VLANs and on VXLANs.
+    pub async fn zone_with(&self, name: &str, vlan_ranges: &[&str], vxlan_ranges: &[&str]) -> String {
+        let body = json!({ "name": name, "vlan_ranges": vlan_ranges, "vxlan_ranges": vxlan_ranges });
+        self.make("/v1/zones", body).await
     }
 
     /// A pod.

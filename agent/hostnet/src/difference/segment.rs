@@ -5,9 +5,20 @@ use std::collections::BTreeSet;
 use podzol_vocab::InterfaceName;
 
 use super::view::View;
-use crate::change::{Change, LinkRef, NewLink, Reason, Settings};
-use crate::model::{MARK_GROUP, Segment, bridge_name, vlan_name};
+use crate::change::{Change, LinkRef, Mark, NewLink, Reason, Settings};
+use crate::model::{MARK_GROUP, Peers, Segment, bridge_name, uplink_name};
 use crate::observed::{Ipv6, Kind, Link};
+
+/// A segment and what it needs.
+pub(super) struct Wanted<'a> {
+    pub(super) segment: &'a Segment,
+    /// The interface by which it leaves the host.
+    pub(super) uplink: NewLink,
+    /// Its MTU in bytes.
+    pub(super) mtu: u32,
+    /// Where its tunnels end, if that is known.
+    pub(super) peers: Option<&'a Peers>,
+}
 
 /// What to do for one segment.
 pub(super) struct Plan<'a> {
@@ -15,8 +26,10 @@ pub(super) struct Plan<'a> {
     pub(super) replaced: Vec<&'a Link>,
     /// What to do to the bridge.
     pub(super) bridge: LinkPlan,
-    /// What to do to the VLAN interface.
-    pub(super) vlan: LinkPlan,
+    /// What to do to the VLAN or VXLAN interface.
+    pub(super) uplink: LinkPlan,
+    /// What to do to its peers.
+    pub(super) peers: Option<Change>,
 }
 
 /// What to do to one link.
@@ -27,27 +40,47 @@ pub(super) struct LinkPlan {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(
-        segment: &Segment,
-        trunk: &Link,
-        mtu: u32,
+        needs: &Wanted<'_>,
         view: &View<'a>,
         wanted: &BTreeSet<InterfaceName>,
     ) -> Result<Self, Reason> {
-        let (bridge_name, vlan_name) = (bridge_name(segment.vlan), vlan_name(segment.vlan));
+        let Wanted { segment, uplink, mtu, .. } = *needs;
+        let (bridge_name, uplink_name) = (bridge_name(segment.tag), uplink_name(segment.tag));
         let bridge = Found::find(&bridge_name, view, |link| link.kind == Kind::Bridge)?;
-        let is_right = |link: &Link| link.vlan() == Some(segment.vlan) && link.parent == Some(trunk.index);
-        let vlan = Found::find(&vlan_name, view, is_right)?;
+        let found = Found::find(&uplink_name, view, |link| is(link, uplink))?;
         free_to_change_hands(bridge.kept, segment, view)?;
-        let in_the_way = in_the_way(segment, trunk, view, wanted)?;
+        let in_the_way = in_the_way(segment, uplink, view, wanted)?;
 
         let master = LinkRef { name: bridge_name.clone(), index: bridge.kept.map(|link| link.index) };
-        let tagged = NewLink::Vlan { trunk: trunk.index, vlan: segment.vlan };
+        let mark = Mark { network: segment.network, peers: None };
+        let known = needs.peers.map(|peers| peers.generation);
+        let uplink_mark = Mark { peers: known.or(found.kept.and_then(Link::peers_generation)), ..mark };
         Ok(Self {
-            replaced: [bridge.replaced, vlan.replaced].into_iter().flatten().chain(in_the_way).collect(),
-            bridge: LinkPlan::new(bridge.kept, bridge_name, NewLink::Bridge, mtu, segment, None),
-            vlan: LinkPlan::new(vlan.kept, vlan_name, tagged, mtu, segment, Some(master)),
+            peers: needs.peers.and_then(|peers| peers_plan(found.kept, &uplink_name, peers)),
+            replaced: [bridge.replaced, found.replaced].into_iter().flatten().chain(in_the_way).collect(),
+            bridge: LinkPlan::new(bridge.kept, bridge_name, NewLink::Bridge, mtu, mark, None),
+            uplink: LinkPlan::new(found.kept, uplink_name, uplink, mtu, uplink_mark, Some(master)),
         })
     }
+}
+
+/// Whether a link is that uplink.
+fn is(link: &Link, uplink: NewLink) -> bool {
+    match (uplink, &link.kind) {
+        (NewLink::Vlan { trunk, vlan }, Kind::Vlan(tag)) => *tag == Some(vlan) && link.parent == Some(trunk),
+        (NewLink::Vxlan { id, local }, Kind::Vxlan(vxlan)) => vxlan.is(id, local),
+        _ => false,
+    }
+}
+
+/// What to do so that the tunnels of a VXLAN interface, found or new, end at these peers.
+fn peers_plan(found: Option<&Link>, name: &InterfaceName, peers: &Peers) -> Option<Change> {
+    let none = BTreeSet::new();
+    let has = found.and_then(Link::peers).unwrap_or(&none);
+    let new: BTreeSet<_> = peers.addresses.difference(has).copied().collect();
+    let gone: BTreeSet<_> = has.difference(&peers.addresses).copied().collect();
+    let link = LinkRef { name: name.clone(), index: found.map(|link| link.index) };
+    (!new.is_empty() || !gone.is_empty()).then_some(Change::SetPeers { link, new, gone })
 }
 
 impl LinkPlan {
@@ -56,12 +89,12 @@ impl LinkPlan {
         name: InterfaceName,
         link: NewLink,
         mtu: u32,
-        segment: &Segment,
+        mark: Mark,
         master: Option<LinkRef>,
     ) -> Self {
         let settings = match kept {
-            Some(kept) => repair(kept, segment, mtu, master),
-            None => Settings { mark: Some(segment.network), mtu: None, master, ipv6_off: true, up: true },
+            Some(kept) => repair(kept, mark, mtu, master),
+            None => Settings { mark: Some(mark), mtu: None, master, ipv6_off: true, up: true },
         };
         let reference = LinkRef { name: name.clone(), index: kept.map(|kept| kept.index) };
         let needed = settings != Settings::default();
@@ -107,28 +140,35 @@ fn unused(link: &Link, view: &View<'_>) -> Result<(), Reason> {
     if users.is_empty() { Ok(()) } else { Err(Reason::InUse { link: link.name.clone(), users }) }
 }
 
-/// The links of ours that have the segment's tag under another name: the kernel takes a tag once per trunk.
+/// The links of ours that have the segment's tag under another name: the kernel takes a VLAN once per trunk, and a VXLAN
+/// once.
 fn in_the_way<'a>(
     segment: &Segment,
-    trunk: &Link,
+    uplink: NewLink,
     view: &View<'a>,
     wanted: &BTreeSet<InterfaceName>,
 ) -> Result<Vec<&'a Link>, Reason> {
-    let name = vlan_name(segment.vlan);
-    let others = view.by_tag(trunk.index, segment.vlan).filter(|link| link.name != name);
+    let name = uplink_name(segment.tag);
+    let trunk = match uplink {
+        NewLink::Vlan { trunk, .. } => Some(trunk),
+        _ => None,
+    };
+    let others = view.by_tag(trunk, segment.tag).filter(|link| link.name != name);
     let removable = |link: &'a Link| {
         let stays =
             !link.is_ours() || unused(link, view).is_err() || view.serves_a_bridge_in_use(link, wanted);
-        if stays { Err(Reason::VlanTaken(link.name.clone())) } else { Ok(link) }
+        if stays { Err(Reason::TagTaken(link.name.clone())) } else { Ok(link) }
     };
     others.map(removable).collect()
 }
 
 /// The settings in which a link differs from what its segment needs.
-fn repair(link: &Link, segment: &Segment, mtu: u32, master: Option<LinkRef>) -> Settings {
-    let marked = link.network() == Some(segment.network) && link.group == MARK_GROUP;
+fn repair(link: &Link, mark: Mark, mtu: u32, master: Option<LinkRef>) -> Settings {
+    let marked = link.network() == Some(mark.network)
+        && link.peers_generation() == mark.peers
+        && link.group == MARK_GROUP;
     Settings {
-        mark: (!marked).then_some(segment.network),
+        mark: (!marked).then_some(mark),
         mtu: (link.mtu != mtu).then_some(mtu),
         master: master.filter(|master| master.index.is_none() || link.master != master.index),
         ipv6_off: link.ipv6 == Ipv6::On,

@@ -1,13 +1,13 @@
 //! Each case says what is desired, what exists, and the changes in words. Networks are called A and B.
 
-use podzol_vocab::{NetworkId, VlanId};
+use podzol_vocab::{Generation, NetworkId, Tag, VlanId, VxlanId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::links::{Links, converge};
-use crate::model::{MARK_GROUP, MtuRule, alias};
-use crate::observed::{Ipv6, LinkIndex};
+use crate::model::{MARK_GROUP, MtuRule, Peers, VXLAN_PORT, alias};
+use crate::observed::{Ipv6, LinkIndex, Vxlan};
 use crate::sim::SimulatedLinks;
 
 const TRUNK: u32 = 2;
@@ -109,7 +109,7 @@ fn a_foreign_interface_with_the_tag_refuses_the_segment() {
     check(
         desired(&[(100, 'A')]),
         vec![trunk(), foreign],
-        "refused: network A on VLAN 100: eth1.100 already has this VLAN",
+        "refused: network A on VLAN 100: eth1.100 already has this VLAN or VXLAN id",
     );
 }
 
@@ -166,9 +166,67 @@ fn one_vlan_for_two_networks_is_refused_for_both() {
     check(
         desired(&[(100, 'A'), (100, 'B')]),
         vec![trunk()],
-        "refused: network A on VLAN 100: another segment has the same VLAN
-         refused: network B on VLAN 100: another segment has the same VLAN",
+        "refused: network A on VLAN 100: another segment has the same VLAN or VXLAN
+         refused: network B on VLAN 100: another segment has the same VLAN or VXLAN",
     );
+}
+
+#[test]
+fn a_segment_on_a_vxlan_gets_an_interface_with_its_peers() {
+    check(
+        with_peers(desired(&[(5000, 'A')]), 7, &[2, 3]),
+        vec![trunk()],
+        "create bridge pzb5000, mtu 1430
+         create VXLAN interface pzx5000, id 5000 from 10.0.0.1, mtu 1430
+         set pzb5000: mark of network A, no IPv6, up
+         set pzx5000: mark of network A with peers 7, master pzb5000, no IPv6, up
+         peers of pzx5000: +10.0.0.2 +10.0.0.3",
+    );
+    check(with_peers(desired(&[(5000, 'A')]), 7, &[2, 3]), vxlan_links(5000, 'A', 7, &[2, 3]), "");
+}
+
+#[test]
+fn peers_come_and_go_one_by_one_and_stay_while_nothing_is_known_of_them() {
+    check(
+        with_peers(desired(&[(5000, 'A')]), 8, &[3, 4]),
+        vxlan_links(5000, 'A', 7, &[2, 3]),
+        "set pzx5000: mark of network A with peers 8\npeers of pzx5000: +10.0.0.4 -10.0.0.2",
+    );
+    check(desired(&[(5000, 'A')]), vxlan_links(5000, 'A', 7, &[2, 3]), "");
+}
+
+#[test]
+fn a_vxlan_interface_from_another_address_or_port_is_replaced() {
+    let recreated = "remove pzx5000: it is not what its segment needs
+         create VXLAN interface pzx5000, id 5000 from 10.0.0.1, mtu 1430
+         set pzx5000: mark of network A with peers 7, master pzb5000, no IPv6, up
+         peers of pzx5000: +10.0.0.2";
+    let foreign =
+        Vxlan { local: Some([10, 0, 0, 9].into()), id: VxlanId::try_from(5000).ok(), ..Vxlan::default() };
+    for vxlan in
+        [Vxlan { port: VXLAN_PORT, ..foreign.clone() }, Vxlan { local: Some(local()), port: 8472, ..foreign }]
+    {
+        let mut links = vxlan_links(5000, 'A', 7, &[2]);
+        links[2].kind = Kind::Vxlan(vxlan);
+        check(with_peers(desired(&[(5000, 'A')]), 7, &[2]), links, recreated);
+    }
+}
+
+#[test]
+fn without_a_place_for_tunnels_to_begin_nothing_is_lost() {
+    let links = vxlan_links(5000, 'A', 7, &[2]);
+    let mut wanted = desired(&[(5000, 'A')]);
+    for (tunnel, reason) in [
+        (None, "this host has no address for tunnels yet"),
+        (Some(Tunnel { local: local(), mtu: None }), "no link has the address 10.0.0.1, where tunnels begin"),
+        (
+            Some(Tunnel { local: local(), mtu: Some(1479) }),
+            "the link with the address 10.0.0.1 takes 1479 bytes, and tunnels need 1480",
+        ),
+    ] {
+        wanted.tunnel = tunnel;
+        check(wanted.clone(), links.clone(), &format!("refused: network A on VXLAN 5000: {reason}"));
+    }
 }
 
 #[tokio::test]
@@ -211,25 +269,62 @@ fn check(desired: Desired, observed: Vec<Link>, expected: &str) {
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
 }
 
-fn desired(segments: &[(u16, char)]) -> Desired {
-    let segments = segments.iter().map(|(id, letter)| Segment { vlan: vlan(*id), network: network(*letter) });
-    Desired { trunk: name("eth1"), mtu: MtuRule::Trunk, segments: segments.collect() }
+fn desired(segments: &[(u32, char)]) -> Desired {
+    let segments = segments.iter().map(|(id, letter)| Segment { tag: tag(*id), network: network(*letter) });
+    Desired {
+        trunk: name("eth1"),
+        mtu: MtuRule::Trunk,
+        tunnel: Some(Tunnel { local: local(), mtu: Some(1500) }),
+        peers: BTreeMap::new(),
+        segments: segments.collect(),
+    }
+}
+
+/// The same, with these peers of network A, under this number.
+fn with_peers(desired: Desired, generation: u64, peers: &[u8]) -> Desired {
+    let peers = Peers { generation: Generation(generation), addresses: addresses(peers) };
+    Desired { peers: [(network('A'), peers)].into(), ..desired }
 }
 
 /// The trunk, and the links of a segment: the bridge and the VLAN interface.
-fn segment_links(id: u16, letter: char) -> Vec<Link> {
+fn segment_links(id: u32, letter: char) -> Vec<Link> {
     let bridge = bridge(10, id, letter);
     let vlan = vlan_interface(11, id, letter, Some(bridge.index));
     vec![trunk(), bridge, vlan]
 }
 
-fn bridge(index: u32, id: u16, letter: char) -> Link {
-    let (name, alias) = (bridge_name(vlan(id)), Some(alias(network(letter))));
+/// The links of a segment on a VXLAN, with these peers.
+fn vxlan_links(id: u32, letter: char, generation: u64, peers: &[u8]) -> Vec<Link> {
+    let bridge = Link { mtu: VxlanId::MTU, ..bridge(10, id, letter) };
+    let alias = Some(alias(network(letter), Some(Generation(generation))));
+    let vxlan = Link { alias, ..vxlan_interface(11, id, letter, Some(bridge.index), peers) };
+    vec![trunk(), bridge, vxlan]
+}
+
+fn vxlan_interface(index: u32, id: u32, letter: char, master: Option<LinkIndex>, peers: &[u8]) -> Link {
+    let vxlan = Vxlan {
+        id: VxlanId::try_from(id).ok(),
+        local: Some(local()),
+        port: VXLAN_PORT,
+        peers: addresses(peers),
+    };
+    Link {
+        name: uplink_name(tag(id)),
+        kind: Kind::Vxlan(vxlan),
+        master,
+        parent: None,
+        mtu: VxlanId::MTU,
+        ..bridge(index, id, letter)
+    }
+}
+
+fn bridge(index: u32, id: u32, letter: char) -> Link {
+    let (name, alias) = (bridge_name(tag(id)), Some(alias(network(letter), None)));
     Link { index: LinkIndex(index), name, kind: Kind::Bridge, alias, group: MARK_GROUP, ..trunk() }
 }
 
-fn vlan_interface(index: u32, id: u16, letter: char, master: Option<LinkIndex>) -> Link {
-    let (name, kind) = (vlan_name(vlan(id)), Kind::Vlan(Some(vlan(id))));
+fn vlan_interface(index: u32, id: u32, letter: char, master: Option<LinkIndex>) -> Link {
+    let (name, kind) = (uplink_name(tag(id)), Kind::Vlan(tag(id).vlan()));
     Link {
         index: LinkIndex(index),
         name,
@@ -269,6 +364,19 @@ fn vlan(id: u16) -> VlanId {
     id.try_into().unwrap()
 }
 
+fn tag(id: u32) -> Tag {
+    id.try_into().unwrap()
+}
+
+/// Where tunnels begin here, and at peers.
+fn local() -> IpAddr {
+    [10, 0, 0, 1].into()
+}
+
+fn addresses(peers: &[u8]) -> BTreeSet<IpAddr> {
+    peers.iter().map(|last| IpAddr::from([10, 0, 0, *last])).collect()
+}
+
 fn network(letter: char) -> NetworkId {
     NetworkId::from_bytes([letter as u8; 16])
 }
@@ -294,10 +402,25 @@ fn described(links: &[Link]) -> BTreeSet<String> {
 fn random_desired(random: &mut StdRng) -> Desired {
     let letters = ['A', 'B', 'C'];
     let segments: Vec<_> = (0..random.random_range(0..4))
-        .map(|_| (random.random_range(1..5), letters[random.random_range(0..3)]))
+        .map(|_| (random_number(random), letters[random.random_range(0..3)]))
         .collect();
     let mtu = if random.random() { MtuRule::Trunk } else { MtuRule::AtMost(1400) };
-    Desired { mtu, ..desired(&segments) }
+    let desired = Desired { mtu, ..desired(&segments) };
+    if random.random() {
+        desired
+    } else {
+        with_peers(desired, random.random_range(0..3), &random_peers(random))
+    }
+}
+
+/// A VLAN's or a VXLAN's.
+fn random_number(random: &mut StdRng) -> u32 {
+    let id = random.random_range(1..5);
+    if random.random_bool(0.3) { 5000 + id } else { id }
+}
+
+fn random_peers(random: &mut StdRng) -> Vec<u8> {
+    (2..5).filter(|_| random.random()).collect()
 }
 
 /// A trunk and up to twelve links with anything wrong about them that a kernel permits.
@@ -307,7 +430,7 @@ fn random_links(random: &mut StdRng) -> Vec<Link> {
         let link = random_link(random, index, &links);
         let same = |other: &Link| {
             other.name == link.name
-                || other.vlan().is_some() && (other.vlan(), other.parent) == (link.vlan(), link.parent)
+                || other.tag().is_some() && (other.tag(), other.parent) == (link.tag(), link.parent)
         };
         if !links.iter().any(same) {
             links.push(link);
@@ -318,13 +441,23 @@ fn random_links(random: &mut StdRng) -> Vec<Link> {
 
 fn random_link(random: &mut StdRng, index: u32, others: &[Link]) -> Link {
     let (id, tag) = (random.random_range(1..5), random.random_range(1..5));
+    let (number, peers) = (random_number(random), random_peers(random));
     let letter = ['A', 'B', 'C'][random.random_range(0..3)];
     let bridges: Vec<_> =
         others.iter().filter(|link| link.kind == Kind::Bridge).map(|link| link.index).collect();
     let master =
         (!bridges.is_empty() && random.random()).then(|| bridges[random.random_range(0..bridges.len())]);
-    let mut link = match random.random_range(0..6) {
-        0 | 1 => bridge(index, id, letter),
+    let mut link = match random.random_range(0..8) {
+        0 | 1 => bridge(index, number, letter),
+        6 => vxlan_interface(index, 5000 + id, letter, master, &peers),
+        7 => {
+            let elsewhere =
+                Vxlan { id: VxlanId::try_from(5000 + id).ok(), peers: addresses(&peers), ..Vxlan::default() };
+            Link {
+                kind: Kind::Vxlan(elsewhere),
+                ..vxlan_interface(index, 5000 + u32::from(tag), letter, master, &peers)
+            }
+        }
         2 => vlan_interface(index, id, letter, master),
         3 => Link { kind: Kind::Vlan(Some(vlan(tag))), ..vlan_interface(index, id, letter, master) },
         4 => Link {
@@ -337,7 +470,8 @@ fn random_link(random: &mut StdRng, index: u32, others: &[Link]) -> Link {
     link.up = random.random_bool(0.7) && others[0].up;
     link.mtu = [1280, 1400, 1500][random.random_range(0..3)];
     link.ipv6 = [Ipv6::Absent, Ipv6::Off, Ipv6::On][random.random_range(0..3)];
-    match random.random_range(0..6) {
+    match random.random_range(0..7) {
+        6 => link.alias = Some(alias(network(letter), Some(Generation(random.random_range(0..3))))),
         0 => link.alias = None,
         1 => link.group = 0,
         2 => (link.alias, link.group) = (None, 0),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use podzol_vocab::{InterfaceName, VlanId};
+use podzol_vocab::{InterfaceName, Tag};
 
 use crate::observed::{Link, LinkIndex};
 
@@ -10,7 +10,7 @@ use crate::observed::{Link, LinkIndex};
 pub(super) struct View<'a> {
     by_name: BTreeMap<&'a InterfaceName, &'a Link>,
     by_index: HashMap<LinkIndex, &'a Link>,
-    by_tag: HashMap<(LinkIndex, VlanId), Vec<&'a Link>>,
+    by_tag: HashMap<(Option<LinkIndex>, Tag), Vec<&'a Link>>,
     foreign_users: HashMap<LinkIndex, Vec<&'a InterfaceName>>,
 }
 
@@ -23,8 +23,9 @@ impl<'a> View<'a> {
             foreign_users: HashMap::new(),
         };
         for link in observed {
-            if let (Some(parent), Some(vlan)) = (link.parent, link.vlan()) {
-                view.by_tag.entry((parent, vlan)).or_default().push(link);
+            if let Some(tag) = link.tag() {
+                let trunk = link.parent.filter(|_| tag.vlan().is_some());
+                view.by_tag.entry((trunk, tag)).or_default().push(link);
             }
             for used in [link.master, link.parent].into_iter().flatten().filter(|_| !link.is_ours()) {
                 view.foreign_users.entry(used).or_default().push(&link.name);
@@ -41,9 +42,9 @@ impl<'a> View<'a> {
         self.by_name.get(name).copied()
     }
 
-    /// The VLAN interfaces with this tag on the trunk.
-    pub(super) fn by_tag(&self, trunk: LinkIndex, vlan: VlanId) -> impl Iterator<Item = &'a Link> {
-        self.by_tag.get(&(trunk, vlan)).into_iter().flatten().copied()
+    /// The interfaces with this tag, on this trunk if it is a VLAN's.
+    pub(super) fn by_tag(&self, trunk: Option<LinkIndex>, tag: Tag) -> impl Iterator<Item = &'a Link> {
+        self.by_tag.get(&(trunk, tag)).into_iter().flatten().copied()
     }
 
     /// The foreign links that are ports of this link or stacked on it.

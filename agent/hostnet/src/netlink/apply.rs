@@ -1,28 +1,32 @@
 //! Changes as messages, many under way at a time.
 //!
-//! Three volleys: removals; new links, then one dump for the indexes that the kernel gave them; settings. Only what
+//! Four volleys: removals; new links, then one dump for the indexes that the kernel gave them; settings; peers. Only what
 //! was made in this pass is ever referred to by a name, so a stranger with one of our names is never changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::IpAddr;
 
 use futures_util::stream::FuturesOrdered;
 use futures_util::{Stream, StreamExt};
 use podzol_vocab::InterfaceName;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, LinkAttribute, LinkMessage,
 };
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan, LinkVxlan};
 
 use super::grace::Hurry;
 use super::{Socket, io_error, read};
 use crate::change::{Change, Changes, LinkRef, NewLink, Settings};
 use crate::links::Failure;
-use crate::model::{MARK_GROUP, alias};
+use crate::model::{MARK_GROUP, VXLAN_PORT, alias};
 use crate::observed::{Ipv6, Link, LinkIndex};
 
 /// Requests without an answer at a time. An answer takes up to 1.5 KiB of the socket's receive buffer, of which a
@@ -38,12 +42,13 @@ const REQUEST: u16 = NLM_F_REQUEST | NLM_F_ACK;
 /// Applies changes in order.
 pub(super) async fn apply(socket: &Socket, changes: &Changes, hurry: Option<&Hurry>) -> Vec<Failure> {
     let mut pass = Pass { socket, made: HashMap::new(), failures: Vec::new() };
-    let (mut removals, mut new, mut settings) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut removals, mut new, mut settings, mut peers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for change in &changes.steps {
         match change {
             Change::Remove { index, .. } => removals.push((change, *index)),
             Change::Create { name, link, mtu } => new.push((change, create(name, *link, *mtu))),
             Change::Set { link, settings: set } => settings.push((change, link, set)),
+            Change::SetPeers { link, new, gone } => peers.push((change, link, new, gone)),
         }
     }
     let hurried = hurry.filter(|_| removals.len() > 1).and_then(Hurry::begin);
@@ -51,6 +56,7 @@ pub(super) async fn apply(socket: &Socket, changes: &Changes, hurry: Option<&Hur
     drop(hurried);
     pass.create(new).await;
     pass.set(settings).await;
+    pass.set_peers(peers).await;
     pass.failures
 }
 
@@ -134,6 +140,34 @@ impl<'a> Pass<'a> {
         self.failures.extend(failures);
     }
 
+    async fn set_peers(
+        &mut self,
+        peers: Vec<(&'a Change, &'a LinkRef, &'a BTreeSet<IpAddr>, &'a BTreeSet<IpAddr>)>,
+    ) {
+        let mut requests = Vec::new();
+        for (change, link, new, gone) in peers {
+            let index = match self.resolve(link) {
+                Ok((index, _)) => index,
+                Err(error) => {
+                    requests.push((change, Err(error)));
+                    continue;
+                }
+            };
+            for peer in gone {
+                let message = RouteNetlinkMessage::DelNeighbour(for_all(index, *peer));
+                requests.push((change, Ok(request(message, REQUEST))));
+            }
+            for peer in new {
+                let message = RouteNetlinkMessage::NewNeighbour(for_all(index, *peer));
+                requests.push((change, Ok(request(message, REQUEST | NLM_F_CREATE | NLM_F_APPEND))));
+            }
+        }
+        let failures = send_all(&self.socket.handle, requests).await;
+        // Gone already, by somebody else's hand.
+        let is_missing = |failure: &Failure| failure.source.raw_os_error() == Some(libc::ENOENT);
+        self.failures.extend(failures.into_iter().filter(|failure| !is_missing(failure)));
+    }
+
     /// The message for settings. IPv6 is off before it is sent, as the message can bring the link up.
     fn settings(&self, link: &LinkRef, settings: &Settings) -> io::Result<Request> {
         let (index, ipv6) = self.resolve(link)?;
@@ -142,8 +176,8 @@ impl<'a> Pass<'a> {
             ipv6_off(&link.name)?;
             message = message.append_extra_attribute(no_address_generation());
         }
-        if let Some(network) = settings.mark {
-            message = message.alias(alias(network)).link_group(MARK_GROUP);
+        if let Some(mark) = settings.mark {
+            message = message.alias(alias(mark.network, mark.peers)).link_group(MARK_GROUP);
         }
         if let Some(mtu) = settings.mtu {
             message = message.mtu(mtu);
@@ -225,7 +259,31 @@ fn create(name: &InterfaceName, link: NewLink, mtu: u32) -> LinkMessage {
         NewLink::Vlan { trunk, vlan } => {
             LinkVlan::new(name.as_str(), trunk.0, vlan.get()).mtu(mtu).link_group(MARK_GROUP).build()
         }
+        NewLink::Vxlan { id, local } => {
+            let message = LinkVxlan::new(name.as_str(), id.get()).port(VXLAN_PORT).learning(true);
+            let message = match local {
+                IpAddr::V4(address) => message.local(address),
+                IpAddr::V6(address) => message.local6(address),
+            };
+            message.mtu(mtu).link_group(MARK_GROUP).build()
+        }
     }
+}
+
+/// The entry of a VXLAN interface's forwarding table by which a peer gets what is for all.
+fn for_all(link: LinkIndex, peer: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = link.0;
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    let peer = match peer {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes =
+        vec![NeighbourAttribute::LinkLayerAddress(vec![0; 6]), NeighbourAttribute::Destination(peer)];
+    message
 }
 
 /// Turns IPv6 off on a link; there is no message for it. The file is missing if the kernel has no IPv6 there. The

@@ -1,20 +1,22 @@
 //! Links and addresses, and what of them matters here.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use podzol_vocab::VlanId;
+use podzol_vocab::{VlanId, VxlanId};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, VlanProtocol,
+    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVlan, InfoVxlan, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
 };
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 
 use super::Socket;
 use super::dump::dump;
 use crate::links::Error;
-use crate::observed::{Ipv6, Kind, Link, LinkIndex};
+use crate::observed::{Ipv6, Kind, Link, LinkIndex, Vxlan};
 
 /// All links.
 pub(super) async fn links(socket: &Socket) -> Result<Vec<Link>, Error> {
@@ -25,7 +27,52 @@ pub(super) async fn links(socket: &Socket) -> Result<Vec<Link>, Error> {
         RouteNetlinkMessage::NewLink(message) => Some(link(message)),
         _ => None,
     };
-    Ok(messages.into_iter().filter_map(link_of).collect())
+    let mut links: Vec<Link> = messages.into_iter().filter_map(link_of).collect();
+    if links.iter().any(|link| matches!(link.kind, Kind::Vxlan(_)) && link.is_ours()) {
+        let mut peers = peers(socket).await?;
+        for link in &mut links {
+            if let Kind::Vxlan(vxlan) = &mut link.kind {
+                vxlan.peers = peers.remove(&link.index).unwrap_or_default();
+            }
+        }
+    }
+    Ok(links)
+}
+
+/// Where the tunnels of VXLAN interfaces end for what is for all, by link.
+async fn peers(socket: &Socket) -> Result<HashMap<LinkIndex, BTreeSet<IpAddr>>, Error> {
+    let mut request = NeighbourMessage::default();
+    request.header.family = AddressFamily::Bridge;
+    let mut peers: HashMap<_, BTreeSet<_>> = HashMap::new();
+    let messages = dump(socket, RouteNetlinkMessage::GetNeighbour(request)).await;
+    for message in messages.map_err(Error::Peers)? {
+        if let RouteNetlinkMessage::NewNeighbour(message) = message
+            && let Some(peer) = peer(&message)
+        {
+            peers.entry(LinkIndex(message.header.ifindex)).or_default().insert(peer);
+        }
+    }
+    Ok(peers)
+}
+
+/// The peer that an entry of a forwarding table names, if it is one for all addresses: those have the address 0.
+fn peer(message: &NeighbourMessage) -> Option<IpAddr> {
+    let for_all = message.attributes.iter().any(|attribute| {
+        matches!(attribute, NeighbourAttribute::LinkLayerAddress(address) if address.iter().all(|byte| *byte == 0))
+    });
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => address_of(bytes),
+        _ => None,
+    });
+    destination.filter(|_| for_all)
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
+    let sixteen = || <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)));
+    four.or_else(|_| sixteen()).ok()
 }
 
 /// All addresses, by link.
@@ -106,6 +153,7 @@ fn kind(infos: &[LinkInfo]) -> Kind {
         None => Kind::Physical,
         Some(InfoKind::Bridge) => Kind::Bridge,
         Some(InfoKind::Vlan) => Kind::Vlan(tag(infos)),
+        Some(InfoKind::Vxlan) => Kind::Vxlan(vxlan(infos)),
         Some(other) => Kind::Other(other.to_string()),
     }
 }
@@ -126,6 +174,24 @@ fn tag(infos: &[LinkInfo]) -> Option<VlanId> {
         InfoVlan::Id(id) => VlanId::try_from(*id).ok(),
         _ => None,
     })
+}
+
+fn vxlan(infos: &[LinkInfo]) -> Vxlan {
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vxlan(data)) => Some(data),
+        _ => None,
+    });
+    let mut vxlan = Vxlan::default();
+    for info in data.into_iter().flatten() {
+        match info {
+            InfoVxlan::Id(id) => vxlan.id = VxlanId::try_from(*id).ok(),
+            InfoVxlan::Local(address) => vxlan.local = Some(IpAddr::V4(*address)),
+            InfoVxlan::Local6(address) => vxlan.local = Some(IpAddr::V6(*address)),
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            _ => {}
+        }
+    }
+    vxlan
 }
 
 fn ipv6(families: &[AfSpecUnspec]) -> Ipv6 {

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 use podzol_hostnet::{Desired, Kernel, Link, Links, converge, difference};
+use podzol_vocab::NetworkId;
 
 /// The host in a test: an empty network namespace with the trunk `eth1`.
 pub(crate) struct Namespace {
@@ -55,6 +56,21 @@ impl Namespace {
         try_ip(arguments).unwrap();
     }
 
+    /// The same, where it may fail.
+    pub(crate) fn try_ip(&self, arguments: &str) -> Result<(), String> {
+        try_ip(arguments)
+    }
+
+    /// Runs `bridge` as an operator would.
+    pub(crate) fn bridge(&self, arguments: &str) {
+        run("bridge", arguments).unwrap();
+    }
+
+    /// The network of a link.
+    pub(crate) async fn network(&self, name: &str) -> NetworkId {
+        self.link(name).await.network().unwrap()
+    }
+
     /// Converges, and finds nothing wrong and nothing left to do.
     pub(crate) async fn converge(&self, desired: &Desired) {
         let pass = converge(&self.kernel, desired).await.unwrap();
@@ -86,7 +102,12 @@ impl Namespace {
 }
 
 fn try_ip(arguments: &str) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments.split(' ')).output().map_err(|error| error.to_string())?;
+    run("ip", arguments)
+}
+
+fn run(program: &str, arguments: &str) -> Result<(), String> {
+    let output =
+        Command::new(program).args(arguments.split(' ')).output().map_err(|error| error.to_string())?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("ip {arguments}: {}", stderr.trim())) }
+    if output.status.success() { Ok(()) } else { Err(format!("{program} {arguments}: {}", stderr.trim())) }
 }

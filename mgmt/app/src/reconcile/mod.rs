@@ -44,6 +44,7 @@ impl App {
             let app = self.clone();
             move || leftovers::round(app.clone())
         }));
+        tasks.spawn(crate::vxlans::follow(self.clone(), stop.clone()));
         tasks.spawn(every(Duration::from_secs(60), "housekeeping", stop, {
             let app = self;
             move || housekeeping::round(app.clone())

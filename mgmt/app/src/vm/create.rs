@@ -37,6 +37,10 @@ impl Prepared {
             pools: std::slice::from_ref(&self.pool),
             offering: self.offering.id.0,
             group: body.affinity_group,
+            tunnels: self
+                .networks
+                .iter()
+                .any(|network| network.tag().is_some_and(|tag| tag.vxlan().is_some())),
             vm: None,
         }
     }

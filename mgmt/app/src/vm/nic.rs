@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use podzol_mgmt_api::Created;
 use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::vm::{Attachment, NicCreate, NicUpdate, Vm};
-use podzol_mgmt_db::{JsonCol, Reader, Tx, find, network, vm};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, network, server, vm};
 use podzol_vocab::{MacAddr, NicId, VmId};
 
 use super::{created, must_hear, must_take_changes, owner_of};
@@ -45,6 +45,7 @@ impl App {
             if nics.iter().any(|nic| nic.network_id == network.id) {
                 return Err(AppError::invalid("network", "the VM has an interface in it already"));
             }
+            self.must_carry(tx.reader(), &row, &network).await?;
             let more = InUse { addresses: 1, ..InUse::default() };
             quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, more).await?;
             let slot = nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0);
@@ -56,6 +57,27 @@ impl App {
             created(tx.reader(), row, operation, actor).await
         })
         .await
+    }
+
+    /// Refuses a network on a VXLAN for a VM on a host that can have no tunnels.
+    async fn must_carry(
+        &self,
+        db: &impl Reader,
+        row: &vm::Model,
+        network: &network::Model,
+    ) -> Result<(), AppError> {
+        if network.tag().is_none_or(|tag| tag.vxlan().is_none()) {
+            return Ok(());
+        }
+        let hosts =
+            server::hosts(db, [row.host_id, row.moving_to].into_iter().flatten().map(|host| host.0)).await?;
+        match hosts.iter().find(|host| host.tunnel_address.is_none()) {
+            None => Ok(()),
+            Some(host) => Err(AppError::Conflict {
+                code: "no_tunnels",
+                detail: format!("the network is on a VXLAN, which the VM's host {} cannot carry", host.name),
+            }),
+        }
     }
 
     /// Changes what a network interface may send, while its VM runs too.

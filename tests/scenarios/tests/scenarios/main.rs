@@ -14,3 +14,4 @@ mod on_hosts;
 mod restarts;
 mod spoofing;
 mod templates;
+mod vxlan;

@@ -151,17 +151,27 @@ fn link_local([a, b, c, d, e, f]: Mac) -> Ipv6Addr {
     bytes.into()
 }
 
-/// Sends frames from acme-1, and says of which names some were seen on the other host.
-fn seen(lab: &Lab, frames: &[Forged]) -> Vec<&'static str> {
+/// Two VMs of acme on different hosts, in a network with this number.
+pub(crate) struct Neighbours<'a> {
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a str,
+    pub(crate) tag: u64,
+}
+
+/// Sends frames from one VM, and says of which names some were seen on the other's host.
+fn seen(lab: &Lab, vms: &Neighbours<'_>, frames: &[Forged]) -> Vec<&'static str> {
     let admin = lab.cloud().unwrap();
-    let vms = proof::demo_vms(lab).unwrap();
-    let host = |name: &str| vms.iter().find(|vm| vm.name == name).unwrap().host.clone();
-    assert_ne!(host("acme-1"), host("acme-2"));
-    let mut console = console_of(lab, &admin, "acme-1").unwrap();
-    let own = admin.podzol("vm show acme-1").unwrap();
+    let host = |vm: &str| {
+        let shown = admin.podzol(&format!("vm show {vm}")).unwrap();
+        let host = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
+        host["name"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(host(vms.from), host(vms.to));
+    let mut console = console_of(lab, &admin, vms.from).unwrap();
+    let own = admin.podzol(&format!("vm show {}", vms.from)).unwrap();
     let find = format!("sh grep -l {} /sys/class/net/*/address", own["nics"][0]["mac"].as_str().unwrap());
     let link = console.ask(&find, SHORT).unwrap()[0].split('/').nth(4).unwrap().to_owned();
-    let capture = Capture::on_bridge(lab, &host("acme-2"), vlan(lab, "acme").unwrap(), "-U -w -").unwrap();
+    let capture = Capture::on_bridge(lab, &host(vms.to), vms.tag, "-U -w -").unwrap();
     for (number, frame) in frames.iter().enumerate() {
         let bytes = [&frame.bytes[..], &mark(number)].concat();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -177,34 +187,50 @@ fn names(frames: &[Forged]) -> Vec<&'static str> {
     frames.iter().map(|frame| frame.what).collect()
 }
 
+impl Sender {
+    /// One VM, whose neighbour is another.
+    fn of(lab: &Lab, vms: &Neighbours<'_>) -> Self {
+        let admin = lab.cloud().unwrap();
+        let nic = |vm: &str| admin.podzol(&format!("vm show {vm}")).unwrap()["nics"][0].clone();
+        let (own, victim) = (nic(vms.from), nic(vms.to));
+        let address = |nic: &Value| nic["address"].as_str().unwrap().parse().unwrap();
+        Self {
+            mac: mac(&own),
+            address: address(&own),
+            own6: link_local(mac(&own)),
+            victim_mac: mac(&victim),
+            victim: address(&victim),
+            victim6: link_local(mac(&victim)),
+        }
+    }
+
+    fn all(&self) -> Vec<Forged> {
+        [self.honest(), self.of_routers(), self.of_nobody(), self.of_other_kinds()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+/// Sees that only what is a VM's own gets through.
+pub(crate) fn only_honest_frames_pass(lab: &Lab, vms: &Neighbours<'_>) {
+    let sender = Sender::of(lab, vms);
+    assert_eq!(seen(lab, vms, &sender.all()), names(&sender.honest()));
+}
+
 #[test]
 fn a_vm_gets_nothing_through_that_is_not_its_own_until_it_may_route() {
     let lab = lab().unwrap();
     let admin = lab.cloud().unwrap();
-    let nic = |vm: &str| admin.podzol(&format!("vm show {vm}")).unwrap()["nics"][0].clone();
-    let (own, victim) = (nic("acme-1"), nic("acme-2"));
-    let address = |nic: &Value| nic["address"].as_str().unwrap().parse().unwrap();
-    let sender = Sender {
-        mac: mac(&own),
-        address: address(&own),
-        own6: link_local(mac(&own)),
-        victim_mac: mac(&victim),
-        victim: address(&victim),
-        victim6: link_local(mac(&victim)),
-    };
-    let all = || -> Vec<Forged> {
-        [sender.honest(), sender.of_routers(), sender.of_nobody(), sender.of_other_kinds()]
-            .into_iter()
-            .flatten()
-            .collect()
-    };
-
-    assert_eq!(seen(&lab, &all()), names(&sender.honest()));
+    let vms = Neighbours { from: "acme-1", to: "acme-2", tag: vlan(&lab, "acme").unwrap() };
+    let sender = Sender::of(&lab, &vms);
+    only_honest_frames_pass(&lab, &vms);
 
     let acme = account(&lab, "acme").unwrap();
+    let own = admin.podzol("vm show acme-1").unwrap()["nics"][0].clone();
     let id = own["id"].as_str().unwrap();
     acme.podzol(&format!("vm nic route {id} on --wait")).unwrap();
-    let passed = seen(&lab, &all());
+    let passed = seen(&lab, &vms, &sender.all());
     for frame in sender.honest().iter().chain(&sender.of_routers()) {
         assert!(passed.contains(&frame.what), "{} did not pass: {passed:?}", frame.what);
     }
@@ -225,6 +251,6 @@ fn a_vm_gets_nothing_through_that_is_not_its_own_until_it_may_route() {
         Ok((listed("h1")? && listed("h2")?).then_some(()))
     })
     .unwrap();
-    assert_eq!(seen(&lab, &all()), names(&sender.honest()));
+    only_honest_frames_pass(&lab, &vms);
     proof::reachability(&lab, &proof::demo_vms(&lab).unwrap()).unwrap();
 }

@@ -1,13 +1,13 @@
 //! Who brings networks up and down, and how.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join_all;
 use podzol_hostnet::{Desired, Kernel, Links, MARK_GROUP, MtuRule, Segment, alias, converge};
-use podzol_vocab::{InterfaceName, NetworkId, VlanId};
+use podzol_vocab::{InterfaceName, NetworkId, Tag, VlanId};
 use rtnetlink::LinkUnspec;
 
 /// The networks, their VLANs and ports.
@@ -49,9 +49,9 @@ impl Plan {
 
     fn settings(&self) -> Vec<String> {
         let mut lines =
-            self.each(|vlan, network| format!("link set pzb{vlan} alias \"{}\" up", alias(network)));
+            self.each(|vlan, network| format!("link set pzb{vlan} alias \"{}\" up", alias(network, None)));
         lines.extend(self.each(|vlan, network| {
-            format!("link set pzv{vlan} alias \"{}\" master pzb{vlan} up", alias(network))
+            format!("link set pzv{vlan} alias \"{}\" master pzb{vlan} up", alias(network, None))
         }));
         lines.extend(self.each(|vlan, _| format!("link set port{vlan} master pzb{vlan}")));
         lines
@@ -70,9 +70,12 @@ impl Plan {
 
     /// The settings as scripts make them, one at a time.
     fn single_settings(&self) -> Vec<String> {
-        let mut lines = self.each(|vlan, network| format!("link set pzb{vlan} alias \"{}\"", alias(network)));
+        let mut lines =
+            self.each(|vlan, network| format!("link set pzb{vlan} alias \"{}\"", alias(network, None)));
         lines.extend(self.each(|vlan, _| format!("link set pzb{vlan} up")));
-        lines.extend(self.each(|vlan, network| format!("link set pzv{vlan} alias \"{}\"", alias(network))));
+        lines.extend(
+            self.each(|vlan, network| format!("link set pzv{vlan} alias \"{}\"", alias(network, None))),
+        );
         lines.extend(self.each(|vlan, _| format!("link set pzv{vlan} master pzb{vlan}")));
         lines.extend(self.each(|vlan, _| format!("link set pzv{vlan} up")));
         lines.extend(self.each(|vlan, _| format!("link set port{vlan} master pzb{vlan}")));
@@ -153,7 +156,8 @@ impl Hostnet {
     }
 
     async fn up(&self, plan: &Plan) -> Result<()> {
-        let segments = plan.networks.iter().map(|(vlan, network)| Segment { vlan: *vlan, network: *network });
+        let segments =
+            plan.networks.iter().map(|(vlan, network)| Segment { tag: Tag::Vlan(*vlan), network: *network });
         self.converge(segments.collect()).await?;
         let links = self.kernel.observe().await?;
         let index =
@@ -178,7 +182,8 @@ impl Hostnet {
 
     async fn converge(&self, segments: BTreeSet<Segment>) -> Result<()> {
         let trunk: InterfaceName = "trunk".parse()?;
-        let pass = converge(&self.kernel, &Desired { trunk, mtu: MtuRule::Trunk, segments }).await?;
+        let desired = Desired { trunk, mtu: MtuRule::Trunk, tunnel: None, peers: BTreeMap::new(), segments };
+        let pass = converge(&self.kernel, &desired).await?;
         if let Some(failure) = pass.failures.into_iter().next() {
             return Err(failure.into());
         }
