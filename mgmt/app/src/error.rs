@@ -77,7 +77,11 @@ impl AppError {
 
     /// Something with that name is there already.
     pub(crate) fn taken(kind: &str, name: impl std::fmt::Display) -> Self {
-        Self::Conflict { code: "name_taken", detail: format!("there is already a {kind} named {name}") }
+        let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) && kind != "user" { "an" } else { "a" };
+        Self::Conflict {
+            code: "name_taken",
+            detail: format!("there is already {article} {kind} named {name}"),
+        }
     }
 
     /// Something still belongs to it.

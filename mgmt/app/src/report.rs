@@ -28,6 +28,10 @@ const REPORTS_ARE_LATE: Duration = Duration::from_secs(10);
 /// How soon a host is told again of a VM after it has refused to be told.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
 
+/// What is wrong with a VM that stands still and should not: its hypervisor has stopped it.
+const STANDS_STILL: &str = "it stands still, as a VM does whose disk cannot be written: its pool may be full; its host has it \
+                            go on as soon as it can";
+
 impl App {
     /// Takes a host's report.
     ///
@@ -207,6 +211,17 @@ impl App {
                 self.noticed(tx, &row, "vm.died", "it ended by force; it is started again").await?;
                 "vm.start"
             }
+            Finding::StandsStill | Finding::GoesOn => {
+                if finding == Finding::GoesOn {
+                    row.error = None;
+                } else if self.ended_just_now(tx, &row).await? {
+                    return Ok(());
+                } else {
+                    row.error = Some(STANDS_STILL.into());
+                    self.noticed(tx, &row, "vm.stands_still", STANDS_STILL).await?;
+                }
+                return Ok(tx.vm_update(row).await?);
+            }
             Finding::Missing => {
                 row.state = JsonCol(VmState::Starting);
                 "vm.start"
@@ -261,6 +276,22 @@ enum Finding {
     Died,
     /// It does not run on the host.
     Missing,
+    /// Its hypervisor has stopped it for a while, for a reason of its own.
+    StandsStill,
+    /// It does so no more.
+    GoesOn,
+}
+
+/// What this database knows of a VM.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    generation: Generation,
+    /// Whether it runs, or stands still because it should.
+    runs: bool,
+    /// Whether it should stand still.
+    paused: bool,
+    /// Whether it is known to stand still although it should not.
+    stands_still: bool,
 }
 
 /// What follows from a report for the VMs that should be on a host, and the VMs that should not.
@@ -275,8 +306,13 @@ fn compare(
         // What is on its way to another state has an operation that asks the host itself.
         let runs =
             matches!(row.state.0, VmState::Running | VmState::Paused) && row.desired.0 == Desired::Running;
-        let known = Generation(row.generation as u64);
-        Some((row.clone(), finding(known, runs, told.get(&row.id.0).copied())?))
+        let known = Known {
+            generation: Generation(row.generation as u64),
+            runs,
+            paused: row.paused,
+            stands_still: row.error.as_deref() == Some(STANDS_STILL),
+        };
+        Some((row.clone(), finding(known, told.get(&row.id.0).copied())?))
     };
     let strays = told.values().filter(|status| !wanted.contains(&status.vm));
     // What is only on its way here has an operation that asks.
@@ -284,9 +320,10 @@ fn compare(
     (placed.filter_map(of).collect(), strays.map(|status| (*status).clone()).collect())
 }
 
-fn finding(known: Generation, runs: bool, status: Option<&VmStatus>) -> Option<Finding> {
+fn finding(known: Known, status: Option<&VmStatus>) -> Option<Finding> {
+    let runs = known.runs;
     let Some(status) = status else { return runs.then_some(Finding::Missing) };
-    match known.cmp(&status.generation) {
+    match known.generation.cmp(&status.generation) {
         Ordering::Less => return Some(Finding::KnowsNewer(status.generation)),
         Ordering::Greater if runs => {
             // Why it ended is not said of what it is now: the report may come late.
@@ -298,6 +335,8 @@ fn finding(known: Generation, runs: bool, status: Option<&VmStatus>) -> Option<F
     match status.state {
         OnHost::Stopped if runs && status.ended == Some(Ended::ByItself) => Some(Finding::ShutDown),
         OnHost::Stopped | OnHost::Failed if runs => Some(Finding::Died),
+        OnHost::Paused if runs && !known.paused && !known.stands_still => Some(Finding::StandsStill),
+        OnHost::Running if known.stands_still => Some(Finding::GoesOn),
         _ => None,
     }
 }
@@ -355,7 +394,23 @@ mod tests {
             let status = json!({ "vm": VM, "generation": generation, "state": state, "ended": ended });
             serde_json::from_value::<VmStatus>(status).unwrap()
         });
-        assert_eq!(finding(Generation(5), runs, status.as_ref()), expected, "{runs} {told:?}");
+        let known = Known { generation: Generation(5), runs, paused: false, stands_still: false };
+        assert_eq!(finding(known, status.as_ref()), expected, "{runs} {told:?}");
+    }
+
+    #[test]
+    fn a_vm_that_stands_still_is_told_of_once_and_once_more_when_it_goes_on() {
+        let status = |state: &str| {
+            let status = json!({ "vm": VM, "generation": 5, "state": state });
+            serde_json::from_value::<VmStatus>(status).unwrap()
+        };
+        let (paused, running) = (status("paused"), status("running"));
+        let known = Known { generation: Generation(5), runs: true, paused: false, stands_still: false };
+        assert_eq!(finding(known, Some(&paused)), Some(Finding::StandsStill));
+        assert_eq!(finding(Known { paused: true, ..known }, Some(&paused)), None);
+        let stands_still = Known { stands_still: true, ..known };
+        assert_eq!(finding(stands_still, Some(&paused)), None);
+        assert_eq!(finding(stands_still, Some(&running)), Some(Finding::GoesOn));
     }
 
     #[test]

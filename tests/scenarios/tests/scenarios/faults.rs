@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use podzol_lab::cloud::wait_for;
 use podzol_lab::{Cloud, Console, Lab, Ssh, proof};
-use podzol_scenarios::{account, lab, qemu_processes, wait_state, wait_until_well};
+use podzol_scenarios::{account, console_of, lab, qemu_processes, wait_state, wait_until_well};
 use serde_json::Value;
 
 const CREATE: &str = "--offering tiny --template tiny --network net";
@@ -97,6 +97,87 @@ fn while_the_storage_server_serves_no_nfs_starts_wait_or_are_called_off_and_runn
         let mut console = Console::open(&lab.ssh(&lab.host(&vm.host).unwrap()), &vm.id).unwrap();
         assert_eq!(proof::who(&mut console, &vm.address).unwrap().as_deref(), Some(vm.name.as_str()));
     }
+}
+
+/// A file that fills a pool, until this is dropped.
+struct Filled(Ssh);
+
+impl Filled {
+    const FILE: &str = "/srv/podzol/filler";
+
+    /// Leaves so many MiB.
+    fn leaving(lab: &Lab, mib: u64) -> Self {
+        let server = lab.ssh(&lab.host("s1").unwrap());
+        let line = format!(
+            "free=$(df --output=avail -m /srv/podzol | tail -n 1) && fallocate -l $((free - {mib}))M {}",
+            Self::FILE
+        );
+        server.run(&line).unwrap();
+        Self(server)
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        self.0.run(&format!("rm -f {}", Self::FILE)).unwrap();
+    }
+}
+
+#[test]
+fn a_vm_whose_pool_is_full_stands_still_and_says_so_and_goes_on_with_all_it_wrote_when_there_is_room() {
+    let lab = lab().unwrap();
+    let (admin, cloud) = (lab.cloud().unwrap(), account(&lab, "acme").unwrap());
+    let vm = cloud.podzol(&format!("vm create writes {CREATE} --wait")).unwrap();
+    let id = vm["id"].as_str().unwrap();
+    cloud.podzol("volume create written --size-gib 1 --zone z1 --wait").unwrap();
+    cloud.podzol("volume attach written --vm writes --wait").unwrap();
+    let volume = cloud.podzol("volume show written").unwrap()["id"].as_str().unwrap().to_owned();
+    let serial: String = volume.chars().filter(|c| *c != '-').take(20).collect();
+    let in_vm = |line: &str| {
+        let mut console = console_of(&lab, &admin, "writes").unwrap();
+        console.ask(&format!("sh {line}"), Duration::from_secs(60)).unwrap()
+    };
+    let device = wait_for("the VM to see its volume", Duration::from_secs(120), || {
+        let mut console = console_of(&lab, &admin, "writes")?;
+        let found =
+            console.ask(&format!("sh grep -l {serial} /sys/block/*/serial"), Duration::from_secs(60))?;
+        Ok(found.first().and_then(|path| path.split('/').nth(3)).map(str::to_owned))
+    })
+    .unwrap();
+
+    let filled = Filled::leaving(&lab, 16);
+    in_vm("dd if=/dev/urandom of=/run/data bs=1M count=24; md5sum /run/data | cut -c1-32 > /run/sum");
+    in_vm(&format!(
+        "(dd if=/run/data of=/dev/{device} bs=1M oflag=direct; sync; touch /run/written) > /dev/null 2>&1 &"
+    ));
+    let stands = wait_for("the VM to stand still", Duration::from_secs(120), || {
+        let shown = cloud.podzol(&format!("vm show {id}"))?;
+        anyhow::ensure!(shown["error"].is_string(), "{}", shown["state"]);
+        Ok(Some(shown))
+    })
+    .unwrap();
+    assert!(stands["error"].as_str().unwrap().contains("its pool may be full"), "{stands}");
+    let refused = cloud.podzol(&format!("vm create another {CREATE} --wait"));
+    println!("meanwhile: {refused:?}");
+
+    drop(filled);
+    wait_for("the VM to go on", Duration::from_secs(120), || {
+        let shown = cloud.podzol(&format!("vm show {id}"))?;
+        anyhow::ensure!(shown["error"].is_null(), "{}", shown["error"]);
+        Ok(Some(()))
+    })
+    .unwrap();
+    wait_for("the VM to have written all", Duration::from_secs(120), || {
+        Ok((!in_vm("ls /run/written 2> /dev/null || true").is_empty()).then_some(()))
+    })
+    .unwrap();
+    let read = format!("dd if=/dev/{device} bs=1M count=24 iflag=direct 2> /dev/null | md5sum | cut -c1-32");
+    assert_eq!(in_vm(&read), in_vm("cat /run/sum"));
+    for name in ["writes", "another"] {
+        let _ = cloud.podzol(&format!("vm delete {name} --expunge --wait"));
+    }
+    cloud.podzol("volume delete written --wait").unwrap();
+    wait_until_well(&lab, Duration::from_secs(120)).unwrap();
 }
 
 /// QEMU's program is in another place on the hosts, until this is dropped.

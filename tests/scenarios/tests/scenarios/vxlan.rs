@@ -11,8 +11,8 @@ use crate::spoofing::{Neighbours, only_honest_frames_pass};
 
 const SHORT: Duration = Duration::from_secs(60);
 
-/// Long enough for a move there and back, and one ping a second meanwhile.
-const PINGS: u32 = 70;
+/// Long enough for a move, and one ping a second meanwhile.
+const PINGS: u32 = 40;
 
 /// The VXLAN.
 const TAG: u64 = 5000;
@@ -48,7 +48,7 @@ fn vms_reach_each_other_through_tunnels_between_hosts_and_forge_nothing() {
     for (vm, host) in [("far-1", "h1"), ("far-2", "h2")] {
         acme.podzol(&format!("vm create {vm} --offering tiny --template tiny --network tunnels --wait"))
             .unwrap();
-        let shown = acme.podzol(&format!("vm show {vm}")).unwrap();
+        let shown = admin.podzol(&format!("vm show {vm}")).unwrap();
         let at = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
         if at["name"] != host {
             admin
@@ -80,19 +80,18 @@ fn vms_reach_each_other_through_tunnels_between_hosts_and_forge_nothing() {
 
     only_honest_frames_pass(&lab, &Neighbours { from: "far-1", to: "far-2", tag: TAG });
 
-    // There and back while the other pings it.
+    // It moves while the other pings it, over a tunnel that is not there any more in the end.
     let ping = format!("sh (ping -c {PINGS} {second} > /run/pings 2>&1 &)");
     console_of(&lab, &admin, "far-1").unwrap().ask(&ping, SHORT).unwrap();
-    for to in ["h1", "h2"] {
-        acme_vm_moves(&admin, &acme, to);
-    }
+    second_moves(&admin, "h1");
     let summary = wait_for("the pings to end", Duration::from_secs(120), || {
         let said = console_of(&lab, &admin, "far-1")?.ask("sh grep received /run/pings || true", SHORT)?;
         Ok(said.first().cloned())
     })
     .unwrap();
     let numbers: Vec<u32> = summary.split(' ').filter_map(|word| word.parse().ok()).collect();
-    assert!(numbers[0] == PINGS && numbers[1] + 6 >= PINGS, "three may be lost each way: {summary}");
+    assert!(numbers[0] == PINGS && numbers[1] + 3 >= PINGS, "{summary}");
+    assert!(peers(&lab, "h1").is_empty(), "h1 carries the network alone");
 
     for vm in ["far-1", "far-2"] {
         acme.podzol(&format!("vm delete {vm} --expunge --wait")).unwrap();
@@ -105,7 +104,7 @@ fn vms_reach_each_other_through_tunnels_between_hosts_and_forge_nothing() {
     }
 }
 
-fn acme_vm_moves(admin: &Cloud, acme: &Cloud, to: &str) {
-    let id = acme.podzol("vm show far-2").unwrap()["id"].as_str().unwrap().to_owned();
+fn second_moves(admin: &Cloud, to: &str) {
+    let id = admin.podzol("vm show far-2").unwrap()["id"].as_str().unwrap().to_owned();
     admin.podzol(&format!("vm migrate {id} --to {to} --wait")).unwrap();
 }
