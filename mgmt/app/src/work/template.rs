@@ -85,7 +85,7 @@ impl App {
             Some(url) => TemplateSource::Url { url: Secret::new(url.clone()) },
             None => TemplateSource::Management { path: format!("/v1/templates/{}/data", row.sha256.0) },
         };
-        let plan = TemplatePlan { source, wait_ms: WAIT.as_millis() as u64 };
+        let plan = TemplatePlan { source, format: Default::default(), wait_ms: WAIT.as_millis() as u64 };
         let peer = storage_peer(pool).map_err(|error| Outcome::failed("internal", error.to_string()))?;
         let called = self.peers.call::<TemplatePut>(peer, &(pool.id.0, row.sha256.0), &plan, CALL).await;
         called.map_err(|error| after_call(&error, &format!("storage server of pool {}", pool.name.0)))
