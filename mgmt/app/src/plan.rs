@@ -39,6 +39,7 @@ pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
         seed: seed(parts)?,
         reboots: vm.reboots as u64,
         paused: vm.paused,
+        cdrom: None,
     })
 }
 
