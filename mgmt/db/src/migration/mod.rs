@@ -6,6 +6,7 @@ mod columns;
 mod m0001_first;
 mod m0002_volumes;
 mod m0003_live;
+mod m0004_iso;
 
 pub(crate) struct Migrator;
 
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first::Migration),
             Box::new(m0002_volumes::Migration),
             Box::new(m0003_live::Migration),
+            Box::new(m0004_iso::Migration),
         ]
     }
 }
