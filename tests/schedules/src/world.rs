@@ -55,6 +55,14 @@ impl World {
         &self.control_plane.admin
     }
 
+    /// An ISO, which is there from when it is first needed.
+    pub(crate) async fn iso(&self) -> String {
+        match self.admin().list("/v1/templates?name=cd").await.first() {
+            Some(iso) => text(iso, "id"),
+            None => self.admin().iso("cd").await,
+        }
+    }
+
     /// The place in the pod of the host with that identity.
     pub(crate) fn part_of(&self, peer: PeerId) -> Part {
         let host = self.pod.hosts.iter().position(|host| host.peer() == peer);
@@ -195,6 +203,7 @@ impl World {
         let volumes = admin.list("/v1/volumes?limit=500").await;
         let networks = admin.list("/v1/networks?limit=500").await;
         self.domains_are(&vms)?;
+        self.drives_are(&vms)?;
         self.files_are(&volumes)?;
         let nics: Vec<&Value> = vms.iter().flat_map(|vm| list(&vm["nics"])).collect();
         once("MAC address", nics.iter().map(|nic| nic["mac"].to_string()))?;
@@ -250,6 +259,18 @@ impl World {
             .map(|(domain, host)| (domain.record.plan.vm.to_string(), host))
             .collect();
         if wanted == found { Ok(()) } else { Err(format!("hosts have {found:?} for {wanted:?}")) }
+    }
+
+    /// Whether exactly the VMs that run with an ISO have one in their drive.
+    fn drives_are(&self, vms: &[Value]) -> Result<(), String> {
+        let wanted: BTreeSet<String> =
+            vms.iter().filter(|vm| !vm["iso"].is_null()).map(|vm| text(vm, "id")).collect();
+        let domains = self.pod.hosts.iter().flat_map(|host| host.hypervisor().domains());
+        let wrong = domains.map(|domain| (domain.record.plan.vm.to_string(), domain.devices.cd));
+        match wrong.into_iter().find(|(vm, cd)| cd.is_some() != wanted.contains(vm)) {
+            Some((vm, cd)) => Err(format!("VM {vm} has {cd:?} in its drive")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the pool has the files of all volumes that are whole, and of no others.
