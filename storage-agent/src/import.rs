@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podzol_rpc::{Client, PeerId};
-use podzol_storage_api::{TemplateSource, TemplateStatus};
+use podzol_storage_api::{TemplateFormat, TemplateSource, TemplateStatus};
 use podzol_vocab::{ByteSize, Sha256};
 use sha2::Digest;
 use tokio::io::AsyncWriteExt;
@@ -44,13 +44,13 @@ impl Drop for Incoming {
 /// Imports a template, telling how far it is, and gives how it ended. A source that sends nothing for `stall` fails.
 pub(crate) async fn run(
     pool: &Arc<Pool>,
-    sha256: Sha256,
+    (sha256, format): (Sha256, TemplateFormat),
     source: TemplateSource,
     client: &Client,
     stall: Duration,
     status: &watch::Sender<TemplateStatus>,
 ) -> TemplateStatus {
-    match import(pool, sha256, source, client, stall, status).await {
+    match import(pool, (sha256, format), source, client, stall, status).await {
         Ok(template) => ready(template),
         Err(failure) => {
             tracing::warn!(%sha256, message = failure.message, "an import failed");
@@ -61,7 +61,7 @@ pub(crate) async fn run(
 
 async fn import(
     pool: &Arc<Pool>,
-    sha256: Sha256,
+    (sha256, format): (Sha256, TemplateFormat),
     source: TemplateSource,
     client: &Client,
     stall: Duration,
@@ -69,7 +69,7 @@ async fn import(
 ) -> Result<Template, Failure> {
     let mut response = in_time(stall, open(source, client)).await??;
     let total = response.content_length().map(ByteSize);
-    let path = Incoming(pool.incoming_file(sha256));
+    let path = Incoming(pool.incoming_file(sha256, format));
     let mut file = tokio::fs::File::create(&path.0).await.map_err(cannot_write)?;
     let mut digest = sha2::Sha256::new();
     let mut done = 0;
@@ -88,7 +88,7 @@ async fn import(
         return Err(for_good(format!("its SHA-256 digest is {found}, not {sha256}")));
     }
     let pool = Arc::clone(pool);
-    let accepted = detached::on_disk(move || pool.accept_template(sha256)).await;
+    let accepted = detached::on_disk(move || pool.accept_template(sha256, format)).await;
     accepted.map_err(|error| Failure {
         transient: error.code.is_transient(),
         message: error.message.into_owned(),

@@ -3,13 +3,15 @@
 //! There is at most one of a template and pool, as all write to one file. An import takes itself off the table once the
 //! pool has the template; from then on the pool alone says whether it is there. A failed one stays until somebody has
 //! heard of it, and the next call tries anew.
+//!
+//! Bytes are in a pool once, as one format: who asks for the same ones as another is refused.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podzol_rpc::Client;
-use podzol_storage_api::{TemplateSource, TemplateStatus};
+use podzol_storage_api::{TemplateFormat, TemplatePlan, TemplateSource, TemplateStatus};
 use podzol_vocab::{ByteSize, PoolId, Sha256};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -19,6 +21,9 @@ use crate::pool::{Pool, Template};
 
 /// How long a source may send nothing before its import fails. A minute outlasts the restart of a web server.
 const STALL: Duration = Duration::from_secs(60);
+
+/// The longest that a call waits for an import.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 type Key = (PoolId, Sha256);
 
@@ -31,6 +36,7 @@ pub(crate) struct Imports {
 }
 
 struct Import {
+    format: TemplateFormat,
     status: watch::Receiver<TemplateStatus>,
     task: AbortHandle,
 }
@@ -42,15 +48,9 @@ impl Imports {
     }
 
     /// Brings a template into a pool; answers when it is there, has failed, or the time is up.
-    pub(crate) async fn bring(
-        &self,
-        pool: Arc<Pool>,
-        sha256: Sha256,
-        source: TemplateSource,
-        wait: Duration,
-    ) -> TemplateStatus {
-        let key = (pool.id, sha256);
-        let mut status = match self.join(pool, sha256, source) {
+    pub(crate) async fn bring(&self, pool: Arc<Pool>, sha256: Sha256, plan: TemplatePlan) -> TemplateStatus {
+        let (key, wait) = ((pool.id, sha256), Duration::from_millis(plan.wait_ms).min(LONGEST_WAIT));
+        let mut status = match self.join(pool, (sha256, plan.format), plan.source) {
             Ok(template) => return ready(template),
             Err(status) => status,
         };
@@ -66,28 +66,29 @@ impl Imports {
     fn join(
         &self,
         pool: Arc<Pool>,
-        sha256: Sha256,
+        (sha256, format): (Sha256, TemplateFormat),
         source: TemplateSource,
     ) -> Result<Template, watch::Receiver<TemplateStatus>> {
         let mut table = self.table();
         // Under the lock: what is not on the table any more is in the pool.
         if let Some(template) = pool.template(sha256) {
-            return Ok(template);
+            return if template.format == format { Ok(template) } else { Err(other_format()) };
         }
         let key = (pool.id, sha256);
         if let Some(import) = table.get(&key) {
-            return Err(import.status.clone());
+            return Err(if import.format == format { import.status.clone() } else { other_format() });
         }
         let (sender, status) = watch::channel(TemplateStatus::Importing { done: ByteSize(0), total: None });
         let (imports, own) = (self.clone(), status.clone());
         let task = tokio::spawn(async move {
-            let end = import::run(&pool, sha256, source, &imports.client, imports.stall, &sender).await;
+            let end =
+                import::run(&pool, (sha256, format), source, &imports.client, imports.stall, &sender).await;
             if matches!(end, TemplateStatus::Ready { .. }) {
                 imports.forget(key, &own);
             }
             sender.send_replace(end);
         });
-        table.insert(key, Import { status: status.clone(), task: task.abort_handle() });
+        table.insert(key, Import { format, status: status.clone(), task: task.abort_handle() });
         Err(status)
     }
 
@@ -114,6 +115,12 @@ impl Imports {
     }
 }
 
+/// The status of what cannot be imported, as the same bytes are there as another format.
+fn other_format() -> watch::Receiver<TemplateStatus> {
+    let message = "format: must be what the pool has these bytes as already".to_owned();
+    watch::channel(TemplateStatus::Failed { transient: false, message }).1
+}
+
 /// The status of a template that is there.
 pub(crate) fn ready(template: Template) -> TemplateStatus {
     TemplateStatus::Ready { size: template.size, virtual_size: template.virtual_size }
@@ -125,13 +132,14 @@ fn is_end(status: &TemplateStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::testing::{client, image, pool};
+    use crate::testing::{client, image, iso, pool};
 
-    const LONG: Duration = Duration::from_secs(30);
+    const LONG: u64 = 30_000;
 
     /// A web server that answers every request with these bytes, and keeps the connection open then.
     async fn source(answer: Vec<u8>) -> TemplateSource {
@@ -155,6 +163,10 @@ mod tests {
         [head.as_bytes(), body].concat()
     }
 
+    fn plan(source: TemplateSource, wait_ms: u64) -> TemplatePlan {
+        TemplatePlan { source, format: TemplateFormat::Qcow2, wait_ms }
+    }
+
     fn impatient() -> Imports {
         Imports { stall: Duration::from_millis(50), ..Imports::new(client()) }
     }
@@ -167,12 +179,13 @@ mod tests {
         let head_alone = with_body(&bytes)[..60].to_vec();
         for answer in [vec![], head_alone] {
             let stalled = source(answer).await;
-            let status = imports.bring(Arc::clone(&pool), sha256, stalled, LONG).await;
+            let status = imports.bring(Arc::clone(&pool), sha256, plan(stalled, LONG)).await;
             assert!(matches!(&status, TemplateStatus::Failed { transient: true, .. }), "{status:?}");
             assert!(imports.table().is_empty());
         }
         let imports = Imports::new(client());
-        let status = imports.bring(Arc::clone(&pool), sha256, source(with_body(&bytes)).await, LONG).await;
+        let good = plan(source(with_body(&bytes)).await, LONG);
+        let status = imports.bring(Arc::clone(&pool), sha256, good).await;
         assert!(matches!(&status, TemplateStatus::Ready { .. }), "{status:?}");
         assert_eq!(std::fs::read(pool.path().join(format!("templates/{sha256}.qcow2"))).unwrap(), bytes);
     }
@@ -183,7 +196,7 @@ mod tests {
         let (bytes, sha256) = image();
         let imports = Imports::new(client());
         let good = source(with_body(&bytes)).await;
-        let status = imports.bring(Arc::clone(&pool), sha256, good, Duration::ZERO).await;
+        let status = imports.bring(Arc::clone(&pool), sha256, plan(good, 0)).await;
         assert!(matches!(&status, TemplateStatus::Importing { .. }), "{status:?}");
         let under_way = imports.table().get(&(pool.id, sha256)).map(|import| import.status.clone());
         under_way.unwrap().wait_for(is_end).await.unwrap();
@@ -191,7 +204,7 @@ mod tests {
         pool.template_delete(sha256).unwrap();
 
         let silent = source(vec![]).await;
-        let status = imports.bring(Arc::clone(&pool), sha256, silent, Duration::ZERO).await;
+        let status = imports.bring(Arc::clone(&pool), sha256, plan(silent, 0)).await;
         assert!(matches!(&status, TemplateStatus::Importing { .. }), "{status:?}");
     }
 
@@ -200,13 +213,62 @@ mod tests {
         let (_folder, pool) = pool();
         let (_, sha256) = image();
         let imports = Imports::new(client());
-        let first = imports.join(Arc::clone(&pool), sha256, source(vec![]).await).unwrap_err();
+        let wanted = (sha256, TemplateFormat::Qcow2);
+        let first = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err();
         imports.forget((pool.id, sha256), &first);
-        let second = imports.join(Arc::clone(&pool), sha256, source(vec![]).await).unwrap_err();
+        let second = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err();
 
         imports.forget((pool.id, sha256), &first);
 
-        let third = imports.join(pool, sha256, source(vec![]).await).unwrap_err();
+        let third = imports.join(pool, wanted, source(vec![]).await).unwrap_err();
         assert!(third.same_channel(&second));
+    }
+
+    /// Imports some bytes as an ISO.
+    async fn import_iso(imports: &Imports, pool: &Arc<Pool>, bytes: &[u8]) -> (Sha256, TemplateStatus) {
+        let sha256 = Sha256::from_bytes(sha2::Sha256::digest(bytes).into());
+        let good = plan(source(with_body(bytes)).await, LONG);
+        let plan = TemplatePlan { format: TemplateFormat::Iso, ..good };
+        (sha256, imports.bring(Arc::clone(pool), sha256, plan).await)
+    }
+
+    #[tokio::test]
+    async fn an_iso_gets_a_name_of_its_own_and_what_is_none_leaves_no_file() {
+        let (_folder, pool) = pool();
+        let imports = Imports::new(client());
+        let (sha256, status) = import_iso(&imports, &pool, &iso()).await;
+        let size = ByteSize(iso().len() as u64);
+        assert_eq!(status, TemplateStatus::Ready { size, virtual_size: size });
+        assert_eq!(std::fs::read(pool.path().join(podzol_storage_api::iso_file(sha256))).unwrap(), iso());
+        let too_short = iso()[..iso().len() - 2048].to_vec();
+        for (bad, reason) in
+            [(image().0, "no ISO 9660 image"), (too_short, "bytes of the"), (vec![], "no ISO")]
+        {
+            match import_iso(&imports, &pool, &bad).await.1 {
+                TemplateStatus::Failed { transient: false, message } => {
+                    assert!(message.contains(reason), "{message}");
+                }
+                status => panic!("{status:?}"),
+            }
+        }
+        let files = |part: &str| std::fs::read_dir(pool.path().join(part)).unwrap().count();
+        assert_eq!((files("templates"), files("incoming")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn the_same_bytes_are_not_there_in_two_formats() {
+        let (_folder, pool) = pool();
+        let imports = Imports::new(client());
+        // An image of both formats, as the first sectors of an ISO are free.
+        let mut both = iso();
+        both[..crate::qcow2::HEADER_BYTES].copy_from_slice(&image().0[..crate::qcow2::HEADER_BYTES]);
+        let (sha256, status) = import_iso(&imports, &pool, &both).await;
+        assert!(matches!(status, TemplateStatus::Ready { .. }), "{status:?}");
+
+        let other = plan(source(with_body(&both)).await, LONG);
+        let status = imports.bring(Arc::clone(&pool), sha256, other).await;
+
+        assert!(matches!(&status, TemplateStatus::Failed { transient: false, .. }), "{status:?}");
+        assert_eq!(pool.template(sha256).map(|template| template.format), Some(TemplateFormat::Iso));
     }
 }

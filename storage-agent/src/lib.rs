@@ -10,6 +10,7 @@ mod detached;
 pub mod export;
 mod import;
 mod imports;
+mod iso;
 pub mod pool;
 mod qcow2;
 mod report;

@@ -34,6 +34,16 @@ pub(crate) fn image() -> (Vec<u8>, Sha256) {
     (bytes, sha256)
 }
 
+/// An ISO of 19 sectors with nothing in it but its descriptors.
+pub(crate) fn iso() -> Vec<u8> {
+    let mut bytes = vec![0; 19 * 2048];
+    bytes[16 * 2048..16 * 2048 + 7].copy_from_slice(b"\x01CD001\x01");
+    bytes[16 * 2048 + 80] = 19;
+    bytes[16 * 2048 + 128..16 * 2048 + 130].copy_from_slice(&2048u16.to_le_bytes());
+    bytes[17 * 2048..17 * 2048 + 7].copy_from_slice(b"\xffCD001\x01");
+    bytes
+}
+
 /// A client that knows nobody.
 pub(crate) fn client() -> Client {
     let name = "00000000-0000-0000-0000-000000000000.storage.podzol.internal";

@@ -36,6 +36,9 @@ pub struct VmPlan {
     /// Whether it stands still: it keeps its memory and gets no CPU time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub paused: bool,
+    /// The ISO in its CD drive; every VM has the drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdrom: Option<CdromPlan>,
 }
 
 /// Left out where it says nothing, so that an agent which does not know the field yet takes the description.
@@ -58,11 +61,22 @@ pub struct DiskPlan {
     pub size: Option<ByteSize>,
 }
 
-/// Where a volume is, as a host sees it.
+/// An ISO in a VM's CD drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CdromPlan {
+    /// Where its contents are. The name of the file tells one ISO from another.
+    pub source: DiskSource,
+    /// Whether the VM's firmware tries it before the first disk, from the VM's next start on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub boots: bool,
+}
+
+/// Where a volume or an ISO is, as a host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DiskSource {
-    /// A qcow2 file in a folder that a storage server exports over NFS.
+    /// A file in a folder that a storage server exports over NFS; that of a disk is in qcow2 format.
     Nfs {
         /// The storage server's address on the storage network.
         server: String,
@@ -226,7 +240,8 @@ macro_rules! vm_endpoint {
 vm_endpoint! {
     /// Makes a VM run as described. Repeating it is success; an older generation is refused, and so is another
     /// description with the same one. A running VM takes a reboot, a seed for its next boot, disks but its first, network
-    /// interfaces, and limits; whatever else differs from what it runs with is refused as a conflict. Answers when the VM runs, has failed, or `wait_ms` has passed.
+    /// interfaces, an ISO, and limits; whatever else differs from what it runs with is refused as a conflict. Answers when
+    /// the VM runs, has failed, or `wait_ms` has passed.
     VmPut, PUT "", VmPutRequest, VmStatus
 }
 

@@ -1,23 +1,42 @@
-//! The disks and network interfaces of a domain that runs, and what must change for them to be as described: a pure
-//! function of what is there and what should be.
+//! The disks and network interfaces of a domain that runs, and the ISO in its CD drive, and what must change for them to be
+//! as described: a pure function of what is there and what should be.
 //!
 //! What is there is asked of the hypervisor each time and never remembered, so a change that was cut off half-way is
 //! finished by the next one, whatever description that one is for.
+//!
+//! # What a guest ejects
+//! A guest that ejects its CD opens the drive's tray; the ISO lies in it, and libvirt tells it as the drive's all the same.
+//! So the ISO is in the drive as described, and nothing is to be changed: what a guest has ejected stays out for it,
+//! whatever else is changed meanwhile, until the guest closes the tray, or is reset: QEMU closes the tray then, as it does
+//! at each start. Whoever has installed from an ISO, and boots from the drive first, detaches it. A drive that libvirt
+//! tells as empty has no ISO, and gets it with the next description; nobody looks in between, so nothing goes in and out.
+//!
+//! Refused: to have an ejected ISO put back at each description, which guests would undo; and to take what a guest has
+//! ejected for detached, as a guest that means to put it back, or is reset, has it again.
 
-use podzol_agent_api::vm::{DiskPlan, NicPlan, VmPlan};
+use podzol_agent_api::vm::{CdromPlan, DiskPlan, DiskSource, NicPlan, VmPlan};
 use podzol_vocab::{ByteSize, InterfaceName, MacAddr, VolumeId};
 use roxmltree::{Document, Node};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::xml;
 
-/// The disks and network interfaces that a domain has.
+/// The disks and network interfaces that a domain has, and the ISO in its drive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devices {
     /// Its disks, without its seed.
     pub disks: Vec<DiskDevice>,
     /// Its network interfaces.
     pub nics: Vec<NicDevice>,
+    /// What is in its CD drive.
+    pub cd: Option<Cd>,
+}
+
+/// An ISO in the CD drive of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cd {
+    /// Its file. Where the pool is mounted is left out if that is not known.
+    pub file: PathBuf,
 }
 
 /// A disk that a domain has.
@@ -57,6 +76,23 @@ pub enum Change {
     DetachNic(MacAddr),
     /// A network interface gets another limit in Mbit/s, or none.
     LimitNic(MacAddr, Option<u64>),
+    /// It gets an ISO into its drive, whatever is in there.
+    InsertCd(PathBuf),
+    /// Its drive is emptied, whether its operating system lets go of the ISO or not.
+    EjectCd,
+}
+
+impl Cd {
+    /// The ISO of a description.
+    pub fn of(cdrom: &CdromPlan) -> Self {
+        let DiskSource::Nfs { file, .. } = &cdrom.source;
+        Self { file: file.into() }
+    }
+
+    /// Whether it is the ISO of a description, wherever the pool is mounted.
+    pub fn is_of(&self, cdrom: &CdromPlan) -> bool {
+        self.file.ends_with(Self::of(cdrom).file)
+    }
 }
 
 impl DiskDevice {
@@ -84,6 +120,7 @@ impl Devices {
         Self {
             disks: plan.disks.iter().map(DiskDevice::of).collect(),
             nics: plan.nics.iter().map(NicDevice::of).collect(),
+            cd: plan.cdrom.as_ref().map(Cd::of),
         }
     }
 
@@ -94,13 +131,30 @@ impl Devices {
             has.serial == wanted.serial && has.iops == wanted.iops && has.size >= wanted.size
         };
         self.nics == wanted.nics
+            && self.has_cd_of(plan)
             && self.disks.len() == wanted.disks.len()
             && self.disks.iter().zip(&wanted.disks).all(as_wanted)
     }
 
+    /// Whether what is in the drive is what a description has there, be it nothing.
+    fn has_cd_of(&self, plan: &VmPlan) -> bool {
+        match (&self.cd, &plan.cdrom) {
+            (Some(cd), Some(cdrom)) => cd.is_of(cdrom),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     /// What must change for a domain with these devices to have those of a description; `files` and `bridges` are those
-    /// of its disks and interfaces, in its order. What goes comes first, to make room for what comes.
-    pub fn changes(&self, plan: &VmPlan, files: &[PathBuf], bridges: &[InterfaceName]) -> Vec<Change> {
+    /// of its disks and interfaces, in its order, and `iso` is that of its ISO. What goes comes first, to make room for
+    /// what comes. The ISO comes last: a domain that was started before there were drives has no room for it.
+    pub fn changes(
+        &self,
+        plan: &VmPlan,
+        files: &[PathBuf],
+        bridges: &[InterfaceName],
+        iso: Option<&Path>,
+    ) -> Vec<Change> {
         let unwanted_disks =
             self.disks.iter().filter(|disk| !plan.disks.iter().any(|w| disk.is_of(w.volume)));
         let unwanted_nics =
@@ -130,6 +184,9 @@ impl Devices {
                 }
                 Some(_) => {}
             }
+        }
+        if !self.has_cd_of(plan) {
+            changes.push(iso.map_or(Change::EjectCd, |iso| Change::InsertCd(iso.to_owned())));
         }
         changes
     }
@@ -162,6 +219,8 @@ impl Devices {
                 let limited = self.nics.iter_mut().filter(|there| there.mac == *mac);
                 limited.for_each(|there| there.average = average);
             }
+            Change::InsertCd(file) => self.cd = Some(Cd { file: file.clone() }),
+            Change::EjectCd => self.cd = None,
         }
     }
 }
@@ -181,7 +240,7 @@ impl<'a> LiveXml<'a> {
         devices.into_iter().flat_map(|devices| devices.children()).filter(move |node| node.has_tag_name(name))
     }
 
-    /// The disks with a serial number, and the network interfaces.
+    /// The disks with a serial number, the network interfaces, and what is in the drive.
     pub(crate) fn devices(&self) -> Devices {
         let disk = |node: Node<'_, '_>| {
             let iops = child(node, "iotune").and_then(|tune| text(tune, "total_iops_sec"));
@@ -201,7 +260,23 @@ impl<'a> LiveXml<'a> {
         Devices {
             disks: self.elements("disk").filter_map(disk).collect(),
             nics: self.elements("interface").filter_map(nic).collect(),
+            cd: self.cd(),
         }
+    }
+
+    /// Whether there is a CD drive.
+    pub(crate) fn has_drive(&self) -> bool {
+        self.drive().is_some()
+    }
+
+    /// What is in the CD drive.
+    pub(crate) fn cd(&self) -> Option<Cd> {
+        let file = child(self.drive()?, "source")?.attribute("file")?;
+        Some(Cd { file: file.into() })
+    }
+
+    fn drive(&self) -> Option<Node<'_, 'a>> {
+        self.elements("disk").find(|node| node.attribute("device") == Some("cdrom"))
     }
 
     /// The element of the disk with a serial number.
@@ -269,7 +344,7 @@ pub(crate) fn limited(element: &str, rate_mbps: Option<u64>) -> Result<String, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xml::tests::example;
+    use crate::xml::tests::{example, with_iso};
 
     fn described() -> (VmPlan, Vec<PathBuf>, Vec<InterfaceName>) {
         let domain = example();
@@ -282,7 +357,8 @@ mod tests {
         let live = LiveXml::parse(&text).unwrap();
         let (plan, files, bridges) = described();
         assert_eq!(live.devices(), Devices::of(&plan));
-        assert_eq!(live.devices().changes(&plan, &files, &bridges), []);
+        assert_eq!(live.devices().changes(&plan, &files, &bridges, None), []);
+        assert!(live.has_drive() && live.cd().is_none());
         assert_eq!(live.free_slot(), 2);
         assert_eq!(live.disk_name(&xml::serial(plan.disks[0].volume)), Some("vda"));
         assert!(live.nic(plan.nics[0].mac).unwrap().contains("pzb100"));
@@ -301,12 +377,49 @@ mod tests {
         for from in [&all, &plan, &VmPlan { disks: vec![], nics: vec![], ..plan.clone() }] {
             for to in [&all, &plan] {
                 let mut devices = Devices::of(from);
-                let changes = devices.changes(to, &files, &bridges);
+                let changes = devices.changes(to, &files, &bridges, None);
                 assert_eq!(changes.is_empty(), from == to);
                 changes.iter().for_each(|change| devices.apply(change));
-                assert_eq!(devices.changes(to, &files, &bridges), []);
+                assert_eq!(devices.changes(to, &files, &bridges, None), []);
             }
         }
+    }
+
+    #[test]
+    fn an_iso_goes_in_and_out_and_is_known_by_its_file_wherever_its_pool_is_mounted() {
+        let (empty, files, bridges) = described();
+        let (domain, other) = (with_iso(false), with_iso(true));
+        let (plan, iso) = (&domain.plan, domain.cdrom.clone().unwrap());
+        let mut devices = Devices::of(&empty);
+        let changes = devices.changes(plan, &files, &bridges, Some(&iso));
+        assert_eq!(changes, [Change::InsertCd(iso.clone())]);
+        devices.apply(&changes[0]);
+        let text = xml::domain(&domain);
+        assert_eq!(LiveXml::parse(&text).unwrap().cd(), devices.cd);
+        // Whether it boots is no matter of a domain that runs.
+        for same in [plan, &other.plan] {
+            assert!(devices.are_of(same) && Devices::of(plan).are_of(same));
+        }
+        let mut another = plan.clone();
+        let DiskSource::Nfs { file, .. } = &mut another.cdrom.as_mut().unwrap().source;
+        *file = "templates/c.iso".into();
+        assert!(!devices.are_of(&another) && !devices.are_of(&empty) && !Devices::of(&empty).are_of(plan));
+        let other = PathBuf::from("/m/templates/c.iso");
+        assert_eq!(devices.changes(&another, &files, &bridges, Some(&other)), [Change::InsertCd(other)]);
+        assert_eq!(devices.changes(&empty, &files, &bridges, None), [Change::EjectCd]);
+        devices.apply(&Change::EjectCd);
+        assert_eq!(devices, Devices::of(&empty));
+    }
+
+    #[test]
+    fn what_a_guest_has_ejected_is_still_its_drives_and_a_domain_of_old_has_no_drive() {
+        let drive = "<target dev='sda' bus='sata'/>";
+        let ejected =
+            xml::domain(&with_iso(false)).replace(drive, "<target dev='sda' bus='sata' tray='open'/>");
+        let live = LiveXml::parse(&ejected).unwrap();
+        assert!(ejected.contains("tray='open'") && live.devices().are_of(&with_iso(false).plan));
+        let of_old = xml::domain(&example()).replace("device='cdrom'", "device='disk'");
+        assert!(!LiveXml::parse(&of_old).unwrap().has_drive());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{Ended, Moved, Usage, VmPlan};
 use podzol_vocab::{InterfaceName, VmId};
 
-pub use devices::{Change, Devices, DiskDevice, NicDevice};
+pub use devices::{Cd, Change, Devices, DiskDevice, NicDevice};
 pub use libvirt::Libvirt;
 pub use record::{Record, RecordError};
 pub use xml::port_name;
@@ -35,6 +35,8 @@ pub struct Domain {
     pub accelerator: Accelerator,
     /// The file of each disk, in the plan's order.
     pub disks: Vec<PathBuf>,
+    /// The file of the ISO in its CD drive, if the plan has one.
+    pub cdrom: Option<PathBuf>,
     /// The bridge of each network interface, in the plan's order.
     pub bridges: Vec<InterfaceName>,
     /// The image with its NoCloud data.
@@ -134,10 +136,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Reboots a domain.
     fn reboot(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
-    /// The disks and network interfaces of a domain that runs.
+    /// The disks and network interfaces of a domain that runs, and what is in its CD drive.
     fn devices(&self, vm: VmId) -> impl Future<Output = Result<Devices, HypervisorError>> + Send;
 
-    /// Changes a disk or a network interface of a domain that runs. One that goes is gone when this succeeds.
+    /// Changes a disk, a network interface or the CD drive of a domain that runs. What goes is gone when this succeeds.
     fn change(&self, vm: VmId, change: Change) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
     /// Has a running domain stand still.

@@ -227,6 +227,8 @@ impl Hypervisor for Libvirt {
             Change::AttachNic(..) => "attach a network interface",
             Change::DetachNic(_) => "detach a network interface",
             Change::LimitNic(..) => "limit a network interface",
+            Change::InsertCd(_) => "insert an ISO",
+            Change::EjectCd => "eject an ISO",
         };
         self.call_and_say(step, move |connect, abandoned| match lookup(connect, vm)? {
             Some(domain) => change::make(&domain, &change, abandoned),

@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
+use podzol_agent_api::vm::{CdromPlan, DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
 use podzol_vocab::{
     ByteSize, Generation, MacAddr, Name, NetworkId, NicId, Secret, Sha256, Tag, VmId, VolumeId,
 };
@@ -71,6 +71,8 @@ struct StoredPlan {
     reboots: u64,
     #[serde(default)]
     paused: bool,
+    #[serde(default)]
+    cdrom: Option<StoredCdrom>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +82,13 @@ struct StoredDisk {
     iops: Option<u64>,
     #[serde(default)]
     size: Option<ByteSize>,
+}
+
+#[derive(Deserialize)]
+struct StoredCdrom {
+    source: StoredSource,
+    #[serde(default)]
+    boots: bool,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +123,7 @@ impl From<StoredRecord> for Record {
             seed: nothing(),
             reboots: plan.reboots,
             paused: plan.paused,
+            cdrom: plan.cdrom.map(CdromPlan::from),
         };
         Self { plan, digest }
     }
@@ -121,8 +131,19 @@ impl From<StoredRecord> for Record {
 
 impl From<StoredDisk> for DiskPlan {
     fn from(StoredDisk { volume, source, iops, size }: StoredDisk) -> Self {
-        let StoredSource::Nfs { server, export, file } = source;
-        Self { volume, source: DiskSource::Nfs { server, export, file }, iops, size }
+        Self { volume, source: source.into(), iops, size }
+    }
+}
+
+impl From<StoredCdrom> for CdromPlan {
+    fn from(StoredCdrom { source, boots }: StoredCdrom) -> Self {
+        Self { source: source.into(), boots }
+    }
+}
+
+impl From<StoredSource> for DiskSource {
+    fn from(StoredSource::Nfs { server, export, file }: StoredSource) -> Self {
+        Self::Nfs { server, export, file }
     }
 }
 
@@ -143,6 +164,7 @@ mod tests {
             r#"{{"plan":{{"vm":"{ID}","generation":3,"name":"web","vcpus":1,"cpu_share":100,"memory_mib":64,
             "disks":[{{"volume":"{ID}","source":{{"kind":"nfs","server":"s","export":"/e","file":"f"{more}}}{more}}}],
             "nics":[{{"nic":"{ID}","network":"{ID}","vlan":100,"mac":"02:00:5e:10:00:01","address":"10.1.1.2"{more}}}]
+            ,"cdrom":{{"source":{{"kind":"nfs","server":"s","export":"/e","file":"f"{more}}}{more}}}
             {more}}},"digest":"{}"{more}}}"#,
             "0".repeat(64)
         )
@@ -153,6 +175,7 @@ mod tests {
         let plain = Record::from_json(&stored("")).unwrap();
         assert_eq!(Record::from_json(&stored(r#","colour":"green""#)).unwrap(), plain);
         assert_eq!((plain.plan.reboots, plain.plan.disks[0].iops), (0, None));
+        assert_eq!(plain.plan.cdrom.map(|cdrom| cdrom.boots), Some(false));
     }
 
     #[test]

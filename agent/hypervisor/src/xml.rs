@@ -16,6 +16,9 @@ pub const NAMESPACE: &str = "https://podzol.internal/vm/1";
 /// Devices beside disks and network interfaces that need a PCI Express port: the seed, USB, and randomness.
 const OTHER_DEVICES: usize = 3;
 
+/// The name of the CD drive. All disks are virtio disks, so none has one like it.
+const CD_NAME: &str = "sda";
+
 /// Ports that stay free, each for a disk or an interface that is attached while the VM runs. Each is one more place that
 /// firmware and kernel look at during boot.
 const SPARE_PORTS: usize = 8;
@@ -24,7 +27,12 @@ const SPARE_PORTS: usize = 8;
 ///
 /// Devices have fixed places where libvirt gives a choice that matters: virtio throughout, the seed as a read-only
 /// virtio disk (Debian's cloud kernel has no SATA), VNC on a UNIX socket that libvirt places, no memory balloon and no
-/// USB controller but the one for the tablet, without which a console's pointer drifts.
+/// USB controller but the one for the tablet, without which a console's pointer drifts. The one exception is the CD drive,
+/// which every VM has, with an ISO in it or empty, as libvirt adds no drive while a VM runs: it hangs on the machine's own
+/// SATA controller, for which every installer has a driver, Windows' too.
+///
+/// Firmware tries the first disk and then the drive, or the other way round. It is told by device, as `<boot dev>` would
+/// have it try all disks before the drive.
 pub fn domain(domain: &Domain) -> String {
     let plan = &domain.plan;
     let mut xml = String::new();
@@ -37,7 +45,7 @@ pub fn domain(domain: &Domain) -> String {
         "<domain type='{kind}'>\n  <name>{name}</name>\n  <uuid>{uuid}</uuid>\n  <metadata>\n{metadata}  </metadata>\n  \
          <memory unit='MiB'>{memory}</memory>\n  <vcpu>{vcpus}</vcpu>\n  \
          <cputune>\n    <shares>{share}</shares>\n  </cputune>\n  \
-         <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n    <boot dev='hd'/>\n  </os>\n  \
+         <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n  </os>\n  \
          <features>\n    <acpi/>\n  </features>\n{cpu}  <clock offset='utc'/>\n  \
          <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>destroy</on_crash>\n  \
          <devices>\n",
@@ -49,10 +57,13 @@ pub fn domain(domain: &Domain) -> String {
         share = plan.cpu_share,
         cpu = cpu(domain.accelerator),
     );
+    let (disk_order, cd_order) =
+        if plan.cdrom.as_ref().is_some_and(|cdrom| cdrom.boots) { (2, 1) } else { (1, 2) };
     for (slot, (disk, file)) in plan.disks.iter().zip(&domain.disks).enumerate() {
-        xml.push_str(&disk_xml(slot, disk, file));
+        xml.push_str(&disk_xml(slot, disk, file, (slot == 0).then_some(disk_order)));
     }
     xml.push_str(&seed_xml(plan.disks.len(), &domain.seed));
+    xml.push_str(&cd_xml(domain.cdrom.as_deref(), Some(cd_order)));
     for (nic, bridge) in plan.nics.iter().zip(&domain.bridges) {
         xml.push_str(&nic_xml(nic, bridge.as_str()));
     }
@@ -117,8 +128,8 @@ pub(crate) fn disk_name(slot: usize) -> String {
     }
 }
 
-/// The element of a disk, in the slot that gives it its name.
-pub(crate) fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
+/// The element of a disk, in the slot that gives it its name. One without an order is not booted from.
+pub(crate) fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path, order: Option<u32>) -> String {
     let iops = disk
         .iops
         .map(|iops| {
@@ -128,9 +139,10 @@ pub(crate) fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path) -> String {
     format!(
         "    <disk type='file' device='disk'>\n      <driver name='qemu' type='qcow2' cache='none' io='native' \
          discard='unmap'/>\n      <source file='{file}'>\n        <seclabel model='dac' relabel='no'/>\n      </source>\n      \
-         <target dev='{name}' bus='virtio'/>\n      <serial>{volume}</serial>\n{iops}    </disk>\n",
+         <target dev='{name}' bus='virtio'/>\n      <serial>{volume}</serial>\n{boot}{iops}    </disk>\n",
         file = escape(&file.display().to_string()),
         name = disk_name(slot),
+        boot = boot_xml(order),
         volume = serial(disk.volume),
     )
 }
@@ -142,6 +154,27 @@ fn seed_xml(slot: usize, file: &Path) -> String {
         file = escape(&file.display().to_string()),
         name = disk_name(slot),
     )
+}
+
+/// The element of the CD drive, with an ISO in it or empty. The file stays whose it is: it is on NFS, and every host reads
+/// it.
+pub(crate) fn cd_xml(file: Option<&Path>, order: Option<u32>) -> String {
+    let source = file.map(|file| {
+        let file = escape(&file.display().to_string());
+        format!(
+            "      <source file='{file}'>\n        <seclabel model='dac' relabel='no'/>\n      </source>\n"
+        )
+    });
+    format!(
+        "    <disk type='file' device='cdrom'>\n      <driver name='qemu' type='raw'/>\n{source}      \
+         <target dev='{CD_NAME}' bus='sata'/>\n{boot}      <readonly/>\n    </disk>\n",
+        source = source.unwrap_or_default(),
+        boot = boot_xml(order),
+    )
+}
+
+fn boot_xml(order: Option<u32>) -> String {
+    order.map(|order| format!("      <boot order='{order}'/>\n")).unwrap_or_default()
 }
 
 /// The serial number by which a volume is known in a domain: virtio disks have room for 20 characters, so the first 20
@@ -215,7 +248,7 @@ fn unescape(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use podzol_agent_api::vm::{DiskSource, Seed, VmPlan};
+    use podzol_agent_api::vm::{CdromPlan, DiskSource, Seed, VmPlan};
     use podzol_vocab::{Generation, NetworkId, NicId, Secret, Tag, VmId, VolumeId};
 
     use super::*;
@@ -259,15 +292,54 @@ pub(crate) mod tests {
             },
             reboots: 0,
             paused: false,
+            cdrom: None,
         };
         Domain {
             plan,
             accelerator: Accelerator::Kvm,
             disks: vec!["/run/podzol/pools/p/v/x&y.qcow2".into()],
+            cdrom: None,
             bridges: vec!["pzb100".parse().unwrap()],
             seed: "/run/podzol/vms/1/seed.iso".into(),
             serial_log: "/run/podzol/vms/1/serial.log".into(),
             serial_socket: "/run/podzol/vms/1/serial.sock".into(),
+        }
+    }
+
+    /// The example with an ISO in its drive.
+    pub(crate) fn with_iso(boots: bool) -> Domain {
+        let mut domain = example();
+        let source = DiskSource::Nfs {
+            server: "10.0.0.3".into(),
+            export: "/srv/p".into(),
+            file: "templates/a&b.iso".into(),
+        };
+        domain.plan.cdrom = Some(CdromPlan { source, boots });
+        domain.cdrom = Some("/run/podzol/pools/p/templates/a&b.iso".into());
+        domain
+    }
+
+    #[test]
+    fn an_iso_is_in_the_drive_and_is_tried_first_if_it_should_boot() {
+        let empty = domain(&example());
+        let [tried_last, tried_first] = [false, true].map(|boots| domain(&with_iso(boots)));
+        let element = |xml: &str, name: &str| {
+            let at = xml.find(name).unwrap();
+            let (from, to) = (xml[..at].rfind("<disk").unwrap(), at + xml[at..].find("</disk>").unwrap());
+            xml[from..to].to_owned()
+        };
+        let file = "<source file='/run/podzol/pools/p/templates/a&amp;b.iso'>";
+        for (xml, disk, cd, has_iso) in
+            [(&empty, 1, 2, false), (&tried_last, 1, 2, true), (&tried_first, 2, 1, true)]
+        {
+            assert!(element(xml, "dev='vda'").contains(&format!("<boot order='{disk}'/>")), "{xml}");
+            let drive = element(xml, "dev='sda'");
+            assert!(
+                drive.contains(&format!("<boot order='{cd}'/>")) && drive.contains("<readonly/>"),
+                "{drive}"
+            );
+            assert_eq!(drive.contains(file), has_iso, "{drive}");
+            assert_eq!(xml.matches("<boot ").count(), 2, "{xml}");
         }
     }
 

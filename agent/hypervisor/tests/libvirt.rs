@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{DiskPlan, DiskSource, Seed, Usage, VmPlan};
-use podzol_hypervisor::{Change, DiskDevice, Domain, DomainState, Hypervisor, Libvirt};
+use podzol_hypervisor::{Cd, Change, DiskDevice, Domain, DomainState, Hypervisor, Libvirt};
 use podzol_vocab::{Generation, Secret, VmId, VolumeId};
 use tempfile::TempDir;
 
@@ -75,11 +75,13 @@ impl Running {
             },
             reboots: 0,
             paused: false,
+            cdrom: None,
         };
         let domain = Domain {
             plan,
             accelerator,
             disks: vec![file],
+            cdrom: None,
             bridges: vec![],
             seed: disk(folder.path(), "seed.iso", "raw"),
             serial_log: folder.path().join("serial.log"),
@@ -203,5 +205,29 @@ async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() 
         libvirt.change(domain.vm, Change::DetachDisk(DiskDevice::of(&data).serial)).await.unwrap_err();
     assert!(refused.to_string().contains("has not let go of the disk"), "{refused}");
     libvirt.change(domain.vm, Change::DetachDisk("no such disk".into())).await.unwrap();
+    domain.end(&libvirt).await;
+}
+
+#[tokio::test]
+async fn a_running_domain_gets_an_iso_another_one_and_none_and_repeating_that_is_success() {
+    let Some(libvirt) = libvirt().await else { return };
+    let domain = Running::start(&libvirt, Accelerator::Kvm).await;
+    let in_drive = async || libvirt.devices(domain.vm).await.unwrap().cd;
+    assert_eq!(in_drive().await, None);
+    let [one, other] = ["one.iso", "other.iso"].map(|name| disk(domain.folder.path(), name, "raw"));
+
+    for file in [one, other] {
+        for _ in 0..2 {
+            libvirt.change(domain.vm, Change::InsertCd(file.clone())).await.unwrap();
+            assert_eq!(in_drive().await, Some(Cd { file: file.clone() }));
+        }
+    }
+    for _ in 0..2 {
+        libvirt.change(domain.vm, Change::EjectCd).await.unwrap();
+        assert_eq!(in_drive().await, None);
+    }
+
+    // It is counted as before: a drive that is empty is a disk for libvirt.
+    wait_counted(&libvirt, |usage| usage.get(&domain.vm).is_some_and(|usage| usage.cpu_nanos > 0)).await;
     domain.end(&libvirt).await;
 }

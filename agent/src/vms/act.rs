@@ -12,9 +12,9 @@ use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, VmId};
 use tokio::time::Instant;
 
-use super::plan::{differences, segments_of};
+use super::plan::{differences, export_of, segments_of};
 use super::{Goal, Vms, runs_with_other};
-use crate::mounts::{Export, Mounts};
+use crate::mounts::Mounts;
 use crate::platform::Platform;
 
 /// How often to look whether a VM that was asked to shut down has done so, if no event tells.
@@ -29,8 +29,19 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// What a VM's task has come to: what the VM does, what went wrong, and how long each step of a start took.
 pub(super) type Reached = (VmState, Option<String>, Vec<StepTiming>);
 
-/// What a VM needs of the host: the files of its disks, its seed, and its bridges, in its description's order.
-type Needs = (Vec<PathBuf>, PathBuf, Vec<InterfaceName>);
+/// What a VM needs of the host.
+pub(super) struct Needs {
+    files: Mounted,
+    seed: PathBuf,
+    /// In its description's order.
+    bridges: Vec<InterfaceName>,
+}
+
+/// The files of a VM in pools that are mounted: its disks' in its description's order, and its ISO's.
+struct Mounted {
+    disks: Vec<PathBuf>,
+    cdrom: Option<PathBuf>,
+}
 
 /// What a VM that is here does.
 pub(super) fn running(stands_still: bool) -> VmState {
@@ -140,13 +151,21 @@ impl<P: Platform> Vms<P> {
         let Some(accelerator) = facts.accelerator else {
             bail!("this host cannot run VMs: {}", facts.kvm_problem.unwrap_or_default());
         };
-        let (disks, seed, bridges) = self.needs(&plan, steps).await?;
+        let Needs { files: Mounted { disks, cdrom }, seed, bridges } = self.needs(&plan, steps).await?;
         let vm = plan.vm;
         self.with_files(move |files| files.begin_log(vm)).await;
         let serial_log = self.0.files.serial_log(plan.vm);
         let serial_socket = self.0.files.serial_socket(plan.vm);
-        let domain =
-            Domain { plan: (*plan).clone(), accelerator, disks, bridges, seed, serial_log, serial_socket };
+        let domain = Domain {
+            plan: (*plan).clone(),
+            accelerator,
+            disks,
+            cdrom,
+            bridges,
+            seed,
+            serial_log,
+            serial_socket,
+        };
         let begun = Instant::now();
         self.0.platform.hypervisor().start(domain).await?;
         if plan.paused {
@@ -156,10 +175,10 @@ impl<P: Platform> Vms<P> {
         Ok(())
     }
 
-    /// Makes what a VM needs of the host: the files of its disks, its seed, and its bridges.
+    /// Makes what a VM needs of the host: its pools' mounts, its seed, and its bridges.
     pub(super) async fn needs(&self, plan: &Arc<VmPlan>, steps: &mut Steps) -> anyhow::Result<Needs> {
         let begun = Instant::now();
-        let disks = self.disks(plan).await?;
+        let files = self.mount(plan).await?;
         steps.add("storage", begun);
         let begun = Instant::now();
         let described = Arc::clone(plan);
@@ -168,7 +187,7 @@ impl<P: Platform> Vms<P> {
         let begun = Instant::now();
         let bridges = self.bridges(plan).await?;
         steps.add("network", begun);
-        Ok((disks, seed, bridges))
+        Ok(Needs { files, seed, bridges })
     }
 
     /// Makes the networks of a VM's interfaces and says which bridges they are.
@@ -179,15 +198,22 @@ impl<P: Platform> Vms<P> {
         Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.tag)).collect())
     }
 
-    /// Mounts the pools of a VM's disks and says where their files are.
-    async fn disks(&self, plan: &VmPlan) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files = Vec::with_capacity(plan.disks.len());
+    /// Mounts the pools of a VM's disks and of its ISO, and says where their files are.
+    async fn mount(&self, plan: &VmPlan) -> anyhow::Result<Mounted> {
+        let mut disks = Vec::with_capacity(plan.disks.len());
         for disk in &plan.disks {
-            let DiskSource::Nfs { server, export, file } = &disk.source;
-            let export = Export { server: server.clone(), path: export.clone() };
-            files.push(self.0.platform.mounts().mount(&export).await?.join(file));
+            disks.push(self.file(&disk.source).await?);
         }
-        Ok(files)
+        let cdrom = match &plan.cdrom {
+            Some(cdrom) => Some(self.file(&cdrom.source).await?),
+            None => None,
+        };
+        Ok(Mounted { disks, cdrom })
+    }
+
+    async fn file(&self, source: &DiskSource) -> anyhow::Result<PathBuf> {
+        let (export, file) = export_of(source);
+        Ok(self.0.platform.mounts().mount(&export).await?.join(file))
     }
 
     /// Brings a running VM to a newer description. One that cannot be read is written anew: the VM runs as described, as
@@ -227,16 +253,16 @@ impl<P: Platform> Vms<P> {
         Ok(())
     }
 
-    /// Gives a running VM the disks and network interfaces that it should have.
+    /// Gives a running VM the disks, network interfaces and ISO that it should have.
     async fn change_devices(&self, plan: &VmPlan) -> anyhow::Result<()> {
         let hypervisor = self.0.platform.hypervisor();
         let devices = hypervisor.devices(plan.vm).await?;
         if devices.are_of(plan) {
             return self.guard().await;
         }
-        let files = self.disks(plan).await?;
+        let files = self.mount(plan).await?;
         let bridges = self.bridges(plan).await?;
-        for change in devices.changes(plan, &files, &bridges) {
+        for change in devices.changes(plan, &files.disks, &bridges, files.cdrom.as_deref()) {
             hypervisor.change(plan.vm, change).await?;
         }
         Ok(())

@@ -9,9 +9,9 @@
 //!     +-----------------------------+--------- stopping <-------------------------+
 //! ```
 //! - *put*: a newer description. The same again changes nothing, but what has failed or ended meanwhile is tried again.
-//!   A running VM takes a pause, a reboot, a seed for its next boot, disks, network interfaces and limits: what it has is compared
-//!   with what it should have each time, so a change that was cut off is finished by the next. What else differs is
-//!   refused, as nothing would apply it.
+//!   A running VM takes a pause, a reboot, a seed for its next boot, disks, network interfaces, an ISO and limits: what
+//!   it has is compared with what it should have each time, so a change that was cut off is finished by the next. What
+//!   else differs is refused, as nothing would apply it. From what it boots is noted, and in force from its next start on.
 //! - *failed*: all that was made for it is removed; the error is kept until it is told again.
 //! - *delete*: asked to shut down, ended by force after its grace, and all of it removed. What stays in memory is the
 //!   generation, so that an older description that comes late is refused. A domain that turns up all the same, from a

@@ -29,18 +29,21 @@ pub(super) fn ports_of(plan: Option<&VmPlan>) -> BTreeSet<Port> {
 
 /// The exports that a VM needs.
 pub(super) fn exports_of(plan: Option<&VmPlan>) -> HashSet<Export> {
-    let disks = plan.map(|plan| plan.disks.as_slice()).unwrap_or_default();
-    disks
-        .iter()
-        .map(|disk| match &disk.source {
-            DiskSource::Nfs { server, export, .. } => Export { server: server.clone(), path: export.clone() },
-        })
-        .collect()
+    let disks = plan.map(|plan| plan.disks.as_slice()).unwrap_or_default().iter().map(|disk| &disk.source);
+    let cdrom = plan.and_then(|plan| plan.cdrom.as_ref()).map(|cdrom| &cdrom.source);
+    disks.chain(cdrom).map(|source| export_of(source).0).collect()
+}
+
+/// The export that a file is in, and its path below that.
+pub(super) fn export_of(source: &DiskSource) -> (Export, &str) {
+    let DiskSource::Nfs { server, export, file } = source;
+    (Export { server: server.clone(), path: export.clone() }, file)
 }
 
 /// What differs between two descriptions that a VM can only take while it does not run. Disks and network interfaces come
 /// and go while it runs, and so do their limits; what else they are stays. The disk that it booted from stays, too. The
-/// seed is read at boot, and so is the name in it; reboots and pauses are of a VM that runs.
+/// seed is read at boot, and so is the name in it; reboots and pauses are of a VM that runs. An ISO comes and goes, and
+/// whether it is booted from matters at the next start.
 pub(super) fn differences(one: &VmPlan, other: &VmPlan) -> Vec<&'static str> {
     let VmPlan { name, vcpus, cpu_share, memory_mib, disks, nics, .. } = one;
     let other_disk = |disk: &DiskPlan| {
@@ -77,7 +80,14 @@ pub(super) fn check_plan(vm: VmId, plan: &VmPlan) -> Result<(), WireError> {
         ((1..=24).contains(&plan.disks.len()), "plan.disks: must be 1 to 24 disks"),
         (all_differ(plan.disks.iter().map(|disk| disk.volume)), "plan.disks: must name a volume only once"),
         (all_differ(plan.nics.iter().map(|nic| nic.mac)), "plan.nics: must have addresses of their own"),
-        (plan.disks.iter().all(names_a_file), "plan.disks: must name a file below an exported folder"),
+        (
+            plan.disks.iter().all(|disk| names_a_file(&disk.source)),
+            "plan.disks: must name a file below an exported folder",
+        ),
+        (
+            plan.cdrom.iter().all(|cdrom| names_a_file(&cdrom.source)),
+            "plan.cdrom: must name a file below an exported folder",
+        ),
         // libvirt takes 0 for no limit.
         (plan.disks.iter().all(|disk| disk.iops != Some(0)), "plan.disks: iops must not be 0"),
         (plan.nics.iter().all(has_sensible_rate), "plan.nics: rate_mbps must be 1 to 1000000"),
@@ -93,8 +103,8 @@ fn all_differ<T: Eq + std::hash::Hash>(mut items: impl Iterator<Item = T>) -> bo
     items.all(|item| seen.insert(item))
 }
 
-fn names_a_file(disk: &DiskPlan) -> bool {
-    let DiskSource::Nfs { server, export, file } = &disk.source;
+fn names_a_file(source: &DiskSource) -> bool {
+    let DiskSource::Nfs { server, export, file } = source;
     let plain = |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
     let inside = file.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     [server, export, file].into_iter().all(|text| plain(text))
@@ -109,7 +119,7 @@ fn has_sensible_rate(nic: &NicPlan) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use podzol_agent_api::vm::Seed;
+    use podzol_agent_api::vm::{CdromPlan, Seed};
     use podzol_vocab::{Generation, NetworkId, NicId, Secret, VolumeId};
 
     use super::*;
@@ -141,7 +151,14 @@ pub(super) mod tests {
             },
             reboots: 0,
             paused: false,
+            cdrom: None,
         }
+    }
+
+    /// An ISO in the pool of the example's disk.
+    pub(in crate::vms) fn iso(file: &str) -> CdromPlan {
+        let (server, export) = ("10.0.0.3".into(), "/srv/p".into());
+        CdromPlan { source: DiskSource::Nfs { server, export, file: file.into() }, boots: false }
     }
 
     fn check(change: impl Fn(&mut VmPlan), expected: Option<&str>) {
@@ -180,17 +197,33 @@ pub(super) mod tests {
             file: file.into(),
         };
         check(|plan| plan.disks[0].source = source("fd00::3", "/srv/p", "x.qcow2"), None);
+        check(|plan| plan.cdrom = Some(iso("templates/x.iso")), None);
         for (server, export, file) in
             [("-o", "/e", "f"), ("s", "e", "f"), ("s", "/e", "../f"), ("s", "/e", "/f"), ("s", "/e x", "f")]
         {
             let rule = "plan.disks: must name a file below an exported folder";
             check(|plan| plan.disks[0].source = source(server, export, file), Some(rule));
+            let cdrom = CdromPlan { source: source(server, export, file), boots: false };
+            let rule = "plan.cdrom: must name a file below an exported folder";
+            check(|plan| plan.cdrom = Some(cdrom.clone()), Some(rule));
         }
+    }
+
+    #[test]
+    fn an_iso_needs_its_pool() {
+        let mut plan = example();
+        let mut cdrom = iso("templates/x.iso");
+        let DiskSource::Nfs { export, .. } = &mut cdrom.source;
+        *export = "/srv/q".into();
+        plan.cdrom = Some(cdrom);
+        let paths: BTreeSet<String> = exports_of(Some(&plan)).into_iter().map(|export| export.path).collect();
+        assert_eq!(paths, ["/srv/p".to_owned(), "/srv/q".to_owned()].into());
     }
 
     #[test]
     fn a_running_vm_takes_reboots_seeds_limits_and_further_devices_and_nothing_else() {
         let mut other = example();
+        other.cdrom = Some(iso("templates/x.iso"));
         (other.generation, other.reboots) = (Generation(2), 1);
         other.seed.meta_data = "m".into();
         (other.disks[0].iops, other.nics[0].rate_mbps) = (Some(10), Some(10));

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podzol_agent_api::vm::{Ended, Moved, NicPlan, Usage, VmPlan, VmPutRequest, VmState, VmStatus};
+use podzol_agent_api::vm::{
+    CdromPlan, Ended, Moved, NicPlan, Usage, VmPlan, VmPutRequest, VmState, VmStatus,
+};
 use podzol_hostnet::{Kind, SimulatedLinks};
 use podzol_hypervisor::{
     Change, Devices, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, RecordError, Route,
@@ -19,7 +21,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::Vms;
-use super::plan::tests::example;
+use super::plan::tests::{example, iso};
 use crate::config::Config;
 use crate::guards::{Change as GuardChange, Filter, Port, listing};
 use crate::mounts::{Export, MountError, Mounts};
@@ -325,6 +327,27 @@ async fn a_running_vm_gets_the_devices_of_its_newest_description_and_the_host_wh
     let changes = vms.platform().hypervisor.changes.lock().unwrap().clone();
     assert_eq!(changes[2..], [Change::DetachNic(mac), Change::LimitNic(example().nics[0].mac, None)]);
     assert_eq!(vms.platform().links.get(&"pzb101".parse().unwrap()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_vm_gets_an_iso_and_loses_it_and_whether_it_boots_changes_nothing_now() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let changes = || std::mem::take(&mut *vms.platform().hypervisor.changes.lock().unwrap());
+    let with_iso = |generation: u64, boots: bool| VmPlan {
+        cdrom: Some(CdromPlan { boots, ..iso("templates/x.iso") }),
+        ..described(generation)
+    };
+
+    assert_eq!(put(&vms, with_iso(2, false)).await.unwrap().error, None);
+    assert_eq!(changes(), [Change::InsertCd("/srv/p/templates/x.iso".into())]);
+    assert_eq!(put(&vms, with_iso(2, false)).await.unwrap().error, None);
+    assert_eq!(put(&vms, with_iso(3, true)).await.unwrap().error, None);
+    assert_eq!(vms.platform().hypervisor.all()[0].record, Ok(Record::of(&with_iso(3, true))));
+    assert_eq!(changes(), []);
+    assert_eq!(put(&vms, described(4)).await.unwrap().error, None);
+    assert_eq!(changes(), [Change::EjectCd]);
+    assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]

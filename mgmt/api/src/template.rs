@@ -20,7 +20,19 @@ pub enum TemplateState {
     Failed,
 }
 
-/// A bootable disk image.
+/// What the image file of a template is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateFormat {
+    /// A disk in qcow2 format: the root volume of a VM starts as it.
+    #[default]
+    Qcow2,
+    /// An ISO 9660 image. It goes into the CD drives of VMs; a VM that is created of it gets an empty root volume and boots
+    /// from the drive, to install what is on it.
+    Iso,
+}
+
+/// A bootable disk image, or an ISO.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Template {
     /// Its id.
@@ -29,8 +41,8 @@ pub struct Template {
     pub name: Name,
     /// SHA-256 of the image file.
     pub sha256: Sha256,
-    /// The format of the image file: `qcow2`.
-    pub format: String,
+    /// What the image file is.
+    pub format: TemplateFormat,
     /// The operating system in it, in words.
     pub os: String,
     /// Where it came from; none if it was uploaded. A password in it is not shown.
@@ -39,7 +51,7 @@ pub struct Template {
     pub state: TemplateState,
     /// The size of the image file, once known.
     pub size_bytes: Option<ByteSize>,
-    /// The size of the disk in it, once known.
+    /// The size of the disk in it, or of the file system in an ISO, once known.
     pub virtual_size_bytes: Option<ByteSize>,
     /// Why it failed.
     pub error: Option<String>,
@@ -55,6 +67,10 @@ pub struct TemplateCreate {
     pub name: Name,
     /// SHA-256 of the image file. An image with another one is not imported.
     pub sha256: Sha256,
+    /// What the image file is; `qcow2` when left out. What is something else is not imported.
+    #[serde(default)]
+    #[schema(inline)]
+    pub format: TemplateFormat,
     /// An `http` or `https` URL; none for an upload.
     #[serde(default)]
     pub url: Option<String>,

@@ -75,6 +75,9 @@ pub struct Vm {
     pub nics: Vec<Nic>,
     /// Its volumes, the one that it boots from first.
     pub volumes: Vec<VmVolume>,
+    /// The ISO in its CD drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iso: Option<VmIso>,
     /// The number of its description.
     pub generation: Generation,
     /// When it was created.
@@ -147,7 +150,30 @@ pub struct VmVolume {
     pub pool: Option<PoolId>,
 }
 
-/// How far a disk or a network interface is on its way into a VM or out of it.
+/// The ISO in a VM's CD drive.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VmIso {
+    /// The template that it is.
+    pub template: TemplateId,
+    /// Whether the VM boots from it, from its next start on; it boots from its root volume if there is nothing to boot
+    /// from on the ISO.
+    pub boots: bool,
+    /// Whether it is in the drive yet, or still. What the VM's operating system ejects stays its all the same.
+    pub attachment: Attachment,
+}
+
+/// Puts an ISO into a VM's CD drive.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IsoAttach {
+    /// The ISO: a template of the format `iso`.
+    pub template: TemplateId,
+    /// Whether the VM boots from it, from its next start on; false when left out.
+    #[serde(default)]
+    pub boot: bool,
+}
+
+/// How far a disk, a network interface or an ISO is on its way into a VM or out of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Attachment {
@@ -175,7 +201,7 @@ pub struct VmCreate {
     pub name: Name,
     /// Its offering.
     pub offering: OfferingId,
-    /// Its template.
+    /// Its template. Of an ISO, it gets an empty root volume, with the ISO in its CD drive, from which it boots.
     pub template: TemplateId,
     /// Its networks, 1 to 8, all in one zone; it gets an address in each.
     pub networks: Vec<NetworkId>,

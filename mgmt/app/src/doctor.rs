@@ -178,6 +178,7 @@ impl App {
                 && row.moving_to.is_none()
                 && !row.limits_are_stale
                 && !open.contains(&row.id.to_string())
+                && is_still(row.iso_attachment.0)
                 && nics.iter().all(|nic| is_still(nic.attachment.0))
                 && volumes.iter().all(|one| is_still(one.attachment.0) && one.state.0 == VolumeState::Ready);
             let vm = Placed {

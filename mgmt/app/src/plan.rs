@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use podzol_agent_api::vm::{DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
+use podzol_agent_api::vm::{CdromPlan, DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
 use podzol_mgmt_api::vm::Attachment;
-use podzol_mgmt_db::{network, pool, vm, volume};
+use podzol_mgmt_db::{network, pool, template, vm, volume};
+use podzol_storage_api::iso_file;
 use podzol_vocab::{ByteSize, Generation, Name, NetworkId, PoolId, Secret};
 use serde_json::json;
 
@@ -16,6 +17,8 @@ pub(crate) struct Parts {
     pub(crate) vm: vm::Model,
     pub(crate) nics: Vec<vm::nic::Model>,
     pub(crate) volumes: Vec<volume::Model>,
+    /// The ISO that should be in its drive.
+    pub(crate) iso: Option<template::Model>,
     pub(crate) networks: HashMap<NetworkId, network::Model>,
     pub(crate) pools: HashMap<PoolId, pool::Model>,
 }
@@ -39,6 +42,7 @@ pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
         seed: seed(parts)?,
         reboots: vm.reboots as u64,
         paused: vm.paused,
+        cdrom: parts.iso.as_ref().map(|iso| cdrom(parts, iso)).transpose()?,
     })
 }
 
@@ -48,16 +52,27 @@ fn staying<T>(all: &[T], attachment: impl Fn(&T) -> Attachment) -> impl Iterator
 }
 
 fn disk(parts: &Parts, volume: &volume::Model) -> Result<DiskPlan, String> {
-    let pool = parts.pools.get(&volume.pool_id.0).ok_or("its pool is gone")?;
-    let known =
-        |text: &Option<String>| text.clone().ok_or_else(|| format!("pool {} is not exported", pool.name.0));
     let file = volume.file.clone().ok_or("its volume is not made yet")?;
     Ok(DiskPlan {
         volume: volume.id.0,
-        source: DiskSource::Nfs { server: known(&pool.server)?, export: known(&pool.export)?, file },
+        source: beside(parts, volume, file)?,
         iops: limits::of(&parts.vm).iops.map(|limit| limit.value),
         size: volume.has_grown.then_some(ByteSize(volume.size_bytes as u64)),
     })
+}
+
+/// An ISO is in the pool of the root volume: whatever host reaches that reaches it.
+fn cdrom(parts: &Parts, iso: &template::Model) -> Result<CdromPlan, String> {
+    let root = parts.volumes.iter().find(|volume| volume.is_root()).ok_or("its root volume is gone")?;
+    Ok(CdromPlan { source: beside(parts, root, iso_file(iso.sha256.0))?, boots: parts.vm.iso_boots })
+}
+
+/// A file in the pool of a volume.
+fn beside(parts: &Parts, volume: &volume::Model, file: String) -> Result<DiskSource, String> {
+    let pool = parts.pools.get(&volume.pool_id.0).ok_or("its pool is gone")?;
+    let known =
+        |text: &Option<String>| text.clone().ok_or_else(|| format!("pool {} is not exported", pool.name.0));
+    Ok(DiskSource::Nfs { server: known(&pool.server)?, export: known(&pool.export)?, file })
 }
 
 fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {

@@ -46,6 +46,7 @@ impl App {
                 id: TemplateId::new().into(),
                 name: body.name.clone().into(),
                 sha256: body.sha256.into(),
+                format: JsonCol(body.format),
                 os: body.os.clone(),
                 url: body.url.clone(),
                 state: JsonCol(if uploaded {
@@ -151,7 +152,8 @@ impl App {
         Ok(view::template(self.template_row(id).await?))
     }
 
-    /// Deletes a template of which there is no VM. Its copies in pools are removed by the reconciler of leftovers.
+    /// Deletes a template of which there is no VM, and which is in no VM's drive. Its copies in pools are removed by the
+    /// reconciler of leftovers.
     ///
     /// # Errors
     /// When there is one.
@@ -159,9 +161,9 @@ impl App {
         actor.must_be_admin()?;
         let row = self.template_row(id).await?;
         let tx = self.db.begin().await?;
-        tx.template_delete(id)
-            .await
-            .or_referred(|| AppError::in_use("there are still VMs of this template"))?;
+        tx.template_delete(id).await.or_referred(|| {
+            AppError::in_use("there are still VMs of this template, or with it in their drives")
+        })?;
         self.record(&tx, actor, "template.delete", None, "template", id, &row.name.0).await?;
         Ok(tx.commit().await?)
     }

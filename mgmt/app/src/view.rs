@@ -11,7 +11,7 @@ use podzol_mgmt_api::offering::Offering;
 use podzol_mgmt_api::operation::{Operation, OperationError};
 use podzol_mgmt_api::pool::Pool;
 use podzol_mgmt_api::template::Template;
-use podzol_mgmt_api::vm::{Nic, Vm, VmVolume};
+use podzol_mgmt_api::vm::{Nic, Vm, VmIso, VmVolume};
 use podzol_mgmt_api::volume::Volume;
 use podzol_mgmt_api::zone::{Pod, Zone};
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
@@ -169,7 +169,7 @@ pub(crate) fn template(row: template::Model) -> Template {
         id: row.id.0,
         name: row.name.0,
         sha256: row.sha256.0,
-        format: "qcow2".into(),
+        format: row.format.0,
         os: row.os,
         url: row.url.map(|url| without_password(&url)),
         state: row.state.0,
@@ -287,6 +287,11 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
     let show = |row: vm::Model| Vm {
         nics: nics.remove(&row.id).unwrap_or_default(),
         volumes: volumes.remove(&row.id).unwrap_or_default(),
+        iso: row.iso_id.map(|template| VmIso {
+            template: template.0,
+            boots: row.iso_boots,
+            attachment: row.iso_attachment.0,
+        }),
         limits: crate::limits::of(&row),
         id: row.id.0,
         name: row.name.0,

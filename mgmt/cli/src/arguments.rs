@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// Offerings: named sizes with limits.
     #[command(subcommand)]
     Offering(Verb<OfferingCreate>),
-    /// Templates: bootable disk images.
+    /// Templates: bootable disk images, and ISOs.
     #[command(subcommand)]
     Template(Verb<TemplateCreate>),
     /// Accounts: customers.
@@ -271,6 +271,9 @@ pub(crate) struct TemplateCreate {
     /// SHA-256 of the image file; computed here for a file if left out.
     #[arg(long)]
     pub(crate) sha256: Option<String>,
+    /// What the image file is.
+    #[arg(long, default_value = "qcow2", value_parser = ["qcow2", "iso"])]
+    pub(crate) format: String,
     /// The operating system in it, in words.
     #[arg(long, default_value = "")]
     pub(crate) os: String,
@@ -410,6 +413,9 @@ pub(crate) enum VmVerb {
     /// Gives one a network interface, or takes one from it, while it runs too.
     #[command(subcommand)]
     Nic(NicVerb),
+    /// Puts an ISO into the CD drive of one, or takes it out, while it runs too.
+    #[command(subcommand)]
+    Iso(IsoVerb),
     /// Prints the end of what one wrote to its serial port.
     ConsoleLog {
         /// Its name or id.
@@ -489,6 +495,24 @@ pub(crate) enum NicVerb {
         #[command(flatten)]
         wait: Wait,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IsoVerb {
+    /// Puts an ISO into a VM's CD drive.
+    Attach {
+        /// The VM's name or id.
+        which: String,
+        /// The name or id of the ISO, which is a template.
+        iso: String,
+        /// Has the VM boot from it, from its next start on.
+        #[arg(long)]
+        boot: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Takes the ISO out of a VM's CD drive.
+    Detach(Delete),
 }
 
 #[derive(Debug, Subcommand)]

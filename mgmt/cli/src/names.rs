@@ -33,7 +33,8 @@ const REFERENCES: [(&str, Kind); 13] = [
 pub(crate) struct Names(Mutex<HashMap<String, String>>);
 
 impl Names {
-    /// Puts names in place of ids in a thing and in the things that it lists. An id that cannot be looked up stays.
+    /// Puts names in place of ids in a thing and in the things in it, but for a host's report, which nobody is shown. An id
+    /// that cannot be looked up stays.
     pub(crate) async fn put(&self, api: &Api, thing: &mut Value) {
         let Value::Object(fields) = thing else { return };
         for (field, value) in fields {
@@ -48,6 +49,7 @@ impl Names {
                         Box::pin(self.put(api, item)).await;
                     }
                 }
+                Value::Object(_) if field != "report" => Box::pin(self.put(api, value)).await,
                 _ => {}
             }
         }

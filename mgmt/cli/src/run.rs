@@ -13,8 +13,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
 use crate::arguments::{
-    AccountVerb, Arguments, Command, Delete, EventVerb, HostVerb, List, NicVerb, OperationVerb, SetLimits,
-    TemplateCreate, Verb, VmCreate, VmVerb, VolumeVerb, Wait, ZoneVerb,
+    AccountVerb, Arguments, Command, Delete, EventVerb, HostVerb, IsoVerb, List, NicVerb, OperationVerb,
+    SetLimits, TemplateCreate, Verb, VmCreate, VmVerb, VolumeVerb, Wait, ZoneVerb,
 };
 use crate::names::Names;
 use crate::things::{
@@ -359,6 +359,15 @@ impl Session {
                 let answer = self.api.delete(&NIC.at(&nic)).await?;
                 self.answered(VM, answer, Some(wait)).await
             }
+            VmVerb::Iso(IsoVerb::Attach { which, iso, boot, wait }) => {
+                let body = json!({"template": TEMPLATE.id(&self.api, &iso).await?, "boot": boot});
+                self.act(VM, &which, "iso", body, Some(wait)).await
+            }
+            VmVerb::Iso(IsoVerb::Detach(vm)) => {
+                let id = VM.id(&self.api, &vm.which).await?;
+                let answer = self.api.delete(&format!("{}/iso", VM.at(&id))).await?;
+                self.answered(VM, answer, Some(vm.wait)).await
+            }
             VmVerb::ConsoleLog { which, bytes } => {
                 let id = VM.id(&self.api, &which).await?;
                 let query = [("bytes".to_owned(), bytes.to_string())];
@@ -432,7 +441,9 @@ impl Session {
             (None, Some(file)) => digest(file)?.to_string(),
             (None, None) => anyhow::bail!("--sha256 is needed with a URL"),
         };
-        let body = json!({"name": new.name, "sha256": sha256, "os": new.os, "url": new.template_url});
+        let body = json!({
+            "name": new.name, "sha256": sha256, "format": new.format, "os": new.os, "url": new.template_url,
+        });
         let template = self.api.post(TEMPLATE.path, &without_nulls(body)).await?;
         let id = template["id"].as_str().unwrap_or_default();
         let Some(file) = new.file else {

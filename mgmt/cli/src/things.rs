@@ -42,7 +42,8 @@ kinds! {
         "NETWORK MBPS" = "network_mbps", "IOPS" = "iops"
     ];
     TEMPLATE: "template" "/v1/templates" [
-        "NAME" = "name", "STATE" = "state", "SIZE" = "size_bytes", "OS" = "os", "ERROR" = "error"
+        "NAME" = "name", "STATE" = "state", "FORMAT" = "format", "SIZE" = "size_bytes", "OS" = "os",
+        "ERROR" = "error"
     ];
     ACCOUNT: "account" "/v1/accounts" ["NAME" = "name", "ID" = "id", "CREATED" = "created_at"];
     USER: "user" "/v1/users" ["NAME" = "name", "ROLE" = "role", "ACCOUNT" = "account", "ID" = "id"];

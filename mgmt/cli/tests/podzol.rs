@@ -19,6 +19,7 @@ async fn every_command_prints_what_it_should_and_ends_with_its_code() {
         ..PodPlan::default()
     };
     let _pod = SimPod::with(&control_plane, plan).await;
+    control_plane.admin.iso("installer").await;
     let url = control_plane.admin.base().to_owned();
     let data = control_plane.data_dir().to_owned();
     tokio::task::spawn_blocking(move || {

@@ -1,6 +1,6 @@
 //! Templates.
 
-use podzol_mgmt_api::template::TemplateState;
+use podzol_mgmt_api::template::{TemplateFormat, TemplateState};
 use podzol_vocab::{Name, Sha256, TemplateId};
 use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
@@ -15,6 +15,7 @@ pub struct Model {
     pub id: Col<TemplateId>,
     pub name: Col<Name>,
     pub sha256: Col<Sha256>,
+    pub format: JsonCol<TemplateFormat>,
     pub os: String,
     pub url: Option<String>,
     pub state: JsonCol<TemplateState>,
@@ -25,6 +26,13 @@ pub struct Model {
 }
 
 crate::no_relations!();
+
+impl Model {
+    /// Whether it is an ISO, and no disk.
+    pub fn is_iso(&self) -> bool {
+        self.format.0 == TemplateFormat::Iso
+    }
+}
 
 /// A page of templates.
 ///
@@ -66,7 +74,7 @@ impl Tx {
     /// Removes a template.
     ///
     /// # Errors
-    /// [`DbError::Referred`] when there are VMs of it.
+    /// [`DbError::Referred`] when there are VMs of it, or with it in their drives.
     pub async fn template_delete(&self, id: TemplateId) -> Result<(), DbError> {
         self.changed("template", id, None);
         Entity::delete_by_id(Col(id)).exec(self.reader()).await?;

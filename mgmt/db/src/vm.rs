@@ -46,6 +46,11 @@ pub struct Model {
     pub reboots: i64,
     /// Whether it should stand still while it runs.
     pub paused: bool,
+    /// The ISO in its CD drive, until its host has taken it out.
+    pub iso_id: Option<Col<TemplateId>>,
+    /// Whether it boots from that; of no meaning without one, as the next.
+    pub iso_boots: bool,
+    pub iso_attachment: JsonCol<Attachment>,
     /// What it may do at most in this generation. None for one that was made before accounts and zones had limits: then
     /// its offering's hold.
     pub limits: Option<JsonCol<VmLimits>>,
@@ -199,7 +204,7 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
         .await?)
 }
 
-/// VMs that have disks or network interfaces on their way, or did not get to another host and may have left something
+/// VMs that have disks, network interfaces or ISOs on their way, or did not get to another host and may have left something
 /// there, with no operation that has not ended.
 ///
 /// # Errors
@@ -214,6 +219,7 @@ pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, 
             Condition::any()
                 .add(Column::Id.in_subquery(nics))
                 .add(Column::Id.in_subquery(with_volumes))
+                .add(Column::IsoAttachment.is_in(passing()))
                 .add(Column::MovingTo.is_not_null()),
         )
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))

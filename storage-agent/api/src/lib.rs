@@ -40,7 +40,8 @@ endpoint! {
     TemplatePut: PUT "/v1/pools/{pool}/templates/{sha256}" (pool: PoolId, sha256: Sha256), TemplatePlan => TemplateStatus
 }
 endpoint! {
-    /// Removes a template from a pool; success when it is not there. Refused while a volume is based on it.
+    /// Removes a template from a pool; success when it is not there. Refused while a volume is based on it. Whether an ISO
+    /// is in a VM's drive is not known here: whoever asks has made sure that it is in none.
     TemplateDelete: DELETE "/v1/pools/{pool}/templates/{sha256}" (pool: PoolId, sha256: Sha256), () => ()
 }
 endpoint! {
@@ -93,6 +94,9 @@ pub struct PoolStatus {
 pub struct TemplatePlan {
     /// Where its bytes are.
     pub source: TemplateSource,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "TemplateFormat::is_qcow2")]
+    pub format: TemplateFormat,
     /// How long to wait for it, in milliseconds.
     pub wait_ms: u64,
 }
@@ -113,6 +117,29 @@ pub enum TemplateSource {
     },
 }
 
+/// What a template is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateFormat {
+    /// A qcow2 image, which volumes are based on.
+    #[default]
+    Qcow2,
+    /// An ISO 9660 image, which VMs have in their drives; see [`iso_file`].
+    Iso,
+}
+
+impl TemplateFormat {
+    /// Left out where it says nothing, so that an agent which does not know the field yet takes the plan.
+    fn is_qcow2(&self) -> bool {
+        *self == Self::Qcow2
+    }
+}
+
+/// The file of an ISO in every pool that has it, relative to the exported folder.
+pub fn iso_file(sha256: Sha256) -> String {
+    format!("templates/{sha256}.iso")
+}
+
 /// How far the import of a template is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -128,7 +155,7 @@ pub enum TemplateStatus {
     Ready {
         /// The size of the file.
         size: ByteSize,
-        /// The size of the disk in it.
+        /// The size of the disk in it, or of the file system in an ISO.
         virtual_size: ByteSize,
     },
     /// It could not be brought in, and nothing of it is left. The next request tries again.
@@ -144,7 +171,7 @@ pub enum TemplateStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumePlan {
-    /// The template that it starts as, or none for an empty one.
+    /// The template that it starts as, which is no ISO, or none for an empty one.
     pub template: Option<Sha256>,
     /// Its size; at least the template's.
     pub size: ByteSize,

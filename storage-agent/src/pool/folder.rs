@@ -3,6 +3,7 @@
 //! ```text
 //!   FOLDER/.podzol-pool           the pool's id: a folder without it is never used, and made a pool only when empty
 //!   FOLDER/templates/SHA256.qcow2 read-only, for all
+//!   FOLDER/templates/SHA256.iso   the same, but nothing is ever over it
 //!   FOLDER/volumes/ID.qcow2       over ../templates/SHA256.qcow2
 //!   FOLDER/volumes/ID.json        what the volume should be; written last, removed first
 //!   FOLDER/incoming/              imports under way; emptied when the folder is opened
@@ -13,17 +14,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use podzol_rpc::identity::write_file;
-use podzol_storage_api::VolumePlan;
+use podzol_storage_api::{TemplateFormat, VolumePlan, iso_file};
 use podzol_vocab::{ByteSize, ErrorCode, PoolId, Sha256, VolumeId, WireError};
 
 use super::Template;
-use crate::qcow2;
+use crate::{iso, qcow2};
 
 const MARK: &str = ".podzol-pool";
 
@@ -31,6 +32,8 @@ const MARK: &str = ".podzol-pool";
 const HALF_MARK: &str = ".podzol-pool.new";
 
 const PARTS: [&str; 3] = ["templates", "volumes", "incoming"];
+
+const FORMATS: [TemplateFormat; 2] = [TemplateFormat::Qcow2, TemplateFormat::Iso];
 
 /// A folder that bears its pool's mark.
 #[derive(Debug)]
@@ -115,8 +118,11 @@ impl Folder {
         for volume in ids(&self.volumes(), ".json").map_err(io)? {
             found.volumes.insert(volume, self.read_plan(volume)?);
         }
-        for sha256 in ids(&self.path.join("templates"), ".qcow2").map_err(io)? {
-            found.templates.insert(sha256, read_template(&self.template_file(sha256))?);
+        for format in FORMATS {
+            for sha256 in ids(&self.path.join("templates"), ending(format)).map_err(io)? {
+                let template = read_template(&self.template_file(sha256, format), format)?;
+                found.templates.insert(sha256, template);
+            }
         }
         Ok(found)
     }
@@ -128,8 +134,10 @@ impl Folder {
     }
 
     fn sweep(&self, found: &Found) -> std::io::Result<()> {
-        for sha256 in ids(&self.path.join("incoming"), ".qcow2")? {
-            remove_if_there(&self.incoming_file(sha256))?;
+        for format in FORMATS {
+            for sha256 in ids(&self.path.join("incoming"), ending(format))? {
+                remove_if_there(&self.incoming_file(sha256, format))?;
+            }
         }
         for volume in ids(&self.volumes(), ".qcow2")? {
             if !found.volumes.contains_key(&volume) {
@@ -160,12 +168,15 @@ impl Folder {
         self.volumes().join(format!("{volume}.new"))
     }
 
-    pub(super) fn template_file(&self, sha256: Sha256) -> PathBuf {
-        self.path.join("templates").join(format!("{sha256}.qcow2"))
+    pub(super) fn template_file(&self, sha256: Sha256, format: TemplateFormat) -> PathBuf {
+        match format {
+            TemplateFormat::Qcow2 => self.path.join("templates").join(format!("{sha256}.qcow2")),
+            TemplateFormat::Iso => self.path.join(iso_file(sha256)),
+        }
     }
 
-    pub(super) fn incoming_file(&self, sha256: Sha256) -> PathBuf {
-        self.path.join("incoming").join(format!("{sha256}.qcow2"))
+    pub(super) fn incoming_file(&self, sha256: Sha256, format: TemplateFormat) -> PathBuf {
+        self.path.join("incoming").join(format!("{sha256}{}", ending(format)))
     }
 
     /// Writes a volume: its image, then what it should be.
@@ -205,19 +216,24 @@ impl Folder {
     }
 
     /// Puts an imported file in its place, if it is an image that may be one.
-    pub(super) fn accept_template(&self, sha256: Sha256) -> Result<Template, WireError> {
+    pub(super) fn accept_template(
+        &self,
+        sha256: Sha256,
+        format: TemplateFormat,
+    ) -> Result<Template, WireError> {
         let io = |error| failed("put the template in its place", &error);
-        let incoming = self.incoming_file(sha256);
-        let template = read_template(&incoming)?;
+        let incoming = self.incoming_file(sha256, format);
+        let template = read_template(&incoming, format)?;
         std::fs::set_permissions(&incoming, std::fs::Permissions::from_mode(0o444)).map_err(io)?;
-        std::fs::rename(&incoming, self.template_file(sha256)).map_err(io)?;
+        std::fs::rename(&incoming, self.template_file(sha256, format)).map_err(io)?;
         sync_folder(&self.path.join("templates")).map_err(io)?;
         Ok(template)
     }
 
     /// Whether the file of a template is there, and whole.
-    pub(super) fn has_template(&self, sha256: Sha256, size: ByteSize) -> bool {
-        std::fs::metadata(self.template_file(sha256)).is_ok_and(|about| about.len() == size.0)
+    pub(super) fn has_template(&self, sha256: Sha256, template: &Template) -> bool {
+        let file = self.template_file(sha256, template.format);
+        std::fs::metadata(file).is_ok_and(|about| about.len() == template.size.0)
     }
 
     /// Whether the image of a volume is there.
@@ -226,7 +242,7 @@ impl Folder {
     }
 
     pub(super) fn remove_template(&self, sha256: Sha256) -> std::io::Result<()> {
-        remove_if_there(&self.template_file(sha256))
+        FORMATS.into_iter().try_for_each(|format| remove_if_there(&self.template_file(sha256, format)))
     }
 
     /// Capacity and use of the file system.
@@ -275,15 +291,31 @@ fn ids<T: FromStr + Display>(folder: &Path, ending: &str) -> std::io::Result<Vec
     Ok(ids)
 }
 
-fn read_template(path: &Path) -> Result<Template, WireError> {
+/// What the names of a template's files end with.
+fn ending(format: TemplateFormat) -> &'static str {
+    match format {
+        TemplateFormat::Qcow2 => ".qcow2",
+        TemplateFormat::Iso => ".iso",
+    }
+}
+
+fn read_template(path: &Path, format: TemplateFormat) -> Result<Template, WireError> {
     let io = |error| failed("read the template", &error);
-    let mut header = Vec::with_capacity(qcow2::HEADER_BYTES);
-    let file = std::fs::File::open(path).map_err(io)?;
+    let (from, length) = match format {
+        TemplateFormat::Qcow2 => (0, qcow2::HEADER_BYTES),
+        TemplateFormat::Iso => (iso::DESCRIPTOR_AT, iso::DESCRIPTOR_BYTES),
+    };
+    let mut header = Vec::with_capacity(length);
+    let mut file = File::open(path).map_err(io)?;
     let size = ByteSize(file.metadata().map_err(io)?.len());
-    file.take(qcow2::HEADER_BYTES as u64).read_to_end(&mut header).map_err(io)?;
-    let virtual_size =
-        qcow2::read_header(&header).map_err(|rule| WireError::new(ErrorCode::Invalid, rule))?;
-    Ok(Template { size, virtual_size })
+    file.seek(SeekFrom::Start(from)).map_err(io)?;
+    file.take(length as u64).read_to_end(&mut header).map_err(io)?;
+    let virtual_size = match format {
+        TemplateFormat::Qcow2 => qcow2::read_header(&header),
+        TemplateFormat::Iso => iso::read_descriptor(&header, size),
+    };
+    let virtual_size = virtual_size.map_err(|rule| WireError::new(ErrorCode::Invalid, rule))?;
+    Ok(Template { format, size, virtual_size })
 }
 
 fn remove_if_there(path: &Path) -> std::io::Result<()> {

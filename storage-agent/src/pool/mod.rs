@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use podzol_storage_api::{Contents, VolumePlan, VolumeStatus};
+use podzol_storage_api::{Contents, TemplateFormat, VolumePlan, VolumeStatus};
 use podzol_vocab::{ByteSize, ErrorCode, PoolId, Sha256, VolumeId, WireError};
 
 use crate::pool::folder::{Folder, failed};
@@ -32,12 +32,14 @@ pub struct Pool {
     state: Mutex<State>,
 }
 
-/// The sizes of a template.
+/// A template that is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
-    /// Of the file.
+    /// What it is.
+    pub format: TemplateFormat,
+    /// The size of the file.
     pub size: ByteSize,
-    /// Of the disk in it.
+    /// The size of the disk in it, or of the file system in an ISO.
     pub virtual_size: ByteSize,
 }
 
@@ -129,8 +131,8 @@ impl Pool {
     }
 
     /// The file that an import is written to.
-    pub(crate) fn incoming_file(&self, sha256: Sha256) -> PathBuf {
-        self.folder.incoming_file(sha256)
+    pub(crate) fn incoming_file(&self, sha256: Sha256, format: TemplateFormat) -> PathBuf {
+        self.folder.incoming_file(sha256, format)
     }
 
     /// A template, if it is here.
@@ -141,7 +143,7 @@ impl Pool {
     /// A template, if its file is there too. One whose file somebody has removed is forgotten, and can be imported again.
     fn still_there(&self, state: &mut State, sha256: Sha256) -> Option<Template> {
         let template = state.templates.get(&sha256).copied()?;
-        if self.folder.has_template(sha256, template.size) {
+        if self.folder.has_template(sha256, &template) {
             return Some(template);
         }
         tracing::warn!(%sha256, pool = %self.id, "the file of a template has vanished from the pool");
@@ -150,12 +152,16 @@ impl Pool {
     }
 
     /// Puts an imported file in its place, if it is an image that may be one.
-    pub(crate) fn accept_template(&self, sha256: Sha256) -> Result<Template, WireError> {
+    pub(crate) fn accept_template(
+        &self,
+        sha256: Sha256,
+        format: TemplateFormat,
+    ) -> Result<Template, WireError> {
         // Hosts may have it open: another file in its place would be gone for them.
         if let Some(there) = self.begin_accept(sha256)? {
             return Ok(there);
         }
-        let accepted = self.folder.accept_template(sha256);
+        let accepted = self.folder.accept_template(sha256, format);
         let mut state = self.state();
         state.moving.remove(&sha256);
         state.templates.extend(accepted.iter().map(|template| (sha256, *template)));
@@ -208,8 +214,8 @@ impl Pool {
     /// from there first; then this only notes it.
     ///
     /// # Errors
-    /// When it is there with a larger size or another template, another call works on it, its template is not there, or
-    /// the disk is full.
+    /// When it is there with a larger size or another template, another call works on it, its template is not there or an
+    /// ISO, or the disk is full.
     pub fn volume_put(&self, volume: VolumeId, plan: &VolumePlan) -> Result<VolumeStatus, WireError> {
         let status = VolumeStatus { file: format!("volumes/{volume}.qcow2"), size: plan.size };
         let Some(mut turn) = self.begin_put(volume, plan)? else { return Ok(status) };
@@ -253,6 +259,10 @@ impl Pool {
             let template = self.still_there(&mut state, sha256).ok_or_else(|| {
                 WireError::new(ErrorCode::NotFound, format!("template {sha256} is not in the pool"))
             })?;
+            if template.format == TemplateFormat::Iso {
+                let rule = format!("template: {sha256} is an ISO, of which no volume can be made");
+                return Err(WireError::new(ErrorCode::Invalid, rule));
+            }
             if plan.size < template.virtual_size {
                 let rule = format!("size: must be at least the template's, {}", template.virtual_size);
                 return Err(WireError::new(ErrorCode::Invalid, rule));
@@ -296,7 +306,7 @@ impl Pool {
             (state.volumes.keys().copied().collect::<Vec<_>>(), templates.collect::<Vec<_>>())
         };
         volumes.retain(|volume| self.folder.has_volume(*volume));
-        templates.retain(|(sha256, template)| self.folder.has_template(*sha256, template.size));
+        templates.retain(|(sha256, template)| self.folder.has_template(*sha256, template));
         Contents { volumes, templates: templates.into_iter().map(|(sha256, _)| sha256).collect() }
     }
 

@@ -1,13 +1,20 @@
 use podzol_vocab::{ByteSize, ErrorCode, PoolId, Sha256, VolumeId};
 
 use super::*;
-use crate::testing::{owner, pool};
+use crate::testing::{iso, owner, pool};
 
 fn template(pool: &Pool) -> Sha256 {
     let sha256 = Sha256::from_bytes([7; 32]);
     let image = qcow2::image(ByteSize::from_mib(64), None).unwrap();
-    std::fs::write(pool.incoming_file(sha256), image).unwrap();
-    pool.accept_template(sha256).unwrap();
+    std::fs::write(pool.incoming_file(sha256, TemplateFormat::Qcow2), image).unwrap();
+    pool.accept_template(sha256, TemplateFormat::Qcow2).unwrap();
+    sha256
+}
+
+fn iso_template(pool: &Pool) -> Sha256 {
+    let sha256 = Sha256::from_bytes([9; 32]);
+    std::fs::write(pool.incoming_file(sha256, TemplateFormat::Iso), iso()).unwrap();
+    pool.accept_template(sha256, TemplateFormat::Iso).unwrap();
     sha256
 }
 
@@ -54,12 +61,30 @@ fn a_template_stays_while_a_volume_is_based_on_it() {
 }
 
 #[test]
+fn no_volume_is_made_of_an_iso_and_it_is_still_one_after_a_restart() {
+    let (_folder, pool) = pool();
+    let sha256 = iso_template(&pool);
+    for pool in [&pool, &Pool::open(pool.id, pool.path(), owner()).unwrap()] {
+        assert_eq!(pool.template(sha256).map(|template| template.format), Some(TemplateFormat::Iso));
+        let refused = pool.volume_put(VolumeId::new(), &plan(Some(sha256), 100)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Invalid);
+        assert!(refused.message.contains("is an ISO"), "{refused}");
+    }
+    assert_eq!(pool.contents().templates, [sha256]);
+    pool.template_delete(sha256).unwrap();
+    assert_eq!(std::fs::read_dir(pool.path().join("templates")).unwrap().count(), 0);
+}
+
+#[test]
 fn what_a_crash_left_half_done_is_removed_at_the_next_start() {
     let (_folder, pool) = pool();
     let volume = VolumeId::new();
     pool.volume_put(volume, &plan(None, 10)).unwrap();
     std::fs::write(pool.folder.volume_file(VolumeId::new()), "half made").unwrap();
-    std::fs::write(pool.incoming_file(Sha256::from_bytes([1; 32])), "half imported").unwrap();
+    for format in [TemplateFormat::Qcow2, TemplateFormat::Iso] {
+        let file = pool.incoming_file(Sha256::from_bytes([1; 32]), format);
+        std::fs::write(file, "half imported").unwrap();
+    }
 
     let again = Pool::open(pool.id, pool.path(), owner()).unwrap();
 
@@ -142,7 +167,7 @@ fn a_template_that_is_being_removed_is_the_base_of_no_new_volume() {
     pool.begin_template_delete(sha256).unwrap();
     let put = pool.volume_put(VolumeId::new(), &plan(Some(sha256), 100));
     assert_eq!(put.unwrap_err().code, ErrorCode::Unavailable);
-    assert_eq!(pool.accept_template(sha256).unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(pool.accept_template(sha256, TemplateFormat::Qcow2).unwrap_err().code, ErrorCode::Unavailable);
 }
 
 #[test]
@@ -173,7 +198,10 @@ fn calls_that_meet_leave_memory_and_disk_in_agreement() {
     assert_eq!(pool.contents(), Pool::open(pool.id, pool.path(), owner()).unwrap().contents());
     pool.volume_delete(volume).unwrap();
     pool.volume_put(volume, &plan(Some(sha256), 100)).unwrap();
-    assert!(pool.folder.volume_file(volume).exists() && pool.folder.template_file(sha256).exists());
+    assert!(
+        pool.folder.volume_file(volume).exists()
+            && pool.path().join(format!("templates/{sha256}.qcow2")).exists()
+    );
 }
 
 #[test]

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::join_all;
@@ -28,9 +27,6 @@ use crate::imports::Imports;
 use crate::pool::{self, Pool, Space, no_pool};
 use crate::store::gate::Gate;
 use crate::store::list::Listed;
-
-/// The longest that a call waits for an import.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The pools, by id. Cloning is cheap.
 pub struct Store<E>(Arc<Inner<E>>);
@@ -282,8 +278,7 @@ impl<E: Exporter> Store<E> {
         plan: TemplatePlan,
     ) -> Result<TemplateStatus, WireError> {
         let pool = self.pool(id).await?;
-        let wait = Duration::from_millis(plan.wait_ms).min(LONGEST_WAIT);
-        Ok(self.0.imports.bring(pool, sha256, plan.source, wait).await)
+        Ok(self.0.imports.bring(pool, sha256, plan).await)
     }
 
     /// Removes a template.

@@ -4,6 +4,7 @@ mod create_bodies;
 mod doctor;
 mod exhaustion;
 mod generations;
+mod iso;
 mod joining;
 mod lifecycle;
 mod limits;

@@ -142,6 +142,7 @@ impl World {
                 "account": id("accounts"),
             }),
             ("POST", "/v1/vms/{id}/stop" | "/v1/vms/{id}/migrate") => json!({}),
+            ("POST", "/v1/vms/{id}/iso") => json!({ "template": pod.template }),
             ("POST", "/v1/vms/{id}/nics") => json!({ "network": id("networks") }),
             ("POST", "/v1/volumes") => {
                 json!({ "name": "x", "zone": pod.zone, "size_gib": 1, "account": id("accounts") })

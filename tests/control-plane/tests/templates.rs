@@ -174,6 +174,7 @@ async fn bad_templates_are_refused() {
         ("url", json!(7), ""),
         ("os", json!("x".repeat(201)), "must be at most 200 bytes"),
         ("os", json!("a\nb"), "must be at most 200 bytes"),
+        ("format", json!("raw"), "unknown variant"),
         ("colour", json!("red"), "unknown field"),
     ] {
         let mut body = good.clone();

@@ -33,11 +33,14 @@ pub(crate) enum Flow {
     NicAdd,
     NicRemove,
     Resize,
+    IsoAttach,
+    IsoDetach,
+    CreateOfIso,
     Import,
 }
 
 /// All of them.
-pub(crate) const FLOWS: [Flow; 20] = [
+pub(crate) const FLOWS: [Flow; 23] = [
     Flow::Create,
     Flow::Start,
     Flow::Stop,
@@ -57,6 +60,9 @@ pub(crate) const FLOWS: [Flow; 20] = [
     Flow::NicAdd,
     Flow::NicRemove,
     Flow::Resize,
+    Flow::IsoAttach,
+    Flow::IsoDetach,
+    Flow::CreateOfIso,
     Flow::Import,
 ];
 
@@ -66,6 +72,7 @@ struct Things {
     other: String,
     vm: String,
     volume: String,
+    iso: String,
 }
 
 impl Flow {
@@ -74,10 +81,16 @@ impl Flow {
         let api = &world.acme.api;
         let network = world.pod.network(api, "net", "10.1.1.0/24").await;
         let other = world.second_network("other", "10.1.2.0/24").await;
-        let mut things = Things { network, other, vm: String::new(), volume: String::new() };
+        let (vm, volume, iso) = (String::new(), String::new(), String::new());
+        let mut things = Things { network, other, vm, volume, iso };
         if !matches!(
             self,
-            Flow::Create | Flow::VolumeCreate | Flow::ResizeAlone | Flow::VolumeDelete | Flow::Import
+            Flow::Create
+                | Flow::VolumeCreate
+                | Flow::ResizeAlone
+                | Flow::VolumeDelete
+                | Flow::CreateOfIso
+                | Flow::Import
         ) {
             things.vm = world.pod.vm(api, "web", &things.network).await;
         }
@@ -96,6 +109,13 @@ impl Flow {
         ) {
             let body = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 1 });
             things.volume = done(api, Method::POST, "/v1/volumes", body).await;
+        }
+        if matches!(self, Flow::IsoAttach | Flow::IsoDetach | Flow::CreateOfIso) {
+            things.iso = world.iso().await;
+        }
+        if self == Flow::IsoDetach {
+            let path = format!("/v1/vms/{}/iso", things.vm);
+            done(api, Method::POST, &path, json!({ "template": things.iso })).await;
         }
         if matches!(self, Flow::Detach | Flow::ResizeRunning) {
             let path = format!("/v1/volumes/{}/attach", things.volume);
@@ -143,6 +163,11 @@ impl Flow {
                 let larger = world.admin().list("/v1/offerings?name=large").await.pop();
                 post(&vm("/resize"), json!({ "offering": larger.expect("there is a larger one")["id"] }))
                     .await;
+            }
+            Flow::IsoAttach => post(&vm("/iso"), json!({ "template": things.iso, "boot": true })).await,
+            Flow::IsoDetach => drop(api.delete(&vm("/iso")).await.ok()),
+            Flow::CreateOfIso => {
+                drop(api.vm("web", &world.pod.offering, &things.iso, &things.network).await.ok());
             }
             Flow::Import => {
                 let bytes = image::qcow2(64, "another");

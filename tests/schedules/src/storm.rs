@@ -33,13 +33,15 @@ enum Wish {
     NicAdd,
     NicRemove,
     NicRoute,
+    IsoAttach,
+    IsoDetach,
     Maintenance,
     Cancel,
     Import,
 }
 
 /// Each as often as it is drawn.
-const WISHES: [(Wish, u32); 20] = [
+const WISHES: [(Wish, u32); 22] = [
     (Wish::Create, 6),
     (Wish::Start, 4),
     (Wish::Stop, 3),
@@ -57,6 +59,8 @@ const WISHES: [(Wish, u32); 20] = [
     (Wish::NicAdd, 2),
     (Wish::NicRemove, 1),
     (Wish::NicRoute, 1),
+    (Wish::IsoAttach, 3),
+    (Wish::IsoDetach, 2),
     (Wish::Maintenance, 2),
     (Wish::Cancel, 2),
     (Wish::Import, 1),
@@ -84,6 +88,9 @@ pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), S
     let api = world.acme.api.clone();
     let networks =
         [world.pod.network(&api, "n1", "10.1.1.0/24").await, world.second_network("n2", "10.1.2.0/24").await];
+    if !world.has_older_agents {
+        world.iso().await;
+    }
     let probability = *[0.0, 0.05, 0.15, 0.4].choose(&mut random).expect("there are some");
     calls::stormy(world, seed, probability, log);
     let length = random.random_range(LENGTH);
@@ -129,7 +136,8 @@ pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), S
 
 async fn forget_templates(world: &mut World) -> Result<(), String> {
     let templates = world.admin().list("/v1/templates").await;
-    for template in templates.iter().filter(|template| template["name"] != "tiny") {
+    let is_kept = |template: &Value| template["name"] == "tiny" || template["name"] == "cd";
+    for template in templates.iter().filter(|template| !is_kept(template)) {
         world.admin().delete(&format!("/v1/templates/{}", text(template, "id"))).await.ok();
     }
     Ok(())
@@ -228,6 +236,11 @@ async fn request(
         Wish::NicAdd => post(of_vm("/nics")?, json!({ "network": networks.choose(random) })),
         Wish::NicRemove => Some((Method::DELETE, nic?, Value::Null)),
         Wish::NicRoute => Some((Method::PATCH, nic?, json!({ "may_route": random.random_bool(0.5) }))),
+        Wish::IsoAttach => {
+            let boot = random.random_bool(0.5);
+            post(of_vm("/iso")?, json!({ "template": world.iso().await, "boot": boot }))
+        }
+        Wish::IsoDetach => Some((Method::DELETE, of_vm("/iso")?, Value::Null)),
         Wish::Maintenance => {
             let host = any(&admin.list("/v1/hosts").await)?;
             let on = random.random_bool(0.6);

@@ -35,8 +35,8 @@ pub(crate) struct World {
     pub(crate) control_plane: ControlPlane,
     pub(crate) pod: SimPod,
     pub(crate) acme: Customer,
-    /// Whether its second networks are on VXLANs.
-    pub(crate) has_vxlans: bool,
+    /// Whether agents are of the version before, which know neither VXLANs nor ISOs.
+    pub(crate) has_older_agents: bool,
     /// Whoever decides about calls asks here for parts to be killed.
     pub(crate) killer: UnboundedSender<Part>,
     kills: UnboundedReceiver<Part>,
@@ -50,7 +50,7 @@ impl World {
         let pod = SimPod::with(&control_plane, PodPlan { hosts, report_secs: 5, ..PodPlan::default() }).await;
         let acme = control_plane.admin.customer("acme").await;
         let (killer, kills) = unbounded_channel();
-        Self { control_plane, pod, acme, has_vxlans: true, killer, kills }
+        Self { control_plane, pod, acme, has_older_agents: false, killer, kills }
     }
 
     pub(crate) fn admin(&self) -> &Api {
@@ -59,9 +59,17 @@ impl World {
 
     /// A network beside a first one: on a VXLAN, if agents know such.
     pub(crate) async fn second_network(&self, name: &str, cidr: &str) -> String {
-        match self.has_vxlans {
-            true => self.pod.vxlan(self.admin(), &self.acme.account, name, cidr).await,
-            false => self.pod.network(&self.acme.api, name, cidr).await,
+        match self.has_older_agents {
+            true => self.pod.network(&self.acme.api, name, cidr).await,
+            false => self.pod.vxlan(self.admin(), &self.acme.account, name, cidr).await,
+        }
+    }
+
+    /// An ISO, which is there from when it is first needed.
+    pub(crate) async fn iso(&self) -> String {
+        match self.admin().list("/v1/templates?name=cd").await.first() {
+            Some(iso) => text(iso, "id"),
+            None => self.admin().iso("cd").await,
         }
     }
 
@@ -205,6 +213,7 @@ impl World {
         let volumes = admin.list("/v1/volumes?limit=500").await;
         let networks = admin.list("/v1/networks?limit=500").await;
         self.domains_are(&vms)?;
+        self.drives_are(&vms)?;
         self.files_are(&volumes)?;
         let nics: Vec<&Value> = vms.iter().flat_map(|vm| list(&vm["nics"])).collect();
         once("MAC address", nics.iter().map(|nic| nic["mac"].to_string()))?;
@@ -261,6 +270,18 @@ impl World {
             .map(|(domain, host)| (domain.record.plan.vm.to_string(), host))
             .collect();
         if wanted == found { Ok(()) } else { Err(format!("hosts have {found:?} for {wanted:?}")) }
+    }
+
+    /// Whether exactly the VMs that run with an ISO have one in their drive.
+    fn drives_are(&self, vms: &[Value]) -> Result<(), String> {
+        let wanted: BTreeSet<String> =
+            vms.iter().filter(|vm| !vm["iso"].is_null()).map(|vm| text(vm, "id")).collect();
+        let domains = self.pod.hosts.iter().flat_map(|host| host.hypervisor().domains());
+        let wrong = domains.map(|domain| (domain.record.plan.vm.to_string(), domain.devices.cd));
+        match wrong.into_iter().find(|(vm, cd)| cd.is_some() != wanted.contains(vm)) {
+            Some((vm, cd)) => Err(format!("VM {vm} has {cd:?} in its drive")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the pool has the files of all volumes that are whole, and of no others.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_hostnet::SimulatedLinks;
 use podzol_hypervisor::{
-    Change, Devices, DiskDevice, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
+    Cd, Change, Devices, DiskDevice, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
 };
 use podzol_vocab::{InterfaceName, MacAddr, VmId, VolumeId};
 use tokio::runtime::Handle;
@@ -80,6 +80,7 @@ pub struct SimulatedDomain {
     pub(crate) bridges: BTreeMap<MacAddr, InterfaceName>,
     /// The tap of each network interface.
     taps: BTreeMap<MacAddr, InterfaceName>,
+    has_drive: bool,
 }
 
 impl SimulatedDomain {
@@ -160,6 +161,13 @@ impl SimulatedHypervisor {
         self.state().domains.remove(&vm);
     }
 
+    /// A domain has no CD drive any more, as if it had been started before VMs had one.
+    pub fn take_drive(&self, vm: VmId) {
+        if let Some(domain) = self.state().domains.get_mut(&vm) {
+            domain.has_drive = false;
+        }
+    }
+
     /// The host is started anew: no domain runs any more.
     pub fn host_crashes(&self) {
         let vms: Vec<VmId> = self.state().domains.keys().copied().collect();
@@ -204,6 +212,7 @@ impl SimulatedHypervisor {
             disks: vec![],
             bridges: BTreeMap::new(),
             taps: BTreeMap::new(),
+            has_drive: false,
         };
         let mut state = self.state();
         state.domains.entry(vm).or_insert(off);
@@ -211,7 +220,7 @@ impl SimulatedHypervisor {
     }
 
     fn run(&self, domain: &Domain) -> Result<(), String> {
-        all_exist(domain.disks.iter().chain([&domain.seed]))?;
+        all_exist(domain.disks.iter().chain([&domain.seed]).chain(&domain.cdrom))?;
         let macs = domain.plan.nics.iter().map(|nic| nic.mac);
         let bridges: BTreeMap<_, _> = macs.zip(domain.bridges.iter().cloned()).collect();
         self.locks.take(&domain.disks, &self.host, domain.plan.vm)?;
@@ -222,7 +231,9 @@ impl SimulatedHypervisor {
         let run = state.starts;
         if let Some(there) = state.domains.get_mut(&domain.plan.vm) {
             (there.state, there.run, there.reboots) = (DomainState::Running, run, 0);
-            (there.devices, there.taps) = (Devices::of(&domain.plan), taps);
+            let cd = domain.cdrom.clone().map(|file| Cd { file });
+            (there.devices, there.taps) = (Devices { cd, ..Devices::of(&domain.plan) }, taps);
+            there.has_drive = true;
             (there.disks, there.bridges) = (domain.disks.clone(), bridges);
         }
         let text = format!("{} boots for the {run}. time\n", domain.plan.name);
@@ -252,7 +263,8 @@ impl SimulatedHypervisor {
         if self.domain(vm).is_some() {
             return Err(format!("domain '{vm}' already exists"));
         }
-        all_exist(domain.disks.iter().chain([seed]))?;
+        let iso = domain.devices.cd.iter().map(|cd| &cd.file);
+        all_exist(domain.disks.iter().chain([seed]).chain(iso))?;
         domain.taps = self.plug_all(&domain.bridges)?;
         domain.state = DomainState::Moving;
         self.state().domains.insert(vm, domain);
@@ -305,7 +317,8 @@ impl SimulatedHypervisor {
         let there = self.domain(vm).filter(running).ok_or("it does not run")?;
         let mut tap = None;
         match change {
-            Change::AttachDisk(_, file) if !file.exists() => {
+            Change::InsertCd(_) if !there.has_drive => return Err("it has no CD drive".into()),
+            Change::AttachDisk(_, file) | Change::InsertCd(file) if !file.exists() => {
                 return Err(format!("Cannot access storage file '{}'", file.display()));
             }
             Change::AttachDisk(_, file) => self.locks.take(std::slice::from_ref(file), &self.host, vm)?,

@@ -74,6 +74,16 @@ impl Api {
         id
     }
 
+    /// An ISO, once VMs can have it.
+    pub async fn iso(&self, name: &str) -> String {
+        let bytes = image::iso(name);
+        let body = json!({ "name": name, "sha256": image::sha256(&bytes), "format": "iso" });
+        let id = self.make("/v1/templates", body).await;
+        self.put(&format!("/v1/templates/{id}/data"), &bytes).await.ok();
+        self.in_state(&format!("/v1/templates/{id}"), "ready").await;
+        id
+    }
+
     /// An account.
     pub async fn account(&self, name: &str) -> String {
         self.make("/v1/accounts", json!({ "name": name })).await

@@ -1,5 +1,6 @@
 //! Changing the devices of a domain that runs. What is so already is success, so each change looks first.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use podzol_vocab::ByteSize;
@@ -58,7 +59,7 @@ pub(super) fn make(domain: &Domain, change: &Change, abandoned: &Abandoned) -> R
     match change {
         Change::AttachDisk(disk, file) => {
             let missing = there.disk(&xml::serial(disk.volume)).is_none();
-            if missing { attach(domain, &xml::disk_xml(there.free_slot(), disk, file)) } else { Ok(()) }
+            if missing { attach(domain, &xml::disk_xml(there.free_slot(), disk, file, None)) } else { Ok(()) }
         }
         Change::AttachNic(nic, bridge) => {
             let missing = there.nic(nic.mac).is_none();
@@ -87,7 +88,33 @@ pub(super) fn make(domain: &Domain, change: &Change, abandoned: &Abandoned) -> R
             domain.update_device_flags(&devices::limited(element, *rate)?, sys::VIR_DOMAIN_AFFECT_LIVE)?;
             Ok(())
         }
+        Change::InsertCd(file) => {
+            if !there.has_drive() {
+                let reason =
+                    "it has no CD drive, as it was started before VMs had one; stop it and start it again";
+                return Err(Refused::Other(reason.into()));
+            }
+            if there.cd().is_some_and(|cd| cd.file == *file) {
+                Ok(())
+            } else {
+                fill_drive(domain, Some(file))
+            }
+        }
+        Change::EjectCd => {
+            if there.cd().is_some() {
+                fill_drive(domain, None)
+            } else {
+                Ok(())
+            }
+        }
     }
+}
+
+/// Puts an ISO into the drive, or empties it. By force: a guest can lock the tray, and keeps nothing in it all the same.
+fn fill_drive(domain: &Domain, file: Option<&Path>) -> Result<(), Refused> {
+    let flags = sys::VIR_DOMAIN_DEVICE_MODIFY_LIVE | sys::VIR_DOMAIN_DEVICE_MODIFY_FORCE;
+    domain.update_device_flags(&xml::cd_xml(file, None), flags)?;
+    Ok(())
 }
 
 fn live(domain: &Domain) -> Result<String, Error> {

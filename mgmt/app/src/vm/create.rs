@@ -47,7 +47,8 @@ impl Prepared {
 }
 
 impl App {
-    /// Creates a VM and starts it: host, addresses, and volume are allocated here, or nothing is.
+    /// Creates a VM and starts it: host, addresses, and volume are allocated here, or nothing is. Of an ISO, it boots from
+    /// that, so that its operating system can be installed on its empty root volume.
     ///
     /// # Errors
     /// When a field breaks a rule, or something is used up.
@@ -107,7 +108,8 @@ impl App {
             })?;
         }
         let networks = networks_of(db, actor, account, body).await?;
-        let virtual_size = template.virtual_size_bytes.unwrap_or(0);
+        // What is installed from an ISO says nothing of how large that is.
+        let virtual_size = template.virtual_size_bytes.filter(|_| !template.is_iso()).unwrap_or(0);
         let size_bytes = virtual_size.max(ByteSize::from_gib(offering.size.disk_gib).0 as i64);
         let wanted = InUse {
             vms: 1,
@@ -171,6 +173,9 @@ impl App {
             generation: 1,
             reboots: 0,
             paused: false,
+            iso_id: template.is_iso().then_some(template.id),
+            iso_boots: template.is_iso(),
+            iso_attachment: JsonCol(Attachment::Attached),
             limits: Some(limits::in_force(db, &offering.size, account, zone.0).await?.into()),
             limits_are_stale: false,
             expunge_at: None,

@@ -1,6 +1,7 @@
 //! VMs, as customers see them.
 
 mod create;
+mod iso;
 mod nic;
 
 use podzol_agent_api::vm::VmConsoleLog;
@@ -17,6 +18,8 @@ use podzol_vocab::{AccountId, ByteSize, HostId, VmId};
 
 use crate::operation::NewOperation;
 use crate::{Actor, App, AppError, capacity, limits, operation, quota, view};
+
+pub(crate) use iso::out_of_drive;
 
 /// The most disks of a VM, as its host takes them.
 pub(crate) const MAX_DISKS: usize = 24;

@@ -1,4 +1,4 @@
-//! What becomes of the disks and network interfaces of a VM that were on their way in or out.
+//! What becomes of the disks, network interfaces and ISO of a VM that were on their way in or out.
 //!
 //! ```text
 //!                attach                  the host has it so
@@ -16,9 +16,16 @@ use podzol_mgmt_db::{Col, JsonCol, Tx, vm, volume};
 use podzol_vocab::VmId;
 
 use crate::AppError;
+use crate::vm::out_of_drive;
 
-/// Everything on its way has arrived.
-pub(super) async fn arrived(tx: &Tx, vm: Col<VmId>) -> Result<(), AppError> {
+/// Everything on its way has arrived. The VM's own row is left to be written.
+pub(super) async fn arrived(tx: &Tx, vm: &mut vm::Model) -> Result<(), AppError> {
+    match vm.iso_attachment.0 {
+        Attachment::Attached => {}
+        Attachment::Attaching => vm.iso_attachment = JsonCol(Attachment::Attached),
+        Attachment::Detaching => out_of_drive(vm),
+    }
+    let vm = vm.id;
     for mut row in volume::of_vms(tx.reader(), &[vm]).await? {
         match row.attachment.0 {
             Attachment::Attached => continue,
@@ -40,9 +47,14 @@ pub(super) async fn arrived(tx: &Tx, vm: Col<VmId>) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Everything on its way goes the other way. Says whether there was anything.
-pub(super) async fn turned_back(tx: &Tx, vm: Col<VmId>, why: &str) -> Result<bool, AppError> {
+/// Everything on its way goes the other way. Says whether there was anything. The VM's own row is left to be written.
+pub(super) async fn turned_back(tx: &Tx, vm: &mut vm::Model, why: &str) -> Result<bool, AppError> {
     let mut any = false;
+    if let Some(back) = back(vm.iso_attachment.0) {
+        vm.iso_attachment = JsonCol(back);
+        any = true;
+    }
+    let vm = vm.id;
     for mut row in volume::of_vms(tx.reader(), &[vm]).await? {
         let Some(back) = back(row.attachment.0) else { continue };
         row.attachment = JsonCol(back);

@@ -54,6 +54,12 @@ impl App {
             return Ok(Outcome::failed("no_host", "it has no host"));
         };
         let (here, there) = (here.0, there.0);
+        // Later it may be on its way, and what becomes of it is not to wait for a storage server.
+        if operation.step.is_none()
+            && let Some(outcome) = self.bring_iso(&vm).await?
+        {
+            return Ok(outcome);
+        }
         let parts = self.parts(vm).await?;
         let plan = match plan::plan(&parts) {
             Ok(plan) => plan,

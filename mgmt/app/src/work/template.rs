@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use podzol_mgmt_api::template::TemplateState;
+use podzol_mgmt_api::template::{TemplateFormat, TemplateState};
 use podzol_mgmt_db::{JsonCol, Tx, find, operation, pool, template};
 use podzol_mgmt_operations::Outcome;
-use podzol_storage_api::{TemplatePlan, TemplatePut, TemplateSource, TemplateStatus};
+use podzol_storage_api::{
+    TemplateFormat as InPool, TemplatePlan, TemplatePut, TemplateSource, TemplateStatus,
+};
 use podzol_vocab::{Secret, TemplateId};
 
 use crate::operation::NewOperation;
@@ -63,7 +65,8 @@ impl App {
         Ok(unfinished(pool, status))
     }
 
-    /// Brings a template into one pool, where a volume needs it. Something if that is not done yet or has failed.
+    /// Brings a template into one pool, where a volume or a drive needs it. Something if that is not done yet or has
+    /// failed.
     pub(super) async fn template_to_pool(
         &self,
         row: &template::Model,
@@ -85,7 +88,11 @@ impl App {
             Some(url) => TemplateSource::Url { url: Secret::new(url.clone()) },
             None => TemplateSource::Management { path: format!("/v1/templates/{}/data", row.sha256.0) },
         };
-        let plan = TemplatePlan { source, wait_ms: WAIT.as_millis() as u64 };
+        let format = match row.format.0 {
+            TemplateFormat::Qcow2 => InPool::Qcow2,
+            TemplateFormat::Iso => InPool::Iso,
+        };
+        let plan = TemplatePlan { source, format, wait_ms: WAIT.as_millis() as u64 };
         let peer = storage_peer(pool).map_err(|error| Outcome::failed("internal", error.to_string()))?;
         let called = self.peers.call::<TemplatePut>(peer, &(pool.id.0, row.sha256.0), &plan, CALL).await;
         called.map_err(|error| after_call(&error, &format!("storage server of pool {}", pool.name.0)))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmPut, VmPutRequest, VmState as OnHost, VmStatus};
-use podzol_mgmt_api::vm::{Step, VmState};
+use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template, vm, volume};
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::operation::{NewOperation, start};
 use crate::plan::{self, Parts};
+use crate::volume::pool_of;
 use crate::work::migrate::Whereabouts;
 use crate::work::{after_call, devices};
 use crate::{App, AppError};
@@ -93,6 +94,9 @@ impl App {
         }];
         let begun = Instant::now();
         if let Some(outcome) = self.make_volumes(operation, &vm).await? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.bring_iso(&vm).await? {
             return Ok(outcome);
         }
         steps.push(step("volume", begun));
@@ -214,10 +218,32 @@ impl App {
         let (Some(template), Some(pool)) = (template, pool) else {
             return Ok(Some(Outcome::failed("template_gone", "its template or pool is gone")));
         };
+        if template.is_iso() {
+            return self.volume_make(&volume, None).await;
+        }
         if let Some(outcome) = self.template_to_pool(&template, &pool).await? {
             return Ok(Some(outcome));
         }
         self.volume_make(&volume, Some(template.sha256.0)).await
+    }
+
+    /// Brings the ISO that should be in a VM's drive into the pool of its root volume, unless it runs with it already.
+    /// Something if that is not done yet or has failed.
+    pub(super) async fn bring_iso(&self, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+        let runs_with_it = matches!(vm.state.0, VmState::Running | VmState::Paused)
+            && vm.iso_attachment.0 == Attachment::Attached;
+        let Some(iso) = self.iso_of(vm).await?.filter(|_| !runs_with_it) else { return Ok(None) };
+        let volumes = volume::of_vms(self.db.reader(), &[vm.id]).await?;
+        let Some(root) = volumes.iter().find(|volume| volume.is_root()) else { return Ok(None) };
+        self.template_to_pool(&iso, &pool_of(self.db.reader(), root).await?).await
+    }
+
+    /// The ISO that should be in a VM's drive.
+    async fn iso_of(&self, vm: &vm::Model) -> Result<Option<template::Model>, AppError> {
+        match vm.iso_id.filter(|_| vm.iso_attachment.0 != Attachment::Detaching) {
+            Some(iso) => Ok(find::<template::Entity>(self.db.reader(), iso).await?),
+            None => Ok(None),
+        }
     }
 
     pub(super) async fn parts(&self, vm: vm::Model) -> Result<Parts, AppError> {
@@ -236,7 +262,8 @@ impl App {
                 pools.insert(pool.id.0, pool);
             }
         }
-        Ok(Parts { vm, nics, volumes, networks, pools })
+        let iso = self.iso_of(&vm).await?;
+        Ok(Parts { vm, nics, volumes, iso, networks, pools })
     }
 
     async fn is_running(
@@ -261,7 +288,7 @@ impl App {
         }
         row.state = JsonCol(runs(&row));
         row.error = None;
-        devices::arrived(&tx, row.id).await?;
+        devices::arrived(&tx, &mut row).await?;
         tx.vm_update(row).await?;
         tx.commit().await?;
         Ok(Outcome::Done)
@@ -278,7 +305,7 @@ impl App {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         (row.host_id, row.moving_to) = (None, None);
-        devices::arrived(&tx, row.id).await?;
+        devices::arrived(&tx, &mut row).await?;
         row.state = JsonCol(match &row.error {
             _ if row.expunge_at.is_some() => VmState::Deleted,
             Some(_) => VmState::Failed,
@@ -359,7 +386,8 @@ impl App {
             // A later request has given it another goal already.
             return Ok(());
         }
-        match row.state.0 {
+        let state = row.state.0;
+        match state {
             VmState::Migrating => {
                 // Where it is by now is found out by the next operation.
                 row.state = JsonCol(runs(&row));
@@ -379,7 +407,7 @@ impl App {
                 start(tx, self.vm_operation("vm.stop", &row)).await?;
                 self.wake.notify_one();
             }
-            VmState::Running | VmState::Paused if devices::turned_back(tx, row.id, detail).await? => {
+            VmState::Running | VmState::Paused if devices::turned_back(tx, &mut row, detail).await? => {
                 row.generation += 1;
                 row.reboots -= i64::from(operation.kind == "vm.reboot");
                 tx.vm_update(row.clone()).await?;

@@ -55,12 +55,12 @@ impl App {
         })
     }
 
-    /// The template that a volume was made of.
+    /// The template that a volume was made of; none of one that was made empty, to be installed on from an ISO.
     pub(super) async fn made_of(&self, row: &volume::Model) -> Result<Option<Sha256>, AppError> {
         let Some(vm) = row.vm_id.filter(|_| row.is_root()) else { return Ok(None) };
         let Some(vm) = find::<vm::Entity>(self.db.reader(), vm).await? else { return Ok(None) };
         let template = find::<template::Entity>(self.db.reader(), vm.template_id).await?;
-        Ok(template.map(|template| template.sha256.0))
+        Ok(template.filter(|template| !template.is_iso()).map(|template| template.sha256.0))
     }
 
     /// Has a volume made on its storage server, empty or of a template that is in its pool. Something if that is not

@@ -6,6 +6,7 @@ mod columns;
 mod m0001_first;
 mod m0002_volumes;
 mod m0003_live;
+mod m0004_iso;
 mod m0005_vxlan;
 
 pub(crate) struct Migrator;
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first::Migration),
             Box::new(m0002_volumes::Migration),
             Box::new(m0003_live::Migration),
+            Box::new(m0004_iso::Migration),
             Box::new(m0005_vxlan::Migration),
         ]
     }

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::vm::{
-    ConsoleLog, ConsoleLogQuery, NicCreate, NicUpdate, Vm, VmCreate, VmDelete, VmFilter, VmMigrate, VmResize,
-    VmStop,
+    ConsoleLog, ConsoleLogQuery, IsoAttach, NicCreate, NicUpdate, Vm, VmCreate, VmDelete, VmFilter,
+    VmMigrate, VmResize, VmStop,
 };
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(vm_console_log))
         .routes(routes!(nic_create))
         .routes(routes!(nic_update, nic_delete))
+        .routes(routes!(iso_attach, iso_detach))
 }
 
 /// The VMs, a page at a time.
@@ -206,4 +207,26 @@ async fn nic_update(
 async fn nic_delete(State(app): State<App>, User(actor): User, id: Id<NicId>) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.nic_delete(&actor, id).await?))
+}
+
+/// Puts an ISO into a VM's CD drive: at once if it runs, else when it starts. The one that is there already gets another say
+/// in whether the VM boots from it.
+#[utoipa::path(post, path = "/v1/vms/{id}/iso", tag = "customers", operation_id = "iso_attach", params(("id" = VmId, Path)), request_body = IsoAttach,
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn iso_attach(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+    body: Json<IsoAttach>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.iso_attach(&actor, id, body.value).await?))
+}
+
+/// Takes the ISO from a VM's CD drive, whether its operating system lets go of it or not.
+#[utoipa::path(delete, path = "/v1/vms/{id}/iso", tag = "customers", operation_id = "iso_detach", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<Vm>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn iso_detach(State(app): State<App>, User(actor): User, id: Id<VmId>) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.iso_detach(&actor, id).await?))
 }

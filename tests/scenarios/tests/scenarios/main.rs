@@ -7,6 +7,7 @@ mod cycles;
 mod devices;
 mod emulation;
 mod faults;
+mod iso;
 mod isolation;
 mod kills;
 mod migration;
