@@ -201,7 +201,8 @@ pub struct VmCreate {
     pub name: Name,
     /// Its offering.
     pub offering: OfferingId,
-    /// Its template. Of an ISO, it gets an empty root volume, with the ISO in its CD drive, from which it boots.
+    /// Its template. Of an ISO, it gets an empty root volume, with the ISO in its CD drive, from which it boots as long as
+    /// nothing is on the volume.
     pub template: TemplateId,
     /// Its networks, 1 to 8, all in one zone; it gets an address in each.
     pub networks: Vec<NetworkId>,

@@ -108,9 +108,9 @@ async fn a_vm_of_an_iso_boots_from_it_with_an_empty_root_volume_of_the_offerings
     admin.succeeded(&text(&made, "operation.id")).await;
 
     let shown = admin.show_vm(&vm).await;
-    assert_eq!(shown["iso"], attached(&world.iso, true));
+    assert_eq!(shown["iso"], attached(&world.iso, false));
     assert_eq!(shown["volumes"][0]["size_bytes"], 1u64 << 30);
-    assert_eq!((world.in_drive(&vm), world.boots_from_drive(&vm)), (file_of("installer"), Some(true)));
+    assert_eq!((world.in_drive(&vm), world.boots_from_drive(&vm)), (file_of("installer"), Some(false)));
     let root = format!("{}.qcow2", text(&shown, "volumes.0.id"));
     let image =
         std::fs::read(pod.storage.pool_folder("pool").join("volumes").join(root)).expect("it is there");
@@ -121,7 +121,7 @@ async fn a_vm_of_an_iso_boots_from_it_with_an_empty_root_volume_of_the_offerings
     let root = text(&shown, "volumes.0.id");
     let grown = admin.post(&format!("/v1/volumes/{root}/resize"), &json!({ "size_gib": 2 })).await.ok();
     admin.succeeded(&text(&grown, "operation.id")).await;
-    // Installed, it boots from its disk.
+    // Installed, it needs it no more.
     admin.succeeded(&detach(admin, &vm).await).await;
     admin.stop_vm(&vm).await;
     admin.start_vm(&vm).await;

@@ -174,7 +174,8 @@ impl App {
             reboots: 0,
             paused: false,
             iso_id: template.is_iso().then_some(template.id),
-            iso_boots: template.is_iso(),
+            // An empty disk has the firmware go on to the drive; once a system is on it, it comes first.
+            iso_boots: false,
             iso_attachment: JsonCol(Attachment::Attached),
             limits: Some(limits::in_force(db, &offering.size, account, zone.0).await?.into()),
             limits_are_stale: false,

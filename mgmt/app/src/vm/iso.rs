@@ -4,9 +4,10 @@
 //! fails goes back to how it was. As long as it is on its way out, the VM's row refers to its template, so that no template
 //! is deleted which a host still has open.
 //!
-//! A VM that is created of an ISO boots from its drive first, at every reset of its guest too, until the ISO is detached or
-//! attached once more without `boot` and the VM is started anew: QEMU knows the order from its start, and closes a tray
-//! that the guest has opened when it is reset. Whoever has installed a system detaches the ISO.
+//! A VM that is created of an ISO has its disk before the drive, as every VM: there is nothing on the disk yet, so its
+//! firmware goes on to the drive, and once a system is installed, that boots. Refused: the drive first, which would have
+//! every reset end in the installer again until somebody detaches the ISO. Who wants the drive first attaches the ISO with
+//! `boot`, which holds from the VM's next start on, as QEMU knows the order from its start.
 //!
 //! A VM that was started before there were drives has none until its next start. Its host says so, and is asked again until
 //! the operation's time is up; then nothing is attached.
