@@ -127,15 +127,11 @@ impl Follower {
 
     /// The networks on VXLANs in which these VMs are, or were.
     async fn touched(&mut self, app: &App, vms: BTreeSet<VmId>) -> Result<BTreeSet<NetworkId>, AppError> {
-        let mut touched = BTreeSet::new();
-        for vm in vms {
-            touched.extend(self.networks_of.remove(&vm).unwrap_or_default());
-            let networks: BTreeSet<_> =
-                network::vxlans_of(app.db.reader(), [vm]).await?.into_iter().collect();
-            if !networks.is_empty() {
-                touched.extend(&networks);
-                self.networks_of.insert(vm, networks);
-            }
+        let now = network::vxlans_of(app.db.reader(), vms.iter().copied()).await?;
+        let before = vms.iter().filter_map(|vm| self.networks_of.remove(vm)).flatten();
+        let touched = before.chain(now.iter().map(|(_, network)| *network)).collect();
+        for (vm, network) in now {
+            self.networks_of.entry(vm).or_default().insert(network);
         }
         Ok(touched)
     }

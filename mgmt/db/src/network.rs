@@ -76,27 +76,24 @@ pub async fn tags_in_use(db: &impl Reader, zone: ZoneId) -> Result<BTreeSet<Tag>
     Ok(numbers.into_iter().filter_map(tag).collect())
 }
 
-/// The networks on VXLANs in which some VMs have an interface.
+/// The networks on VXLANs in which some VMs have an interface, each with such a VM.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn vxlans_of(
     db: &impl Reader,
     vms: impl IntoIterator<Item = VmId>,
-) -> Result<Vec<NetworkId>, DbError> {
-    let theirs = nic::Entity::find()
+) -> Result<Vec<(VmId, NetworkId)>, DbError> {
+    let vxlans = Entity::find().select_only().column(Column::Id).filter(Column::Vlan.gte(FIRST_VXLAN));
+    let found: Vec<(Col<VmId>, Col<NetworkId>)> = nic::Entity::find()
         .select_only()
-        .column(nic::Column::NetworkId)
-        .filter(nic::Column::VmId.is_in(vms.into_iter().map(Col)));
-    let networks: Vec<Col<NetworkId>> = Entity::find()
-        .select_only()
-        .column(Column::Id)
-        .filter(Column::Vlan.gte(FIRST_VXLAN))
-        .filter(Column::Id.in_subquery(theirs.into_query()))
+        .columns([nic::Column::VmId, nic::Column::NetworkId])
+        .filter(nic::Column::VmId.is_in(vms.into_iter().map(Col)))
+        .filter(nic::Column::NetworkId.in_subquery(vxlans.into_query()))
         .into_tuple()
         .all(db)
         .await?;
-    Ok(networks.into_iter().map(|network| network.0).collect())
+    Ok(found.into_iter().map(|(vm, network)| (vm.0, network.0)).collect())
 }
 
 /// The hosts that carry a network: those that hold a VM in it, or to which one is on its way.
