@@ -105,7 +105,8 @@ pub async fn carriers(db: &impl Reader, network: NetworkId) -> Result<BTreeSet<H
         .select_only()
         .column(nic::Column::VmId)
         .filter(nic::Column::NetworkId.eq(Col(network)));
-    let rows: Vec<(Option<Col<HostId>>, Option<Col<HostId>>)> = vm::Entity::find()
+    type OfOne = Option<Col<HostId>>;
+    let rows: Vec<(OfOne, OfOne)> = vm::Entity::find()
         .select_only()
         .columns([vm::Column::HostId, vm::Column::MovingTo])
         .distinct()

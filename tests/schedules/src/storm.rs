@@ -236,6 +236,7 @@ async fn request(
         Wish::NicAdd => post(of_vm("/nics")?, json!({ "network": networks.choose(random) })),
         Wish::NicRemove => Some((Method::DELETE, nic?, Value::Null)),
         Wish::NicRoute => Some((Method::PATCH, nic?, json!({ "may_route": random.random_bool(0.5) }))),
+        Wish::IsoAttach if world.has_older_agents => None,
         Wish::IsoAttach => {
             let boot = random.random_bool(0.5);
             post(of_vm("/iso")?, json!({ "template": world.iso().await, "boot": boot }))
