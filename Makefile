@@ -37,7 +37,7 @@ test: check unit reproducible beside-each-other ## Runs all tests, the lab's sce
 
 # The lab waits a lot; what it leaves of the processors is enough for the schedules.
 beside-each-other: images
-	nice -n 19 target/debug/podzol-schedules all --count 2000 > target/schedules.log 2>&1 & schedules=$$!; \
+	nice -n 19 target/debug/podzol-schedules all --count 100 > target/schedules.log 2>&1 & schedules=$$!; \
 		trap "kill $$schedules 2> /dev/null || true" EXIT; \
 		$(MAKE) scenarios; \
 		echo "waiting for the schedules"; \

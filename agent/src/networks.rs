@@ -14,16 +14,20 @@ use podzol_hostnet::{
     uplink_name,
 };
 use podzol_vocab::{Generation, InterfaceName, NetworkId};
+use tokio::sync::watch;
 
 /// How often, and how long each time, to wait for the tap of a VM that has just ended to go.
 const TAP_GOES: (u32, Duration) = (20, Duration::from_millis(100));
+
+/// How long to wait for the address where tunnels begin: an agent that has just begun finds it out within moments.
+const TUNNEL_IS_KNOWN: Duration = Duration::from_secs(10);
 
 /// The networks of this host.
 #[derive(Debug)]
 pub(crate) struct Networks {
     trunk: InterfaceName,
     /// The address where tunnels begin, once it is known.
-    tunnel: Mutex<Option<IpAddr>>,
+    tunnel: watch::Sender<Option<IpAddr>>,
     /// The peers of networks on VXLANs, as they were told; nothing before the kernel was asked what an agent before this
     /// one was told.
     told: Mutex<Option<BTreeMap<NetworkId, Peers>>>,
@@ -34,7 +38,7 @@ impl Networks {
     pub(crate) fn new(trunk: InterfaceName) -> Self {
         Self {
             trunk,
-            tunnel: Mutex::default(),
+            tunnel: watch::Sender::new(None),
             told: Mutex::default(),
             one_pass_at_a_time: tokio::sync::Mutex::default(),
         }
@@ -42,7 +46,7 @@ impl Networks {
 
     /// Notes the address where tunnels begin.
     pub(crate) fn set_tunnel(&self, address: Option<IpAddr>) {
-        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        self.tunnel.send_replace(address);
     }
 
     /// Notes the peers of a network, unless they are older than those that were told last: then the error is which those
@@ -97,7 +101,7 @@ impl Networks {
             return Ok(desired);
         }
         self.recall(links).await?;
-        let local = *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = *self.tunnel.borrow();
         if let Some(local) = local {
             let interfaces = links.interfaces().await?;
             let has =
@@ -146,6 +150,12 @@ impl Networks {
         needed: &BTreeSet<Segment>,
         segments: impl Fn() -> BTreeSet<Segment>,
     ) -> anyhow::Result<()> {
+        if needed.iter().any(|segment| segment.tag.vxlan().is_some()) {
+            let mut tunnel = self.tunnel.subscribe();
+            let known = tokio::time::timeout(TUNNEL_IS_KNOWN, tunnel.wait_for(Option::is_some)).await;
+            // If it is not, the segment's refusal says so.
+            drop(known);
+        }
         let converged = self.converge(links, segments).await?;
         if let Some(refused) = converged.refused.into_iter().find(|refused| needed.contains(&refused.segment))
         {

@@ -1,7 +1,7 @@
 //! Whatever is killed while things go on: all of it converges, and nothing differs in the end.
 //!
 //! What is done and killed, and when, comes from a seed, which is printed; `PODZOL_SEED` and `PODZOL_ROUNDS` set it and
-//! the number of rounds: 20 in every run of the tests, each some 20 s.
+//! the number of rounds: 8 in every run of the tests, each some 20 s.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ fn choices(acme: &Cloud, admin: &Cloud) -> Vec<String> {
 #[test]
 fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
     let number = |name: &str, or: u64| std::env::var(name).ok().map_or(or, |text| text.parse().unwrap());
-    let (seed, rounds) = (number("PODZOL_SEED", 3), number("PODZOL_ROUNDS", 20));
+    let (seed, rounds) = (number("PODZOL_SEED", 3), number("PODZOL_ROUNDS", 8));
     println!("seed {seed}: PODZOL_SEED={seed} replays it");
     let mut random = StdRng::seed_from_u64(seed);
     let lab = lab().unwrap();
