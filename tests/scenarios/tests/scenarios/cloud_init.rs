@@ -66,7 +66,7 @@ fn debians_own_cloud_init_takes_name_address_key_and_disk_size_from_what_podzol_
     let host = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
     let private_key = std::fs::read_to_string(&key).unwrap();
     let probe = Probe::new(&lab, host["name"].as_str().unwrap(), vlan(&lab, "acme").unwrap(), &private_key);
-    let status = wait_for("cloud-init to be done", Duration::from_secs(420), || {
+    let status = wait_for("cloud-init to be done", Duration::from_secs(900), || {
         let status = probe.ask(address, "cloud-init status --long")?;
         anyhow::ensure!(!status.contains("status: running"), "it says {status}");
         Ok(Some(status))
