@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 mod vm;
 
-pub(crate) use vm::{IsoVerb, NicVerb, VmCreate, VmVerb, VolumeCreate, VolumeVerb};
+pub(crate) use vm::{IsoVerb, NicVerb, VmCreate, VmVerb, VolumeVerb};
 
 /// Operates a Podzol cloud.
 #[derive(Debug, Parser)]
