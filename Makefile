@@ -79,6 +79,8 @@ soak: prerequisites ## Runs random schedules of operations and faults on a simul
 bench: images ## Measures what is claimed, on a lab of its own; figures are kept in tests/bench/README.md
 	cargo build --locked --release -p podzol-bench
 	target/release/bench-placement
+	cargo build --locked --release -p podzol-mgmt
+	target/release/bench-cloud
 	$(LAB) up
 	target/release/bench-start 20
 	gzip -1 < target/release/bench-hostnet | $(LAB) exec h1 'gunzip > /tmp/bench-hostnet && chmod 755 /tmp/bench-hostnet'
