@@ -1,7 +1,7 @@
 //! The management service under load, with simulated agents: durable creates, lists, the event stream, reports, a cold
 //! start, and what becomes of more than it can take.
 //!
-//! Usage: `bench-cloud [HOSTS [VMS]]`, 1000 and 10000 if not given. The service is `podzol-mgmt` beside this program, in a
+//! Usage: `bench-cloud [HOSTS [VMS]]`, 200 and 400 if not given. The service is `podzol-mgmt` beside this program, in a
 //! process of its own, with its database on the disk of the folder for temporary files; its CPU time and what it writes are
 //! the kernel's figures for that process. Clients and agents take their part of the same two processors.
 
@@ -29,7 +29,7 @@ const PER_NETWORK: usize = 1000;
 async fn main() -> Result<()> {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse::<usize>());
     let mut number = |or: usize| numbers.next().unwrap_or(Ok(or));
-    let (hosts, vms) = (number(1000)?, number(10_000)?);
+    let (hosts, vms) = (number(200)?, number(400)?);
     let mut management = Management::start()?;
     let api = management.api()?;
     let cloud = Cloud::make(&management, &api, hosts, vms).await?;
