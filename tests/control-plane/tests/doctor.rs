@@ -147,6 +147,10 @@ async fn devices_that_somebody_took_from_a_vm_are_found_and_a_repair_gives_them_
     assert_eq!(codes(&found), ["vm_nics"]);
     admin.post("/v1/doctor/repair", &Value::Null).await.ok();
 
+    wait_for("the VM to have its interface again", SOON, async || {
+        let nics = host.hypervisor().domain(vm).unwrap().devices.nics.len();
+        if nics == 1 { Ok(()) } else { Err(format!("{nics} interfaces")) }
+    })
+    .await;
     is_well(admin).await;
-    assert_eq!(host.hypervisor().domain(vm).unwrap().devices.nics.len(), 1);
 }
