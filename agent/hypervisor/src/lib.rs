@@ -54,9 +54,8 @@ pub enum DomainState {
     Running,
     /// It stands still until it is resumed: by request, or because it could not go on.
     Paused,
-    /// It stands still because it is on its way between two hosts, or is just being made: the end of that is not known
-    /// yet.
-    Moving,
+    /// It is on its way between two hosts, is just being made, or is about to end: what comes of that is not known yet.
+    Passing,
     /// It does not run.
     Off(Ended),
 }

@@ -350,17 +350,24 @@ fn look_at(domain: &VirtDomain) -> Result<Option<Found>, Error> {
 
 fn state(domain: &VirtDomain) -> Result<DomainState, Error> {
     let (state, reason) = domain.get_state()?;
-    Ok(match (state, reason as u32) {
+    Ok(meaning(state, reason as u32))
+}
+
+/// What libvirt's state of a domain, and the reason for it, come to.
+fn meaning(state: sys::virDomainState, reason: u32) -> DomainState {
+    match (state, reason) {
         (sys::VIR_DOMAIN_SHUTOFF, sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN) => DomainState::Off(Ended::ByItself),
         (sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED, _) => DomainState::Off(Ended::ByForce),
         // At either end of its way, the first moment at the other end included.
         (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION | sys::VIR_DOMAIN_PAUSED_STARTING_UP) => {
-            DomainState::Moving
+            DomainState::Passing
         }
+        // One that was shut down, or that never got here whole: libvirt takes seconds to clean up after a lost connection.
+        (sys::VIR_DOMAIN_SHUTDOWN, _) => DomainState::Passing,
         // By request, or for want of something, such as room in its pool.
         (sys::VIR_DOMAIN_PAUSED, _) => DomainState::Paused,
         _ => DomainState::Running,
-    })
+    }
 }
 
 /// libvirt's versions are one number: major * 1,000,000 + minor * 1,000 + release.
@@ -400,6 +407,16 @@ mod tests {
         // The driver has a domain of its own, without metadata.
         let all = libvirt.list().await.unwrap();
         assert!(all.contains(&found) && all.iter().all(|found| found.record.is_err()));
+    }
+
+    #[test]
+    fn what_may_not_have_got_here_is_not_said_to_run() {
+        let of = |state, reason: sys::virDomainPausedReason| meaning(state, reason as u32);
+        assert_eq!(of(sys::VIR_DOMAIN_RUNNING, 1), DomainState::Running);
+        assert_eq!(of(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_IOERROR), DomainState::Paused);
+        assert_eq!(of(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION), DomainState::Passing);
+        assert_eq!(of(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_STARTING_UP), DomainState::Passing);
+        assert_eq!(of(sys::VIR_DOMAIN_SHUTDOWN, 0), DomainState::Passing);
     }
 
     #[tokio::test]

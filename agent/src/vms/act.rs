@@ -118,7 +118,7 @@ impl<P: Platform> Vms<P> {
     pub(super) async fn look_where(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
         loop {
             match self.look_for(vm, turn).await? {
-                Some(found) if found.state == DomainState::Moving => {}
+                Some(found) if found.state == DomainState::Passing => {}
                 found => return Some(found),
             }
             if self.has_other_goal(vm, turn) {

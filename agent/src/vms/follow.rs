@@ -145,8 +145,10 @@ impl<P: Platform> Vms<P> {
         }
         let there: HashSet<_> = found.iter().map(|found| found.vm).collect();
         for (_, entry) in entries.iter_mut().filter(|(vm, _)| !there.contains(vm)) {
-            use VmState::{Paused, Running, Stopped};
-            let expected = matches!(entry.status().state, Running | Paused | Stopped);
+            use VmState::{Arriving, Paused, Running, Stopped};
+            let state = entry.status().state;
+            let expected =
+                matches!(state, Running | Paused | Stopped) || (state == Arriving && !entry.is_awaited());
             if expected && !entry.is_newer_than(began) {
                 news |= entry.saw(DomainState::Off(Ended::ByForce));
             }

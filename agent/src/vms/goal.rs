@@ -221,6 +221,11 @@ impl Entry {
         !self.gone && matches!(state, Starting | Running | Paused | Stopping | Arriving | Leaving)
     }
 
+    /// Whether it should come from another host, whatever is here of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.goal, Goal::Arrive { .. })
+    }
+
     /// Whether it comes from that host now.
     pub(super) fn comes_from(&self, host: HostId) -> bool {
         let expected = self.status().state != VmState::Failed;
@@ -261,10 +266,10 @@ impl Entry {
         let (state, ended) = match domain {
             DomainState::Running => (Running, None),
             DomainState::Paused => (Paused, None),
-            DomainState::Moving if before == Arriving => (Arriving, None),
-            DomainState::Moving => (Running, None),
+            // One that was not seen to run here may never come to it.
+            DomainState::Passing => (if lives(before) { before } else { Arriving }, None),
             // What did not get here is still waited for.
-            DomainState::Off(_) if before == Arriving => (Arriving, None),
+            DomainState::Off(_) if before == Arriving && self.is_awaited() => (Arriving, None),
             DomainState::Off(ended) => (Stopped, Some(ended)),
         };
         if is_passing(before) {

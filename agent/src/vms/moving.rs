@@ -145,7 +145,7 @@ impl<P: Platform> Vms<P> {
         let vm = plan.vm;
         let Some(found) = self.look_for(vm, turn).await else { return (VmState::Starting, None, vec![]) };
         match found.as_ref().map(|found| found.state) {
-            Some(DomainState::Moving) => return (VmState::Arriving, None, vec![]),
+            Some(DomainState::Passing) => return (VmState::Arriving, None, vec![]),
             Some(DomainState::Running) => return (VmState::Running, None, vec![]),
             Some(DomainState::Paused) => return (VmState::Paused, None, vec![]),
             Some(DomainState::Off(_)) | None => {}

@@ -132,7 +132,7 @@ impl Hypervisor for Domains {
     }
 
     async fn migrate(&self, vm: VmId, _: Route) -> Result<(), HypervisorError> {
-        self.is_now(vm, DomainState::Moving);
+        self.is_now(vm, DomainState::Passing);
         let stays = self.moves.lock().unwrap().pop();
         match stays {
             None => self.remove(vm).await,

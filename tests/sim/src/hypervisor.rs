@@ -81,6 +81,8 @@ pub struct SimulatedDomain {
     /// The tap of each network interface.
     taps: BTreeMap<MacAddr, InterfaceName>,
     has_drive: bool,
+    /// The number under which it comes, or came, from another host.
+    journey: Option<u64>,
 }
 
 impl SimulatedDomain {
@@ -213,6 +215,7 @@ impl SimulatedHypervisor {
             bridges: BTreeMap::new(),
             taps: BTreeMap::new(),
             has_drive: false,
+            journey: None,
         };
         let mut state = self.state();
         state.domains.entry(vm).or_insert(off);
@@ -258,7 +261,12 @@ impl SimulatedHypervisor {
     }
 
     /// Takes in a domain that comes from another host; it stands still until it is let go on.
-    pub(crate) fn take_in(&self, mut domain: SimulatedDomain, seed: &PathBuf) -> Result<(), String> {
+    pub(crate) fn take_in(
+        &self,
+        mut domain: SimulatedDomain,
+        journey: u64,
+        seed: &PathBuf,
+    ) -> Result<(), String> {
         let vm = domain.record.plan.vm;
         if self.domain(vm).is_some() {
             return Err(format!("domain '{vm}' already exists"));
@@ -266,9 +274,19 @@ impl SimulatedHypervisor {
         let iso = domain.devices.cd.iter().map(|cd| &cd.file);
         all_exist(domain.disks.iter().chain([seed]).chain(iso))?;
         domain.taps = self.plug_all(&domain.bridges)?;
-        domain.state = DomainState::Moving;
+        (domain.state, domain.journey) = (DomainState::Passing, Some(journey));
         self.state().domains.insert(vm, domain);
         Ok(())
+    }
+
+    /// Forgets a domain that did not get here, unless somebody else has by now.
+    pub(crate) fn did_not_come(&self, vm: VmId, journey: u64) {
+        let is_that = |domain: &SimulatedDomain| {
+            domain.journey == Some(journey) && domain.state == DomainState::Passing
+        };
+        if self.domain(vm).is_some_and(|domain| is_that(&domain)) {
+            self.forget(vm);
+        }
     }
 
     /// Has a domain that has come go on here.

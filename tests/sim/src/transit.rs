@@ -2,13 +2,14 @@
 //!
 //! What libvirt promises holds here too: the domain is made on the other host first and stands still there; its memory is
 //! sent while it runs on; it stands still here, is let go on there, and is forgotten here. A connection that is lost
-//! before it is let go on there ends it there, and it runs on here. A domain that runs there holds its disks, so it cannot
+//! before it is let go on there ends it there after a while, and it runs on here. A domain that runs there holds its disks, so it cannot
 //! be resumed here.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use podzol_hypervisor::{DomainState, Route};
 use podzol_vocab::VmId;
@@ -26,6 +27,9 @@ const PREPARED: u8 = b'P';
 const GO_ON: u8 = b'G';
 const GOES_ON: u8 = b'D';
 const REFUSED: u8 = b'R';
+
+/// How long a domain that did not get here is still there: libvirt takes seconds to notice and to clean up.
+const CLEANS_UP: Duration = Duration::from_secs(2);
 
 /// How much is sent as a domain's memory, so that the streams carry something.
 const MEMORY: usize = 1 << 20;
@@ -62,7 +66,7 @@ async fn send_it(from: &SimulatedHypervisor, vm: VmId, number: u64, route: &Rout
         }
     }
     data.shutdown().await.map_err(text)?;
-    from.settle(vm, DomainState::Moving);
+    from.settle(vm, DomainState::Passing);
     control.write_u8(GO_ON).await.map_err(text)?;
     match control.read_u8().await.map_err(text)? {
         GOES_ON => Ok(()),
@@ -91,7 +95,7 @@ pub(crate) async fn serve(to: Arc<SimulatedHypervisor>, state_dir: PathBuf) -> a
     }
 }
 
-async fn receive(to: &SimulatedHypervisor, control: &mut UnixStream, vms: &Path) -> Result<(), String> {
+async fn receive(to: &Arc<SimulatedHypervisor>, control: &mut UnixStream, vms: &Path) -> Result<(), String> {
     let number = control.read_u64().await.map_err(text)?;
     let domain = on_their_way().get(&number).cloned().ok_or("nothing of that number is on its way")?;
     let (vm, before) = (domain.record.plan.vm, domain.state);
@@ -99,7 +103,7 @@ async fn receive(to: &SimulatedHypervisor, control: &mut UnixStream, vms: &Path)
     let data = files.join("move/data.sock");
     let _ = std::fs::remove_file(&data);
     let listener = UnixListener::bind(&data).map_err(text)?;
-    to.take_in(domain, &files.join("seed.iso"))?;
+    to.take_in(domain, number, &files.join("seed.iso"))?;
     let arrived = async {
         control.write_u8(PREPARED).await.map_err(text)?;
         let memory = async {
@@ -116,7 +120,11 @@ async fn receive(to: &SimulatedHypervisor, control: &mut UnixStream, vms: &Path)
         on_their_way().remove(&number).map(drop).ok_or("it stayed where it was".to_owned())
     };
     if let Err(reason) = arrived.await {
-        to.forget(vm);
+        let to = Arc::clone(to);
+        tokio::spawn(async move {
+            tokio::time::sleep(CLEANS_UP).await;
+            to.did_not_come(vm, number);
+        });
         return Err(reason);
     }
     to.go_on(vm, before);

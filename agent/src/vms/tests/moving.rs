@@ -96,7 +96,7 @@ async fn a_vm_from_another_host_is_there_when_it_runs_and_is_not_started_anew() 
     let (_folder, vms) = host().await;
     arrive(&vms, 2).await;
     vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(1))));
-    vms.platform().hypervisor.is_now(example().vm, DomainState::Moving);
+    vms.platform().hypervisor.is_now(example().vm, DomainState::Passing);
     assert_eq!(arrive(&vms, 2).await.state, VmState::Arriving);
     vms.platform().hypervisor.is_now(example().vm, DomainState::Running);
     assert_eq!(arrive(&vms, 2).await.state, VmState::Running);
@@ -106,6 +106,28 @@ async fn a_vm_from_another_host_is_there_when_it_runs_and_is_not_started_anew() 
     assert_eq!(vms.platform().hypervisor.all()[0].record, Ok(Record::of(&described(2))));
     assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 0);
     assert_eq!(arrive(&vms, 2).await.state, VmState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_that_a_new_agent_finds_on_its_way_here_is_not_said_to_run() {
+    let (_folder, vms) = host().await;
+    vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(1))));
+    vms.platform().hypervisor.is_now(example().vm, DomainState::Passing);
+    assert_eq!(vms.look_at(example().vm).await.unwrap().state, VmState::Arriving);
+
+    vms.platform().hypervisor.remove(example().vm).await.unwrap();
+    assert_eq!(vms.look_at(example().vm).await.unwrap().state, VmState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_ends_on_its_way_here_is_still_waited_for() {
+    let (_folder, vms) = host().await;
+    arrive(&vms, 2).await;
+    vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(1))));
+    for state in [DomainState::Passing, DomainState::Off(Ended::ByForce)] {
+        vms.platform().hypervisor.is_now(example().vm, state);
+        assert_eq!(vms.look_at(example().vm).await.unwrap().state, VmState::Arriving);
+    }
 }
 
 #[tokio::test(start_paused = true)]
