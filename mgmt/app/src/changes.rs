@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::{Actor, App, AppError, view};
 
 /// How many changes are read at once.
-const BATCH: u64 = 200;
+const BATCH: usize = 200;
 
 /// Follows the changes that one actor may see, from one change on.
 pub struct ChangeStream {
@@ -48,7 +48,7 @@ impl ChangeStream {
     /// When the database cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<(i64, Change)>>, AppError> {
         loop {
-            let rows = change::after(self.app.db.reader(), self.seen, BATCH).await?;
+            let rows = self.app.db.changes_after(self.seen, BATCH).await?;
             if rows.is_empty() {
                 match self.app.stopping.run_until_cancelled(self.last.changed()).await {
                     Some(Ok(())) => continue,

@@ -46,9 +46,13 @@ impl Heard {
     pub(crate) fn latest(&self, mut row: server::Model) -> server::Model {
         if let Some(report) = self.all().get(&row.id) {
             row.reported_at = row.reported_at.max(Some(report.at));
-            row.report = Some(report.text.clone());
         }
         row
+    }
+
+    /// What a server has said last, if it has since this process began.
+    pub(crate) fn report(&self, server: &str) -> Option<String> {
+        self.all().get(server).map(|report| report.text.clone())
     }
 
     fn not_kept(&self) -> Vec<(String, Report)> {

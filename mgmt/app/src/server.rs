@@ -120,8 +120,12 @@ impl App {
     pub async fn host_show(&self, actor: &Actor, id: HostId) -> Result<Host, AppError> {
         actor.must_be_admin()?;
         let mut host = self.host_summary(id).await?;
-        let row = server::host(self.db.reader(), id).await?.map(|row| self.heard.latest(row));
-        host.report = row.and_then(|row| row.report).and_then(|report| serde_json::from_str(&report).ok());
+        let id = id.to_string();
+        let report = match self.heard.report(&id) {
+            Some(report) => Some(report),
+            None => find::<server::report::Entity>(self.db.reader(), id).await?.and_then(|row| row.report),
+        };
+        host.report = report.and_then(|report| serde_json::from_str(&report).ok());
         Ok(host)
     }
 
@@ -326,7 +330,6 @@ impl App {
             cpus: 0,
             memory_mib: 0,
             reported_at: None,
-            report: None,
             tags: None,
             created_at: now().0,
         };

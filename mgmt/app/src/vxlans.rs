@@ -15,7 +15,7 @@ use std::time::Duration;
 use podzol_agent_api::host::{NetworkPeers, NetworkPeersPut};
 use podzol_agent_api::report::VxlanReport;
 use podzol_mgmt_api::host::ServerState;
-use podzol_mgmt_db::{change, network, server};
+use podzol_mgmt_db::{network, server};
 use podzol_rpc::PeerId;
 use podzol_vocab::{Generation, HostId, NetworkId, VmId};
 use tokio::sync::Notify;
@@ -31,7 +31,7 @@ const CALL: Duration = Duration::from_secs(5);
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// How many changes are read at once.
-const BATCH: u64 = 200;
+const BATCH: usize = 200;
 
 /// The hosts that carry a network, and where the tunnels to them end.
 type Ends = BTreeMap<HostId, IpAddr>;
@@ -114,7 +114,7 @@ impl Follower {
             app.tell_peers(network, Some(host)).await?;
         }
         loop {
-            let changes = change::after(app.db.reader(), self.seen, BATCH).await?;
+            let changes = app.db.changes_after(self.seen, BATCH).await?;
             let Some(newest) = changes.last().map(|change| change.seq) else { return Ok(()) };
             let vms = changes.iter().filter(|change| change.kind == "vm");
             let vms: BTreeSet<VmId> = vms.filter_map(|change| change.object_id.parse().ok()).collect();
@@ -127,6 +127,9 @@ impl Follower {
 
     /// The networks on VXLANs in which these VMs are, or were.
     async fn touched(&mut self, app: &App, vms: BTreeSet<VmId>) -> Result<BTreeSet<NetworkId>, AppError> {
+        if vms.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let now = network::vxlans_of(app.db.reader(), vms.iter().copied()).await?;
         let before = vms.iter().filter_map(|vm| self.networks_of.remove(vm)).flatten();
         let touched = before.chain(now.iter().map(|(_, network)| *network)).collect();
@@ -165,7 +168,7 @@ impl App {
 
     /// Tells a host, or all that carry a network if that is news, where its tunnels end. Waits for no answer.
     async fn tell_peers(&self, network: NetworkId, only: Option<HostId>) -> Result<(), AppError> {
-        let generation = Generation(change::last(self.db.reader()).await? as u64);
+        let generation = Generation(*self.db.changes().borrow() as u64);
         let (carriers, ends) = self.ends(network).await?;
         let is_news = self.here.vxlans.note(network, &ends);
         let hears = |row: &&server::Model| {

@@ -19,7 +19,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
 
 /// Users.
 pub mod user {
@@ -36,7 +36,7 @@ pub mod user {
         pub created_at: i64,
     }
 
-    crate::no_relations!();
+    crate::no_relations!(kept);
 
     impl Model {
         /// What the user may do.
@@ -63,7 +63,7 @@ pub mod key {
         pub created_at: i64,
     }
 
-    crate::no_relations!();
+    crate::no_relations!(kept);
 }
 
 /// A key with its user, for authentication.
@@ -220,6 +220,8 @@ impl Tx {
     /// When the database refuses.
     pub async fn user_delete(&self, row: &user::Model) -> Result<(), DbError> {
         self.changed("user", row.id.0, Some(row.account_id.0));
+        let keys = key::Entity::find().filter(key::Column::UserId.eq(row.id)).all(self.reader()).await?;
+        keys.iter().for_each(|key| self.writes(key.id));
         key::Entity::delete_many().filter(key::Column::UserId.eq(row.id)).exec(self.reader()).await?;
         user::Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())

@@ -20,7 +20,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
 
 /// A page of groups, of one account or all.
 ///

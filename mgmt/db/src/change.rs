@@ -1,9 +1,12 @@
 //! The log of changes, from which the event stream is served.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use podzol_vocab::AccountId;
-use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::entity::prelude::*;
-use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect};
+use tokio::sync::watch;
 
 use crate::{Col, DbError, Reader, Tx, now};
 
@@ -33,36 +36,84 @@ pub(crate) struct Noted {
     pub(crate) account: Option<AccountId>,
 }
 
-pub(crate) async fn append(tx: &DatabaseTransaction, changes: Vec<Noted>) -> Result<Option<i64>, DbError> {
-    if changes.is_empty() {
-        return Ok(None);
-    }
+/// Writes changes, numbered from the one after the last.
+pub(crate) async fn append(db: &impl Reader, changes: Vec<Noted>, last: i64) -> Result<Vec<Model>, DbError> {
     let at = now().0;
-    let rows = changes.into_iter().map(|change| ActiveModel {
-        seq: NotSet,
-        kind: Set(change.kind.into()),
-        object_id: Set(change.id),
-        account_id: Set(change.account.map(Col)),
-        at: Set(at),
+    let numbered = changes.into_iter().zip(last + 1..).map(|(change, seq)| Model {
+        seq,
+        kind: change.kind.into(),
+        object_id: change.id,
+        account_id: change.account.map(Col),
+        at,
     });
-    Entity::insert_many(rows).exec_without_returning(tx).await?;
-    Ok(Some(last(tx).await?))
+    let rows: Vec<Model> = numbered.collect();
+    if !rows.is_empty() {
+        let rows = rows.iter().cloned().map(|row| row.into_active_model().reset_all());
+        Entity::insert_many(rows).exec_without_returning(db).await?;
+    }
+    Ok(rows)
+}
+
+/// The most recent changes, in memory: whoever follows them asks at every commit.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    changes: Mutex<VecDeque<Model>>,
+    last: watch::Sender<i64>,
+}
+
+/// How many changes are recent.
+const RECENT: usize = 8192;
+
+impl Recent {
+    pub(crate) fn new(last: i64) -> Self {
+        Self { changes: Mutex::default(), last: watch::Sender::new(last) }
+    }
+
+    pub(crate) fn last(&self) -> i64 {
+        *self.last.borrow()
+    }
+
+    pub(crate) fn follow(&self) -> watch::Receiver<i64> {
+        self.last.subscribe()
+    }
+
+    /// Adds what was committed, of which the last has this number.
+    pub(crate) fn add(&self, committed: Vec<Model>, last: i64) {
+        if committed.is_empty() {
+            return;
+        }
+        let mut changes = self.changes();
+        changes.extend(committed);
+        let old = changes.len().saturating_sub(RECENT);
+        changes.drain(..old);
+        drop(changes);
+        self.last.send_replace(last);
+    }
+
+    /// Those after a number; none if not all of them are recent.
+    pub(crate) fn after(&self, seq: i64, limit: usize) -> Option<Vec<Model>> {
+        if seq >= self.last() {
+            return Some(vec![]);
+        }
+        let changes = self.changes();
+        changes.front().filter(|oldest| oldest.seq <= seq + 1)?;
+        let from = changes.partition_point(|change| change.seq <= seq);
+        Some(changes.iter().skip(from).take(limit).cloned().collect())
+    }
+
+    fn changes(&self) -> MutexGuard<'_, VecDeque<Model>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The number of the last change; 0 if there was none.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn last(db: &impl Reader) -> Result<i64, DbError> {
+pub(crate) async fn last(db: &impl ConnectionTrait) -> Result<i64, DbError> {
     let last = Entity::find().order_by_desc(Column::Seq).one(db).await?;
     Ok(last.map_or(0, |change| change.seq))
 }
 
 /// The changes after a number, oldest first.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn after(db: &impl Reader, seq: i64, limit: u64) -> Result<Vec<Model>, DbError> {
+pub(crate) async fn after(db: &impl Reader, seq: i64, limit: u64) -> Result<Vec<Model>, DbError> {
     Ok(Entity::find().filter(Column::Seq.gt(seq)).order_by_asc(Column::Seq).limit(limit).all(db).await?)
 }
 
@@ -83,4 +134,29 @@ pub async fn forget_before(tx: &Tx, at: i64) -> Result<u64, DbError> {
     let last = last(tx.reader()).await?;
     let old = Entity::delete_many().filter(Column::At.lt(at)).filter(Column::Seq.lt(last));
     Ok(old.exec(tx.reader()).await?.rows_affected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(seqs: std::ops::RangeInclusive<i64>) -> Vec<Model> {
+        let change =
+            |seq| Model { seq, kind: "vm".into(), object_id: String::new(), account_id: None, at: 0 };
+        seqs.map(change).collect()
+    }
+
+    #[test]
+    fn what_is_not_recent_any_more_or_was_before_the_start_is_read_from_the_database() {
+        let recent = Recent::new(10);
+        assert_eq!(recent.after(10, 5), Some(vec![]));
+        assert_eq!(recent.after(9, 5), None);
+        recent.add(changes(11..=14), 14);
+        assert_eq!(recent.after(10, 2), Some(changes(11..=12)));
+        assert_eq!(recent.after(13, 5), Some(changes(14..=14)));
+        assert_eq!((recent.after(9, 5), recent.last()), (None, 14));
+        let last = 14 + RECENT as i64;
+        recent.add(changes(15..=last), last);
+        assert_eq!((recent.after(13, 5), recent.after(14, 1)), (None, Some(changes(15..=15))));
+    }
 }

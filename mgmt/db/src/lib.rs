@@ -15,9 +15,21 @@
     reason = "a row's columns are the fields of mgmt-api's types, and are documented there"
 )]
 
-/// What SeaORM wants of an entity whose rows are joined by hand.
+/// What SeaORM wants of an entity whose rows are joined by hand, and whether its rows are kept in memory, see [`rows`].
 macro_rules! no_relations {
     () => {
+        $crate::no_relations!(@);
+        impl $crate::Table for Entity {}
+    };
+    (kept) => {
+        $crate::no_relations!(@);
+        impl $crate::Table for Entity {
+            fn kept_as(id: &<PrimaryKey as PrimaryKeyTrait>::ValueType) -> Option<String> {
+                Some(id.to_string())
+            }
+        }
+    };
+    (@) => {
         #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
         pub enum Relation {}
         impl ActiveModelBehavior for ActiveModel {}
@@ -36,6 +48,7 @@ pub mod network;
 pub mod offering;
 pub mod operation;
 pub mod pool;
+mod rows;
 pub mod server;
 mod store;
 pub mod template;
@@ -44,7 +57,8 @@ pub mod volume;
 pub mod zone;
 
 pub use column::{Col, JsonCol};
-pub use store::{Db, DbError, Tx};
+pub use rows::Rows;
+pub use store::{Db, DbError, Reading, Tx, Writing};
 
 use std::sync::LazyLock;
 use std::time::SystemTime;
@@ -54,8 +68,18 @@ use sea_orm::{ConnectionTrait, EntityTrait, PrimaryKeyTrait};
 use tokio::time::Instant;
 
 /// A connection to read with: the database or a transaction.
-pub trait Reader: ConnectionTrait {}
-impl<C: ConnectionTrait> Reader for C {}
+pub trait Reader: ConnectionTrait {
+    /// Where the row with that id may be kept; none if it is to be read from the database.
+    fn rows(&self, id: &str) -> Option<&Rows>;
+}
+
+/// A table.
+pub trait Table: EntityTrait {
+    /// The id under which a row is kept in memory; none if it is not.
+    fn kept_as(_: &<Self::PrimaryKey as PrimaryKeyTrait>::ValueType) -> Option<String> {
+        None
+    }
+}
 
 /// The time now.
 ///
@@ -75,9 +99,22 @@ pub fn now() -> Timestamp {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn find<E: EntityTrait>(
+pub async fn find<E: Table<Model: Clone + Sync>>(
     db: &impl Reader,
     id: impl Into<<E::PrimaryKey as PrimaryKeyTrait>::ValueType>,
 ) -> Result<Option<E::Model>, DbError> {
-    Ok(E::find_by_id(id).one(db).await?)
+    let id = id.into();
+    let Some((name, rows)) = E::kept_as(&id).and_then(|name| db.rows(&name).map(|rows| (name, rows))) else {
+        return Ok(E::find_by_id(id).one(db).await?);
+    };
+    match rows.get::<E::Model>(&name) {
+        Ok(row) => Ok(Some(row)),
+        Err(commits) => {
+            let found = E::find_by_id(id).one(db).await?;
+            if let Some(row) = &found {
+                rows.keep(name, row.clone(), commits);
+            }
+            Ok(found)
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
 
 /// The lowest number of a VXLAN.
 const FIRST_VXLAN: i64 = 4096;

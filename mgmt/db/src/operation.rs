@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use podzol_mgmt_api::operation::OperationState;
 use podzol_vocab::{AccountId, OperationId};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::zone::PageOf;
@@ -189,6 +189,50 @@ impl Tx {
     pub async fn operation_update(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
         Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        Ok(())
+    }
+
+    /// Takes the leases of some operations, of those that are still to be had, and gives these as they are now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_claim(
+        &self,
+        ids: &[Col<OperationId>],
+        owner: &str,
+        now: i64,
+        until: i64,
+    ) -> Result<Vec<Model>, DbError> {
+        let claimed = Entity::update_many()
+            .col_expr(Column::State, Expr::value(JsonCol(OperationState::Running)))
+            .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+            .col_expr(Column::LeaseOwner, Expr::value(owner))
+            .col_expr(Column::LeaseUntil, Expr::value(until))
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .filter(Column::FinishedAt.is_null())
+            .filter(Condition::any().add(Column::LeaseUntil.is_null()).add(Column::LeaseUntil.lte(now)))
+            .exec_with_returning(self.reader())
+            .await?;
+        claimed.iter().for_each(|row| self.operation_changed(row));
+        Ok(claimed)
+    }
+
+    /// Ends an operation that has got to its goal.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_succeeded(&self, row: &Model) -> Result<(), DbError> {
+        self.operation_changed(row);
+        Entity::update_many()
+            .col_expr(Column::State, Expr::value(JsonCol(OperationState::Succeeded)))
+            .col_expr(Column::FinishedAt, Expr::value(crate::now().0))
+            .col_expr(Column::ErrorCode, Expr::value(None::<String>))
+            .col_expr(Column::ErrorDetail, Expr::value(None::<String>))
+            .col_expr(Column::LeaseOwner, Expr::value(None::<String>))
+            .col_expr(Column::LeaseUntil, Expr::value(None::<i64>))
+            .filter(Column::Id.eq(row.id))
+            .exec(self.reader())
+            .await?;
         Ok(())
     }
 

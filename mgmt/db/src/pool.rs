@@ -30,7 +30,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
 
 /// A page of pools.
 ///

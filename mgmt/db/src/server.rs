@@ -39,13 +39,27 @@ pub struct Model {
     pub cpus: i64,
     pub memory_mib: i64,
     pub reported_at: Option<i64>,
-    /// The last report, whole, as JSON.
-    pub report: Option<String>,
     pub tags: Option<JsonCol<BTreeSet<Name>>>,
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
+
+/// The last report of each, which is large and seldom wanted: more columns of the same table.
+pub mod report {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "servers")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        /// Whole, as JSON.
+        pub report: Option<String>,
+    }
+
+    crate::no_relations!();
+}
 
 impl Model {
     /// The id, of a host.
@@ -237,9 +251,10 @@ impl Tx {
     /// # Errors
     /// When the database refuses.
     pub async fn server_reported(&self, id: &str, at: i64, report: String) -> Result<(), DbError> {
+        self.writes(id);
         Entity::update_many()
             .col_expr(Column::ReportedAt, Expr::value(at))
-            .col_expr(Column::Report, Expr::value(report))
+            .col_expr(report::Column::Report, Expr::value(report))
             .filter(Column::Id.eq(id))
             .exec(self.reader())
             .await?;

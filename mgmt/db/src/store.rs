@@ -1,24 +1,37 @@
 //! Opening the database, and its transactions.
+//!
+//! # Group commits
+//! Transactions write one after the other, and a commit that is durable costs a wait for the disk. So one that is ready
+//! while another waits for its turn does not commit by itself: the next continues in the same transaction of the database,
+//! behind a savepoint, and the last of them commits for all. Each is told that it is durable when it is. One that is given
+//! up takes back what it did and nothing else. If the commit fails, nothing of any of them has happened, and all are told.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
+use sea_orm::prelude::async_trait;
 use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ExecResult, QueryResult, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
+use tokio::time::Instant;
 
-use crate::change;
+use crate::Reader;
+use crate::change::{self, Recent};
 use crate::migration::Migrator;
+use crate::rows::Rows;
 
 /// Why the database did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum DbError {
     /// A value that must be there once is there already.
     #[error("already exists: {0}")]
@@ -79,9 +92,18 @@ async fn is_outside_transactions(connection: &mut SqliteConnection) -> Result<bo
 /// The database. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Db {
+    reading: Reading,
+    writer: Arc<tokio::sync::Mutex<Writer>>,
+    /// How many wait for their turn to write.
+    waiting: Arc<AtomicUsize>,
+    changes: Arc<Recent>,
+}
+
+/// What to read with, outside of transactions.
+#[derive(Debug, Clone)]
+pub struct Reading {
     connections: DatabaseConnection,
-    writer: Arc<tokio::sync::Mutex<()>>,
-    last_change: Arc<watch::Sender<i64>>,
+    rows: Arc<Rows>,
 }
 
 impl Db {
@@ -113,12 +135,17 @@ impl Db {
         let connections = Database::connect(options).await?;
         Migrator::up(&connections, None).await?;
         let last = change::last(&connections).await?;
-        Ok(Self { connections, writer: Arc::default(), last_change: Arc::new(watch::Sender::new(last)) })
+        Ok(Self {
+            reading: Reading { connections, rows: Arc::default() },
+            writer: Arc::new(tokio::sync::Mutex::new(Writer { group: None, last_change: last })),
+            waiting: Arc::default(),
+            changes: Arc::new(Recent::new(last)),
+        })
     }
 
-    /// A connection to read with.
-    pub fn reader(&self) -> &DatabaseConnection {
-        &self.connections
+    /// What to read with.
+    pub fn reader(&self) -> &Reading {
+        &self.reading
     }
 
     /// Begins a transaction that writes. Dropped without [`Tx::commit`], it changes nothing.
@@ -126,18 +153,50 @@ impl Db {
     /// # Errors
     /// When the database is not usable.
     pub async fn begin(&self) -> Result<Tx, DbError> {
-        let turn = Arc::clone(&self.writer).lock_owned().await;
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
+        let turn = self.turn().await;
+        let (transaction, written) = match &turn.writer().group {
+            Some(group) => (group.transaction.begin().await?, Arc::clone(&group.written)),
+            None => {
+                let options = TransactionOptions {
+                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                    ..Default::default()
+                };
+                (self.reading.connections.begin_with_options(options).await?, Arc::default())
+            }
         };
-        let inner = self.connections.begin_with_options(options).await?;
-        Ok(Tx { inner, changes: Mutex::default(), last_change: Arc::clone(&self.last_change), _turn: turn })
+        let writing = Writing {
+            transaction,
+            rows: Arc::clone(&self.reading.rows),
+            written,
+            is_over: AtomicBool::new(false),
+        };
+        Ok(Tx { writing, changes: Mutex::default(), turn })
+    }
+
+    /// Waits until nobody else writes.
+    async fn turn(&self) -> Turn {
+        let waits = Waits(self);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let writer = Arc::clone(&self.writer).lock_owned().await;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        std::mem::forget(waits);
+        Turn { writer: Some(writer), db: self.clone() }
     }
 
     /// The number of the last change, followed as it grows.
     pub fn changes(&self) -> watch::Receiver<i64> {
-        self.last_change.subscribe()
+        self.changes.follow()
+    }
+
+    /// The changes after a number, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn changes_after(&self, seq: i64, limit: usize) -> Result<Vec<change::Model>, DbError> {
+        match self.changes.after(seq, limit) {
+            Some(recent) => Ok(recent),
+            None => change::after(self.reader(), seq, limit as u64).await,
+        }
     }
 
     /// Closes all connections, after what is under way has ended.
@@ -145,32 +204,133 @@ impl Db {
     /// # Errors
     /// When the last writes cannot be finished.
     pub async fn close(self) -> Result<(), DbError> {
-        Ok(self.connections.close().await?)
+        Ok(self.reading.connections.close().await?)
+    }
+}
+
+/// The most transactions that commit together.
+const MOST: usize = 64;
+
+/// How long the first of a group may wait for others, in which time they do their work.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// What whoever writes holds.
+#[derive(Debug)]
+struct Writer {
+    /// Those that are ready and not durable yet.
+    group: Option<Group>,
+    /// The number of the last change, of those too.
+    last_change: i64,
+}
+
+#[derive(Debug)]
+struct Group {
+    transaction: DatabaseTransaction,
+    begun: Instant,
+    members: Vec<oneshot::Sender<Result<(), DbError>>>,
+    changes: Vec<change::Model>,
+    written: Arc<Mutex<HashSet<String>>>,
+}
+
+/// Somebody who waits for a turn; dropped before it comes if that is not wanted any more.
+struct Waits<'a>(&'a Db);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        // Whoever had the turn before may have left a group to this one.
+        let was_last = self.0.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
+        if let (true, Ok(runtime)) = (was_last, Handle::try_current()) {
+            let db = self.0.clone();
+            runtime.spawn(async move { drop(db.turn().await) });
+        }
+    }
+}
+
+/// The turn to write. A group that nobody else continues is committed when it ends.
+#[derive(Debug)]
+struct Turn {
+    writer: Option<OwnedMutexGuard<Writer>>,
+    db: Db,
+}
+
+impl Turn {
+    fn writer(&self) -> &Writer {
+        self.writer.as_ref().expect("it is taken when the turn ends")
+    }
+
+    fn writer_mut(&mut self) -> &mut Writer {
+        self.writer.as_mut().expect("it is taken when the turn ends")
+    }
+
+    /// Whether somebody waits who will continue the group.
+    fn is_continued(&self) -> bool {
+        let has_room = |group: &Group| group.members.len() < MOST && group.begun.elapsed() < PATIENCE;
+        self.db.waiting.load(Ordering::SeqCst) > 0 && self.writer().group.as_ref().is_some_and(has_room)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(mut writer) = self.writer.take().filter(|writer| writer.group.is_some()) else { return };
+        let (Ok(runtime), db) = (Handle::try_current(), self.db.clone()) else { return };
+        // A task of its own: whoever asked for it may be gone before it is done.
+        runtime.spawn(async move {
+            let Some(group) = writer.group.take() else { return };
+            let committed = group.transaction.commit().await.map_err(DbError::from);
+            match &committed {
+                Ok(()) => {
+                    db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
+                    db.changes.add(group.changes, writer.last_change);
+                }
+                Err(_) => writer.last_change = db.changes.last(),
+            }
+            drop(writer);
+            for member in group.members {
+                let _ = member.send(committed.clone());
+            }
+        });
     }
 }
 
 /// One transaction that writes.
 #[derive(Debug)]
 pub struct Tx {
-    inner: DatabaseTransaction,
+    // Before the turn: what it did is taken back before another's turn begins.
+    writing: Writing,
     changes: Mutex<Vec<change::Noted>>,
-    last_change: Arc<watch::Sender<i64>>,
-    _turn: OwnedMutexGuard<()>,
+    turn: Turn,
+}
+
+/// What to read and write with, in a transaction.
+#[derive(Debug)]
+pub struct Writing {
+    transaction: DatabaseTransaction,
+    rows: Arc<Rows>,
+    /// The ids of the rows that it has written, or those before it that are not durable yet.
+    written: Arc<Mutex<HashSet<String>>>,
+    /// Whether a statement failed for want of a disk that works: the database may have ended the transaction by itself.
+    is_over: AtomicBool,
 }
 
 impl Tx {
     /// The connection of this transaction.
-    pub fn reader(&self) -> &DatabaseTransaction {
-        &self.inner
+    pub fn reader(&self) -> &Writing {
+        &self.writing
     }
 
     /// Notes that an object changed, for the event stream.
     pub(crate) fn changed(&self, kind: &'static str, id: impl ToString, account: Option<AccountId>) {
         let noted = change::Noted { kind, id: id.to_string(), account };
+        self.writes(&noted.id);
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         if !changes.contains(&noted) {
             changes.push(noted);
         }
+    }
+
+    /// Notes that a row is written, of which nobody is told.
+    pub(crate) fn writes(&self, id: impl ToString) {
+        self.writing.written().insert(id.to_string());
     }
 
     /// Makes it all durable.
@@ -178,12 +338,113 @@ impl Tx {
     /// # Errors
     /// When the database refuses; then nothing has changed.
     pub async fn commit(self) -> Result<(), DbError> {
-        let changes = self.changes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let last = change::append(&self.inner, changes).await?;
-        self.inner.commit().await?;
-        if let Some(last) = last {
-            self.last_change.send_replace(last);
+        // Whatever fails here: the turn ends last.
+        let Self { mut turn, changes, writing } = self;
+        let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let changes = change::append(&writing, noted, turn.writer().last_change).await?;
+        let Writing { transaction, written, .. } = writing;
+        let writer = turn.writer_mut();
+        writer.last_change = changes.last().map_or(writer.last_change, |change| change.seq);
+        let (durable, is_durable) = oneshot::channel();
+        match &mut writer.group {
+            Some(group) => {
+                transaction.commit().await?;
+                group.changes.extend(changes);
+                group.members.push(durable);
+            }
+            None => {
+                let (begun, members) = (Instant::now(), vec![durable]);
+                writer.group = Some(Group { transaction, begun, members, changes, written });
+            }
         }
-        Ok(())
+        if turn.is_continued() {
+            turn.writer = None;
+        }
+        drop(turn);
+        is_durable.await.unwrap_or_else(|_| Err(DbError::Failed(DbErr::Custom("it is being closed".into()))))
+    }
+}
+
+impl Writing {
+    fn written(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn must_go_on(&self) -> Result<(), DbErr> {
+        match self.is_over.load(Ordering::Relaxed) {
+            true => Err(DbErr::Custom("the transaction has failed".into())),
+            false => Ok(()),
+        }
+    }
+
+    fn look_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        if let Err(error) = &result
+            && matches!(DbError::from(error.clone()), DbError::Full | DbError::Failed(_))
+        {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Reader for Reading {
+    fn rows(&self, _: &str) -> Option<&Rows> {
+        Some(&self.rows)
+    }
+}
+
+impl Reader for Writing {
+    fn rows(&self, id: &str) -> Option<&Rows> {
+        (!self.written().contains(id)).then_some(&*self.rows)
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Reading {
+    fn get_database_backend(&self) -> DbBackend {
+        self.connections.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.connections.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.connections.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.connections.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.connections.query_all_raw(statement).await
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Writing {
+    fn get_database_backend(&self) -> DbBackend {
+        self.transaction.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.must_go_on()?;
+        self.look_at(self.transaction.execute_raw(statement).await)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.must_go_on()?;
+        self.look_at(self.transaction.execute_unprepared(sql).await)
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.must_go_on()?;
+        self.look_at(self.transaction.query_one_raw(statement).await)
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.must_go_on()?;
+        self.look_at(self.transaction.query_all_raw(statement).await)
     }
 }

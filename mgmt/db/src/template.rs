@@ -25,7 +25,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
 
 impl Model {
     /// Whether it is an ISO, and no disk.

@@ -21,7 +21,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-crate::no_relations!();
+crate::no_relations!(kept);
 
 /// Pods.
 pub mod pod {
@@ -37,7 +37,7 @@ pub mod pod {
         pub created_at: i64,
     }
 
-    crate::no_relations!();
+    crate::no_relations!(kept);
 }
 
 /// Which part of a list: by key, so that the last page costs what the first does.

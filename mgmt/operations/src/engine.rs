@@ -181,20 +181,9 @@ impl<W: Work> Engine<W> {
     /// Takes the leases, in one transaction, of those that are still to be had.
     async fn claim(&self, places: &[Model]) -> Result<Vec<Model>, DbError> {
         let tx = self.db.begin().await?;
-        let mut claimed = Vec::with_capacity(places.len());
-        for operation in places {
-            let current = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?;
-            let free = |row: &Model| {
-                row.finished_at.is_none() && row.lease_until.is_none_or(|until| until <= now().0)
-            };
-            let Some(mut row) = current.filter(free) else { continue };
-            row.state = JsonCol(OperationState::Running);
-            row.attempts += 1;
-            row.lease_owner = Some(self.owner.clone());
-            row.lease_until = Some(now().0 + LEASE.as_millis() as i64);
-            tx.operation_update(row.clone()).await?;
-            claimed.push(row);
-        }
+        let ids: Vec<_> = places.iter().map(|operation| operation.id).collect();
+        let until = now().0 + LEASE.as_millis() as i64;
+        let claimed = tx.operation_claim(&ids, &self.owner, now().0, until).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -256,6 +245,11 @@ impl<W: Work> Engine<W> {
 
     async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), W::Error> {
         let tx = self.db.begin().await?;
+        if *outcome == Outcome::Done {
+            tracing::info!(?outcome, attempts = operation.attempts, "attempt ended");
+            tx.operation_succeeded(operation).await?;
+            return Ok(tx.commit().await?);
+        }
         let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?
         else {
             return Ok(());
@@ -263,10 +257,7 @@ impl<W: Work> Engine<W> {
         row.lease_owner = None;
         row.lease_until = None;
         let state = match outcome {
-            Outcome::Done => {
-                (row.error_code, row.error_detail) = (None, None);
-                OperationState::Succeeded
-            }
+            Outcome::Done => OperationState::Succeeded,
             Outcome::Again { code, detail, after } => {
                 (row.error_code, row.error_detail) = (Some(code.clone()), Some(detail.clone()));
                 let wait = after.unwrap_or_else(|| backoff(row.attempts));

@@ -11,6 +11,9 @@ mod template;
 mod vm;
 mod volume;
 
+use std::future::Future;
+use std::time::Duration;
+
 use podzol_mgmt_db::pool as pool_row;
 use podzol_mgmt_db::{Tx, operation};
 use podzol_mgmt_operations::{Outcome, UNREACHABLE, Work};
@@ -21,6 +24,9 @@ use crate::operation::NewOperation;
 use crate::{App, AppError};
 
 pub(crate) use pool::without_port;
+
+/// How long a step takes that is shown.
+const SEEN: Duration = Duration::from_millis(300);
 
 impl Work for App {
     async fn attempt(&self, operation: operation::Model) -> Outcome {
@@ -73,6 +79,23 @@ impl App {
             tx.commit().await?;
         }
         Ok(())
+    }
+
+    /// Does a step of an operation, and shows it if it takes long enough to be seen: a write for each step costs more than
+    /// most steps do.
+    async fn step<T>(
+        &self,
+        operation: &operation::Model,
+        step: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, AppError> {
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(SEEN) => {}
+        }
+        self.progress(operation, step).await?;
+        Ok(work.await)
     }
 
     /// Makes a failed operation's goal the goal again, before it is retried; gives the operation as it would be anew.

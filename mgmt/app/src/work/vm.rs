@@ -105,14 +105,13 @@ impl App {
             Ok(plan) => plan,
             Err(missing) => return Ok(Outcome::again("incomplete", missing)),
         };
-        self.progress(operation, "starting on its host").await?;
         let begun = Instant::now();
         let request = VmPutRequest { plan, wait_ms: WAIT.as_millis() as u64 };
-        let status =
-            match self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL).await {
-                Ok(status) => status,
-                Err(error) => return self.host_refused(operation, &parts.vm, &error).await,
-            };
+        let told = self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL);
+        let status = match self.step(operation, "starting on its host", told).await? {
+            Ok(status) => status,
+            Err(error) => return self.host_refused(operation, &parts.vm, &error).await,
+        };
         steps.push(step("host", begun));
         match status.state {
             OnHost::Running | OnHost::Paused if status.error.is_some() => {
@@ -187,14 +186,15 @@ impl App {
             if volume.state.0 == VolumeState::Ready || (is_open && volume.state.0 == VolumeState::Resizing) {
                 continue;
             }
-            self.progress(operation, "making its volume").await?;
-            let made = if volume.state.0 == VolumeState::Resizing {
-                let template = self.made_of(&volume).await?;
-                self.volume_make(&volume, template).await?
-            } else {
-                self.make_volume(vm, volume).await?
+            let made = async {
+                if volume.state.0 == VolumeState::Resizing {
+                    let template = self.made_of(&volume).await?;
+                    self.volume_make(&volume, template).await
+                } else {
+                    self.make_volume(vm, volume).await
+                }
             };
-            if let Some(outcome) = made {
+            if let Some(outcome) = self.step(operation, "making its volume", made).await?? {
                 return Ok(Some(outcome));
             }
         }
