@@ -90,11 +90,15 @@ impl App {
         work: impl Future<Output = T>,
     ) -> Result<T, AppError> {
         tokio::pin!(work);
+        // Side by side: the work may be waiting for its turn to write, too.
+        let shown = async {
+            tokio::time::sleep(SEEN).await;
+            self.progress(operation, step).await
+        };
         tokio::select! {
             done = &mut work => return Ok(done),
-            () = tokio::time::sleep(SEEN) => {}
+            shown = shown => shown?,
         }
-        self.progress(operation, step).await?;
         Ok(work.await)
     }
 
