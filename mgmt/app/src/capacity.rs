@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use podzol_mgmt_api::Page;
 use podzol_mgmt_api::capacity::{Candidate, Capacity, Placement};
 use podzol_mgmt_db::zone::PageOf;
-use podzol_mgmt_db::{offering, pool, server, volume, zone};
+use podzol_mgmt_db::{Reader, offering, zone};
 use podzol_mgmt_scheduler::{Host, Pool, Room};
 use podzol_vocab::{ByteSize, PodId, PoolId};
 
@@ -60,20 +60,14 @@ impl App {
         actor.must_be_admin()?;
         let db = self.db.reader();
         let offerings = offering::list(db, &ALL).await?;
-        let promised: BTreeMap<_, _> = volume::allocated_in_pools(db).await?.into_iter().collect();
         let mut items = Vec::new();
         for zone in zone::list(db, &ALL).await? {
-            let left: Vec<i64> = pool::ready(db, Some(zone.id.0))
-                .await?
-                .iter()
-                .map(|row| self.room_left(row, promised.get(&row.id.0).copied().unwrap_or(0)))
-                .collect();
-            let pods: BTreeMap<_, PodId> = server::hosts_of_zone(db, zone.id.0)
-                .await?
-                .iter()
-                .map(|row| (row.host(), row.pod_id.0))
-                .collect();
-            let hosts = self.hosts_for(db, zone.id.0, &[], false).await?;
+            let ledger = db.ledger();
+            let left = self.pools_with_room(&ledger, zone.id.0);
+            let left: Vec<i64> = left.into_iter().map(|(_, left)| left).collect();
+            let pods: BTreeMap<_, PodId> =
+                ledger.hosts_of(zone.id.0).map(|row| (row.host(), row.pod_id.0)).collect();
+            let hosts = self.hosts_for(&ledger, zone.id.0, &[], false);
             let all = Pool::new(hosts.iter().cloned());
             let reserve = (zone.spare_hosts > 0).then(|| all.reserve(zone.spare_hosts as usize));
             let pods_of_zone: std::collections::BTreeSet<PodId> = pods.values().copied().collect();

@@ -87,6 +87,8 @@ pub(crate) struct Here {
     pub(crate) refusals: Mutex<HashMap<String, Instant>>,
     /// Where the tunnels of networks on VXLANs end.
     pub(crate) vxlans: vxlans::Vxlans,
+    /// The hosts as placement sees them.
+    pub(crate) places: Mutex<place::Places>,
 }
 
 /// What an operator may decide about the service's behaviour.
@@ -140,6 +142,7 @@ impl App {
                 leftovers: Mutex::default(),
                 refusals: Mutex::default(),
                 vxlans: vxlans::Vxlans::default(),
+                places: Mutex::default(),
             }),
         }
     }

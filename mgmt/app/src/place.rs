@@ -1,13 +1,17 @@
 //! Placement: from the database to the scheduler's view, and back.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 
 use podzol_mgmt_api::affinity::Policy;
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_db::{Reader, affinity, find, network, offering, pool, server, vm, volume, zone};
-use podzol_mgmt_scheduler::{Host, Pool, Reason, Request};
-use podzol_vocab::{AffinityGroupId, ByteSize, HostId, OfferingId, VmId, ZoneId};
+use podzol_mgmt_api::pool::PoolState;
+use podzol_mgmt_db::{
+    Ledger, Reader, Taken, affinity, find, network, offering, pool, server, vm, volume, zone,
+};
+use podzol_mgmt_scheduler::{Host, Pool, Reason, Refusal, Request};
+use podzol_vocab::{AffinityGroupId, ByteSize, HostId, OfferingId, PoolId, VmId, ZoneId};
 
 use crate::work::without_port;
 use crate::{App, AppError, Settings};
@@ -17,7 +21,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) zone: ZoneId,
     pub(crate) size: &'a Size,
     /// Where its volumes are.
-    pub(crate) pools: &'a [pool::Model],
+    pub(crate) pools: Vec<PoolId>,
     pub(crate) offering: OfferingId,
     pub(crate) group: Option<AffinityGroupId>,
     /// Whether a network of it is on a VXLAN.
@@ -34,18 +38,59 @@ pub(crate) struct Choice {
 
 impl Choice {
     /// Chooses a host. The room is taken by writing the host into the VM's row in the same transaction.
-    pub(crate) fn make(mut self) -> Result<HostId, AppError> {
-        self.hosts.place(&self.request).map_err(|refusal| AppError::Exhausted {
-            code: "no_host_fits",
-            detail: "no host fits".into(),
-            reasons: refusal.lines(),
-        })
+    pub(crate) fn make(self) -> Result<HostId, AppError> {
+        self.hosts.decide(&self.request).map_err(no_host_fits)
+    }
+}
+
+fn no_host_fits(refusal: Refusal) -> AppError {
+    AppError::Exhausted { code: "no_host_fits", detail: "no host fits".into(), reasons: refusal.lines() }
+}
+
+/// The hosts of each zone as placement sees them, kept current by the ledger, so that a decision looks at no host that has
+/// not changed.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    zones: HashMap<ZoneId, Pool>,
+    zone_of: HashMap<HostId, ZoneId>,
+}
+
+impl Places {
+    fn follow(&mut self, ledger: &mut Ledger, settings: &Settings) {
+        for id in ledger.take_changed() {
+            let row = ledger.host(id).filter(|row| row.state.0 != ServerState::Removed);
+            let zone = row.map(|row| row.zone_id.0);
+            if let Some(before) = self.zone_of.get(&id).filter(|before| Some(**before) != zone)
+                && let Some(pool) = self.zones.get_mut(before)
+            {
+                pool.remove(id);
+            }
+            let Some(row) = row else {
+                self.zone_of.remove(&id);
+                continue;
+            };
+            self.zone_of.insert(id, row.zone_id.0);
+            let view = scheduler_view(row, ledger.taken(id), settings);
+            self.zones.entry(row.zone_id.0).or_default().put(view);
+        }
     }
 }
 
 impl App {
-    /// What there is to choose from for a VM.
-    pub(crate) async fn choice(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<Choice, AppError> {
+    /// Chooses a host for a VM. The room is taken by writing the host into the VM's row in the same transaction.
+    pub(crate) async fn place(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<HostId, AppError> {
+        let request = self.request(db, wanted).await?;
+        let mut places = self.here.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = db.ledger();
+        places.follow(&mut ledger, &self.settings);
+        let none = Pool::default();
+        let hosts = places.zones.get(&wanted.zone).unwrap_or(&none);
+        let bars = |id| bars(&ledger, ledger.host(id)?, &wanted.pools, wanted.tunnels);
+        hosts.decide_within(&request, bars).map_err(no_host_fits)
+    }
+
+    /// What a VM asks of its host.
+    async fn request(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<Request, AppError> {
         let zone = find::<zone::Entity>(db, wanted.zone).await?;
         let offering = find::<offering::Entity>(db, wanted.offering).await?;
         let tags = offering.and_then(|offering| offering.tags).map(|tags| tags.0).unwrap_or_default();
@@ -66,57 +111,55 @@ impl App {
                 None => {}
             }
         }
-        let hosts = self.hosts_for(db, wanted.zone, wanted.pools, wanted.tunnels).await?;
+        Ok(request)
+    }
+
+    /// What there is to choose from for a VM.
+    pub(crate) async fn choice(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<Choice, AppError> {
+        let request = self.request(db, wanted).await?;
+        let hosts = self.hosts_for(&db.ledger(), wanted.zone, &wanted.pools, wanted.tunnels);
         Ok(Choice { hosts: Pool::new(hosts), request })
     }
 
     /// The hosts of a zone as placement sees them, for a VM with volumes in these pools, and with a network on a VXLAN or
     /// without.
-    pub(crate) async fn hosts_for(
+    pub(crate) fn hosts_for(
         &self,
-        db: &impl Reader,
+        ledger: &Ledger,
         zone: ZoneId,
-        pools: &[pool::Model],
+        pools: &[PoolId],
         tunnels: bool,
-    ) -> Result<Vec<Host>, AppError> {
-        let taken: HashMap<HostId, (i64, i64)> = vm::allocated(db, Some(zone))
-            .await?
-            .into_iter()
-            .map(|(host, vcpus, memory, _)| (host, (vcpus, memory)))
-            .collect();
-        let hosts = server::hosts_of_zone(db, zone).await?;
+    ) -> Vec<Host> {
         let view = |row: &server::Model| {
-            let (vcpus, memory) = taken.get(&row.host()).copied().unwrap_or_default();
-            let mut host = scheduler_view(row, vcpus, memory, &self.settings);
-            if host.closed.is_none() && !reaches(row, pools) {
-                host.closed = Some(Reason::NoStorage);
-            }
-            if host.closed.is_none() && tunnels && row.tunnel_address.is_none() {
-                host.closed = Some(Reason::NoTunnels);
-            }
+            let mut host = scheduler_view(row, ledger.taken(row.host()), &self.settings);
+            host.closed = host.closed.or_else(|| bars(ledger, row, pools, tunnels));
             host
         };
-        Ok(hosts.iter().map(view).collect())
+        ledger.hosts_of(zone).map(view).collect()
     }
 
-    /// What there is to choose from for a VM that has its volumes already and is to start.
-    pub(crate) async fn choice_again(&self, db: &impl Reader, row: &vm::Model) -> Result<Choice, AppError> {
-        let pools = pools_of(db, row).await?;
-        let wanted = Wanted {
+    /// What a VM wants that has its volumes already and is to start.
+    async fn wanted_again<'a>(&self, db: &impl Reader, row: &'a vm::Model) -> Result<Wanted<'a>, AppError> {
+        let volumes = volume::of_vms(db, &[row.id]).await?;
+        Ok(Wanted {
             zone: row.zone_id.0,
             size: &row.size,
-            pools: &pools,
+            pools: volumes.iter().map(|volume| volume.pool_id.0).collect(),
             offering: row.offering_id.0,
             group: row.group_id.map(|group| group.0),
             tunnels: !network::vxlans_of(db, [row.id.0]).await?.is_empty(),
             vm: Some(row.id.0),
-        };
-        self.choice(db, &wanted).await
+        })
+    }
+
+    /// What there is to choose from for a VM that has its volumes already and is to start.
+    pub(crate) async fn choice_again(&self, db: &impl Reader, row: &vm::Model) -> Result<Choice, AppError> {
+        self.choice(db, &self.wanted_again(db, row).await?).await
     }
 
     /// Chooses a host for a VM that has its volumes already.
     pub(crate) async fn place_again(&self, db: &impl Reader, row: &vm::Model) -> Result<HostId, AppError> {
-        self.choice_again(db, row).await?.make()
+        self.place(db, &self.wanted_again(db, row).await?).await
     }
 
     /// Chooses another host for a VM that runs: that one, or one that fits.
@@ -139,15 +182,15 @@ impl App {
         to: Option<HostId>,
     ) -> Result<Choice, AppError> {
         let here = row.host_id.ok_or_else(|| AppError::Internal("a VM that runs has no host".into()))?.0;
-        let means = |host: Option<server::Model>| host.and_then(|host| host.accelerator);
-        let accelerator = means(server::host(db, here).await?);
         let mut choice = self.choice_again(db, row).await?;
         let mut hosts: Vec<Host> = choice.hosts.hosts().cloned().collect();
         hosts.retain(|host| to.is_none_or(|to| to == host.id));
+        let ledger = db.ledger();
+        let means = |host| ledger.host(host).and_then(|row| row.accelerator.as_deref());
         for host in hosts.iter_mut().filter(|host| host.closed.is_none() || host.id == here) {
             if host.id == here {
                 host.closed = Some(Reason::IsThere);
-            } else if means(server::host(db, host.id).await?) != accelerator {
+            } else if means(host.id) != means(here) {
                 host.closed = Some(Reason::OtherAccelerator);
             }
         }
@@ -157,20 +200,30 @@ impl App {
     }
 
     /// Refuses what a pool has no room for.
-    pub(crate) async fn must_have_room(
+    pub(crate) fn must_have_room(
         &self,
         db: &impl Reader,
         row: &pool::Model,
         bytes: i64,
     ) -> Result<(), AppError> {
-        let promised: HashMap<_, _> = volume::allocated_in_pools(db).await?.into_iter().collect();
-        let left = self.room_left(row, promised.get(&row.id.0).copied().unwrap_or(0));
+        let left = self.room_left(row, db.ledger().promised(row.id.0));
         if left >= bytes {
             return Ok(());
         }
         let (left, needed) = (ByteSize(left.max(0) as u64), ByteSize(bytes as u64));
         let reasons = vec![format!("pool {}: {left} left, {needed} needed", row.name.0)];
         Err(AppError::Exhausted { code: "no_pool_fits", detail: "the pool is full".into(), reasons })
+    }
+
+    /// The pools of a zone that volumes can be made in, in the order of their names, with how many bytes of each may still
+    /// be promised.
+    pub(crate) fn pools_with_room(&self, ledger: &Ledger, zone: ZoneId) -> Vec<(Arc<pool::Model>, i64)> {
+        let ready = ledger.pools_of(zone).filter(|row| row.state.0 == PoolState::Ready);
+        let with_room =
+            |row: &Arc<pool::Model>| (Arc::clone(row), self.room_left(row, ledger.promised(row.id.0)));
+        let mut pools: Vec<_> = ready.map(with_room).collect();
+        pools.sort_by(|(one, _), (other, _)| one.name.0.cmp(&other.name.0));
+        pools
     }
 
     /// How many bytes of a pool may still be promised.
@@ -184,11 +237,10 @@ impl App {
         db: &impl Reader,
         zone: ZoneId,
         bytes: i64,
-    ) -> Result<pool::Model, AppError> {
-        let promised: HashMap<_, _> = volume::allocated_in_pools(db).await?.into_iter().collect();
+    ) -> Result<Arc<pool::Model>, AppError> {
         let (mut best, mut reasons) = (None, Vec::new());
-        for row in pool::ready(db, Some(zone)).await? {
-            let left = self.room_left(&row, promised.get(&row.id.0).copied().unwrap_or(0));
+        let pools = self.pools_with_room(&db.ledger(), zone);
+        for (row, left) in pools {
             let server = find::<server::Entity>(db, row.storage_server_id.clone()).await?;
             let is_up = server.is_some_and(|server| server.state.0 == ServerState::Up);
             if !is_up {
@@ -208,22 +260,17 @@ impl App {
     }
 }
 
-/// The pools with the volumes of a VM.
-async fn pools_of(db: &impl Reader, row: &vm::Model) -> Result<Vec<pool::Model>, AppError> {
-    let mut pools = Vec::new();
-    for volume in volume::of_vms(db, &[row.id]).await? {
-        pools.extend(find::<pool::Entity>(db, volume.pool_id).await?);
-    }
-    Ok(pools)
-}
-
-/// Whether pools are exported to a host.
-fn reaches(host: &server::Model, pools: &[pool::Model]) -> bool {
+/// Why a VM with volumes in these pools, and with a network on a VXLAN or without, cannot be on a host.
+fn bars(ledger: &Ledger, host: &server::Model, pools: &[PoolId], tunnels: bool) -> Option<Reason> {
     let address = host.address.as_deref().map(without_port);
-    address.is_some_and(|address| pools.iter().all(|pool| pool.exported_to.iter().any(|to| to == address)))
+    let reaches = address.is_some_and(|address| pools.iter().all(|pool| ledger.is_exported(*pool, address)));
+    if !reaches {
+        return Some(Reason::NoStorage);
+    }
+    (tunnels && host.tunnel_address.is_none()).then_some(Reason::NoTunnels)
 }
 
-fn scheduler_view(row: &server::Model, vcpus: i64, memory_mib: i64, settings: &Settings) -> Host {
+fn scheduler_view(row: &server::Model, taken: Taken, settings: &Settings) -> Host {
     Host {
         id: row.host(),
         name: row.name.to_string(),
@@ -235,9 +282,9 @@ fn scheduler_view(row: &server::Model, vcpus: i64, memory_mib: i64, settings: &S
             ServerState::Disconnected | ServerState::Removed => Some(Reason::Disconnected),
         },
         vcpus_limit: row.cpus as u32 * settings.cpu_overcommit,
-        vcpus_allocated: vcpus as u32,
+        vcpus_allocated: taken.vcpus as u32,
         memory_limit_mib: row.memory_mib as u64 * u64::from(settings.memory_overcommit_percent) / 100,
-        memory_allocated_mib: memory_mib as u64,
+        memory_allocated_mib: taken.memory_mib as u64,
         tags: row.tags.iter().flat_map(|tags| &tags.0).map(ToString::to_string).collect(),
     }
 }

@@ -1,10 +1,10 @@
 //! Pools, as operators see them.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use podzol_mgmt_api::pool::{Pool, PoolCreate, PoolState};
 use podzol_mgmt_api::{Created, Page, PageQuery};
-use podzol_mgmt_db::{JsonCol, Tx, find, now, pool, server, volume};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, pool, server, volume};
 use podzol_vocab::{PoolId, ZoneId};
 
 use crate::error::Meaning;
@@ -37,7 +37,7 @@ impl App {
                 state: JsonCol(PoolState::Creating),
                 server: None,
                 export: None,
-                exported_to: vec![].into(),
+                exported_to: Arc::new(vec![]).into(),
                 capacity_bytes: 0,
                 used_bytes: 0,
                 error: None,
@@ -59,11 +59,10 @@ impl App {
         actor.must_be_admin()?;
         let page = view::page_of(query)?;
         let rows = pool::list(self.db.reader(), &page).await?;
-        let allocated: HashMap<_, _> =
-            volume::allocated_in_pools(self.db.reader()).await?.into_iter().collect();
+        let ledger = self.db.reader().ledger();
         let show = |row: pool::Model| {
-            let allocated = allocated.get(&row.id.0).copied().unwrap_or(0);
-            view::pool(row, allocated)
+            let promised = ledger.promised(row.id.0);
+            view::pool(row, promised)
         };
         Ok(view::page(&page, rows.into_iter().map(show).collect(), |pool| pool.id.to_string()))
     }
@@ -75,8 +74,8 @@ impl App {
     pub async fn pool_show(&self, actor: &Actor, id: PoolId) -> Result<Pool, AppError> {
         actor.must_be_admin()?;
         let row = find::<pool::Entity>(self.db.reader(), id).await?.ok_or(AppError::NotFound("pool"))?;
-        let volumes = volume::of_pool(self.db.reader(), id).await?;
-        Ok(view::pool(row, volumes.iter().map(|volume| volume.size_bytes).sum()))
+        let promised = self.db.reader().ledger().promised(id);
+        Ok(view::pool(row, promised))
     }
 
     /// Deletes a pool without volumes; an operation removes it from its storage server.

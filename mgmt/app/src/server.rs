@@ -1,13 +1,13 @@
 //! Hosts and storage servers, as operators see them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use podzol_mgmt_api::host::{
     Host, HostCreate, HostCreated, HostFilter, HostUpdate, HostUpdated, ServerState, StorageServer,
     StorageServerCreate, StorageServerCreated,
 };
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
-use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, operation, pool, server, vm, zone};
+use podzol_mgmt_db::{JsonCol, Reader, Taken, Tx, find, now, operation, pool, server, vm, zone};
 use podzol_rpc::PeerId;
 use podzol_rpc::join::JoinToken;
 use podzol_vocab::{HostId, Name, PodId, Secret, StorageServerId};
@@ -85,7 +85,7 @@ impl App {
             let (row, join_token) = self.new_server(tx, peer, body.name.clone(), body.pod).await?;
             self.record(tx, actor, "host.create", None, "host", &row.id, &body.name).await?;
             let token_expires_at = Timestamp(row.token_expires_at);
-            Ok(HostCreated { host: view::host(row, (0, 0, 0)), join_token, token_expires_at })
+            Ok(HostCreated { host: view::host(row, Taken::default()), join_token, token_expires_at })
         })
         .await
     }
@@ -103,11 +103,9 @@ impl App {
         actor.must_be_admin()?;
         let page = view::page_of(query)?;
         let rows = server::list(self.db.reader(), true, filter.pod, &page).await?;
-        let allocated = vm::allocated(self.db.reader(), None).await?;
-        let allocated: HashMap<_, _> =
-            allocated.into_iter().map(|(host, vcpus, memory, vms)| (host, (vcpus, memory, vms))).collect();
+        let ledger = self.db.reader().ledger();
         let show = |row: server::Model| {
-            let taken = allocated.get(&row.host()).copied().unwrap_or_default();
+            let taken = ledger.taken(row.host());
             view::host(self.heard.latest(row), taken)
         };
         Ok(view::page(&page, rows.into_iter().map(show).collect(), |host| host.id.to_string()))
@@ -132,12 +130,8 @@ impl App {
     /// A host without its report.
     pub(crate) async fn host_summary(&self, id: HostId) -> Result<Host, AppError> {
         let row = self.server_row(PeerId::Host(id)).await?;
-        let vms = vm::of_host(self.db.reader(), id).await?;
-        let sum = |of: fn(&vm::Model) -> i64| vms.iter().map(of).sum::<i64>();
-        Ok(view::host(
-            self.heard.latest(row),
-            (sum(|vm| vm.vcpus), sum(|vm| vm.memory_mib), vms.len() as i64),
-        ))
+        let taken = self.db.reader().ledger().taken(id);
+        Ok(view::host(self.heard.latest(row), taken))
     }
 
     /// Keeps new VMs away from a host and moves those on it to others, or lets VMs come again; changes its tags.

@@ -17,8 +17,8 @@ use podzol_mgmt_api::zone::{Pod, Zone};
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
 use podzol_mgmt_db::zone::PageOf;
 use podzol_mgmt_db::{
-    Col, Reader, account, affinity, event, network, offering, operation, pool, server, template, vm, volume,
-    zone,
+    Col, Reader, Taken, account, affinity, event, network, offering, operation, pool, server, template, vm,
+    volume, zone,
 };
 use podzol_vocab::{ByteSize, Generation, Tag};
 
@@ -99,7 +99,7 @@ pub(crate) fn pod(row: zone::pod::Model) -> Pod {
     Pod { id: row.id.0, name: row.name.0, zone: row.zone_id.0, created_at: Timestamp(row.created_at) }
 }
 
-pub(crate) fn host(row: server::Model, (vcpus, memory_mib, vms): (i64, i64, i64)) -> Host {
+pub(crate) fn host(row: server::Model, taken: Taken) -> Host {
     Host {
         id: row.host(),
         name: row.name.0,
@@ -112,10 +112,10 @@ pub(crate) fn host(row: server::Model, (vcpus, memory_mib, vms): (i64, i64, i64)
         accelerator: row.accelerator,
         problem: row.problem,
         cpus: row.cpus as u32,
-        cpus_allocated: vcpus as u32,
+        cpus_allocated: taken.vcpus as u32,
         memory_mib: row.memory_mib as u64,
-        memory_allocated_mib: memory_mib as u64,
-        vms: vms as u32,
+        memory_allocated_mib: taken.memory_mib as u64,
+        vms: taken.vms as u32,
         tags: row.tags.map(|tags| tags.0).unwrap_or_default(),
         reported_at: row.reported_at.map(Timestamp),
         created_at: Timestamp(row.created_at),

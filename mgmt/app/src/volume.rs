@@ -174,7 +174,7 @@ impl App {
         let wanted = InUse { storage_bytes: more as u64, ..InUse::default() };
         quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, wanted).await?;
         let pool = pool_of(tx.reader(), &row).await?;
-        self.must_have_room(tx.reader(), &pool, more).await?;
+        self.must_have_room(tx.reader(), &pool, more)?;
         row.size_bytes = size.0 as i64;
         row.state = JsonCol(VolumeState::Resizing);
         (row.has_grown, row.error) = (true, None);

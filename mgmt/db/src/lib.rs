@@ -43,6 +43,7 @@ pub mod change;
 mod column;
 pub mod event;
 pub mod idempotency;
+mod ledger;
 mod migration;
 pub mod network;
 pub mod offering;
@@ -57,10 +58,11 @@ pub mod volume;
 pub mod zone;
 
 pub use column::{Col, JsonCol};
+pub use ledger::{Ledger, Taken};
 pub use rows::Rows;
 pub use store::{Db, DbError, Reading, Tx, Writing};
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, MutexGuard};
 use std::time::SystemTime;
 
 use podzol_mgmt_api::Timestamp;
@@ -71,6 +73,9 @@ use tokio::time::Instant;
 pub trait Reader: ConnectionTrait {
     /// Where the row with that id may be kept; none if it is to be read from the database.
     fn rows(&self, id: &str) -> Option<&Rows>;
+
+    /// What is given out, for a short look: whoever writes waits meanwhile.
+    fn ledger(&self) -> MutexGuard<'_, Ledger>;
 }
 
 /// A table.

@@ -1,5 +1,7 @@
 //! Pools.
 
+use std::sync::Arc;
+
 use podzol_mgmt_api::pool::PoolState;
 use podzol_vocab::{Name, PoolId, ZoneId};
 use sea_orm::entity::prelude::*;
@@ -23,7 +25,7 @@ pub struct Model {
     /// And the exported folder.
     pub export: Option<String>,
     /// The addresses of the hosts that may mount it, as its storage server has confirmed.
-    pub exported_to: JsonCol<Vec<String>>,
+    pub exported_to: JsonCol<Arc<Vec<String>>>,
     pub capacity_bytes: i64,
     pub used_bytes: i64,
     pub error: Option<String>,
@@ -99,6 +101,7 @@ impl Tx {
     /// [`DbError::Taken`] when there is one with that name.
     pub async fn pool_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("pool", row.id.0, None);
+        self.draft.pool(&row);
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         Ok(())
     }
@@ -109,6 +112,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn pool_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("pool", row.id.0, None);
+        self.draft.pool(&row);
         Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
         Ok(())
     }
@@ -119,6 +123,7 @@ impl Tx {
     /// [`DbError::Referred`] when it has volumes.
     pub async fn pool_delete(&self, id: PoolId) -> Result<(), DbError> {
         self.changed("pool", id, None);
+        self.draft.no_pool(id);
         Entity::delete_by_id(Col(id)).exec(self.reader()).await?;
         Ok(())
     }

@@ -134,19 +134,6 @@ pub async fn joined_hosts(db: &impl Reader) -> Result<Vec<Model>, DbError> {
         .await?)
 }
 
-/// All hosts of a zone that are not removed.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn hosts_of_zone(db: &impl Reader, zone: ZoneId) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find()
-        .filter(Column::IsHost.eq(true))
-        .filter(Column::ZoneId.eq(Col(zone)))
-        .filter(Column::State.ne(JsonCol(ServerState::Removed)))
-        .all(db)
-        .await?)
-}
-
 /// The API addresses of a zone's hosts, of those that have one and are not removed.
 ///
 /// # Errors
@@ -231,6 +218,7 @@ impl Tx {
     /// [`DbError::Taken`] when there is one with that name.
     pub async fn server_create(&self, row: Model) -> Result<(), DbError> {
         self.changed(row.kind(), &row.id, None);
+        self.draft.server(&row);
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         Ok(())
     }
@@ -241,6 +229,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn server_update(&self, row: Model) -> Result<(), DbError> {
         self.changed(row.kind(), &row.id, None);
+        self.draft.server(&row);
         Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
         Ok(())
     }
@@ -267,6 +256,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn server_remove(&self, row: &Model) -> Result<(), DbError> {
         self.changed(row.kind(), &row.id, None);
+        self.draft.server(&Model { state: JsonCol(ServerState::Removed), ..row.clone() });
         let mut removed = ActiveModel { id: Set(row.id.clone()), ..Default::default() };
         removed.state = Set(JsonCol(ServerState::Removed));
         removed.token_hash = Set(None);

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::Reader;
 use crate::change::{self, Recent};
+use crate::ledger::{self, Draft, Ledger};
 use crate::migration::Migrator;
 use crate::rows::Rows;
 
@@ -104,6 +105,7 @@ pub struct Db {
 pub struct Reading {
     connections: DatabaseConnection,
     rows: Arc<Rows>,
+    ledger: ledger::Shared,
 }
 
 impl Db {
@@ -135,9 +137,11 @@ impl Db {
         let connections = Database::connect(options).await?;
         Migrator::up(&connections, None).await?;
         let last = change::last(&connections).await?;
+        let ledger = ledger::Shared::new(Ledger::load(&connections).await?);
+        let writer = Writer { group: None, last_change: last, ledger_is_right: true };
         Ok(Self {
-            reading: Reading { connections, rows: Arc::default() },
-            writer: Arc::new(tokio::sync::Mutex::new(Writer { group: None, last_change: last })),
+            reading: Reading { connections, rows: Arc::default(), ledger },
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: Arc::default(),
             changes: Arc::new(Recent::new(last)),
         })
@@ -153,7 +157,11 @@ impl Db {
     /// # Errors
     /// When the database is not usable.
     pub async fn begin(&self) -> Result<Tx, DbError> {
-        let turn = self.turn().await;
+        let mut turn = self.turn().await;
+        if !turn.writer().ledger_is_right {
+            self.reading.ledger.replace(Ledger::load(&self.reading.connections).await?);
+            turn.writer_mut().ledger_is_right = true;
+        }
         let (transaction, written) = match &turn.writer().group {
             Some(group) => (group.transaction.begin().await?, Arc::clone(&group.written)),
             None => {
@@ -167,10 +175,12 @@ impl Db {
         let writing = Writing {
             transaction,
             rows: Arc::clone(&self.reading.rows),
+            ledger: self.reading.ledger.clone(),
             written,
             is_over: AtomicBool::new(false),
         };
-        Ok(Tx { writing, changes: Mutex::default(), turn })
+        let draft = Draft::new(self.reading.ledger.clone());
+        Ok(Tx { writing, changes: Mutex::default(), draft, turn })
     }
 
     /// Waits until nobody else writes.
@@ -221,6 +231,8 @@ struct Writer {
     group: Option<Group>,
     /// The number of the last change, of those too.
     last_change: i64,
+    /// Whether the ledger is of what is in the database: not after a commit that failed.
+    ledger_is_right: bool,
 }
 
 #[derive(Debug)]
@@ -282,7 +294,10 @@ impl Drop for Turn {
                     db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
                     db.changes.add(group.changes, writer.last_change);
                 }
-                Err(_) => writer.last_change = db.changes.last(),
+                Err(_) => {
+                    writer.last_change = db.changes.last();
+                    writer.ledger_is_right = false;
+                }
             }
             drop(writer);
             for member in group.members {
@@ -298,6 +313,7 @@ pub struct Tx {
     // Before the turn: what it did is taken back before another's turn begins.
     writing: Writing,
     changes: Mutex<Vec<change::Noted>>,
+    pub(crate) draft: Draft,
     turn: Turn,
 }
 
@@ -306,6 +322,7 @@ pub struct Tx {
 pub struct Writing {
     transaction: DatabaseTransaction,
     rows: Arc<Rows>,
+    ledger: ledger::Shared,
     /// The ids of the rows that it has written, or those before it that are not durable yet.
     written: Arc<Mutex<HashSet<String>>>,
     /// Whether a statement failed for want of a disk that works: the database may have ended the transaction by itself.
@@ -339,7 +356,7 @@ impl Tx {
     /// When the database refuses; then nothing has changed.
     pub async fn commit(self) -> Result<(), DbError> {
         // Whatever fails here: the turn ends last.
-        let Self { mut turn, changes, writing } = self;
+        let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = change::append(&writing, noted, turn.writer().last_change).await?;
         let Writing { transaction, written, .. } = writing;
@@ -357,6 +374,7 @@ impl Tx {
                 writer.group = Some(Group { transaction, begun, members, changes, written });
             }
         }
+        draft.keep();
         if turn.is_continued() {
             turn.writer = None;
         }
@@ -366,7 +384,7 @@ impl Tx {
 }
 
 impl Writing {
-    fn written(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn written(&self) -> MutexGuard<'_, HashSet<String>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -391,11 +409,19 @@ impl Reader for Reading {
     fn rows(&self, _: &str) -> Option<&Rows> {
         Some(&self.rows)
     }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.get()
+    }
 }
 
 impl Reader for Writing {
     fn rows(&self, id: &str) -> Option<&Rows> {
         (!self.written().contains(id)).then_some(&*self.rows)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.get()
     }
 }
 
@@ -446,5 +472,110 @@ impl ConnectionTrait for Writing {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.must_go_on()?;
         self.look_at(self.transaction.query_all_raw(statement).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podzol_mgmt_api::Timestamp;
+    use podzol_vocab::Name;
+
+    use super::*;
+    use crate::{account, find, now};
+
+    async fn database() -> (tempfile::TempDir, Db) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        (folder, db)
+    }
+
+    fn account(name: String) -> account::Model {
+        let Timestamp(created_at) = now();
+        let name: Name = name.parse().unwrap();
+        account::Model {
+            id: AccountId::new().into(),
+            name: name.into(),
+            limits: None,
+            quotas: None,
+            created_at,
+        }
+    }
+
+    async fn is_there(db: &Db, row: &account::Model) -> bool {
+        find::<account::Entity>(db.reader(), row.id).await.unwrap().is_some()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_transactions_that_commit_together_each_is_durable_or_leaves_nothing() {
+        let (folder, db) = database().await;
+        let mut tasks = Vec::new();
+        for number in 0..120 {
+            let (db, row) = (db.clone(), account(format!("a{number}")));
+            tasks.push(tokio::spawn(async move {
+                let tx = db.begin().await.unwrap();
+                tx.account_create(row.clone()).await.unwrap();
+                assert!(find::<account::Entity>(tx.reader(), row.id).await.unwrap().is_some());
+                let stays = match number % 3 {
+                    0 => false,
+                    // The name is taken: this one fails, and those before and after it do not.
+                    1 => tx.account_create(account(format!("a{number}"))).await.is_ok(),
+                    _ => tx.commit().await.is_ok(),
+                };
+                assert_eq!(is_there(&db, &row).await, stays, "{number}");
+                (row, stays)
+            }));
+        }
+        let mut rows = Vec::new();
+        for task in tasks {
+            rows.push(task.await.unwrap());
+        }
+        assert_eq!(rows.iter().filter(|(_, stays)| *stays).count(), 40);
+        let changes = db.changes_after(0, 500).await.unwrap();
+        let seqs: Vec<i64> = changes.iter().map(|change| change.seq).collect();
+        assert_eq!(seqs, (1..=40).collect::<Vec<_>>());
+        db.close().await.unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        for (row, stays) in rows {
+            assert_eq!(is_there(&db, &row).await, stays);
+        }
+        assert_eq!(change::after(db.reader(), 0, 500).await.unwrap(), changes);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_is_not_left_to_somebody_who_waits_no_more() {
+        let (_folder, db) = database().await;
+        for number in 0..100 {
+            let tx = db.begin().await.unwrap();
+            tx.account_create(account(format!("a{number}"))).await.unwrap();
+            let waiting = db.clone();
+            let waits = tokio::spawn(async move { waiting.begin().await.map(drop) });
+            tokio::task::yield_now().await;
+            let commit = tokio::spawn(tx.commit());
+            if number % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            waits.abort();
+            let committed = tokio::time::timeout(Duration::from_secs(10), commit).await;
+            committed.expect("it ends").unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_transaction_wrote_it_reads_and_nobody_else_until_it_is_durable() {
+        let (_folder, db) = database().await;
+        let mut row = account("before".into());
+        let tx = db.begin().await.unwrap();
+        tx.account_create(row.clone()).await.unwrap();
+        tx.commit().await.unwrap();
+        let id = row.id;
+        let name = async |db: &Db| find::<account::Entity>(db.reader(), id).await.unwrap().unwrap().name;
+        assert_eq!(name(&db).await.to_string(), "before");
+        let tx = db.begin().await.unwrap();
+        row.name = "after".parse::<Name>().unwrap().into();
+        tx.account_update(row.clone()).await.unwrap();
+        let own = find::<account::Entity>(tx.reader(), row.id).await.unwrap().unwrap();
+        assert_eq!((own.name.to_string(), name(&db).await.to_string()), ("after".into(), "before".into()));
+        tx.commit().await.unwrap();
+        assert_eq!(name(&db).await.to_string(), "after");
     }
 }

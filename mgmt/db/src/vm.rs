@@ -1,6 +1,5 @@
 //! VMs and their network interfaces.
 
-use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use podzol_mgmt_api::limits::VmLimits;
@@ -145,39 +144,6 @@ pub async fn of_group(db: &impl Reader, group: AffinityGroupId) -> Result<Vec<Mo
     Ok(Entity::find().filter(Column::GroupId.eq(Col(group))).order_by_asc(Column::Id).all(db).await?)
 }
 
-/// What the VMs on each host of a zone take: host, virtual CPUs, memory in MiB, and how many they are.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn allocated(
-    db: &impl Reader,
-    zone: Option<ZoneId>,
-) -> Result<Vec<(HostId, i64, i64, i64)>, DbError> {
-    let mut taken: HashMap<HostId, (i64, i64, i64)> = HashMap::new();
-    // One that moves takes its share of both hosts.
-    for of in [Column::HostId, Column::MovingTo] {
-        let mut query = Entity::find().filter(of.is_not_null());
-        if let Some(zone) = zone {
-            query = query.filter(Column::ZoneId.eq(Col(zone)));
-        }
-        let rows: Vec<(Col<HostId>, i64, i64, i64)> = query
-            .select_only()
-            .column(of)
-            .column_as(Column::Vcpus.sum(), "vcpus")
-            .column_as(Column::MemoryMib.sum(), "memory")
-            .column_as(Column::Id.count(), "count")
-            .group_by(of)
-            .into_tuple()
-            .all(db)
-            .await?;
-        for (host, vcpus, memory, count) in rows {
-            let sum = taken.entry(host.0).or_default();
-            *sum = (sum.0 + vcpus, sum.1 + memory, sum.2 + count);
-        }
-    }
-    Ok(taken.into_iter().map(|(host, (vcpus, memory, count))| (host, vcpus, memory, count)).collect())
-}
-
 /// The interfaces of some VMs, in the order of their slots.
 ///
 /// # Errors
@@ -280,21 +246,6 @@ pub async fn count_by_state(db: &impl Reader) -> Result<Vec<(VmState, i64)>, DbE
     Ok(rows.into_iter().map(|(state, vms)| (state.0, vms)).collect())
 }
 
-/// The addresses in use in a network.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn addresses_in_use(db: &impl Reader, network: NetworkId) -> Result<BTreeSet<Ipv4Addr>, DbError> {
-    let addresses: Vec<Col<Ipv4Addr>> = nic::Entity::find()
-        .filter(nic::Column::NetworkId.eq(Col(network)))
-        .select_only()
-        .column(nic::Column::Address)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(addresses.into_iter().map(|address| address.0).collect())
-}
-
 impl Tx {
     /// Adds a VM with its interfaces.
     ///
@@ -302,6 +253,8 @@ impl Tx {
     /// [`DbError::Taken`] when its account has one with that name, or an address is taken.
     pub async fn vm_create(&self, row: Model, nics: Vec<nic::Model>) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
+        self.draft.vm(&row);
+        nics.iter().for_each(|nic| self.draft.nic(nic));
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         let nics = nics.into_iter().map(IntoActiveModel::into_active_model);
         nic::Entity::insert_many(nics).exec_without_returning(self.reader()).await?;
@@ -335,6 +288,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn vm_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
+        self.draft.vm(&row);
         Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
         Ok(())
     }
@@ -345,6 +299,8 @@ impl Tx {
     /// When the database refuses.
     pub async fn vm_delete(&self, row: &Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
+        nics(self.reader(), &[row.id]).await?.iter().for_each(|nic| self.draft.no_nic(nic.id.0));
+        self.draft.no_vm(row.id.0);
         nic::Entity::delete_many().filter(nic::Column::VmId.eq(row.id)).exec(self.reader()).await?;
         Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
@@ -355,6 +311,7 @@ impl Tx {
     /// # Errors
     /// [`DbError::Taken`] when its address is taken.
     pub async fn nic_create(&self, row: nic::Model) -> Result<(), DbError> {
+        self.draft.nic(&row);
         nic::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         Ok(())
     }
@@ -373,6 +330,7 @@ impl Tx {
     /// # Errors
     /// When the database refuses.
     pub async fn nic_delete(&self, id: Col<NicId>) -> Result<(), DbError> {
+        self.draft.no_nic(id.0);
         nic::Entity::delete_by_id(id).exec(self.reader()).await?;
         Ok(())
     }

@@ -111,22 +111,6 @@ pub async fn of_pool(db: &impl Reader, pool: PoolId) -> Result<Vec<Model>, DbErr
     Ok(Entity::find().filter(Column::PoolId.eq(Col(pool))).all(db).await?)
 }
 
-/// The sum of the volumes' sizes in each pool, in bytes.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn allocated_in_pools(db: &impl Reader) -> Result<Vec<(PoolId, i64)>, DbError> {
-    let rows: Vec<(Col<PoolId>, i64)> = Entity::find()
-        .select_only()
-        .column(Column::PoolId)
-        .column_as(Column::SizeBytes.sum(), "bytes")
-        .group_by(Column::PoolId)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(rows.into_iter().map(|(pool, bytes)| (pool.0, bytes)).collect())
-}
-
 /// Volumes that are on their way to another state, with no operation on them that has not ended. Root volumes are made and
 /// destroyed by their VM's operations.
 ///
@@ -157,6 +141,7 @@ impl Tx {
     /// [`DbError::Taken`] when its account has one with that name.
     pub async fn volume_create(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
+        self.draft.volume(&row);
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         Ok(())
     }
@@ -167,6 +152,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn volume_update(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
+        self.draft.volume(&row);
         Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
         Ok(())
     }
@@ -177,6 +163,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn volume_delete(&self, row: &Model) -> Result<(), DbError> {
         self.volume_changed(row);
+        self.draft.no_volume(row.id.0);
         Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
     }

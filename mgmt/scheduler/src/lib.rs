@@ -84,6 +84,12 @@ impl Pool {
         self.hosts.insert(host.id, host);
     }
 
+    /// Removes a host.
+    pub fn remove(&mut self, id: HostId) {
+        self.unindex(id);
+        self.hosts.remove(&id);
+    }
+
     /// What is kept free, so that this many of the largest hosts may fail. When one fails, its VMs need what they take on
     /// it, and what was free on it is gone too: together all that it has. Memory and CPUs are kept each for itself.
     pub fn reserve(&self, spare_hosts: usize) -> Room {
@@ -130,13 +136,25 @@ impl Pool {
     /// # Errors
     /// When no host fits: the reason for each class of hosts.
     pub fn decide(&self, request: &Request) -> Result<HostId, Refusal> {
-        let id = self.choose(request).filter(|_| !self.takes_reserve(request));
-        id.ok_or_else(|| self.refuse(request))
+        self.decide_within(request, |_| None)
+    }
+
+    /// Chooses one of the hosts that nothing else bars, and takes nothing.
+    ///
+    /// # Errors
+    /// When no host fits: the reason for each class of hosts.
+    pub fn decide_within(
+        &self,
+        request: &Request,
+        bars: impl Fn(HostId) -> Option<Reason>,
+    ) -> Result<HostId, Refusal> {
+        let id = self.choose(request, &bars).filter(|_| !self.takes_reserve(request));
+        id.ok_or_else(|| self.refuse(request, &bars))
     }
 
     /// The hosts that the VM cannot go to, by the reason.
     pub fn passed_over(&self, request: &Request) -> Refusal {
-        Refusal { reserved_for: None, ..self.refuse(request) }
+        Refusal { reserved_for: None, ..self.refuse(request, &|_| None) }
     }
 
     /// Gives back the room that a VM had on a host.
@@ -148,19 +166,22 @@ impl Pool {
         }
     }
 
-    fn choose(&self, request: &Request) -> Option<HostId> {
+    fn choose(&self, request: &Request, bars: &impl Fn(HostId) -> Option<Reason>) -> Option<HostId> {
         self.by_free_memory
             .iter()
             // The hosts behind have no more memory free than this one.
             .take_while(|(Reverse(free), _)| *free >= request.memory_mib)
             .map(|(_, id)| *id)
-            .find(|id| self.hosts.get(id).is_some_and(|host| host.refuses(request).is_none()))
+            .find(|id| {
+                let fits = self.hosts.get(id).is_some_and(|host| host.refuses(request).is_none());
+                fits && bars(*id).is_none()
+            })
     }
 
-    fn refuse(&self, request: &Request) -> Refusal {
+    fn refuse(&self, request: &Request, bars: &impl Fn(HostId) -> Option<Reason>) -> Refusal {
         let mut reasons: BTreeMap<Reason, BTreeSet<String>> = BTreeMap::new();
         for host in self.hosts.values() {
-            if let Some(reason) = host.refuses(request) {
+            if let Some(reason) = host.closed.or_else(|| bars(host.id)).or_else(|| host.refuses(request)) {
                 reasons.entry(reason).or_default().insert(host.name.clone());
             }
         }
@@ -296,6 +317,19 @@ mod tests {
         assert_eq!(
             Pool::default().place(&request(1)).unwrap_err().lines(),
             ["there is no host in this zone"]
+        );
+    }
+
+    #[test]
+    fn a_host_that_something_else_bars_is_passed_over_and_one_that_is_removed_is_none() {
+        let mut pool = Pool::new([host(1, 900), host(2, 500), host(3, 400)]);
+        let bars = |id| (id == host(1, 0).id).then_some(Reason::NoStorage);
+        assert_eq!(pool.decide_within(&request(300), bars).unwrap(), host(2, 0).id);
+        pool.remove(host(2, 0).id);
+        assert_eq!(pool.decide_within(&request(300), bars).unwrap(), host(3, 0).id);
+        assert_eq!(
+            pool.decide_within(&request(600), bars).unwrap_err().lines(),
+            ["1 host: does not reach the pool yet (h1)", "1 host: not enough memory (h3)"]
         );
     }
 

@@ -215,6 +215,7 @@ impl World {
         self.domains_are(&vms)?;
         self.drives_are(&vms)?;
         self.files_are(&volumes)?;
+        self.given_is_sum(&vms, &volumes).await?;
         let nics: Vec<&Value> = vms.iter().flat_map(|vm| list(&vm["nics"])).collect();
         once("MAC address", nics.iter().map(|nic| nic["mac"].to_string()))?;
         once("address", nics.iter().map(|nic| format!("{} {}", nic["network"], nic["address"])))?;
@@ -238,6 +239,31 @@ impl World {
                 return Err(format!(
                     "{} uses {} by its account, {expected} by sum",
                     shown["name"], shown["in_use"]
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether hosts and pools have given out what those take that are on them, and no more or less.
+    async fn given_is_sum(&self, vms: &[Value], volumes: &[Value]) -> Result<(), String> {
+        for host in self.admin().list("/v1/hosts?limit=500").await {
+            let on_it: Vec<_> =
+                vms.iter().filter(|vm| vm["host"] == host["id"] || vm["moving_to"] == host["id"]).collect();
+            let sum = |of: &str| on_it.iter().filter_map(|vm| vm["size"][of].as_u64()).sum::<u64>();
+            let sums = json!([on_it.len(), sum("vcpus"), sum("memory_mib")]);
+            let given = json!([host["vms"], host["cpus_allocated"], host["memory_allocated_mib"]]);
+            if given != sums {
+                return Err(format!("host {} has given out {given}, its VMs take {sums}", host["name"]));
+            }
+        }
+        for pool in self.admin().list("/v1/pools?limit=500").await {
+            let in_it = volumes.iter().filter(|volume| volume["pool"] == pool["id"]);
+            let sum = in_it.filter_map(|volume| volume["size_bytes"].as_u64()).sum::<u64>();
+            if pool["allocated_bytes"] != sum {
+                return Err(format!(
+                    "pool {} has given out {}, not {sum}",
+                    pool["name"], pool["allocated_bytes"]
                 ));
             }
         }

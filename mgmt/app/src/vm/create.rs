@@ -1,6 +1,7 @@
 //! A VM is created: what it is made of is checked, and host, pool, addresses and rows are allocated.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use podzol_mgmt_api::Created;
 use podzol_mgmt_api::capacity::Placement;
@@ -25,7 +26,7 @@ struct Prepared {
     offering: offering::Model,
     template: template::Model,
     networks: Vec<network::Model>,
-    pool: pool::Model,
+    pool: Arc<pool::Model>,
     size_bytes: i64,
 }
 
@@ -34,7 +35,7 @@ impl Prepared {
         Wanted {
             zone: self.networks[0].zone_id.0,
             size: &self.offering.size,
-            pools: std::slice::from_ref(&self.pool),
+            pools: vec![self.pool.id.0],
             offering: self.offering.id.0,
             group: body.affinity_group,
             tunnels: self
@@ -134,13 +135,13 @@ impl App {
     ) -> Result<(vm::Model, Vec<vm::nic::Model>, volume::Model), AppError> {
         let db = tx.reader();
         let prepared = self.prepare(db, actor, account, body).await?;
-        let host = self.choice(db, &prepared.wanted(body)).await?.make()?;
+        let host = self.place(db, &prepared.wanted(body)).await?;
         let Prepared { offering, template, networks, pool, size_bytes } = prepared;
         let zone = networks[0].zone_id;
         let id = VmId::new();
         let mut nics = Vec::with_capacity(networks.len());
         for (slot, network) in networks.iter().enumerate() {
-            nics.push(new_nic(db, id, slot as i64, network, Attachment::Attached).await?);
+            nics.push(new_nic(db, id, slot as i64, network, Attachment::Attached)?);
         }
         let volume = volume::Model {
             id: VolumeId::new().into(),

@@ -1,7 +1,5 @@
 //! Network interfaces of VMs.
 
-use std::net::Ipv4Addr;
-
 use podzol_mgmt_api::Created;
 use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::vm::{Attachment, NicCreate, NicUpdate, Vm};
@@ -49,7 +47,7 @@ impl App {
             let more = InUse { addresses: 1, ..InUse::default() };
             quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, more).await?;
             let slot = nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0);
-            let nic = new_nic(tx.reader(), id, slot, &network, coming(&row)).await?;
+            let nic = new_nic(tx.reader(), id, slot, &network, coming(&row))?;
             tx.nic_create(nic).await?;
             let operation = self.vm_changes(tx, row.clone()).await?;
             self.record(tx, actor, "nic.create", Some(row.account_id.0), "vm", id, &network.name.0).await?;
@@ -159,15 +157,14 @@ impl App {
 }
 
 /// A network interface for a VM, with a free address of its network.
-pub(super) async fn new_nic(
+pub(super) fn new_nic(
     db: &impl Reader,
     vm: VmId,
     slot: i64,
     network: &network::Model,
     attachment: Attachment,
 ) -> Result<vm::nic::Model, AppError> {
-    let in_use = vm::addresses_in_use(db, network.id.0).await?;
-    let free: Option<Ipv4Addr> = network.cidr.vm_addresses().find(|address| !in_use.contains(address));
+    let free = db.ledger().free_address(network.id.0, network.cidr.vm_addresses());
     let address = free.ok_or_else(|| AppError::Exhausted {
         code: "addresses_exhausted",
         detail: format!("no address left in network {} ({} all in use)", network.name.0, network.cidr.0),

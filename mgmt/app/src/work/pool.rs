@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use podzol_mgmt_api::pool::PoolState;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_db::{JsonCol, Reader, Tx, find, operation, pool, server, template};
@@ -55,7 +57,7 @@ impl App {
         row.export = Some(status.export);
         let hosts = addresses(tx.reader(), row.zone_id.0).await?;
         let out_of_date = hosts != exported_to;
-        row.exported_to = exported_to.into();
+        row.exported_to = Arc::new(exported_to).into();
         row.capacity_bytes = status.capacity.0 as i64;
         row.used_bytes = status.used.0 as i64;
         row.error = None;
