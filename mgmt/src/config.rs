@@ -1,7 +1,7 @@
 //! The configuration file.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use podzol_rpc::config::{Check, Rules};
@@ -53,6 +53,9 @@ pub struct Config {
     /// How many API requests a second an account may send on average, where its quotas do not say.
     #[serde(default = "default_requests")]
     pub api_requests_per_second: NonZeroU32,
+    /// How many API requests are answered at once; what comes beyond that is told to come again.
+    #[serde(default = "default_at_once")]
+    pub api_requests_at_once: NonZeroUsize,
 }
 
 fn default_log() -> String {
@@ -91,6 +94,10 @@ fn default_requests() -> NonZeroU32 {
     const { NonZeroU32::new(100).unwrap() }
 }
 
+fn default_at_once() -> NonZeroUsize {
+    const { NonZeroUsize::new(256).unwrap() }
+}
+
 impl Check for Config {
     fn problems(&self) -> Vec<String> {
         let mut rules = Rules::default();
@@ -115,6 +122,7 @@ impl Check for Config {
             self.api_requests_per_second.get() <= 1_000_000,
             "api_requests_per_second: must be at most 1000000",
         );
+        must(self.api_requests_at_once.get() <= 65_536, "api_requests_at_once: must be at most 65536");
         rules.problems()
     }
 }

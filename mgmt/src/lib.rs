@@ -64,6 +64,7 @@ impl Service {
             start_deadline: Duration::from_secs(config.vm_start_secs),
             expunge_after: Duration::from_secs(config.vm_expunge_secs),
             api_requests_per_second: config.api_requests_per_second,
+            api_requests_at_once: config.api_requests_at_once,
         };
         let ca_file = data.join("ca.pem");
         podzol_rpc::identity::write_file(&ca_file, authority.ca_pem().as_bytes(), 0o644)?;

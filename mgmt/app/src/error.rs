@@ -46,6 +46,9 @@ pub enum AppError {
         /// How long until the next.
         wait: std::time::Duration,
     },
+    /// As many requests are being answered as may be.
+    #[error("the service has as much to do as it can; try again")]
+    Overloaded,
     /// A part that is needed does not answer now.
     #[error("{0}")]
     Unavailable(String),

@@ -10,6 +10,7 @@ mod account;
 mod actor;
 mod affinity;
 pub mod authority;
+mod busy;
 mod capacity;
 mod changes;
 mod doctor;
@@ -52,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use actor::Actor;
 pub use authority::Authority;
+pub use busy::Admitted;
 pub use changes::ChangeStream;
 pub use error::AppError;
 pub use metrics::Metrics;
@@ -71,6 +73,7 @@ pub struct App {
     pub(crate) here: Arc<Here>,
     pub(crate) heard: Arc<heard::Heard>,
     pub(crate) rates: Arc<rate::Rates>,
+    pub(crate) busy: Arc<busy::Busy>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -114,6 +117,8 @@ pub struct Settings {
     pub expunge_after: std::time::Duration,
     /// How many API requests a second an account may send on average, where its quotas do not say.
     pub api_requests_per_second: std::num::NonZeroU32,
+    /// How many API requests are answered at once; what comes beyond that is told to come again.
+    pub api_requests_at_once: std::num::NonZeroUsize,
 }
 
 impl App {
@@ -135,6 +140,7 @@ impl App {
             settings: Arc::new(settings),
             heard: Arc::default(),
             rates: Arc::default(),
+            busy: Arc::default(),
             stopping: CancellationToken::new(),
             here: Arc::new(Here {
                 since: Instant::now(),

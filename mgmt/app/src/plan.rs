@@ -23,6 +23,16 @@ pub(crate) struct Parts {
     pub(crate) pools: HashMap<PoolId, pool::Model>,
 }
 
+impl Parts {
+    /// Whether disks, network interfaces or the ISO are on their way in or out.
+    pub(crate) fn have_some_on_their_way(&self) -> bool {
+        let volumes = self.volumes.iter().map(|volume| volume.attachment.0);
+        let nics = self.nics.iter().map(|nic| nic.attachment.0);
+        let mut all = volumes.chain(nics).chain([self.vm.iso_attachment.0]);
+        all.any(|attachment| attachment != Attachment::Attached)
+    }
+}
+
 /// The plan, or what is still missing for it.
 pub(crate) fn plan(parts: &Parts) -> Result<VmPlan, String> {
     let vm = &parts.vm;

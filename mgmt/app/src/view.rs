@@ -258,35 +258,49 @@ pub(crate) fn volume(row: volume::Model, actor: &Actor) -> Volume {
 /// VMs with their interfaces and volumes, as an actor may see them.
 pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -> Result<Vec<Vm>, AppError> {
     let ids: Vec<Col<_>> = rows.iter().map(|row| row.id).collect();
-    let mut nics: HashMap<_, Vec<Nic>> = HashMap::new();
+    let mut nics: HashMap<_, Vec<_>> = HashMap::new();
     for row in vm::nics(db, &ids).await? {
-        let nic = Nic {
-            id: row.id.0,
-            network: row.network_id.0,
-            mac: row.mac.0,
-            address: row.address.0,
-            attachment: row.attachment.0,
-            may_route: row.may_route,
-        };
-        nics.entry(row.vm_id).or_default().push(nic);
+        nics.entry(row.vm_id).or_default().push(row);
     }
-    let mut volumes: HashMap<_, Vec<VmVolume>> = HashMap::new();
+    let mut volumes: HashMap<_, Vec<_>> = HashMap::new();
     for row in volume::of_vms(db, &ids).await? {
-        if let Some(vm) = row.vm_id {
-            volumes.entry(vm).or_default().push(VmVolume {
-                id: row.id.0,
-                name: row.name.map(|name| name.0),
-                kind: row.kind,
-                size_bytes: ByteSize(row.size_bytes as u64),
-                state: row.state.0,
-                attachment: row.attachment.0,
-                pool: actor.is_admin().then_some(row.pool_id.0),
-            });
-        }
+        volumes.entry(row.vm_id).or_default().push(row);
     }
-    let show = |row: vm::Model| Vm {
-        nics: nics.remove(&row.id).unwrap_or_default(),
-        volumes: volumes.remove(&row.id).unwrap_or_default(),
+    let show = |row: vm::Model| {
+        let nics = nics.remove(&row.id).unwrap_or_default();
+        let volumes = volumes.remove(&Some(row.id)).unwrap_or_default();
+        vm(row, nics, volumes, actor)
+    };
+    Ok(rows.into_iter().map(show).collect())
+}
+
+/// A VM with its interfaces and volumes, as an actor may see them.
+pub(crate) fn vm(
+    row: vm::Model,
+    nics: Vec<vm::nic::Model>,
+    volumes: Vec<volume::Model>,
+    actor: &Actor,
+) -> Vm {
+    let nic = |row: vm::nic::Model| Nic {
+        id: row.id.0,
+        network: row.network_id.0,
+        mac: row.mac.0,
+        address: row.address.0,
+        attachment: row.attachment.0,
+        may_route: row.may_route,
+    };
+    let volume = |row: volume::Model| VmVolume {
+        id: row.id.0,
+        name: row.name.map(|name| name.0),
+        kind: row.kind,
+        size_bytes: ByteSize(row.size_bytes as u64),
+        state: row.state.0,
+        attachment: row.attachment.0,
+        pool: actor.is_admin().then_some(row.pool_id.0),
+    };
+    Vm {
+        nics: nics.into_iter().map(nic).collect(),
+        volumes: volumes.into_iter().map(volume).collect(),
         iso: row.iso_id.map(|template| VmIso {
             template: template.0,
             boots: row.iso_boots,
@@ -310,8 +324,7 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
         started_at: row.started_at.map(Timestamp),
         expunge_at: row.expunge_at.map(Timestamp),
         start_timing: row.timing.0,
-    };
-    Ok(rows.into_iter().map(show).collect())
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use podzol_agent_api::host::{NetworkPeers, NetworkPeersPut};
 use podzol_agent_api::report::VxlanReport;
 use podzol_mgmt_api::host::ServerState;
-use podzol_mgmt_db::{network, server};
+use podzol_mgmt_db::{Reader, network, server};
 use podzol_rpc::PeerId;
 use podzol_vocab::{Generation, HostId, NetworkId, VmId};
 use tokio::sync::Notify;
@@ -127,7 +127,7 @@ impl Follower {
 
     /// The networks on VXLANs in which these VMs are, or were.
     async fn touched(&mut self, app: &App, vms: BTreeSet<VmId>) -> Result<BTreeSet<NetworkId>, AppError> {
-        if vms.is_empty() {
+        if vms.is_empty() || (self.networks_of.is_empty() && !app.db.reader().ledger().has_vxlans()) {
             return Ok(BTreeSet::new());
         }
         let now = network::vxlans_of(app.db.reader(), vms.iter().copied()).await?;

@@ -17,7 +17,7 @@ use podzol_vocab::{HostId, NetworkId, NicId, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{EntityTrait, QuerySelect};
 
-use crate::{Col, DbError, pool, server, vm, volume};
+use crate::{Col, DbError, network, pool, server, vm, volume};
 
 /// What VMs take of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Ledger {
     addresses: HashMap<NetworkId, BTreeSet<Ipv4Addr>>,
     hosts: HashMap<HostId, Arc<server::Model>>,
     pools: HashMap<PoolId, (Arc<pool::Model>, HashSet<String>)>,
+    /// The networks on VXLANs.
+    vxlans: HashSet<NetworkId>,
     /// Hosts that are not as they were when somebody last asked.
     changed: HashSet<HostId>,
 }
@@ -68,6 +70,7 @@ enum Before {
     Nic(NicId, Option<(NetworkId, Ipv4Addr)>),
     Host(HostId, Option<Arc<server::Model>>),
     Pool(PoolId, Option<Arc<pool::Model>>),
+    Vxlan(NetworkId, bool),
 }
 
 impl Ledger {
@@ -117,6 +120,9 @@ impl Ledger {
         for row in pool::Entity::find().all(db).await? {
             ledger.set_pool(row.id.0, Some(Arc::new(row)));
         }
+        for network in network::on_vxlans(db).await? {
+            ledger.set_vxlan(network, true);
+        }
         Ok(ledger)
     }
 
@@ -162,6 +168,11 @@ impl Ledger {
     /// Whether a pool is exported to an address.
     pub fn is_exported(&self, pool: PoolId, to: &str) -> bool {
         self.pools.get(&pool).is_some_and(|(_, exports)| exports.contains(to))
+    }
+
+    /// Whether any network is on a VXLAN.
+    pub fn has_vxlans(&self) -> bool {
+        !self.vxlans.is_empty()
     }
 
     /// The hosts that are not as they were when this was last asked: at first, all.
@@ -219,6 +230,11 @@ impl Ledger {
         Before::Pool(id, put(&mut self.pools, id, row.map(with_exports)).map(|(row, _)| row))
     }
 
+    fn set_vxlan(&mut self, id: NetworkId, is_there: bool) -> Before {
+        let before = if is_there { !self.vxlans.insert(id) } else { self.vxlans.remove(&id) };
+        Before::Vxlan(id, before)
+    }
+
     fn take_back(&mut self, before: Before) {
         match before {
             Before::Vm(id, share) => self.set_vm(id, share),
@@ -226,6 +242,7 @@ impl Ledger {
             Before::Nic(id, at) => self.set_nic(id, at),
             Before::Host(id, row) => self.set_host(id, row),
             Before::Pool(id, row) => self.set_pool(id, row),
+            Before::Vxlan(id, is_there) => self.set_vxlan(id, is_there),
         };
     }
 }
@@ -314,6 +331,13 @@ impl Draft {
 
     pub(crate) fn no_pool(&self, id: PoolId) {
         self.write(|ledger| ledger.set_pool(id, None));
+    }
+
+    /// A network, of which only those on VXLANs are in it.
+    pub(crate) fn network(&self, row: &network::Model, is_there: bool) {
+        if row.tag().is_some_and(|tag| tag.vxlan().is_some()) {
+            self.write(|ledger| ledger.set_vxlan(row.id.0, is_there));
+        }
     }
 
     fn write(&self, write: impl FnOnce(&mut Ledger) -> Before) {

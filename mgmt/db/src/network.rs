@@ -76,6 +76,13 @@ pub async fn tags_in_use(db: &impl Reader, zone: ZoneId) -> Result<BTreeSet<Tag>
     Ok(numbers.into_iter().filter_map(tag).collect())
 }
 
+/// All networks on VXLANs.
+pub(crate) async fn on_vxlans(db: &impl ConnectionTrait) -> Result<Vec<NetworkId>, DbError> {
+    let vxlans = Entity::find().select_only().column(Column::Id).filter(Column::Vlan.gte(FIRST_VXLAN));
+    let ids: Vec<Col<NetworkId>> = vxlans.into_tuple().all(db).await?;
+    Ok(ids.into_iter().map(|id| id.0).collect())
+}
+
 /// The networks on VXLANs in which some VMs have an interface, each with such a VM.
 ///
 /// # Errors
@@ -125,6 +132,7 @@ impl Tx {
     /// [`DbError::Taken`] when its account has one with that name, or the tag is taken.
     pub async fn network_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("network", row.id.0, Some(row.account_id.0));
+        self.draft.network(&row, true);
         Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
         Ok(())
     }
@@ -135,6 +143,7 @@ impl Tx {
     /// [`DbError::Referred`] when a VM has an interface in it.
     pub async fn network_delete(&self, row: &Model) -> Result<(), DbError> {
         self.changed("network", row.id.0, Some(row.account_id.0));
+        self.draft.network(row, false);
         Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Who calls: the API key of a request.
 
-use axum::extract::FromRequestParts;
-use http::header;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::{HeaderMap, header};
 use podzol_mgmt_app::{Actor, App, AppError};
 
 use crate::problem::Refusal;
@@ -14,11 +16,25 @@ impl FromRequestParts<App> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key =
-            header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(AppError::Unauthenticated)?;
-        let actor = app.authenticate(key.trim()).await?;
+        let key = key_of(&parts.headers).ok_or(AppError::Unauthenticated)?;
+        let actor = app.authenticate(key).await?;
         app.count_request(&actor)?;
         Ok(Self(actor))
+    }
+}
+
+fn key_of(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())?;
+    header.strip_prefix("Bearer ").map(str::trim)
+}
+
+/// Answers as many requests to the API at once as may be. Whether the service lives is told however much it has to do.
+pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with("/v1/") {
+        return next.run(request).await;
+    }
+    match app.admit(key_of(request.headers())).await {
+        Ok(_admitted) => next.run(request).await,
+        Err(error) => Refusal::from(error).into_response(),
     }
 }

@@ -57,6 +57,11 @@ impl From<AppError> for Refusal {
                 refusal.1 = Some(wait);
                 refusal
             }
+            AppError::Overloaded => {
+                let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
+                refusal.1 = Some(Duration::from_secs(1));
+                refusal
+            }
             AppError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail),
             AppError::DiskFull => {
                 tracing::error!("a request failed: the database's disk is full");

@@ -215,6 +215,48 @@ async fn a_customer_that_asks_too_often_waits_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn of_five_times_as_much_as_can_be_done_the_rest_is_told_to_come_again_and_what_was_taken_gets_done() {
+    const AT_ONCE: usize = 8;
+    let control_plane =
+        ControlPlane::with(|config| config.api_requests_at_once = AT_ONCE.try_into().unwrap()).await;
+    let pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let acme = admin.customer("acme").await;
+    let network = pod.network(&acme.api, "n1", "10.1.1.0/24").await;
+    let (pod, network) = (&pod, &network);
+    let clients = (0..5 * AT_ONCE).map(|number| {
+        let api = acme.api.clone();
+        async move {
+            let created = api.vm(&format!("vm{number}"), &pod.offering, &pod.template, network).await;
+            let mut statuses = vec![created.status];
+            for _ in 0..10 {
+                let list = api.get("/v1/vms").await;
+                statuses.push(list.status);
+                if list.status == 503 {
+                    list.refused(503, "overloaded");
+                }
+            }
+            (created, statuses)
+        }
+    });
+    let flood = futures_util::future::join_all(clients);
+    // Who must stop a flood gets through.
+    let stop_it = async { admin.get("/v1/accounts").await.ok() };
+    let (answers, _) = tokio::join!(flood, stop_it);
+
+    let statuses: Vec<u16> = answers.iter().flat_map(|(_, statuses)| statuses).copied().collect();
+    let count = |status| statuses.iter().filter(|one| **one == status).count();
+    assert!(count(503) > 0, "all of it was taken: {statuses:?}");
+    assert!(count(200) > 0 && count(202) > 0, "nothing was taken: {statuses:?}");
+    assert_eq!(count(200) + count(202) + count(503), statuses.len(), "{statuses:?}");
+    let taken: Vec<_> = answers.into_iter().filter(|(created, _)| created.status == 202).collect();
+    for (created, _) in &taken {
+        acme.api.succeeded(&text(&created.body, "operation.id")).await;
+    }
+    assert_eq!(acme.api.list("/v1/vms?limit=500").await.len(), taken.len());
+}
+
+#[tokio::test]
 async fn a_stopped_vm_gets_another_size_and_its_disk_grows_with_it() {
     let world = World::make().await;
     let api = &world.acme.api;

@@ -55,6 +55,7 @@ impl ControlPlane {
             vm_start_secs: 300,
             vm_expunge_secs: 0,
             api_requests_per_second: const { std::num::NonZeroU32::new(1_000_000).unwrap() },
+            api_requests_at_once: const { std::num::NonZeroUsize::new(256).unwrap() },
         };
         change(&mut config);
         let process = run(&mut config).await;

@@ -15,11 +15,10 @@ use podzol_mgmt_db::{
 };
 use podzol_vocab::{AccountId, ByteSize, VmId, VolumeId};
 
-use super::created;
 use super::nic::{MAX_NICS, new_nic};
 use crate::error::Meaning;
 use crate::place::Wanted;
-use crate::{Actor, App, AppError, Once, capacity, limits, operation, quota};
+use crate::{Actor, App, AppError, Once, capacity, limits, operation, quota, view};
 
 /// What a new VM is made of.
 struct Prepared {
@@ -63,11 +62,13 @@ impl App {
         check_texts(&body)?;
         self.create(actor, once, async |tx| {
             let (row, nics, volume) = self.allocate(tx, actor, account, &body).await?;
-            tx.vm_create(row.clone(), nics).await.or_taken(|| AppError::taken("VM", &body.name))?;
-            tx.volume_create(volume).await?;
+            let taken = || AppError::taken("VM", &body.name);
+            tx.vm_create(row.clone(), nics.clone()).await.or_taken(taken)?;
+            tx.volume_create(volume.clone()).await?;
             let operation = operation::start(tx, self.vm_operation("vm.start", &row)).await?;
             self.record(tx, actor, "vm.create", Some(account), "vm", row.id.0, &body.name).await?;
-            created(tx.reader(), row, operation, actor).await
+            let object = view::vm(row, nics, vec![volume], actor);
+            Ok(Created { object, operation: view::operation(operation) })
         })
         .await
     }

@@ -121,7 +121,7 @@ impl App {
                 if let Some(outcome) = self.note_sizes(&parts.volumes).await? {
                     return Ok(outcome);
                 }
-                let outcome = self.is_running(&parts.vm, status, steps).await?;
+                let outcome = self.is_running(&parts, status, steps).await?;
                 // Only what has no deadline goes on until nothing is left anywhere.
                 Ok(rest.filter(|_| operation.deadline_at.is_none()).unwrap_or(outcome))
             }
@@ -268,7 +268,7 @@ impl App {
 
     async fn is_running(
         &self,
-        vm: &vm::Model,
+        parts: &Parts,
         status: VmStatus,
         mut steps: Vec<Step>,
     ) -> Result<Outcome, AppError> {
@@ -278,8 +278,9 @@ impl App {
         };
         steps.extend(status.timing.into_iter().map(on_host));
         let tx = self.db.begin().await?;
-        let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await? else { return Ok(Outcome::Done) };
-        if row.generation != vm.generation {
+        let found = find::<vm::Entity>(tx.reader(), parts.vm.id).await?;
+        let Some(mut row) = found else { return Ok(Outcome::Done) };
+        if row.generation != parts.vm.generation {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         if !matches!(row.state.0, VmState::Running | VmState::Paused) {
@@ -288,7 +289,10 @@ impl App {
         }
         row.state = JsonCol(runs(&row));
         row.error = None;
-        devices::arrived(&tx, &mut row).await?;
+        // What sets out after this was told gives the VM another generation.
+        if parts.have_some_on_their_way() {
+            devices::arrived(&tx, &mut row).await?;
+        }
         tx.vm_update(row).await?;
         tx.commit().await?;
         Ok(Outcome::Done)
