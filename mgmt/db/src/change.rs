@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use podzol_vocab::AccountId;
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{InsertMany, IntoActiveModel, QueryOrder, QuerySelect};
 use tokio::sync::watch;
 
 use crate::{Col, DbError, Reader, Tx, now};
@@ -36,22 +36,23 @@ pub(crate) struct Noted {
     pub(crate) account: Option<AccountId>,
 }
 
-/// Writes changes, numbered from the one after the last.
-pub(crate) async fn append(db: &impl Reader, changes: Vec<Noted>, last: i64) -> Result<Vec<Model>, DbError> {
+/// Changes with their numbers, from the one after the last.
+pub(crate) fn numbered(changes: Vec<Noted>, last: i64) -> Vec<Model> {
     let at = now().0;
-    let numbered = changes.into_iter().zip(last + 1..).map(|(change, seq)| Model {
+    let number = |(change, seq): (Noted, i64)| Model {
         seq,
         kind: change.kind.into(),
         object_id: change.id,
         account_id: change.account.map(Col),
         at,
-    });
-    let rows: Vec<Model> = numbered.collect();
-    if !rows.is_empty() {
-        let rows = rows.iter().cloned().map(|row| row.into_active_model().reset_all());
-        Entity::insert_many(rows).exec_without_returning(db).await?;
-    }
-    Ok(rows)
+    };
+    changes.into_iter().zip(last + 1..).map(number).collect()
+}
+
+/// Adds changes, if there are any.
+pub(crate) fn append(changes: &[Model]) -> Option<InsertMany<ActiveModel>> {
+    let rows = changes.iter().cloned().map(|row| row.into_active_model().reset_all());
+    (!changes.is_empty()).then(|| Entity::insert_many(rows))
 }
 
 /// The most recent changes, in memory: whoever follows them asks at every commit.

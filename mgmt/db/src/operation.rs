@@ -178,7 +178,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn operation_create(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
+        self.later(&Entity::insert(row.into_active_model()));
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn operation_update(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        self.later(&Entity::update(row.into_active_model().reset_all()).validate()?);
         Ok(())
     }
 
@@ -218,22 +218,17 @@ impl Tx {
     }
 
     /// Ends an operation that has got to its goal.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn operation_succeeded(&self, row: &Model) -> Result<(), DbError> {
+    pub fn operation_succeeded(&self, row: &Model) {
         self.operation_changed(row);
-        Entity::update_many()
+        let ended = Entity::update_many()
             .col_expr(Column::State, Expr::value(JsonCol(OperationState::Succeeded)))
             .col_expr(Column::FinishedAt, Expr::value(crate::now().0))
             .col_expr(Column::ErrorCode, Expr::value(None::<String>))
             .col_expr(Column::ErrorDetail, Expr::value(None::<String>))
             .col_expr(Column::LeaseOwner, Expr::value(None::<String>))
             .col_expr(Column::LeaseUntil, Expr::value(None::<i64>))
-            .filter(Column::Id.eq(row.id))
-            .exec(self.reader())
-            .await?;
-        Ok(())
+            .filter(Column::Id.eq(row.id));
+        self.later(&ended);
     }
 
     /// Renews the leases that an owner holds. This is no change that anybody is told.

@@ -3,7 +3,7 @@
 //! # Group commits
 //! Transactions write one after the other, and a commit that is durable costs a wait for the disk. So one that is ready
 //! while another waits for its turn does not commit by itself: the next continues in the same transaction of the database,
-//! behind a savepoint, and the last of them commits for all. Each is told that it is durable when it is. One that is given
+//! behind a savepoint if it writes, and the last of them commits for all. Each is told that it is durable when it is. One that is given
 //! up takes back what it did and nothing else. If the commit fails, nothing of any of them has happened, and all are told.
 
 use std::collections::HashSet;
@@ -18,7 +18,8 @@ use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchrono
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, QueryResult, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ExecResult, QueryResult, QueryTrait, SqlErr, SqliteTransactionMode, Statement, StatementBuilder,
+    TransactionOptions, TransactionTrait, Values,
 };
 use sea_orm_migration::MigratorTrait;
 use tokio::runtime::Handle;
@@ -162,21 +163,29 @@ impl Db {
             self.reading.ledger.replace(Ledger::load(&self.reading.connections).await?);
             turn.writer_mut().ledger_is_right = true;
         }
-        let (transaction, written) = match &turn.writer().group {
-            Some(group) => (group.transaction.begin().await?, Arc::clone(&group.written)),
-            None => {
-                let options = TransactionOptions {
-                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                    ..Default::default()
-                };
-                (self.reading.connections.begin_with_options(options).await?, Arc::default())
-            }
-        };
+        if turn.writer().group.is_none() {
+            let options = TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..Default::default()
+            };
+            let transaction = Arc::new(self.reading.connections.begin_with_options(options).await?);
+            turn.writer_mut().group = Some(Group {
+                transaction,
+                begun: Instant::now(),
+                members: vec![],
+                changes: vec![],
+                written: Arc::default(),
+            });
+        }
+        let group = turn.writer().group.as_ref().expect("it is there by now");
         let writing = Writing {
-            transaction,
+            transaction: Arc::clone(&group.transaction),
             rows: Arc::clone(&self.reading.rows),
             ledger: self.reading.ledger.clone(),
-            written,
+            written: Arc::clone(&group.written),
+            later: Mutex::default(),
+            is_first: group.members.is_empty(),
+            savepoint: Arc::clone(&turn.savepoint),
             is_over: AtomicBool::new(false),
         };
         let draft = Draft::new(self.reading.ledger.clone());
@@ -190,7 +199,7 @@ impl Db {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         std::mem::forget(waits);
-        Turn { writer: Some(writer), db: self.clone() }
+        Turn { writer: Some(writer), db: self.clone(), savepoint: Arc::default() }
     }
 
     /// The number of the last change, followed as it grows.
@@ -237,7 +246,7 @@ struct Writer {
 
 #[derive(Debug)]
 struct Group {
-    transaction: DatabaseTransaction,
+    transaction: Arc<DatabaseTransaction>,
     begun: Instant,
     members: Vec<oneshot::Sender<Result<(), DbError>>>,
     changes: Vec<change::Model>,
@@ -263,6 +272,8 @@ impl Drop for Waits<'_> {
 struct Turn {
     writer: Option<OwnedMutexGuard<Writer>>,
     db: Db,
+    /// Whether a savepoint stands open behind which this one has written.
+    savepoint: Arc<AtomicBool>,
 }
 
 impl Turn {
@@ -283,12 +294,15 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(mut writer) = self.writer.take().filter(|writer| writer.group.is_some()) else { return };
-        let (Ok(runtime), db) = (Handle::try_current(), self.db.clone()) else { return };
+        let Some(mut writer) = self.writer.take() else { return };
+        // Without others, the transaction goes with what was given up in it.
+        let with_others = writer.group.take().filter(|group| !group.members.is_empty());
+        let (Some(group), Ok(runtime)) = (with_others, Handle::try_current()) else { return };
+        let is_given_up = self.savepoint.load(Ordering::Relaxed);
+        let db = self.db.clone();
         // A task of its own: whoever asked for it may be gone before it is done.
         runtime.spawn(async move {
-            let Some(group) = writer.group.take() else { return };
-            let committed = group.transaction.commit().await.map_err(DbError::from);
+            let committed = commit(group.transaction, is_given_up).await;
             match &committed {
                 Ok(()) => {
                     db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
@@ -307,6 +321,24 @@ impl Drop for Turn {
     }
 }
 
+/// Commits what a group has written, without what the last of them wrote if that was given up.
+async fn commit(transaction: Arc<DatabaseTransaction>, is_given_up: bool) -> Result<(), DbError> {
+    if is_given_up {
+        // It may not have come to its savepoint. Then there is nothing to take back, or no transaction any more, which the
+        // commit will find.
+        let taken_back = transaction.execute_unprepared("ROLLBACK TO podzol; RELEASE podzol").await;
+        if let Err(error) = taken_back.map_err(|error| error.to_string())
+            && !error.contains("no such savepoint")
+        {
+            return Err(DbError::Failed(DbErr::Custom(error)));
+        }
+    }
+    match Arc::into_inner(transaction) {
+        Some(transaction) => Ok(transaction.commit().await?),
+        None => Err(DbError::Failed(DbErr::Custom("a transaction is still in use".into()))),
+    }
+}
+
 /// One transaction that writes.
 #[derive(Debug)]
 pub struct Tx {
@@ -320,11 +352,16 @@ pub struct Tx {
 /// What to read and write with, in a transaction.
 #[derive(Debug)]
 pub struct Writing {
-    transaction: DatabaseTransaction,
+    transaction: Arc<DatabaseTransaction>,
     rows: Arc<Rows>,
     ledger: ledger::Shared,
     /// The ids of the rows that it has written, or those before it that are not durable yet.
     written: Arc<Mutex<HashSet<String>>>,
+    /// What is to be run with the next statement.
+    later: Mutex<Vec<Statement>>,
+    /// Whether nobody before it has written in the same transaction of the database, so that it needs no savepoint.
+    is_first: bool,
+    savepoint: Arc<AtomicBool>,
     /// Whether a statement failed for want of a disk that works: the database may have ended the transaction by itself.
     is_over: AtomicBool,
 }
@@ -350,31 +387,45 @@ impl Tx {
         self.writing.written().insert(id.to_string());
     }
 
+    /// Has a statement run with the next one, or with the commit: the way to the database and back takes longer than most
+    /// statements do. It must be one that fails only if the database does.
+    pub(crate) fn later(&self, statement: &impl QueryTrait<QueryStatement: StatementBuilder>) {
+        self.writing.later().push(statement.build(DbBackend::Sqlite));
+    }
+
+    /// Runs what is to be run later, now.
+    pub(crate) async fn now(&self) -> Result<(), DbError> {
+        Ok(self.writing.run_all().await?)
+    }
+
     /// Makes it all durable.
     ///
     /// # Errors
     /// When the database refuses; then nothing has changed.
     pub async fn commit(self) -> Result<(), DbError> {
+        // A task of its own: whoever asked for it may be gone half-way, and others build on it.
+        let committed = tokio::spawn(self.commit_to_the_end()).await;
+        committed.unwrap_or_else(|error| Err(DbError::Failed(DbErr::Custom(error.to_string()))))
+    }
+
+    async fn commit_to_the_end(self) -> Result<(), DbError> {
         // Whatever fails here: the turn ends last.
         let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let changes = change::append(&writing, noted, turn.writer().last_change).await?;
-        let Writing { transaction, written, .. } = writing;
+        let changes = change::numbered(noted, turn.writer().last_change);
+        if let Some(append) = change::append(&changes) {
+            writing.later().push(append.build(DbBackend::Sqlite));
+        }
+        writing.run_all_and_release().await?;
+        drop(writing);
+        draft.keep();
+        let (durable, is_durable) = oneshot::channel();
         let writer = turn.writer_mut();
         writer.last_change = changes.last().map_or(writer.last_change, |change| change.seq);
-        let (durable, is_durable) = oneshot::channel();
-        match &mut writer.group {
-            Some(group) => {
-                transaction.commit().await?;
-                group.changes.extend(changes);
-                group.members.push(durable);
-            }
-            None => {
-                let (begun, members) = (Instant::now(), vec![durable]);
-                writer.group = Some(Group { transaction, begun, members, changes, written });
-            }
+        if let Some(group) = &mut writer.group {
+            group.changes.extend(changes);
+            group.members.push(durable);
         }
-        draft.keep();
         if turn.is_continued() {
             turn.writer = None;
         }
@@ -386,6 +437,54 @@ impl Tx {
 impl Writing {
     fn written(&self) -> MutexGuard<'_, HashSet<String>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn later(&self) -> MutexGuard<'_, Vec<Statement>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be run before a statement, and that statement, as one.
+    fn with_later(&self, statement: Option<Statement>) -> Option<Statement> {
+        let mut all = std::mem::take(&mut *self.later());
+        let is_read = |statement: &Statement| statement.sql.starts_with("SELECT");
+        let writes = !all.is_empty() || statement.as_ref().is_some_and(|statement| !is_read(statement));
+        if writes && let Some(savepoint) = self.savepoint() {
+            all.insert(0, savepoint);
+        }
+        all.extend(statement);
+        all.into_iter().reduce(|mut all, next| {
+            all.sql.push(';');
+            all.sql.push_str(&next.sql);
+            if let Some(values) = next.values {
+                all.values.get_or_insert_with(|| Values(vec![])).0.extend(values.0);
+            }
+            all
+        })
+    }
+
+    /// What opens the savepoint, if it is needed and not open yet.
+    fn savepoint(&self) -> Option<Statement> {
+        let opens = !self.is_first && !self.savepoint.swap(true, Ordering::Relaxed);
+        opens.then(|| plain("SAVEPOINT podzol"))
+    }
+
+    async fn run_all(&self) -> Result<(), DbErr> {
+        self.must_go_on()?;
+        match self.with_later(None) {
+            Some(all) => self.look_at(self.transaction.execute_raw(all).await).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs what is to be run later, and closes the savepoint.
+    async fn run_all_and_release(&self) -> Result<(), DbErr> {
+        let opens = !self.is_first && (self.savepoint.load(Ordering::Relaxed) || !self.later().is_empty());
+        if opens {
+            self.later().push(plain("RELEASE podzol"));
+        }
+        self.run_all().await?;
+        self.savepoint.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn must_go_on(&self) -> Result<(), DbErr> {
@@ -403,6 +502,11 @@ impl Writing {
         }
         result
     }
+}
+
+/// A statement without values.
+fn plain(sql: &str) -> Statement {
+    Statement::from_string(DbBackend::Sqlite, sql)
 }
 
 impl Reader for Reading {
@@ -455,23 +559,33 @@ impl ConnectionTrait for Writing {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        // By itself, as the rows are counted that it changes.
+        if let Some(savepoint) = self.savepoint() {
+            self.later().insert(0, savepoint);
+        }
+        self.run_all().await?;
         self.must_go_on()?;
         self.look_at(self.transaction.execute_raw(statement).await)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.must_go_on()?;
-        self.look_at(self.transaction.execute_unprepared(sql).await)
+        self.execute_raw(plain(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.must_go_on()?;
-        self.look_at(self.transaction.query_one_raw(statement).await)
+        match self.with_later(Some(statement)) {
+            Some(all) => self.look_at(self.transaction.query_one_raw(all).await),
+            None => Ok(None),
+        }
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.must_go_on()?;
-        self.look_at(self.transaction.query_all_raw(statement).await)
+        match self.with_later(Some(statement)) {
+            Some(all) => self.look_at(self.transaction.query_all_raw(all).await),
+            None => Ok(vec![]),
+        }
     }
 }
 

@@ -255,10 +255,9 @@ impl Tx {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         self.draft.vm(&row);
         nics.iter().for_each(|nic| self.draft.nic(nic));
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        let nics = nics.into_iter().map(IntoActiveModel::into_active_model);
-        nic::Entity::insert_many(nics).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.later(&Entity::insert(row.into_active_model()));
+        self.later(&nic::Entity::insert_many(nics.into_iter().map(IntoActiveModel::into_active_model)));
+        self.now().await
     }
 
     /// Notes that the limits of an account's or a zone's VMs have changed.
@@ -289,7 +288,7 @@ impl Tx {
     pub async fn vm_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         self.draft.vm(&row);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        self.later(&Entity::update(row.into_active_model().reset_all()).validate()?);
         Ok(())
     }
 

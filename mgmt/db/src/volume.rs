@@ -142,8 +142,9 @@ impl Tx {
     pub async fn volume_create(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
         self.draft.volume(&row);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        let is_named = row.name.is_some();
+        self.later(&Entity::insert(row.into_active_model()));
+        if is_named { self.now().await } else { Ok(()) }
     }
 
     /// Writes a volume as it is now.
@@ -153,7 +154,7 @@ impl Tx {
     pub async fn volume_update(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
         self.draft.volume(&row);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
+        self.later(&Entity::update(row.into_active_model().reset_all()).validate()?);
         Ok(())
     }
 
