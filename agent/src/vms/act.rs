@@ -316,7 +316,7 @@ impl<P: Platform> Vms<P> {
                         tracing::warn!(%vm, %error, "cannot resume a VM that should shut down");
                     }
                 }
-                Ok(Some(found)) if found.state == DomainState::Running => {}
+                Ok(Some(found)) if matches!(found.state, DomainState::Running | DomainState::Passing) => {}
                 Ok(_) => return,
                 Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM has shut down"),
             }

@@ -67,7 +67,8 @@ impl App {
             let left: Vec<i64> = left.into_iter().map(|(_, left)| left).collect();
             let pods: BTreeMap<_, PodId> =
                 ledger.hosts_of(zone.id.0).map(|row| (row.host(), row.pod_id.0)).collect();
-            let hosts = self.hosts_for(&ledger, zone.id.0, &[], false);
+            drop(ledger);
+            let hosts = self.hosts_for(db, zone.id.0, &[], false);
             let all = Pool::new(hosts.iter().cloned());
             let reserve = (zone.spare_hosts > 0).then(|| all.reserve(zone.spare_hosts as usize));
             let pods_of_zone: std::collections::BTreeSet<PodId> = pods.values().copied().collect();

@@ -74,7 +74,7 @@ impl Heard {
 /// Keeps what was heard.
 pub(crate) async fn keep(app: App) -> Result<(), AppError> {
     for some in app.heard.not_kept().chunks(AT_ONCE) {
-        let tx = app.db.begin().await?;
+        let tx = app.db.begin_alone().await?;
         for (id, report) in some {
             tx.server_reported(id, report.at, report.text.clone()).await?;
         }

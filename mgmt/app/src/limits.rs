@@ -73,7 +73,7 @@ pub(crate) fn check(limits: &Limits) -> Result<(), AppError> {
 /// Gives the VMs whose limits have changed those that hold now.
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     while !vm::with_stale_limits(app.db.reader(), 1).await?.is_empty() {
-        let tx = app.db.begin().await?;
+        let tx = app.db.begin_alone().await?;
         for mut row in vm::with_stale_limits(tx.reader(), AT_ONCE).await? {
             let before = of(&row);
             renew(tx.reader(), &mut row).await?;

@@ -117,7 +117,7 @@ impl App {
     /// What there is to choose from for a VM.
     pub(crate) async fn choice(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<Choice, AppError> {
         let request = self.request(db, wanted).await?;
-        let hosts = self.hosts_for(&db.ledger(), wanted.zone, &wanted.pools, wanted.tunnels);
+        let hosts = self.hosts_for(db, wanted.zone, &wanted.pools, wanted.tunnels);
         Ok(Choice { hosts: Pool::new(hosts), request })
     }
 
@@ -125,17 +125,25 @@ impl App {
     /// without.
     pub(crate) fn hosts_for(
         &self,
-        ledger: &Ledger,
+        db: &impl Reader,
         zone: ZoneId,
         pools: &[PoolId],
         tunnels: bool,
     ) -> Vec<Host> {
-        let view = |row: &server::Model| {
-            let mut host = scheduler_view(row, ledger.taken(row.host()), &self.settings);
-            host.closed = host.closed.or_else(|| bars(ledger, row, pools, tunnels));
+        // Whoever writes waits for the ledger; what takes long is done without it.
+        let rows: Vec<(Arc<server::Model>, Taken, Option<Reason>)> = {
+            let ledger = db.ledger();
+            let of = |row: &Arc<server::Model>| {
+                (Arc::clone(row), ledger.taken(row.host()), bars(&ledger, row, pools, tunnels))
+            };
+            ledger.hosts_of(zone).map(of).collect()
+        };
+        let view = |(row, taken, bar): (Arc<server::Model>, Taken, Option<Reason>)| {
+            let mut host = scheduler_view(&row, taken, &self.settings);
+            host.closed = host.closed.or(bar);
             host
         };
-        ledger.hosts_of(zone).map(view).collect()
+        rows.into_iter().map(view).collect()
     }
 
     /// What a VM wants that has its volumes already and is to start.

@@ -49,10 +49,13 @@ pub(crate) fn numbered(changes: Vec<Noted>, last: i64) -> Vec<Model> {
     changes.into_iter().zip(last + 1..).map(number).collect()
 }
 
-/// Adds changes, if there are any.
-pub(crate) fn append(changes: &[Model]) -> Option<InsertMany<ActiveModel>> {
-    let rows = changes.iter().cloned().map(|row| row.into_active_model().reset_all());
-    (!changes.is_empty()).then(|| Entity::insert_many(rows))
+/// How many changes a statement adds at most: SQLite takes 32,766 values in one.
+const AT_ONCE: usize = 1000;
+
+/// Adds changes.
+pub(crate) fn append(changes: &[Model]) -> impl Iterator<Item = InsertMany<ActiveModel>> {
+    let row = |row: &Model| row.clone().into_active_model().reset_all();
+    changes.chunks(AT_ONCE).map(move |some| Entity::insert_many(some.iter().map(row)))
 }
 
 /// The most recent changes, in memory: whoever follows them asks at every commit.

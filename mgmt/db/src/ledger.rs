@@ -155,9 +155,10 @@ impl Ledger {
     }
 
     /// The hosts of a zone that are not removed, in no order.
-    pub fn hosts_of(&self, zone: ZoneId) -> impl Iterator<Item = &server::Model> {
-        let stays = move |row: &&server::Model| row.zone_id.0 == zone && row.state.0 != ServerState::Removed;
-        self.hosts.values().map(Arc::as_ref).filter(stays)
+    pub fn hosts_of(&self, zone: ZoneId) -> impl Iterator<Item = &Arc<server::Model>> {
+        let stays =
+            move |row: &&Arc<server::Model>| row.zone_id.0 == zone && row.state.0 != ServerState::Removed;
+        self.hosts.values().filter(stays)
     }
 
     /// The pools of a zone, in no order.
@@ -210,6 +211,9 @@ impl Ledger {
             && let Some(in_use) = self.addresses.get_mut(&network)
         {
             in_use.remove(&address);
+            if in_use.is_empty() {
+                self.addresses.remove(&network);
+            }
         }
         if let Some((network, address)) = at {
             self.addresses.entry(network).or_default().insert(address);

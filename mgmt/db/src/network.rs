@@ -143,8 +143,9 @@ impl Tx {
     /// [`DbError::Referred`] when a VM has an interface in it.
     pub async fn network_delete(&self, row: &Model) -> Result<(), DbError> {
         self.changed("network", row.id.0, Some(row.account_id.0));
-        self.draft.network(row, false);
         Entity::delete_by_id(row.id).exec(self.reader()).await?;
+        // Not before: it may be refused.
+        self.draft.network(row, false);
         Ok(())
     }
 }

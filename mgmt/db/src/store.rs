@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
@@ -158,7 +158,25 @@ impl Db {
     /// # Errors
     /// When the database is not usable.
     pub async fn begin(&self) -> Result<Tx, DbError> {
-        let mut turn = self.turn().await;
+        let turn = self.turn().await;
+        self.begin_in(turn).await
+    }
+
+    /// As [`Db::begin`], for what takes long: nobody's commit waits for it.
+    ///
+    /// # Errors
+    /// When the database is not usable.
+    pub async fn begin_alone(&self) -> Result<Tx, DbError> {
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        if let Some(group) = writer.group.take() {
+            let ending = end(self.clone(), writer, group, false, None);
+            let ended = tokio::spawn(ending).await;
+            writer = ended.map_err(|error| DbError::Failed(DbErr::Custom(error.to_string())))?;
+        }
+        self.begin_in(Turn::of(self, writer)).await
+    }
+
+    async fn begin_in(&self, mut turn: Turn) -> Result<Tx, DbError> {
         if !turn.writer().ledger_is_right {
             self.reading.ledger.replace(Ledger::load(&self.reading.connections).await?);
             turn.writer_mut().ledger_is_right = true;
@@ -186,7 +204,7 @@ impl Db {
             later: Mutex::default(),
             is_first: group.members.is_empty(),
             savepoint: Arc::clone(&turn.savepoint),
-            is_over: AtomicBool::new(false),
+            failed: Arc::clone(&turn.failed),
         };
         let draft = Draft::new(self.reading.ledger.clone());
         Ok(Tx { writing, changes: Mutex::default(), draft, turn })
@@ -199,7 +217,7 @@ impl Db {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         std::mem::forget(waits);
-        Turn { writer: Some(writer), db: self.clone(), savepoint: Arc::default() }
+        Turn::of(self, writer)
     }
 
     /// The number of the last change, followed as it grows.
@@ -230,8 +248,11 @@ impl Db {
 /// The most transactions that commit together.
 const MOST: usize = 64;
 
-/// How long the first of a group may wait for others, in which time they do their work.
+/// How old a group may be that is left to another one. It waits for that one's work, too.
 const PATIENCE: Duration = Duration::from_millis(10);
+
+/// The most statements that go to the database together. Each sequence of them is prepared once and kept.
+const TOGETHER: usize = 8;
 
 /// What whoever writes holds.
 #[derive(Debug)]
@@ -274,9 +295,15 @@ struct Turn {
     db: Db,
     /// Whether a savepoint stands open behind which this one has written.
     savepoint: Arc<AtomicBool>,
+    /// Why it cannot go on, if the database failed.
+    failed: Arc<OnceLock<DbError>>,
 }
 
 impl Turn {
+    fn of(db: &Db, writer: OwnedMutexGuard<Writer>) -> Self {
+        Self { writer: Some(writer), db: db.clone(), savepoint: Arc::default(), failed: Arc::default() }
+    }
+
     fn writer(&self) -> &Writer {
         self.writer.as_ref().expect("it is taken when the turn ends")
     }
@@ -299,26 +326,36 @@ impl Drop for Turn {
         let with_others = writer.group.take().filter(|group| !group.members.is_empty());
         let (Some(group), Ok(runtime)) = (with_others, Handle::try_current()) else { return };
         let is_given_up = self.savepoint.load(Ordering::Relaxed);
-        let db = self.db.clone();
         // A task of its own: whoever asked for it may be gone before it is done.
-        runtime.spawn(async move {
-            let committed = commit(group.transaction, is_given_up).await;
-            match &committed {
-                Ok(()) => {
-                    db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
-                    db.changes.add(group.changes, writer.last_change);
-                }
-                Err(_) => {
-                    writer.last_change = db.changes.last();
-                    writer.ledger_is_right = false;
-                }
-            }
-            drop(writer);
-            for member in group.members {
-                let _ = member.send(committed.clone());
-            }
-        });
+        runtime.spawn(end(self.db.clone(), writer, group, is_given_up, self.failed.get().cloned()));
     }
+}
+
+/// Commits a group, tells its members, and gives the turn back. `failed` is why the database may have ended the transaction
+/// before, if it has.
+async fn end(
+    db: Db,
+    mut writer: OwnedMutexGuard<Writer>,
+    group: Group,
+    is_given_up: bool,
+    failed: Option<DbError>,
+) -> OwnedMutexGuard<Writer> {
+    let committed = commit(group.transaction, is_given_up).await;
+    let committed = committed.map_err(|error| failed.unwrap_or(error));
+    match &committed {
+        Ok(()) => {
+            db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
+            db.changes.add(group.changes, writer.last_change);
+        }
+        Err(_) => {
+            writer.last_change = db.changes.last();
+            writer.ledger_is_right = false;
+        }
+    }
+    for member in group.members {
+        let _ = member.send(committed.clone());
+    }
+    writer
 }
 
 /// Commits what a group has written, without what the last of them wrote if that was given up.
@@ -362,8 +399,8 @@ pub struct Writing {
     /// Whether nobody before it has written in the same transaction of the database, so that it needs no savepoint.
     is_first: bool,
     savepoint: Arc<AtomicBool>,
-    /// Whether a statement failed for want of a disk that works: the database may have ended the transaction by itself.
-    is_over: AtomicBool,
+    /// Why a statement failed, if for want of a disk that works: the database may have ended the transaction by itself.
+    failed: Arc<OnceLock<DbError>>,
 }
 
 impl Tx {
@@ -413,9 +450,8 @@ impl Tx {
         let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = change::numbered(noted, turn.writer().last_change);
-        if let Some(append) = change::append(&changes) {
-            writing.later().push(append.build(DbBackend::Sqlite));
-        }
+        let append = change::append(&changes).map(|append| append.build(DbBackend::Sqlite));
+        writing.later().extend(append);
         writing.run_all_and_release().await?;
         drop(writing);
         draft.keep();
@@ -470,9 +506,28 @@ impl Writing {
 
     async fn run_all(&self) -> Result<(), DbErr> {
         self.must_go_on()?;
+        self.run_but(0).await?;
         match self.with_later(None) {
             Some(all) => self.look_at(self.transaction.execute_raw(all).await).map(drop),
             None => Ok(()),
+        }
+    }
+
+    /// Runs what is to be run later, until what is left can go along with so many more.
+    async fn run_but(&self, more: usize) -> Result<(), DbErr> {
+        loop {
+            let rest = {
+                let mut later = self.later();
+                if later.len() + more <= TOGETHER {
+                    return Ok(());
+                }
+                later.split_off(TOGETHER)
+            };
+            let some = self.with_later(None);
+            *self.later() = rest;
+            if let Some(some) = some {
+                self.look_at(self.transaction.execute_raw(some).await)?;
+            }
         }
     }
 
@@ -488,17 +543,17 @@ impl Writing {
     }
 
     fn must_go_on(&self) -> Result<(), DbErr> {
-        match self.is_over.load(Ordering::Relaxed) {
-            true => Err(DbErr::Custom("the transaction has failed".into())),
-            false => Ok(()),
+        match self.failed.get() {
+            Some(error) => Err(DbErr::Custom(format!("the transaction has failed: {error}"))),
+            None => Ok(()),
         }
     }
 
     fn look_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
         if let Err(error) = &result
-            && matches!(DbError::from(error.clone()), DbError::Full | DbError::Failed(_))
+            && let failed @ (DbError::Full | DbError::Failed(_)) = DbError::from(error.clone())
         {
-            self.is_over.store(true, Ordering::Relaxed);
+            let _ = self.failed.set(failed);
         }
         result
     }
@@ -574,6 +629,7 @@ impl ConnectionTrait for Writing {
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.must_go_on()?;
+        self.run_but(1).await?;
         match self.with_later(Some(statement)) {
             Some(all) => self.look_at(self.transaction.query_one_raw(all).await),
             None => Ok(None),
@@ -582,6 +638,7 @@ impl ConnectionTrait for Writing {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.must_go_on()?;
+        self.run_but(1).await?;
         match self.with_later(Some(statement)) {
             Some(all) => self.look_at(self.transaction.query_all_raw(all).await),
             None => Ok(vec![]),

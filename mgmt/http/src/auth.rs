@@ -16,8 +16,10 @@ impl FromRequestParts<App> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let key = key_of(&parts.headers).ok_or(AppError::Unauthenticated)?;
-        let actor = app.authenticate(key).await?;
+        let actor = match parts.extensions.get::<Actor>() {
+            Some(actor) => actor.clone(),
+            None => app.authenticate(key_of(&parts.headers).ok_or(AppError::Unauthenticated)?).await?,
+        };
         app.count_request(&actor)?;
         Ok(Self(actor))
     }
@@ -29,12 +31,17 @@ fn key_of(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Answers as many requests to the API at once as may be. Whether the service lives is told however much it has to do.
-pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if !request.uri().path().starts_with("/v1/") {
         return next.run(request).await;
     }
     match app.admit(key_of(request.headers())).await {
-        Ok(_admitted) => next.run(request).await,
+        Ok((_admitted, actor)) => {
+            if let Some(actor) = actor {
+                request.extensions_mut().insert(actor);
+            }
+            next.run(request).await
+        }
         Err(error) => Refusal::from(error).into_response(),
     }
 }

@@ -1,5 +1,7 @@
 //! Taking a request apart: bodies, ids in paths, and queries, each with an error that names the field.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::StatusCode;
 use http::request::Parts;
@@ -12,6 +14,9 @@ use crate::problem::Refusal;
 
 /// The header by which a create is carried out once.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// How long a JSON body may take to come.
+const BODY: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 pub(crate) struct Json<T> {
@@ -34,7 +39,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
         let mut digest = sha2::Sha256::new();
         digest.update(request.method().as_str());
         digest.update(request.uri().path());
-        let bytes = bytes::Bytes::from_request(request, app).await.map_err(|rejection| {
+        let body = tokio::time::timeout(BODY, bytes::Bytes::from_request(request, app)).await;
+        let body = body.map_err(|_| {
+            let detail = format!("the body did not come within {} s", BODY.as_secs());
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
+        })?;
+        let bytes = body.map_err(|rejection| {
             Refusal::new(rejection.status(), "unreadable_body", rejection.body_text())
         })?;
         digest.update(&bytes);

@@ -109,12 +109,26 @@ impl Pool {
         self.hosts.values()
     }
 
-    /// Whether a VM would take what is kept free.
-    fn takes_reserve(&self, request: &Request) -> bool {
-        let reserve = self.reserve(request.spare_hosts);
-        request.spare_hosts > 0
-            && (self.free.memory_mib < reserve.memory_mib + request.memory_mib
-                || self.free.vcpus < reserve.vcpus + u64::from(request.vcpus))
+    /// Whether a VM would take what is kept free, of the hosts that are not barred.
+    fn takes_reserve(&self, request: &Request, bars: &impl Fn(HostId) -> Option<Reason>) -> bool {
+        if request.spare_hosts == 0 {
+            return false;
+        }
+        let barred: Vec<&Host> = self
+            .by_memory
+            .iter()
+            .filter(|(_, id)| bars(*id).is_some())
+            .filter_map(|(_, id)| self.hosts.get(id))
+            .collect();
+        let (free, reserve) = if barred.is_empty() {
+            (self.free, self.reserve(request.spare_hosts))
+        } else {
+            let barred: BTreeSet<HostId> = barred.into_iter().map(|host| host.id).collect();
+            let open = self.by_memory.iter().filter(|(_, id)| !barred.contains(id));
+            let others = Self::new(open.filter_map(|(_, id)| self.hosts.get(id)).cloned());
+            (others.free, others.reserve(request.spare_hosts))
+        };
+        takes(request, free, reserve)
     }
 
     /// Chooses a host and takes the room on it.
@@ -136,7 +150,10 @@ impl Pool {
     /// # Errors
     /// When no host fits: the reason for each class of hosts.
     pub fn decide(&self, request: &Request) -> Result<HostId, Refusal> {
-        self.decide_within(request, |_| None)
+        let id = self.choose(request, &|_| None).filter(|_| {
+            request.spare_hosts == 0 || !takes(request, self.free, self.reserve(request.spare_hosts))
+        });
+        id.ok_or_else(|| self.refuse(request, &|_| None))
     }
 
     /// Chooses one of the hosts that nothing else bars, and takes nothing.
@@ -148,7 +165,7 @@ impl Pool {
         request: &Request,
         bars: impl Fn(HostId) -> Option<Reason>,
     ) -> Result<HostId, Refusal> {
-        let id = self.choose(request, &bars).filter(|_| !self.takes_reserve(request));
+        let id = self.choose(request, &bars).filter(|_| !self.takes_reserve(request, &bars));
         id.ok_or_else(|| self.refuse(request, &bars))
     }
 
@@ -198,6 +215,12 @@ impl Pool {
         self.free.memory_mib -= known.memory_free_mib();
         self.free.vcpus -= u64::from(known.vcpus_free());
     }
+}
+
+/// Whether a VM takes something of a reserve, with so much free.
+fn takes(request: &Request, free: Room, reserve: Room) -> bool {
+    free.memory_mib < reserve.memory_mib + request.memory_mib
+        || free.vcpus < reserve.vcpus + u64::from(request.vcpus)
 }
 
 #[cfg(test)]
@@ -331,6 +354,21 @@ mod tests {
             pool.decide_within(&request(600), bars).unwrap_err().lines(),
             ["1 host: does not reach the pool yet (h1)", "1 host: not enough memory (h3)"]
         );
+    }
+
+    #[test]
+    fn what_is_free_on_barred_hosts_is_no_reserve() {
+        let on = |number, memory_mib, taken| Host { memory_allocated_mib: taken, ..host(number, memory_mib) };
+        let bars = |id| (id == host(3, 0).id).then_some(Reason::NoStorage);
+        let safe = Request { spare_hosts: 1, ..request(30) };
+        // An empty host that is out of reach takes in nobody.
+        let pool = Pool::new([on(1, 100, 60), on(2, 100, 60), on(3, 100, 0)]);
+        assert!(pool.decide_within(&safe, bars).is_err());
+        assert!(pool.decide(&safe).is_ok());
+        // And a large one that is out of reach needs nothing kept for it.
+        let pool = Pool::new([on(1, 100, 0), on(2, 100, 0), on(3, 400, 390)]);
+        assert!(pool.decide_within(&safe, bars).is_ok());
+        assert!(pool.decide(&safe).is_err());
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn main() -> anyhow::Result<()> {
             share_out(shares)?;
         }
         What::Join => {
-            let failures = virtual_time::run(steps::join()).map_err(anyhow::Error::msg)?;
+            let failures = virtual_time::run(steps::join_and_leave()).map_err(anyhow::Error::msg)?;
             println!("{failures} failures of a join");
         }
         What::Hung => virtual_time::run(hung::run_all()).map_err(anyhow::Error::msg)?,

@@ -7,6 +7,7 @@ use podzol_sim::{SimHost, Step};
 use podzol_test_support::{Api, image, text};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::calls::{self, Counted, DOUBTS, MISHAPS, MORE_DOUBTS, Mishap, TROUBLES, Trouble};
 use crate::world::World;
@@ -186,6 +187,9 @@ async fn done(api: &Api, method: Method, path: &str, body: Value) -> String {
     text(&asked, "object.id")
 }
 
+/// How long a flow may take to come to a step at which something is to go wrong.
+const COMES: Duration = Duration::from_secs(20);
+
 /// What a run of a flow came to.
 struct Course {
     /// The calls that it made.
@@ -220,8 +224,16 @@ async fn run(world: &mut World, flow: Flow, wrong: Wrong<'_>) -> Result<Course, 
     let counted: Counted = calls::trouble_at(world, troubles);
     flow.begin(world, &things).await;
     world.pass(Duration::from_millis(500)).await?;
-    let steps = world.steps_taken();
+    let mut steps = world.steps_taken();
     if let Wrong::In(step, mishap) = wrong {
+        let deadline = Instant::now() + COMES;
+        while !steps.contains(&step) {
+            if Instant::now() > deadline {
+                return Err("it did not come to that step".into());
+            }
+            world.pass(Duration::from_millis(100)).await?;
+            steps.extend(world.steps_taken());
+        }
         mishap.end(world, step);
     }
     if troubles.iter().any(|(_, trouble)| *trouble == Trouble::Overtaken) {
@@ -230,6 +242,10 @@ async fn run(world: &mut World, flow: Flow, wrong: Wrong<'_>) -> Result<Course, 
     world.converge().await?;
     calls::fair();
     world.holds().await?;
+    let made = counted.calls().len();
+    if troubles.first().is_some_and(|(number, _)| *number > made) {
+        return Err(format!("it made {made} calls: nothing went wrong in it"));
+    }
     let course = Course { calls: counted.calls(), steps, starts: world.starts() - starts };
     world.clean().await?;
     if flow == Flow::Import {
@@ -312,12 +328,42 @@ async fn checked(world: &mut World, flow: Flow, smooth: &Course, wrong: Wrong<'_
     Ok(course)
 }
 
-/// A host joins while its call goes wrong in each way; nothing of it is left when it is removed again.
+/// A host joins while its call goes wrong in each way, and one is removed while the calls that follow from that do; nothing
+/// of it is left then.
 ///
 /// # Errors
 /// When it does not join, or something is left.
-pub(crate) async fn join() -> Result<usize, String> {
+pub(crate) async fn join_and_leave() -> Result<usize, String> {
     let mut world = World::make().await;
+    Ok(join(&mut world).await? + leave(&mut world).await?)
+}
+
+async fn leave(world: &mut World) -> Result<usize, String> {
+    let mut failures = 0;
+    for trouble in TROUBLES {
+        let told = |error: String| format!("leave, {trouble:?}: {error}");
+        let exports = world.pod.storage.exports.clone();
+        let host = SimHost::join(&world.control_plane, exports, &world.pod.pod, 9, ("h9", 1024), 5).await;
+        let path = format!("/v1/hosts/{}", host.id);
+        world.admin().in_state(&path, "up").await;
+        world.converge().await.map_err(told)?;
+        world.ask(Method::PATCH, &path, &json!({ "maintenance": true })).await;
+        world.converge().await.map_err(told)?;
+        let counted = calls::trouble_at(world, &[(1, trouble)]);
+        world.admin().delete(&path).await.ok();
+        drop(host);
+        world.converge().await.map_err(told)?;
+        calls::fair();
+        if counted.calls().is_empty() {
+            return Err(told("nobody was called: nothing went wrong in it".into()));
+        }
+        world.holds().await.map_err(told)?;
+        failures += 1;
+    }
+    Ok(failures)
+}
+
+async fn join(world: &mut World) -> Result<usize, String> {
     let mut failures = 0;
     for trouble in TROUBLES {
         // The caller is the host, which an operator would have join again.
@@ -325,7 +371,7 @@ pub(crate) async fn join() -> Result<usize, String> {
             continue;
         }
         let told = |error: String| format!("join, {trouble:?}: {error}");
-        calls::trouble_at(&world, &[(1, trouble)]);
+        calls::trouble_at(world, &[(1, trouble)]);
         let exports = world.pod.storage.exports.clone();
         let host = SimHost::join(&world.control_plane, exports, &world.pod.pod, 9, ("h9", 1024), 5).await;
         let path = format!("/v1/hosts/{}", host.id);

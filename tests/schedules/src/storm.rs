@@ -84,6 +84,12 @@ const LENGTH: std::ops::RangeInclusive<usize> = 4..=10;
 /// # Errors
 /// When something is wrong in it or after it.
 pub(crate) async fn run(world: &mut World, seed: u64, log: bool) -> Result<(), String> {
+    let ended = schedule(world, seed, log).await;
+    calls::fair();
+    ended
+}
+
+async fn schedule(world: &mut World, seed: u64, log: bool) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let api = world.acme.api.clone();
     let networks =

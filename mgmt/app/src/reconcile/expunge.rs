@@ -11,7 +11,7 @@ const AT_ONCE: u64 = 100;
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     while !vm::to_expunge(app.db.reader(), now().0, 1).await?.is_empty() {
-        let tx = app.db.begin().await?;
+        let tx = app.db.begin_alone().await?;
         for mut row in vm::to_expunge(tx.reader(), now().0, AT_ONCE).await? {
             crate::vm::expunge(&mut row);
             tx.vm_update(row.clone()).await?;

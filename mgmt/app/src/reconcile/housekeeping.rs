@@ -9,7 +9,7 @@ const DAY: i64 = 24 * HOUR;
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     let at = now().0;
-    let tx = app.db.begin().await?;
+    let tx = app.db.begin_alone().await?;
     let answers = tx.idempotency_forget_before(at - DAY).await?;
     let operations = tx.operation_forget_before(at - 30 * DAY).await?;
     let changes = change::forget_before(&tx, at - HOUR).await?;

@@ -23,7 +23,7 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
     if idle == 0 {
         return Ok(());
     }
-    let tx = app.db.begin().await?;
+    let tx = app.db.begin_alone().await?;
     for row in vm::passing_without_operation(tx.reader()).await? {
         let kind = match row.desired.0 {
             Desired::Running if row.state.0 == VmState::Migrating => "vm.migrate",

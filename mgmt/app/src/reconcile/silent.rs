@@ -19,7 +19,7 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
     if silent.is_empty() {
         return Ok(());
     }
-    let tx = app.db.begin().await?;
+    let tx = app.db.begin_alone().await?;
     for id in silent {
         let row = find::<server::Entity>(tx.reader(), id).await?;
         let Some(row) = row.filter(|row| row.state.0 == ServerState::Up) else { continue };
