@@ -41,6 +41,7 @@ pub mod account;
 pub mod affinity;
 pub mod change;
 mod column;
+mod error;
 pub mod event;
 pub mod idempotency;
 mod ledger;
@@ -55,12 +56,15 @@ mod store;
 pub mod template;
 pub mod vm;
 pub mod volume;
+mod writing;
 pub mod zone;
 
 pub use column::{Col, JsonCol};
+pub use error::DbError;
 pub use ledger::{Ledger, Taken};
 pub use rows::Rows;
-pub use store::{Db, DbError, Reading, Tx, Writing};
+pub use store::{Db, Reading, Tx};
+pub use writing::Writing;
 
 use std::sync::{LazyLock, MutexGuard};
 use std::time::SystemTime;

@@ -18,65 +18,20 @@ use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchrono
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, QueryResult, QueryTrait, SqlErr, SqliteTransactionMode, Statement, StatementBuilder,
-    TransactionOptions, TransactionTrait, Values,
+    ExecResult, QueryResult, QueryTrait, SqliteTransactionMode, Statement, StatementBuilder,
+    TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::Reader;
 use crate::change::{self, Recent};
 use crate::ledger::{self, Draft, Ledger};
 use crate::migration::Migrator;
 use crate::rows::Rows;
-
-/// Why the database did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum DbError {
-    /// A value that must be there once is there already.
-    #[error("already exists: {0}")]
-    Taken(String),
-    /// Something else still refers to the row.
-    #[error("something still refers to it")]
-    Referred,
-    /// There is no room left on the database's disk. Nothing was changed.
-    #[error("the database's disk is full")]
-    Full,
-    /// Anything else: the file is damaged, and the like.
-    #[error("the database failed: {0}")]
-    Failed(DbErr),
-}
-
-impl From<DbErr> for DbError {
-    fn from(error: DbErr) -> Self {
-        match error.sql_err() {
-            Some(SqlErr::UniqueConstraintViolation(what)) => Self::Taken(what),
-            Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::Referred,
-            _ => match sqlite_code(&error).as_deref() {
-                Some(RESTRICTED) => Self::Referred,
-                Some(FULL) => Self::Full,
-                _ => Self::Failed(error),
-            },
-        }
-    }
-}
-
-/// SQLite's code for a row that `ON DELETE RESTRICT` keeps (SQLITE_CONSTRAINT_TRIGGER), which SeaORM does not know.
-const RESTRICTED: &str = "1811";
-
-/// SQLite's code for a write that found no room (SQLITE_FULL).
-const FULL: &str = "13";
-
-fn sqlite_code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error))
-    | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) = error
-    else {
-        return None;
-    };
-    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
-}
+use crate::writing::Writing;
+use crate::{DbError, Reader};
 
 /// Whether a connection that comes back to the pool is in no transaction any more. One that is must be closed, not used
 /// again: SQLite ends a transaction by itself when its disk is full or fails (<https://sqlite.org/lang_transaction.html>,
@@ -251,9 +206,6 @@ const MOST: usize = 64;
 /// How old a group may be that is left to another one. It waits for that one's work, too.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// The most statements that go to the database together. Each sequence of them is prepared once and kept.
-const TOGETHER: usize = 8;
-
 /// What whoever writes holds.
 #[derive(Debug)]
 struct Writer {
@@ -386,23 +338,6 @@ pub struct Tx {
     turn: Turn,
 }
 
-/// What to read and write with, in a transaction.
-#[derive(Debug)]
-pub struct Writing {
-    transaction: Arc<DatabaseTransaction>,
-    rows: Arc<Rows>,
-    ledger: ledger::Shared,
-    /// The ids of the rows that it has written, or those before it that are not durable yet.
-    written: Arc<Mutex<HashSet<String>>>,
-    /// What is to be run with the next statement.
-    later: Mutex<Vec<Statement>>,
-    /// Whether nobody before it has written in the same transaction of the database, so that it needs no savepoint.
-    is_first: bool,
-    savepoint: Arc<AtomicBool>,
-    /// Why a statement failed, if for want of a disk that works: the database may have ended the transaction by itself.
-    failed: Arc<OnceLock<DbError>>,
-}
-
 impl Tx {
     /// The connection of this transaction.
     pub fn reader(&self) -> &Writing {
@@ -470,113 +405,9 @@ impl Tx {
     }
 }
 
-impl Writing {
-    fn written(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn later(&self) -> MutexGuard<'_, Vec<Statement>> {
-        self.later.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is to be run before a statement, and that statement, as one.
-    fn with_later(&self, statement: Option<Statement>) -> Option<Statement> {
-        let mut all = std::mem::take(&mut *self.later());
-        let is_read = |statement: &Statement| statement.sql.starts_with("SELECT");
-        let writes = !all.is_empty() || statement.as_ref().is_some_and(|statement| !is_read(statement));
-        if writes && let Some(savepoint) = self.savepoint() {
-            all.insert(0, savepoint);
-        }
-        all.extend(statement);
-        all.into_iter().reduce(|mut all, next| {
-            all.sql.push(';');
-            all.sql.push_str(&next.sql);
-            if let Some(values) = next.values {
-                all.values.get_or_insert_with(|| Values(vec![])).0.extend(values.0);
-            }
-            all
-        })
-    }
-
-    /// What opens the savepoint, if it is needed and not open yet.
-    fn savepoint(&self) -> Option<Statement> {
-        let opens = !self.is_first && !self.savepoint.swap(true, Ordering::Relaxed);
-        opens.then(|| plain("SAVEPOINT podzol"))
-    }
-
-    async fn run_all(&self) -> Result<(), DbErr> {
-        self.must_go_on()?;
-        self.run_but(0).await?;
-        match self.with_later(None) {
-            Some(all) => self.look_at(self.transaction.execute_raw(all).await).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Runs what is to be run later, until what is left can go along with so many more.
-    async fn run_but(&self, more: usize) -> Result<(), DbErr> {
-        loop {
-            let rest = {
-                let mut later = self.later();
-                if later.len() + more <= TOGETHER {
-                    return Ok(());
-                }
-                later.split_off(TOGETHER)
-            };
-            let some = self.with_later(None);
-            *self.later() = rest;
-            if let Some(some) = some {
-                self.look_at(self.transaction.execute_raw(some).await)?;
-            }
-        }
-    }
-
-    /// Runs what is to be run later, and closes the savepoint.
-    async fn run_all_and_release(&self) -> Result<(), DbErr> {
-        let opens = !self.is_first && (self.savepoint.load(Ordering::Relaxed) || !self.later().is_empty());
-        if opens {
-            self.later().push(plain("RELEASE podzol"));
-        }
-        self.run_all().await?;
-        self.savepoint.store(false, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn must_go_on(&self) -> Result<(), DbErr> {
-        match self.failed.get() {
-            Some(error) => Err(DbErr::Custom(format!("the transaction has failed: {error}"))),
-            None => Ok(()),
-        }
-    }
-
-    fn look_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
-        if let Err(error) = &result
-            && let failed @ (DbError::Full | DbError::Failed(_)) = DbError::from(error.clone())
-        {
-            let _ = self.failed.set(failed);
-        }
-        result
-    }
-}
-
-/// A statement without values.
-fn plain(sql: &str) -> Statement {
-    Statement::from_string(DbBackend::Sqlite, sql)
-}
-
 impl Reader for Reading {
     fn rows(&self, _: &str) -> Option<&Rows> {
         Some(&self.rows)
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.get()
-    }
-}
-
-impl Reader for Writing {
-    fn rows(&self, id: &str) -> Option<&Rows> {
-        (!self.written().contains(id)).then_some(&*self.rows)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -604,45 +435,6 @@ impl ConnectionTrait for Reading {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.connections.query_all_raw(statement).await
-    }
-}
-
-#[async_trait::async_trait]
-impl ConnectionTrait for Writing {
-    fn get_database_backend(&self) -> DbBackend {
-        self.transaction.get_database_backend()
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        // By itself, as the rows are counted that it changes.
-        if let Some(savepoint) = self.savepoint() {
-            self.later().insert(0, savepoint);
-        }
-        self.run_all().await?;
-        self.must_go_on()?;
-        self.look_at(self.transaction.execute_raw(statement).await)
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(plain(sql)).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.must_go_on()?;
-        self.run_but(1).await?;
-        match self.with_later(Some(statement)) {
-            Some(all) => self.look_at(self.transaction.query_one_raw(all).await),
-            None => Ok(None),
-        }
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.must_go_on()?;
-        self.run_but(1).await?;
-        match self.with_later(Some(statement)) {
-            Some(all) => self.look_at(self.transaction.query_all_raw(all).await),
-            None => Ok(vec![]),
-        }
     }
 }
 
