@@ -134,7 +134,7 @@ impl Lab {
     /// # Errors
     /// When it does not in time: with the last reason.
     pub fn wait_for_management(&self) -> anyhow::Result<Cloud> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let tried = std::fs::read_to_string(self.path("mgmt/admin.key"))
                 .map_err(anyhow::Error::from)

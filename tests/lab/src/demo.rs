@@ -24,7 +24,7 @@ pub const CIDR: &str = "10.1.1.0/24";
 pub const VLANS: &str = "100-107";
 
 /// How long a server may take to boot.
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(600);
 
 /// Shows what is being done, and how long it has taken so far.
 struct Progress(Instant);
@@ -173,7 +173,7 @@ fn deb(lab: &Lab, package: &str) -> anyhow::Result<PathBuf> {
 
 fn wait_up(cloud: &Cloud, host: &Host) -> anyhow::Result<()> {
     let noun = if host.role == Role::Compute { "host" } else { "storage-server" };
-    wait_for(&format!("{} to be up", host.name), Duration::from_secs(90), || {
+    wait_for(&format!("{} to be up", host.name), Duration::from_secs(240), || {
         let shown = cloud.podzol(&format!("{noun} show {}", host.name))?;
         let usable = host.role == Role::Storage || shown["accelerator"].is_string();
         Ok((shown["state"] == "up" && usable).then_some(()))
@@ -187,15 +187,15 @@ fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
         let cloud = admin.with_key(&json.accounts[account].key);
         cloud.podzol(&format!("network create net --zone z1 --cidr {CIDR}"))?;
         wait_for_all_hosts(&cloud)?;
-        for number in 1..=2 {
-            let create =
-                format!("vm create {account}-{number} --offering tiny --template tiny --network net");
+        for number in 1..=proof::VMS_EACH {
+            let name = proof::name_of(account, number);
+            let create = format!("vm create {name} --offering tiny --template tiny --network net");
             operations.push((cloud.clone(), cloud.podzol(&create)?["operation"].clone()));
         }
     }
     for (cloud, operation) in operations {
         let id = operation["id"].as_str().context("an operation without an id")?;
-        cloud.podzol(&format!("operation wait {id} --timeout 300"))?;
+        cloud.podzol(&format!("operation wait {id} --timeout 600"))?;
     }
     Ok(())
 }
@@ -203,7 +203,7 @@ fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
 /// Until a VM could go to each of the hosts. One that has just joined takes none before the pool is exported to it too,
 /// and an account's two VMs would meet on the other.
 fn wait_for_all_hosts(cloud: &Cloud) -> anyhow::Result<()> {
-    wait_for("each host to take VMs", Duration::from_secs(60), || {
+    wait_for("each host to take VMs", Duration::from_secs(180), || {
         let asked = cloud.podzol("vm create any --offering tiny --template tiny --network net --dry-run")?;
         let passed_over = asked["reasons"].as_array().context("an answer without reasons")?;
         Ok((asked["fits"] == true && passed_over.is_empty()).then_some(()))

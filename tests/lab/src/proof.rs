@@ -10,8 +10,8 @@ use crate::demo::ACCOUNTS;
 use crate::state::Lab;
 
 /// How long a VM may take to boot, and to answer.
-const BOOT: Duration = Duration::from_secs(300);
-const ANSWER: Duration = Duration::from_secs(30);
+const BOOT: Duration = Duration::from_secs(600);
+const ANSWER: Duration = Duration::from_secs(90);
 
 /// A VM of the lab, as the proof needs it.
 #[derive(Debug, Clone)]
@@ -26,6 +26,19 @@ pub struct DemoVm {
     pub address: String,
     /// The name of its host.
     pub host: String,
+}
+
+/// How many VMs each of the two customers has.
+pub(crate) const VMS_EACH: usize = 2;
+
+/// The name of a customer's VM, counted from 1.
+pub(crate) fn name_of(account: &str, number: usize) -> String {
+    format!("{account}-{number}")
+}
+
+/// Whether a VM of that name is one that the lab made.
+pub fn is_demo_vm(name: &str) -> bool {
+    ACCOUNTS.iter().any(|account| (1..=VMS_EACH).any(|number| name_of(account, number) == name))
 }
 
 /// The running VMs of the two customers.

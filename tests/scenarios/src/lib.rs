@@ -10,18 +10,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use podzol_lab::cloud::wait_for;
-use podzol_lab::proof::DemoVm;
+use podzol_lab::proof::{self, DemoVm};
 use podzol_lab::{Cloud, Console, Lab};
 use serde_json::Value;
 
-/// The lab that is up, or an error that says how to bring one up.
+/// The lab that is up, with the VMs that it was made with and no others: a scenario that failed may have left some, and what
+/// it stopped.
 ///
 /// # Errors
-/// When no lab is up.
+/// When no lab is up: says how to bring one up. When a VM cannot be removed or started.
 pub fn lab() -> anyhow::Result<Lab> {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let lab = Lab::of(&tree, Path::new("target/debug"))?;
-    lab.read()?;
+    let admin = lab.cloud()?;
+    let vms = admin.podzol("vm list")?;
+    for vm in vms.as_array().into_iter().flatten() {
+        let text = |field: &str| vm[field].as_str().unwrap_or_default();
+        let id = text("id");
+        match text("state") {
+            _ if !proof::is_demo_vm(text("name")) => admin.podzol(&format!("vm delete {id} --wait"))?,
+            "paused" => admin.podzol(&format!("vm resume {id} --wait"))?,
+            "stopped" | "failed" => admin.podzol(&format!("vm start {id} --wait"))?,
+            _ => continue,
+        };
+    }
     Ok(lab)
 }
 
@@ -64,7 +76,7 @@ pub fn vlan(lab: &Lab, account: &str) -> anyhow::Result<u64> {
 /// # Errors
 /// When it is not in time: with the state that it was in last.
 pub fn wait_state(cloud: &Cloud, vm: &str, state: &str) -> anyhow::Result<Value> {
-    wait_for(&format!("VM {vm} to be {state}"), Duration::from_secs(120), || {
+    wait_for(&format!("VM {vm} to be {state}"), Duration::from_secs(300), || {
         let shown = cloud.podzol(&format!("vm show {vm}"))?;
         anyhow::ensure!(shown["state"] == state, "it is {}: {}", shown["state"], shown["error"]);
         Ok(Some(shown))

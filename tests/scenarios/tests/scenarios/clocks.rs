@@ -47,11 +47,11 @@ fn when_clocks_jump_an_hour_forwards_or_back_all_goes_on() {
         for host in ["h1", "h2"] {
             lab.ssh(&lab.host(host).unwrap()).run("systemctl restart podzol-agent").unwrap();
         }
-        wait_until_well(&lab, Duration::from_secs(120)).unwrap();
+        wait_until_well(&lab, Duration::from_secs(300)).unwrap();
         acme.podzol("vm delete clock --expunge --wait").unwrap();
         acme.podzol("volume delete clocks-data --wait").unwrap();
         drop(wrong);
     }
-    wait_until_well(&lab, Duration::from_secs(120)).unwrap();
+    wait_until_well(&lab, Duration::from_secs(300)).unwrap();
     proof::reachability(&lab, &proof::demo_vms(&lab).unwrap()).unwrap();
 }

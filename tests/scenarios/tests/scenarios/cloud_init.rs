@@ -87,7 +87,7 @@ fn debians_own_cloud_init_takes_name_address_key_and_disk_size_from_what_podzol_
     admin.podzol("template delete debian --wait").unwrap();
     admin.podzol("offering delete medium").unwrap();
     // Nothing waits for the file of a template that was deleted; it is a leftover, and goes with the next round.
-    wait_for("the pool to have let go of the template", Duration::from_secs(120), || {
+    wait_for("the pool to have let go of the template", Duration::from_secs(300), || {
         Ok((templates()? == before).then_some(()))
     })
     .unwrap();

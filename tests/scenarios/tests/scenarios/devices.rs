@@ -6,7 +6,7 @@ use podzol_lab::cloud::wait_for;
 use podzol_lab::{Console, proof};
 use podzol_scenarios::{account, console_of, lab};
 
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(180);
 
 /// The name of a volume's disk, as the VM's kernel has it.
 fn disk(console: &mut Console, volume: &str) -> Option<String> {
@@ -106,7 +106,7 @@ fn a_running_vm_gets_limits_as_they_change_and_a_larger_disk() {
     let (vm, mac) = (shown["id"].as_str().unwrap(), shown["nics"][0]["mac"].as_str().unwrap());
     let host = admin.podzol(&format!("host show {}", shown["host"].as_str().unwrap())).unwrap();
     let host = lab.ssh(&lab.host(host["name"].as_str().unwrap()).unwrap());
-    wait_for("the VM to be ready", Duration::from_secs(120), || {
+    wait_for("the VM to be ready", Duration::from_secs(300), || {
         let log = admin.podzol(&format!("vm console-log {vm}"))?;
         Ok(log["text"].as_str().unwrap_or_default().contains("tiny ready limited").then_some(()))
     })

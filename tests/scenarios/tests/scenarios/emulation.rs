@@ -42,7 +42,7 @@ impl Drop for BrokenKvm {
 
 fn wait_host(lab: &Lab, host: &str, accelerator: Value) -> Value {
     let cloud = lab.cloud().unwrap();
-    wait_for(&format!("{host} to say that it runs VMs by {accelerator}"), Duration::from_secs(60), || {
+    wait_for(&format!("{host} to say that it runs VMs by {accelerator}"), Duration::from_secs(180), || {
         let shown = cloud.podzol(&format!("host show {host}"))?;
         anyhow::ensure!(shown["state"] == "up" && shown["accelerator"] == accelerator, "it is {shown}");
         Ok(Some(shown))
@@ -85,7 +85,7 @@ fn a_host_whose_kvm_is_broken_says_so_and_runs_vms_by_emulation_only_where_that_
     assert_eq!(host_of(&admin, "slow"), "h2");
     let domain = broken.0.run(&format!("virsh dumpxml {id}")).unwrap();
     assert!(domain.starts_with("<domain type='qemu'"), "{domain}");
-    wait_for("the emulated VM to have booted", Duration::from_secs(240), || {
+    wait_for("the emulated VM to have booted", Duration::from_secs(900), || {
         let log = acme.podzol("vm console-log slow")?;
         Ok(log["text"].as_str().unwrap_or_default().contains("tiny ready slow").then_some(()))
     })

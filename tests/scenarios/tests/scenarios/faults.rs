@@ -22,7 +22,7 @@ fn operation(cloud: &Cloud, id: &str) -> Value {
 
 /// Waits until a host is at it, so that what happens next happens to a start that is under way.
 fn wait_until_on_its_host(cloud: &Cloud, id: &str) {
-    wait_for("the start to reach its host", Duration::from_secs(60), || {
+    wait_for("the start to reach its host", Duration::from_secs(180), || {
         let shown = operation(cloud, id);
         anyhow::ensure!(shown["finished_at"].is_null(), "it has ended: {shown}");
         Ok((shown["step"] == "starting on its host").then_some(()))
@@ -68,7 +68,7 @@ fn while_the_storage_server_serves_no_nfs_starts_wait_or_are_called_off_and_runn
     let (called_off, ends) = begin(&cloud, "called-off");
     wait_until_on_its_host(&cloud, &ends);
     cloud.podzol(&format!("operation cancel {ends}")).unwrap();
-    wait_for("the start to be called off", Duration::from_secs(20), || {
+    wait_for("the start to be called off", Duration::from_secs(60), || {
         Ok((operation(&cloud, &ends)["state"] == "cancelled").then_some(()))
     })
     .unwrap();
@@ -80,9 +80,9 @@ fn while_the_storage_server_serves_no_nfs_starts_wait_or_are_called_off_and_runn
     proof::reachability(&lab, &vms).unwrap();
 
     drop(away);
-    cloud.podzol(&format!("operation wait {waits_for} --timeout 240")).unwrap();
+    cloud.podzol(&format!("operation wait {waits_for} --timeout 600")).unwrap();
     wait_state(&cloud, &waiting, "running").unwrap();
-    wait_for("the VM that was called off to be down", Duration::from_secs(120), || {
+    wait_for("the VM that was called off to be down", Duration::from_secs(300), || {
         let shown = cloud.podzol(&format!("vm show {called_off}"))?;
         let down = shown["state"] == "failed" || shown["state"] == "stopped";
         anyhow::ensure!(down && shown["host"].is_null(), "it is {}", shown["state"]);
@@ -133,19 +133,19 @@ fn a_vm_whose_pool_is_full_stands_still_and_says_so_and_goes_on_with_all_it_wrot
     cloud.podzol("volume attach written --vm writes --wait").unwrap();
     let volume = cloud.podzol("volume show written").unwrap()["id"].as_str().unwrap().to_owned();
     let serial: String = volume.chars().filter(|c| *c != '-').take(20).collect();
-    wait_for("the VM to have booted", Duration::from_secs(240), || {
+    wait_for("the VM to have booted", Duration::from_secs(900), || {
         let log = cloud.podzol("vm console-log writes")?;
         Ok(log["text"].as_str().unwrap_or_default().contains("tiny ready writes").then_some(()))
     })
     .unwrap();
     let in_vm = |line: &str| {
         let mut console = console_of(&lab, &admin, "writes").unwrap();
-        console.ask(&format!("sh {line}"), Duration::from_secs(60)).unwrap()
+        console.ask(&format!("sh {line}"), Duration::from_secs(180)).unwrap()
     };
-    let device = wait_for("the VM to see its volume", Duration::from_secs(120), || {
+    let device = wait_for("the VM to see its volume", Duration::from_secs(300), || {
         let mut console = console_of(&lab, &admin, "writes")?;
         let found =
-            console.ask(&format!("sh grep -l {serial} /sys/block/*/serial"), Duration::from_secs(60))?;
+            console.ask(&format!("sh grep -l {serial} /sys/block/*/serial"), Duration::from_secs(180))?;
         Ok(found.first().and_then(|path| path.split('/').nth(3)).map(str::to_owned))
     })
     .unwrap();
@@ -157,7 +157,7 @@ fn a_vm_whose_pool_is_full_stands_still_and_says_so_and_goes_on_with_all_it_wrot
         "{data} | dd of=/dev/{device} bs=1M iflag=fullblock oflag=direct && sync && touch /run/written"
     );
     in_vm(&format!("({write}) > /dev/null 2>&1 &"));
-    let stands = wait_for("the VM to stand still", Duration::from_secs(120), || {
+    let stands = wait_for("the VM to stand still", Duration::from_secs(300), || {
         let shown = cloud.podzol(&format!("vm show {id}"))?;
         anyhow::ensure!(shown["error"].is_string(), "{}", shown["state"]);
         Ok(Some(shown))
@@ -168,13 +168,13 @@ fn a_vm_whose_pool_is_full_stands_still_and_says_so_and_goes_on_with_all_it_wrot
     println!("meanwhile: {refused:?}");
 
     drop(filled);
-    wait_for("the VM to go on", Duration::from_secs(120), || {
+    wait_for("the VM to go on", Duration::from_secs(300), || {
         let shown = cloud.podzol(&format!("vm show {id}"))?;
         anyhow::ensure!(shown["error"].is_null(), "{}", shown["error"]);
         Ok(Some(()))
     })
     .unwrap();
-    wait_for("the VM to have written all", Duration::from_secs(120), || {
+    wait_for("the VM to have written all", Duration::from_secs(300), || {
         Ok((!in_vm("ls /run/written 2> /dev/null || true").is_empty()).then_some(()))
     })
     .unwrap();
@@ -184,7 +184,7 @@ fn a_vm_whose_pool_is_full_stands_still_and_says_so_and_goes_on_with_all_it_wrot
         let _ = cloud.podzol(&format!("vm delete {name} --expunge --wait"));
     }
     cloud.podzol("volume delete written --wait").unwrap();
-    wait_until_well(&lab, Duration::from_secs(120)).unwrap();
+    wait_until_well(&lab, Duration::from_secs(300)).unwrap();
 }
 
 /// QEMU's program is in another place on the hosts, until this is dropped.
@@ -223,7 +223,7 @@ fn a_start_that_failed_says_why_and_is_tried_again_when_asked() {
     assert!(failed["error"].as_str().unwrap().contains("cannot start the VM: "), "{failed}");
     assert_eq!((&ended["state"], &ended["error"]["code"]), (&"failed".into(), &"start_failed".into()));
     cloud.podzol(&format!("operation retry {start}")).unwrap();
-    cloud.podzol(&format!("operation wait {start} --timeout 240")).unwrap();
+    cloud.podzol(&format!("operation wait {start} --timeout 600")).unwrap();
     assert_eq!(cloud.podzol(&format!("vm show {vm}")).unwrap()["state"], "running");
     cloud.podzol(&format!("vm delete {vm} --wait")).unwrap();
 }
@@ -279,9 +279,9 @@ fn while_a_hosts_libvirtd_hangs_other_hosts_take_no_longer_and_what_it_was_asked
     let shown = operation(&admin, &pause);
     assert!(shown["finished_at"].is_null(), "{shown}");
     drop(hung);
-    admin.podzol(&format!("operation wait {pause} --timeout 240")).unwrap();
+    admin.podzol(&format!("operation wait {pause} --timeout 600")).unwrap();
     wait_state(&admin, &hung_vm, "paused").unwrap();
     admin.podzol(&format!("vm resume {hung_vm} --wait")).unwrap();
-    wait_until_well(&lab, Duration::from_secs(120)).unwrap();
+    wait_until_well(&lab, Duration::from_secs(300)).unwrap();
     proof::reachability(&lab, &vms).unwrap();
 }

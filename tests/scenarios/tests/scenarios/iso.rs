@@ -13,7 +13,7 @@ const SAYS: &str = "podzol booted from a cd";
 
 /// Waits until a VM has written this to its serial port.
 fn wait_says(cloud: &Cloud, vm: &str, line: &str) {
-    wait_for(&format!("VM {vm} to say {line:?}"), Duration::from_secs(120), || {
+    wait_for(&format!("VM {vm} to say {line:?}"), Duration::from_secs(300), || {
         let log = cloud.podzol(&format!("vm console-log {vm}"))?;
         let text = log["text"].as_str().unwrap_or_default();
         anyhow::ensure!(text.contains(line), "it says {text:?}");
@@ -80,7 +80,7 @@ fn a_vm_of_an_iso_boots_from_it_and_a_running_vm_is_given_one() {
     for template in ["installer", "data"] {
         admin.podzol(&format!("template delete {template}")).unwrap();
     }
-    wait_for("the pool to have let go of the ISOs", Duration::from_secs(120), || {
+    wait_for("the pool to have let go of the ISOs", Duration::from_secs(300), || {
         let there = lab.ssh(&lab.host("s1")?).run("ls /srv/podzol/nfs1/templates")?;
         Ok((!there.contains(".iso")).then_some(()))
     })

@@ -41,7 +41,7 @@ fn frames_of_one_account_are_never_on_the_others_bridges_or_under_its_tag() {
                 let mut console = Console::open(&lab.ssh(&lab.host(&from.host).unwrap()), &from.id).unwrap();
                 for _ in 0..3 {
                     let answer =
-                        console.ask(&format!("ping {}", to.address), Duration::from_secs(30)).unwrap();
+                        console.ask(&format!("ping {}", to.address), Duration::from_secs(90)).unwrap();
                     assert!(answer.iter().any(|line| line.starts_with("pong")), "{answer:?}");
                 }
             });

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 /// How long everything may take to be as it should after a kill; a host that was reset boots in a minute.
-const CONVERGES: Duration = Duration::from_secs(300);
+const CONVERGES: Duration = Duration::from_secs(600);
 
 /// What is killed.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ fn kill(lab: &Lab, victim: Victim, vm: &str) {
             lab.wait_for_management().unwrap();
         }
         Victim::Host(host) => {
-            lab.ssh(&lab.host(host).unwrap()).reset(Duration::from_secs(180)).unwrap();
+            lab.ssh(&lab.host(host).unwrap()).reset(Duration::from_secs(400)).unwrap();
         }
     }
 }

@@ -22,7 +22,7 @@ fn processes(lab: &Lab) -> BTreeSet<(String, String)> {
 /// Everything is known again: all hosts are up, all VMs run where they did, and a VM can be started.
 fn all_is_known(lab: &Lab, before: &BTreeSet<(String, String)>) {
     let cloud = lab.cloud().unwrap();
-    wait_for("all hosts to be up", Duration::from_secs(60), || {
+    wait_for("all hosts to be up", Duration::from_secs(180), || {
         let hosts = cloud.podzol("host list")?;
         let up = hosts.as_array().into_iter().flatten().all(|host| host["state"] == "up");
         Ok(up.then_some(()))

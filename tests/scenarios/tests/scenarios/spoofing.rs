@@ -9,7 +9,7 @@ use podzol_scenarios::capture::Capture;
 use podzol_scenarios::{account, console_of, lab, vlan};
 use serde_json::Value;
 
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(180);
 
 type Mac = [u8; 6];
 
@@ -243,7 +243,7 @@ fn a_vm_gets_nothing_through_that_is_not_its_own_until_it_may_route() {
     for host in ["h1", "h2"] {
         lab.ssh(&lab.host(host).unwrap()).run("nft delete table bridge podzol").unwrap();
     }
-    wait_for("the rules to be there again", Duration::from_secs(90), || {
+    wait_for("the rules to be there again", Duration::from_secs(240), || {
         let listed = |host: &str| {
             let list = "nft list table bridge podzol 2> /dev/null || true";
             Ok::<_, anyhow::Error>(lab.ssh(&lab.host(host)?).run(list)?.contains("pzt"))

@@ -69,7 +69,7 @@ fn a_template_comes_from_an_https_server_that_is_trusted_and_only_with_the_right
     let url = web.url("tiny.qcow2");
     let create = |name: &str, url: &str, sha256: &str| {
         cloud.podzol(&format!(
-            "template create {name} --template-url {url} --sha256 {sha256} --wait --timeout 90"
+            "template create {name} --template-url {url} --sha256 {sha256} --wait --timeout 240"
         ))
     };
 
@@ -79,7 +79,7 @@ fn a_template_comes_from_an_https_server_that_is_trusted_and_only_with_the_right
     storage.feed("cat > /usr/local/share/ca-certificates/web.crt", web.authority.as_bytes()).unwrap();
     storage.run("update-ca-certificates").unwrap();
     let id = unknown["object"]["id"].as_str().unwrap();
-    podzol_lab::cloud::wait_for("the template", std::time::Duration::from_secs(90), || {
+    podzol_lab::cloud::wait_for("the template", std::time::Duration::from_secs(240), || {
         let shown = cloud.podzol(&format!("template show {id}"))?;
         anyhow::ensure!(shown["state"] == "ready", "it is {}: {}", shown["state"], shown["error"]);
         Ok(Some(()))

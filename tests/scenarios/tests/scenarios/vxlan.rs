@@ -9,7 +9,7 @@ use podzol_scenarios::{account, console_of, lab, links_of_podzol, wait_until_wel
 
 use crate::spoofing::{Neighbours, only_honest_frames_pass};
 
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(180);
 
 /// Long enough for a move, and one ping a second meanwhile.
 const PINGS: u32 = 40;
@@ -24,7 +24,7 @@ fn nic(cloud: &Cloud, vm: &str, field: &str) -> String {
 /// Waits until one VM reaches another: it may still be booting.
 fn reaches(lab: &Lab, from: &str, address: &str) {
     let admin = lab.cloud().unwrap();
-    wait_for(&format!("{from} to reach {address}"), Duration::from_secs(120), || {
+    wait_for(&format!("{from} to reach {address}"), Duration::from_secs(300), || {
         let answer = console_of(lab, &admin, from)?.ask(&format!("ping {address}"), SHORT)?;
         Ok(answer.iter().any(|line| line.starts_with("pong")).then_some(()))
     })
@@ -84,7 +84,7 @@ fn vms_reach_each_other_through_tunnels_between_hosts_and_forge_nothing() {
     let ping = format!("sh (ping -c {PINGS} {second} > /run/pings 2>&1 &)");
     console_of(&lab, &admin, "far-1").unwrap().ask(&ping, SHORT).unwrap();
     second_moves(&admin, "h1");
-    let summary = wait_for("the pings to end", Duration::from_secs(120), || {
+    let summary = wait_for("the pings to end", Duration::from_secs(300), || {
         let said = console_of(&lab, &admin, "far-1")?.ask("sh grep received /run/pings || true", SHORT)?;
         Ok(said.first().cloned())
     })
@@ -97,7 +97,7 @@ fn vms_reach_each_other_through_tunnels_between_hosts_and_forge_nothing() {
         acme.podzol(&format!("vm delete {vm} --expunge --wait")).unwrap();
     }
     acme.podzol("network delete tunnels").unwrap();
-    wait_until_well(&lab, Duration::from_secs(120)).unwrap();
+    wait_until_well(&lab, Duration::from_secs(300)).unwrap();
     for host in ["h1", "h2"] {
         let links = links_of_podzol(&lab, host).unwrap();
         assert!(links.iter().all(|link| !link.ends_with("5000")), "{links:?}");
