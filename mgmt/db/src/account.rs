@@ -4,7 +4,7 @@ use podzol_mgmt_api::account::Role;
 use podzol_mgmt_api::limits::{InUse, Limits, Quotas};
 use podzol_vocab::{AccountId, KeyId, Name, UserId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{FromQueryResult, IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::{Col, DbError, JsonCol, Reader, Tx, network, vm, volume, zone::PageOf};
 
@@ -85,22 +85,33 @@ pub async fn key_with_user(
 /// When the database cannot be read.
 pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbError> {
     let own = vm::Column::AccountId.eq(Col(account));
-    let (vms, vcpus, memory_mib): (i64, Option<i64>, Option<i64>) = vm::Entity::find()
+    #[derive(Default, FromQueryResult)]
+    struct OfVms {
+        vms: i64,
+        vcpus: Option<i64>,
+        memory_mib: Option<i64>,
+    }
+    let of_vms = vm::Entity::find()
         .select_only()
         .column_as(vm::Column::Vcpus.count(), "vms")
         .column_as(vm::Column::Vcpus.sum(), "vcpus")
-        .column_as(vm::Column::MemoryMib.sum(), "memory")
+        .column_as(vm::Column::MemoryMib.sum(), "memory_mib")
         .filter(own.clone())
-        .into_tuple()
+        .into_model::<OfVms>()
         .one(db)
         .await?
         .unwrap_or_default();
-    let (volumes, bytes): (i64, Option<i64>) = volume::Entity::find()
+    #[derive(Default, FromQueryResult)]
+    struct OfVolumes {
+        volumes: i64,
+        bytes: Option<i64>,
+    }
+    let of_volumes = volume::Entity::find()
         .select_only()
         .column_as(volume::Column::SizeBytes.count(), "volumes")
         .column_as(volume::Column::SizeBytes.sum(), "bytes")
         .filter(volume::Column::AccountId.eq(Col(account)))
-        .into_tuple()
+        .into_model::<OfVolumes>()
         .one(db)
         .await?
         .unwrap_or_default();
@@ -111,11 +122,11 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
         vm::nic::Entity::find().filter(vm::nic::Column::VmId.in_subquery(vms_of)).count(db).await?;
     let sum = |sum: Option<i64>| sum.unwrap_or(0) as u64;
     Ok(InUse {
-        vms: vms as u64,
-        vcpus: sum(vcpus),
-        memory_mib: sum(memory_mib),
-        volumes: volumes as u64,
-        storage_bytes: sum(bytes),
+        vms: of_vms.vms as u64,
+        vcpus: sum(of_vms.vcpus),
+        memory_mib: sum(of_vms.memory_mib),
+        volumes: of_volumes.volumes as u64,
+        storage_bytes: sum(of_volumes.bytes),
         networks,
         addresses,
     })

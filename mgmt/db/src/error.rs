@@ -1,6 +1,9 @@
 //! What can go wrong, by what it means.
 
-use sea_orm::{DbErr, SqlErr};
+use rusqlite::ffi;
+use sea_orm::DbErr;
+
+use crate::sqlite;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,29 +24,14 @@ pub enum DbError {
 
 impl From<DbErr> for DbError {
     fn from(error: DbErr) -> Self {
-        match error.sql_err() {
-            Some(SqlErr::UniqueConstraintViolation(what)) => Self::Taken(what),
-            Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::Referred,
-            _ => match sqlite_code(&error).as_deref() {
-                Some(RESTRICTED) => Self::Referred,
-                Some(FULL) => Self::Full,
-                _ => Self::Failed(error),
-            },
+        match sqlite::code(&error) {
+            Some((ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY, what)) => {
+                Self::Taken(what.to_owned())
+            }
+            // The second is of a row that `ON DELETE RESTRICT` keeps.
+            Some((ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_TRIGGER, _)) => Self::Referred,
+            Some((ffi::SQLITE_FULL, _)) => Self::Full,
+            _ => Self::Failed(error),
         }
     }
-}
-
-/// SQLite's code for a row that `ON DELETE RESTRICT` keeps (SQLITE_CONSTRAINT_TRIGGER), which SeaORM does not know.
-const RESTRICTED: &str = "1811";
-
-/// SQLite's code for a write that found no room (SQLITE_FULL).
-const FULL: &str = "13";
-
-fn sqlite_code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error))
-    | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) = error
-    else {
-        return None;
-    };
-    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
 }

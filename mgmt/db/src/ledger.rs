@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use podzol_mgmt_api::host::ServerState;
 use podzol_vocab::{HostId, NetworkId, NicId, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{EntityTrait, QuerySelect};
+use sea_orm::{EntityTrait, FromQueryResult, QuerySelect};
 
 use crate::{Col, DbError, network, pool, server, vm, volume};
 
@@ -77,8 +77,15 @@ impl Ledger {
     /// Makes it of the tables.
     pub(crate) async fn load(db: &impl ConnectionTrait) -> Result<Self, DbError> {
         let mut ledger = Self::default();
-        type VmRow = (Col<VmId>, Option<Col<HostId>>, Option<Col<HostId>>, i64, i64);
-        let vms: Vec<VmRow> = vm::Entity::find()
+        #[derive(FromQueryResult)]
+        struct VmRow {
+            id: Col<VmId>,
+            host_id: Option<Col<HostId>>,
+            moving_to: Option<Col<HostId>>,
+            vcpus: i64,
+            memory_mib: i64,
+        }
+        let vms = vm::Entity::find()
             .select_only()
             .columns([
                 vm::Column::Id,
@@ -87,32 +94,42 @@ impl Ledger {
                 vm::Column::Vcpus,
                 vm::Column::MemoryMib,
             ])
-            .into_tuple()
+            .into_model::<VmRow>()
             .all(db)
             .await?;
-        for (id, host, moving_to, vcpus, memory_mib) in vms {
-            let hosts = [host, moving_to].map(|host| host.map(|host| host.0));
+        for VmRow { id, host_id, moving_to, vcpus, memory_mib } in vms {
+            let hosts = [host_id, moving_to].map(|host| host.map(|host| host.0));
             ledger.set_vm(id.0, Some(Share { hosts, vcpus, memory_mib }));
         }
-        type VolumeRow = (Col<VolumeId>, Col<PoolId>, i64);
-        let volumes: Vec<VolumeRow> = volume::Entity::find()
+        #[derive(FromQueryResult)]
+        struct VolumeRow {
+            id: Col<VolumeId>,
+            pool_id: Col<PoolId>,
+            size_bytes: i64,
+        }
+        let volumes = volume::Entity::find()
             .select_only()
             .columns([volume::Column::Id, volume::Column::PoolId, volume::Column::SizeBytes])
-            .into_tuple()
+            .into_model::<VolumeRow>()
             .all(db)
             .await?;
-        for (id, pool, bytes) in volumes {
-            ledger.set_volume(id.0, Some((pool.0, bytes)));
+        for row in volumes {
+            ledger.set_volume(row.id.0, Some((row.pool_id.0, row.size_bytes)));
         }
-        type NicRow = (Col<NicId>, Col<NetworkId>, Col<Ipv4Addr>);
-        let nics: Vec<NicRow> = vm::nic::Entity::find()
+        #[derive(FromQueryResult)]
+        struct NicRow {
+            id: Col<NicId>,
+            network_id: Col<NetworkId>,
+            address: Col<Ipv4Addr>,
+        }
+        let nics = vm::nic::Entity::find()
             .select_only()
             .columns([vm::nic::Column::Id, vm::nic::Column::NetworkId, vm::nic::Column::Address])
-            .into_tuple()
+            .into_model::<NicRow>()
             .all(db)
             .await?;
-        for (id, network, address) in nics {
-            ledger.set_nic(id.0, Some((network.0, address.0)));
+        for row in nics {
+            ledger.set_nic(row.id.0, Some((row.network_id.0, row.address.0)));
         }
         for row in server::Entity::find().filter(server::Column::IsHost.eq(true)).all(db).await? {
             ledger.set_host(row.host(), Some(Arc::new(row)));

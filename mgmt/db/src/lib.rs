@@ -52,6 +52,7 @@ pub mod operation;
 pub mod pool;
 mod rows;
 pub mod server;
+mod sqlite;
 mod store;
 pub mod template;
 pub mod vm;

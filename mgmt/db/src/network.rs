@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use podzol_vocab::{AccountId, Cidr, HostId, Name, NetworkId, Tag, VmId, ZoneId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{FromQueryResult, IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::vm::{self, nic};
 use crate::zone::PageOf;
@@ -92,15 +92,20 @@ pub async fn vxlans_of(
     vms: impl IntoIterator<Item = VmId>,
 ) -> Result<Vec<(VmId, NetworkId)>, DbError> {
     let vxlans = Entity::find().select_only().column(Column::Id).filter(Column::Vlan.gte(FIRST_VXLAN));
-    let found: Vec<(Col<VmId>, Col<NetworkId>)> = nic::Entity::find()
+    #[derive(FromQueryResult)]
+    struct Row {
+        vm_id: Col<VmId>,
+        network_id: Col<NetworkId>,
+    }
+    let found = nic::Entity::find()
         .select_only()
         .columns([nic::Column::VmId, nic::Column::NetworkId])
         .filter(nic::Column::VmId.is_in(vms.into_iter().map(Col)))
         .filter(nic::Column::NetworkId.in_subquery(vxlans.into_query()))
-        .into_tuple()
+        .into_model::<Row>()
         .all(db)
         .await?;
-    Ok(found.into_iter().map(|(vm, network)| (vm.0, network.0)).collect())
+    Ok(found.into_iter().map(|row| (row.vm_id.0, row.network_id.0)).collect())
 }
 
 /// The hosts that carry a network: those that hold a VM in it, or to which one is on its way.
@@ -112,17 +117,21 @@ pub async fn carriers(db: &impl Reader, network: NetworkId) -> Result<BTreeSet<H
         .select_only()
         .column(nic::Column::VmId)
         .filter(nic::Column::NetworkId.eq(Col(network)));
-    type OfOne = Option<Col<HostId>>;
-    let rows: Vec<(OfOne, OfOne)> = vm::Entity::find()
+    #[derive(FromQueryResult)]
+    struct Row {
+        host_id: Option<Col<HostId>>,
+        moving_to: Option<Col<HostId>>,
+    }
+    let rows = vm::Entity::find()
         .select_only()
         .columns([vm::Column::HostId, vm::Column::MovingTo])
         .distinct()
         .filter(vm::Column::HostId.is_not_null())
         .filter(vm::Column::Id.in_subquery(inside.into_query()))
-        .into_tuple()
+        .into_model::<Row>()
         .all(db)
         .await?;
-    Ok(rows.into_iter().flat_map(|(host, to)| [host, to]).flatten().map(|host| host.0).collect())
+    Ok(rows.into_iter().flat_map(|row| [row.host_id, row.moving_to]).flatten().map(|host| host.0).collect())
 }
 
 impl Tx {

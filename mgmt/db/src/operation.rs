@@ -178,7 +178,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn operation_create(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
-        self.later(&Entity::insert(row.into_active_model()));
+        self.run(&Entity::insert(row.into_active_model()))?;
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn operation_update(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
-        self.later(&Entity::update(row.into_active_model().reset_all()).validate()?);
+        self.run(&Entity::update(row.into_active_model().reset_all()).validate()?)?;
         Ok(())
     }
 
@@ -218,7 +218,10 @@ impl Tx {
     }
 
     /// Ends an operation that has got to its goal.
-    pub fn operation_succeeded(&self, row: &Model) {
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn operation_succeeded(&self, row: &Model) -> Result<(), DbError> {
         self.operation_changed(row);
         let ended = Entity::update_many()
             .col_expr(Column::State, Expr::value(JsonCol(OperationState::Succeeded)))
@@ -228,7 +231,7 @@ impl Tx {
             .col_expr(Column::LeaseOwner, Expr::value(None::<String>))
             .col_expr(Column::LeaseUntil, Expr::value(None::<i64>))
             .filter(Column::Id.eq(row.id));
-        self.later(&ended);
+        self.run(&ended)
     }
 
     /// Renews the leases that an owner holds. This is no change that anybody is told.

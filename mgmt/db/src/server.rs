@@ -6,7 +6,7 @@ use podzol_mgmt_api::host::ServerState;
 use podzol_vocab::{HostId, Name, PodId, Sha256, StorageServerId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
@@ -198,17 +198,22 @@ pub async fn not_kept_since(db: &impl Reader, at: i64) -> Result<Vec<String>, Db
 /// # Errors
 /// When the database cannot be read.
 pub async fn count_hosts_by_state(db: &impl Reader) -> Result<Vec<(ServerState, i64)>, DbError> {
-    let rows: Vec<(JsonCol<ServerState>, i64)> = Entity::find()
+    #[derive(FromQueryResult)]
+    struct Row {
+        state: JsonCol<ServerState>,
+        hosts: i64,
+    }
+    let rows = Entity::find()
         .select_only()
         .column(Column::State)
         .column_as(Column::Id.count(), "hosts")
         .filter(Column::IsHost.eq(true))
         .filter(Column::State.ne(JsonCol(ServerState::Removed)))
         .group_by(Column::State)
-        .into_tuple()
+        .into_model::<Row>()
         .all(db)
         .await?;
-    Ok(rows.into_iter().map(|(state, hosts)| (state.0, hosts)).collect())
+    Ok(rows.into_iter().map(|row| (row.state.0, row.hosts)).collect())
 }
 
 impl Tx {

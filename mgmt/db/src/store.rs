@@ -14,37 +14,20 @@ use std::time::Duration;
 
 use podzol_vocab::AccountId;
 use sea_orm::prelude::async_trait;
-use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, QueryResult, QueryTrait, SqliteTransactionMode, Statement, StatementBuilder,
-    TransactionOptions, TransactionTrait,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, QueryTrait, Statement, StatementBuilder,
 };
-use sea_orm_migration::MigratorTrait;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::change::{self, Recent};
 use crate::ledger::{self, Draft, Ledger};
-use crate::migration::Migrator;
 use crate::rows::Rows;
+use crate::sqlite::{self, Connection, Connections};
 use crate::writing::Writing;
-use crate::{DbError, Reader};
-
-/// Whether a connection that comes back to the pool is in no transaction any more. One that is must be closed, not used
-/// again: SQLite ends a transaction by itself when its disk is full or fails (<https://sqlite.org/lang_transaction.html>,
-/// 3.1), but sqlx counts transactions on its own, does not hear of that, and would open a savepoint where a transaction is
-/// asked for. That holds its lock, and what is read on it stays as it was.
-async fn is_outside_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    if !connection.is_in_transaction() {
-        return Ok(true);
-    }
-    // A rollback that was asked for before is done before this.
-    connection.ping().await?;
-    Ok(!connection.is_in_transaction())
-}
+use crate::{DbError, Reader, migration};
 
 /// The database. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -59,7 +42,7 @@ pub struct Db {
 /// What to read with, outside of transactions.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    connections: DatabaseConnection,
+    connections: Arc<Connections>,
     rows: Arc<Rows>,
     ledger: ledger::Shared,
 }
@@ -70,37 +53,24 @@ impl Db {
     /// # Errors
     /// When the file cannot be opened, or was written by a newer version.
     pub async fn open(file: &Path) -> Result<Self, DbError> {
-        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
-        options
-            // One writes at a time anyway; the others read.
-            .max_connections(6)
-            .acquire_timeout(Duration::from_secs(10))
-            .idle_timeout(None::<Duration>)
-            .max_lifetime(None::<Duration>)
-            .test_before_acquire(false)
-            .sqlx_logging(false)
-            .map_sqlx_sqlite_pool_opts(|options| {
-                options.after_release(|connection, _| Box::pin(is_outside_transactions(connection)))
-            })
-            .map_sqlx_sqlite_opts(|options| {
-                options
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full)
-                    .busy_timeout(Duration::from_secs(10))
-                    .foreign_keys(true)
-            });
-        let connections = Database::connect(options).await?;
-        Migrator::up(&connections, None).await?;
-        let last = change::last(&connections).await?;
-        let ledger = ledger::Shared::new(Ledger::load(&connections).await?);
-        let writer = Writer { group: None, last_change: last, ledger_is_right: true };
-        Ok(Self {
-            reading: Reading { connections, rows: Arc::default(), ledger },
+        let connection = Arc::new(Connection::open(file)?);
+        migration::bring_up_to_date(&connection).await?;
+        let reading = Reading {
+            connections: Arc::new(Connections::to(file)),
+            rows: Arc::default(),
+            ledger: ledger::Shared::new(Ledger::default()),
+        };
+        let last = change::last(&reading).await?;
+        let writer = Writer { connection, group: None, last_change: last, ledger_is_right: false };
+        let db = Self {
+            reading,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: Arc::default(),
             changes: Arc::new(Recent::new(last)),
-        })
+        };
+        // Makes the ledger.
+        drop(db.begin().await?);
+        Ok(db)
     }
 
     /// What to read with.
@@ -124,39 +94,37 @@ impl Db {
     pub async fn begin_alone(&self) -> Result<Tx, DbError> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         if let Some(group) = writer.group.take() {
-            let ending = end(self.clone(), writer, group, false, None);
-            let ended = tokio::spawn(ending).await;
-            writer = ended.map_err(|error| DbError::Failed(DbErr::Custom(error.to_string())))?;
+            let db = self.clone();
+            writer = in_background(move || end(&db, writer, group, None)).await?;
         }
         self.begin_in(Turn::of(self, writer)).await
     }
 
     async fn begin_in(&self, mut turn: Turn) -> Result<Tx, DbError> {
         if !turn.writer().ledger_is_right {
-            self.reading.ledger.replace(Ledger::load(&self.reading.connections).await?);
+            self.reading.ledger.replace(Ledger::load(&self.reading).await?);
             turn.writer_mut().ledger_is_right = true;
         }
+        let connection = Arc::clone(&turn.writer().connection);
         if turn.writer().group.is_none() {
-            let options = TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..Default::default()
-            };
-            let transaction = Arc::new(self.reading.connections.begin_with_options(options).await?);
-            turn.writer_mut().group = Some(Group {
-                transaction,
-                begun: Instant::now(),
-                members: vec![],
-                changes: vec![],
-                written: Arc::default(),
-            });
+            let is_open = connection.begin(Duration::ZERO);
+            if is_open.as_ref().is_err_and(sqlite::is_busy) {
+                // Some other program has it. The turn goes along, for what it is if nobody waits any more.
+                let waits = move |turn: Turn| (turn.writer().connection.begin(sqlite::PATIENCE), turn);
+                let (is_open, back) = in_background(move || waits(turn)).await?;
+                turn = back;
+                is_open?;
+            } else {
+                is_open?;
+            }
+            turn.writer_mut().group = Some(Group::begun_now());
         }
         let group = turn.writer().group.as_ref().expect("it is there by now");
         let writing = Writing {
-            transaction: Arc::clone(&group.transaction),
+            connection,
             rows: Arc::clone(&self.reading.rows),
             ledger: self.reading.ledger.clone(),
             written: Arc::clone(&group.written),
-            later: Mutex::default(),
             is_first: group.members.is_empty(),
             savepoint: Arc::clone(&turn.savepoint),
             failed: Arc::clone(&turn.failed),
@@ -191,12 +159,12 @@ impl Db {
         }
     }
 
-    /// Closes all connections, after what is under way has ended.
+    /// Waits until what is under way has ended.
     ///
     /// # Errors
     /// When the last writes cannot be finished.
     pub async fn close(self) -> Result<(), DbError> {
-        Ok(self.reading.connections.close().await?)
+        self.begin_alone().await.map(drop)
     }
 }
 
@@ -209,6 +177,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// What whoever writes holds.
 #[derive(Debug)]
 struct Writer {
+    connection: Arc<Connection>,
     /// Those that are ready and not durable yet.
     group: Option<Group>,
     /// The number of the last change, of those too.
@@ -219,11 +188,16 @@ struct Writer {
 
 #[derive(Debug)]
 struct Group {
-    transaction: Arc<DatabaseTransaction>,
     begun: Instant,
     members: Vec<oneshot::Sender<Result<(), DbError>>>,
     changes: Vec<change::Model>,
     written: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Group {
+    fn begun_now() -> Self {
+        Self { begun: Instant::now(), members: vec![], changes: vec![], written: Arc::default() }
+    }
 }
 
 /// Somebody who waits for a turn; dropped before it comes if that is not wanted any more.
@@ -274,32 +248,39 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(mut writer) = self.writer.take() else { return };
-        // Without others, the transaction goes with what was given up in it.
         let with_others = writer.group.take().filter(|group| !group.members.is_empty());
-        let (Some(group), Ok(runtime)) = (with_others, Handle::try_current()) else { return };
-        let is_given_up = self.savepoint.load(Ordering::Relaxed);
-        // A task of its own: whoever asked for it may be gone before it is done.
-        runtime.spawn(end(self.db.clone(), writer, group, is_given_up, self.failed.get().cloned()));
+        let (Some(group), Ok(runtime)) = (with_others, Handle::try_current()) else {
+            writer.connection.roll_back();
+            return;
+        };
+        if self.savepoint.load(Ordering::Relaxed) {
+            // Without success, there is no transaction any more, which the commit will find.
+            let _ = writer
+                .connection
+                .run("ROLLBACK TO podzol")
+                .and_then(|()| writer.connection.run("RELEASE podzol"));
+        }
+        let (db, failed) = (self.db.clone(), self.failed.get().cloned());
+        runtime.spawn_blocking(move || drop(end(&db, writer, group, failed)));
     }
 }
 
 /// Commits a group, tells its members, and gives the turn back. `failed` is why the database may have ended the transaction
-/// before, if it has.
-async fn end(
-    db: Db,
+/// before, if it has. Waits for the disk.
+fn end(
+    db: &Db,
     mut writer: OwnedMutexGuard<Writer>,
     group: Group,
-    is_given_up: bool,
     failed: Option<DbError>,
 ) -> OwnedMutexGuard<Writer> {
-    let committed = commit(group.transaction, is_given_up).await;
-    let committed = committed.map_err(|error| failed.unwrap_or(error));
+    let committed = writer.connection.run("COMMIT").map_err(|error| failed.unwrap_or_else(|| error.into()));
     match &committed {
         Ok(()) => {
             db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
             db.changes.add(group.changes, writer.last_change);
         }
         Err(_) => {
+            writer.connection.roll_back();
             writer.last_change = db.changes.last();
             writer.ledger_is_right = false;
         }
@@ -310,22 +291,9 @@ async fn end(
     writer
 }
 
-/// Commits what a group has written, without what the last of them wrote if that was given up.
-async fn commit(transaction: Arc<DatabaseTransaction>, is_given_up: bool) -> Result<(), DbError> {
-    if is_given_up {
-        // It may not have come to its savepoint. Then there is nothing to take back, or no transaction any more, which the
-        // commit will find.
-        let taken_back = transaction.execute_unprepared("ROLLBACK TO podzol; RELEASE podzol").await;
-        if let Err(error) = taken_back.map_err(|error| error.to_string())
-            && !error.contains("no such savepoint")
-        {
-            return Err(DbError::Failed(DbErr::Custom(error)));
-        }
-    }
-    match Arc::into_inner(transaction) {
-        Some(transaction) => Ok(transaction.commit().await?),
-        None => Err(DbError::Failed(DbErr::Custom("a transaction is still in use".into()))),
-    }
+/// Does what waits, on a thread that may.
+async fn in_background<T: Send + 'static>(does: impl FnOnce() -> T + Send + 'static) -> Result<T, DbError> {
+    spawn_blocking(does).await.map_err(|error| DbError::Failed(DbErr::Custom(error.to_string())))
 }
 
 /// One transaction that writes.
@@ -359,15 +327,13 @@ impl Tx {
         self.writing.written().insert(id.to_string());
     }
 
-    /// Has a statement run with the next one, or with the commit: the way to the database and back takes longer than most
-    /// statements do. It must be one that fails only if the database does.
-    pub(crate) fn later(&self, statement: &impl QueryTrait<QueryStatement: StatementBuilder>) {
-        self.writing.later().push(statement.build(DbBackend::Sqlite));
-    }
-
-    /// Runs what is to be run later, now.
-    pub(crate) async fn now(&self) -> Result<(), DbError> {
-        Ok(self.writing.run_all().await?)
+    /// Runs a statement that has no answer.
+    pub(crate) fn run(
+        &self,
+        statement: &impl QueryTrait<QueryStatement: StatementBuilder>,
+    ) -> Result<(), DbError> {
+        self.writing.execute(&statement.build(DbBackend::Sqlite))?;
+        Ok(())
     }
 
     /// Makes it all durable.
@@ -375,20 +341,21 @@ impl Tx {
     /// # Errors
     /// When the database refuses; then nothing has changed.
     pub async fn commit(self) -> Result<(), DbError> {
-        // A task of its own: whoever asked for it may be gone half-way, and others build on it.
-        let committed = tokio::spawn(self.commit_to_the_end()).await;
-        committed.unwrap_or_else(|error| Err(DbError::Failed(DbErr::Custom(error.to_string()))))
+        // From here on it goes its way, whether anybody waits or not.
+        let is_durable = self.is_ready()?;
+        is_durable.await.unwrap_or_else(|_| Err(DbError::Failed(DbErr::Custom("it is being closed".into()))))
     }
 
-    async fn commit_to_the_end(self) -> Result<(), DbError> {
+    /// Ends it, and leaves its commit to whoever waits for a turn, or does that too. Tells when it is durable.
+    fn is_ready(self) -> Result<oneshot::Receiver<Result<(), DbError>>, DbError> {
         // Whatever fails here: the turn ends last.
         let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = change::numbered(noted, turn.writer().last_change);
-        let append = change::append(&changes).map(|append| append.build(DbBackend::Sqlite));
-        writing.later().extend(append);
-        writing.run_all_and_release().await?;
-        drop(writing);
+        for append in change::append(&changes) {
+            writing.execute(&append.build(DbBackend::Sqlite))?;
+        }
+        writing.release()?;
         draft.keep();
         let (durable, is_durable) = oneshot::channel();
         let writer = turn.writer_mut();
@@ -400,8 +367,7 @@ impl Tx {
         if turn.is_continued() {
             turn.writer = None;
         }
-        drop(turn);
-        is_durable.await.unwrap_or_else(|_| Err(DbError::Failed(DbErr::Custom("it is being closed".into()))))
+        Ok(is_durable)
     }
 }
 
@@ -418,23 +384,23 @@ impl Reader for Reading {
 #[async_trait::async_trait]
 impl ConnectionTrait for Reading {
     fn get_database_backend(&self) -> DbBackend {
-        self.connections.get_database_backend()
+        DbBackend::Sqlite
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.connections.execute_raw(statement).await
+        self.connections.with(|connection| connection.execute(&statement))
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.connections.execute_unprepared(sql).await
+        self.execute_raw(Statement::from_string(DbBackend::Sqlite, sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.connections.query_one_raw(statement).await
+        self.connections.with(|connection| Ok(connection.query(&statement, 1)?.pop()))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.connections.query_all_raw(statement).await
+        self.connections.with(|connection| connection.query(&statement, usize::MAX))
     }
 }
 

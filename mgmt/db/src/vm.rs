@@ -10,7 +10,9 @@ use podzol_vocab::{
 };
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
-use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{
+    Condition, FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+};
 
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
@@ -235,15 +237,20 @@ pub async fn to_expunge(db: &impl Reader, now: i64, most: u64) -> Result<Vec<Mod
 /// # Errors
 /// When the database cannot be read.
 pub async fn count_by_state(db: &impl Reader) -> Result<Vec<(VmState, i64)>, DbError> {
-    let rows: Vec<(JsonCol<VmState>, i64)> = Entity::find()
+    #[derive(FromQueryResult)]
+    struct Row {
+        state: JsonCol<VmState>,
+        vms: i64,
+    }
+    let rows = Entity::find()
         .select_only()
         .column(Column::State)
         .column_as(Column::Id.count(), "vms")
         .group_by(Column::State)
-        .into_tuple()
+        .into_model::<Row>()
         .all(db)
         .await?;
-    Ok(rows.into_iter().map(|(state, vms)| (state.0, vms)).collect())
+    Ok(rows.into_iter().map(|row| (row.state.0, row.vms)).collect())
 }
 
 impl Tx {
@@ -255,9 +262,8 @@ impl Tx {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         self.draft.vm(&row);
         nics.iter().for_each(|nic| self.draft.nic(nic));
-        self.later(&Entity::insert(row.into_active_model()));
-        self.later(&nic::Entity::insert_many(nics.into_iter().map(IntoActiveModel::into_active_model)));
-        self.now().await
+        self.run(&Entity::insert(row.into_active_model()))?;
+        self.run(&nic::Entity::insert_many(nics.into_iter().map(IntoActiveModel::into_active_model)))
     }
 
     /// Notes that the limits of an account's or a zone's VMs have changed.
@@ -288,7 +294,7 @@ impl Tx {
     pub async fn vm_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         self.draft.vm(&row);
-        self.later(&Entity::update(row.into_active_model().reset_all()).validate()?);
+        self.run(&Entity::update(row.into_active_model().reset_all()).validate()?)?;
         Ok(())
     }
 

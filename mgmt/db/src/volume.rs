@@ -142,9 +142,7 @@ impl Tx {
     pub async fn volume_create(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
         self.draft.volume(&row);
-        let is_named = row.name.is_some();
-        self.later(&Entity::insert(row.into_active_model()));
-        if is_named { self.now().await } else { Ok(()) }
+        self.run(&Entity::insert(row.into_active_model()))
     }
 
     /// Writes a volume as it is now.
@@ -154,7 +152,7 @@ impl Tx {
     pub async fn volume_update(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
         self.draft.volume(&row);
-        self.later(&Entity::update(row.into_active_model().reset_all()).validate()?);
+        self.run(&Entity::update(row.into_active_model().reset_all()).validate()?)?;
         Ok(())
     }
 

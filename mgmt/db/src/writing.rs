@@ -1,36 +1,31 @@
-//! The statements of one transaction that writes. Those without an answer are run with the next one; behind whoever wrote
-//! before in the same transaction of the database, they stand behind a savepoint.
+//! The statements of one transaction that writes. Behind whoever wrote before in the same transaction of the database, they
+//! stand behind a savepoint.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sea_orm::prelude::async_trait;
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement, Values,
-};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
 use crate::ledger::{self, Ledger};
 use crate::rows::Rows;
+use crate::sqlite::Connection;
 use crate::{DbError, Reader};
-
-/// The most statements that go to the database together. Each sequence of them is prepared once and kept.
-const TOGETHER: usize = 8;
 
 /// What to read and write with, in a transaction.
 #[derive(Debug)]
 pub struct Writing {
-    pub(crate) transaction: Arc<DatabaseTransaction>,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) rows: Arc<Rows>,
     pub(crate) ledger: ledger::Shared,
     /// The ids of the rows that it has written, or those before it that are not durable yet.
     pub(crate) written: Arc<Mutex<HashSet<String>>>,
-    /// What is to be run with the next statement.
-    pub(crate) later: Mutex<Vec<Statement>>,
     /// Whether nobody before it has written in the same transaction of the database, so that it needs no savepoint.
     pub(crate) is_first: bool,
+    /// Whether the savepoint is open.
     pub(crate) savepoint: Arc<AtomicBool>,
-    /// Why a statement failed, if for want of a disk that works: the database may have ended the transaction by itself.
+    /// Why the database has ended the transaction by itself, if it has.
     pub(crate) failed: Arc<OnceLock<DbError>>,
 }
 
@@ -39,93 +34,41 @@ impl Writing {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn later(&self) -> MutexGuard<'_, Vec<Statement>> {
-        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn execute(&self, statement: &Statement) -> Result<ExecResult, DbErr> {
+        self.run(&statement.sql, |connection| connection.execute(statement))
     }
 
-    /// What is to be run before a statement, and that statement, as one.
-    fn with_later(&self, statement: Option<Statement>) -> Option<Statement> {
-        let mut all = std::mem::take(&mut *self.later());
-        let is_read = |statement: &Statement| statement.sql.starts_with("SELECT");
-        let writes = !all.is_empty() || statement.as_ref().is_some_and(|statement| !is_read(statement));
-        if writes && let Some(savepoint) = self.savepoint() {
-            all.insert(0, savepoint);
+    fn query(&self, statement: &Statement, most: usize) -> Result<Vec<QueryResult>, DbErr> {
+        self.run(&statement.sql, |connection| connection.query(statement, most))
+    }
+
+    fn run<T>(&self, sql: &str, does: impl FnOnce(&Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+        if !self.connection.is_in_transaction() {
+            // It must not write outside of one.
+            let why = self.failed.get().map(DbError::to_string).unwrap_or_default();
+            return Err(DbErr::Custom(format!("the transaction has failed: {why}")));
         }
-        all.extend(statement);
-        all.into_iter().reduce(|mut all, next| {
-            all.sql.push(';');
-            all.sql.push_str(&next.sql);
-            if let Some(values) = next.values {
-                all.values.get_or_insert_with(|| Values(vec![])).0.extend(values.0);
-            }
-            all
-        })
-    }
-
-    /// What opens the savepoint, if it is needed and not open yet.
-    fn savepoint(&self) -> Option<Statement> {
-        let opens = !self.is_first && !self.savepoint.swap(true, Ordering::Relaxed);
-        opens.then(|| plain("SAVEPOINT podzol"))
-    }
-
-    pub(crate) async fn run_all(&self) -> Result<(), DbErr> {
-        self.must_go_on()?;
-        self.run_but(0).await?;
-        match self.with_later(None) {
-            Some(all) => self.look_at(self.transaction.execute_raw(all).await).map(drop),
-            None => Ok(()),
+        let needs_savepoint = !self.is_first && !sql.starts_with("SELECT");
+        if needs_savepoint && !self.savepoint.swap(true, Ordering::Relaxed) {
+            self.connection.run("SAVEPOINT podzol")?;
         }
+        let done = does(&self.connection);
+        if let Err(error) = &done
+            && !self.connection.is_in_transaction()
+        {
+            let _ = self.failed.set(error.clone().into());
+        }
+        done
     }
 
-    /// Runs what is to be run later, until what is left can go along with so many more.
-    async fn run_but(&self, more: usize) -> Result<(), DbErr> {
-        loop {
-            let rest = {
-                let mut later = self.later();
-                if later.len() + more <= TOGETHER {
-                    return Ok(());
-                }
-                later.split_off(TOGETHER)
-            };
-            let some = self.with_later(None);
-            *self.later() = rest;
-            if let Some(some) = some {
-                self.look_at(self.transaction.execute_raw(some).await)?;
-            }
+    /// Closes the savepoint: what was written stays, if the rest does.
+    pub(crate) fn release(&self) -> Result<(), DbErr> {
+        if self.savepoint.load(Ordering::Relaxed) {
+            self.run("RELEASE", |connection| connection.run("RELEASE podzol"))?;
+            self.savepoint.store(false, Ordering::Relaxed);
         }
-    }
-
-    /// Runs what is to be run later, and closes the savepoint.
-    pub(crate) async fn run_all_and_release(&self) -> Result<(), DbErr> {
-        let opens = !self.is_first && (self.savepoint.load(Ordering::Relaxed) || !self.later().is_empty());
-        if opens {
-            self.later().push(plain("RELEASE podzol"));
-        }
-        self.run_all().await?;
-        self.savepoint.store(false, Ordering::Relaxed);
         Ok(())
     }
-
-    fn must_go_on(&self) -> Result<(), DbErr> {
-        match self.failed.get() {
-            Some(error) => Err(DbErr::Custom(format!("the transaction has failed: {error}"))),
-            None => Ok(()),
-        }
-    }
-
-    fn look_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
-        if let Err(error) = &result
-            && let failed @ (DbError::Full | DbError::Failed(_)) = DbError::from(error.clone())
-        {
-            let _ = self.failed.set(failed);
-        }
-        result
-    }
-}
-
-/// A statement without values.
-fn plain(sql: &str) -> Statement {
-    Statement::from_string(DbBackend::Sqlite, sql)
 }
 
 impl Reader for Writing {
@@ -141,38 +84,22 @@ impl Reader for Writing {
 #[async_trait::async_trait]
 impl ConnectionTrait for Writing {
     fn get_database_backend(&self) -> DbBackend {
-        self.transaction.get_database_backend()
+        DbBackend::Sqlite
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        // By itself, as the rows are counted that it changes.
-        if let Some(savepoint) = self.savepoint() {
-            self.later().insert(0, savepoint);
-        }
-        self.run_all().await?;
-        self.must_go_on()?;
-        self.look_at(self.transaction.execute_raw(statement).await)
+        self.execute(&statement)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(plain(sql)).await
+        self.execute(&Statement::from_string(DbBackend::Sqlite, sql))
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.must_go_on()?;
-        self.run_but(1).await?;
-        match self.with_later(Some(statement)) {
-            Some(all) => self.look_at(self.transaction.query_one_raw(all).await),
-            None => Ok(None),
-        }
+        Ok(self.query(&statement, 1)?.pop())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.must_go_on()?;
-        self.run_but(1).await?;
-        match self.with_later(Some(statement)) {
-            Some(all) => self.look_at(self.transaction.query_all_raw(all).await),
-            None => Ok(vec![]),
-        }
+        self.query(&statement, usize::MAX)
     }
 }

@@ -247,7 +247,7 @@ impl<W: Work> Engine<W> {
         let tx = self.db.begin().await?;
         if *outcome == Outcome::Done {
             tracing::info!(?outcome, attempts = operation.attempts, "attempt ended");
-            tx.operation_succeeded(operation);
+            tx.operation_succeeded(operation)?;
             return Ok(tx.commit().await?);
         }
         let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?

@@ -77,17 +77,14 @@ fn indexes() -> Vec<IndexCreateStatement> {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ConnectOptions, ConnectionTrait, Database};
+    use sea_orm::ConnectionTrait;
     use sea_orm_migration::MigratorTrait;
 
-    use crate::migration::Migrator;
+    use crate::migration::{Migrator, empty};
 
     #[tokio::test]
     async fn volumes_and_interfaces_that_were_there_before_are_attached_as_they_were() {
-        // One connection: each would have a database in memory of its own.
-        let db = Database::connect(ConnectOptions::new("sqlite::memory:").max_connections(1).to_owned())
-            .await
-            .unwrap();
+        let (_folder, db) = empty().await;
         Migrator::up(&db, Some(1)).await.unwrap();
         for line in [
             "PRAGMA foreign_keys = OFF",

@@ -40,17 +40,15 @@ impl MigrationTrait for Migration {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ConnectOptions, ConnectionTrait, Database};
+    use sea_orm::ConnectionTrait;
     use sea_orm_migration::MigratorTrait;
 
     use super::{ATTACHED, QCOW2};
-    use crate::migration::Migrator;
+    use crate::migration::{Migrator, empty};
 
     #[tokio::test]
     async fn templates_of_before_are_disks_and_one_that_is_in_a_drive_is_not_deleted() {
-        let db = Database::connect(ConnectOptions::new("sqlite::memory:").max_connections(1).to_owned())
-            .await
-            .unwrap();
+        let (_folder, db) = empty().await;
         Migrator::up(&db, Some(3)).await.unwrap();
         db.execute_unprepared("PRAGMA foreign_keys = OFF").await.unwrap();
         for id in ["t", "u"] {

@@ -1,6 +1,11 @@
 //! The tables, and how they came to be: one module per step, never changed once released.
 
+use std::sync::Arc;
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{Database, DatabaseConnection, DbBackend};
+
+use crate::sqlite::{Connection, OfSeaOrm, PATIENCE};
 
 mod columns;
 mod m0001_first;
@@ -9,7 +14,21 @@ mod m0003_live;
 mod m0004_iso;
 mod m0005_vxlan;
 
-pub(crate) struct Migrator;
+struct Migrator;
+
+/// Brings the tables up to date: wholly, or not at all.
+pub(crate) async fn bring_up_to_date(connection: &Arc<Connection>) -> Result<(), DbErr> {
+    connection.begin(PATIENCE)?;
+    let done = Migrator::up(&seaorms(connection).await?, None).await;
+    let done = done.and_then(|()| connection.run("COMMIT"));
+    connection.roll_back();
+    done
+}
+
+/// A connection as migrations want it.
+async fn seaorms(connection: &Arc<Connection>) -> Result<DatabaseConnection, DbErr> {
+    Database::connect_proxy(DbBackend::Sqlite, Arc::new(Box::new(OfSeaOrm(Arc::clone(connection))))).await
+}
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
@@ -22,4 +41,12 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_vxlan::Migration),
         ]
     }
+}
+
+/// An empty database, and the folder that it is in.
+#[cfg(test)]
+async fn empty() -> (tempfile::TempDir, DatabaseConnection) {
+    let folder = tempfile::tempdir().expect("there is room");
+    let connection = Connection::open(&folder.path().join("db")).expect("it is new");
+    (folder, seaorms(&Arc::new(connection)).await.expect("it is one"))
 }

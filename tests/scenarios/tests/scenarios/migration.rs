@@ -82,7 +82,8 @@ fn whatever_is_killed_during_a_move_one_copy_runs_and_nothing_is_left() {
         (true, "pkill -9 -x podzol-agent"),
         (false, "pkill -9 -x podzol-agent"),
         (false, "pkill -9 -x libvirtd"),
-        (false, "pkill -9 -f '^/usr/bin/qemu-system.*-incoming'"),
+        // Others that came to the host by a move have been told to wait for one, too.
+        (false, "pkill -9 -f '^/usr/bin/qemu-system.*VM.*-incoming'"),
     ] {
         let vm = demo_vm(&lab, "acme-2");
         let other = if vm.host == "h1" { "h2" } else { "h1" };
@@ -94,6 +95,7 @@ fn whatever_is_killed_during_a_move_one_copy_runs_and_nothing_is_left() {
         })
         .unwrap();
         let victim = if at_source { vm.host.as_str() } else { other };
+        let kill = kill.replace("VM", &vm.id);
         lab.ssh(&lab.host(victim).unwrap()).run(&format!("{kill} || true")).unwrap();
 
         let host =

@@ -1,0 +1,253 @@
+//! SQLite, spoken to on the thread that asks.
+//!
+//! # Design notes
+//! Most statements take SQLite 5 to 50 µs, as what they need is in memory. To hand each to a thread of its own and wait for its
+//! answer, as drivers for many databases do, costs more than that: two threads to be woken. So statements run in place, and
+//! only what waits for the disk, a commit, goes to a thread that may wait. SeaORM makes the statements and reads the rows, as
+//! for any database; another one would be another [`ConnectionTrait`](sea_orm::ConnectionTrait) beside this.
+//!
+//! Refused: sqlx, which has the thread of its own. Half of the CPU time of a VM's creation was the kernel's, for waking.
+//!
+//! Rows are read by their columns' names, never by position: the row that SeaORM takes from drivers it does not know itself is
+//! sorted by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, ffi};
+use sea_orm::prelude::async_trait;
+use sea_orm::{
+    DbErr, ExecResult, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, QueryResult, RuntimeErr, Statement,
+    Value, Values,
+};
+
+/// How many statements a connection keeps prepared; the texts of all that there are, are fewer.
+const PREPARED: usize = 512;
+
+/// The longest that others may keep the file locked, such as a program that copies it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection to the database's file.
+#[derive(Debug)]
+pub(crate) struct Connection(Mutex<rusqlite::Connection>);
+
+impl Connection {
+    /// Opens the file, making it if there is none: with a write-ahead log, and durable at every commit.
+    pub(crate) fn open(file: &Path) -> Result<Self, DbErr> {
+        let opened = rusqlite::Connection::open(file).and_then(|connection| {
+            connection.busy_timeout(PATIENCE)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            Self::of(connection)
+        });
+        opened.map_err(|error| failed(&error))
+    }
+
+    fn of(connection: rusqlite::Connection) -> rusqlite::Result<Self> {
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    fn get(&self) -> MutexGuard<'_, rusqlite::Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a transaction is open. SQLite ends one by itself if its disk is full or fails
+    /// (<https://sqlite.org/lang_transaction.html>, 3.1).
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        !self.get().is_autocommit()
+    }
+
+    /// Runs a statement without values and rows.
+    pub(crate) fn run(&self, sql: &str) -> Result<(), DbErr> {
+        let run = self.get().prepare_cached(sql).and_then(|mut prepared| prepared.raw_execute());
+        run.map(drop).map_err(|error| failed(&error))
+    }
+
+    /// Begins a transaction that writes, waiting so long for other programs to end theirs.
+    pub(crate) fn begin(&self, patience: Duration) -> Result<(), DbErr> {
+        self.get().busy_timeout(patience).map_err(|error| failed(&error))?;
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    /// Gives up what is open, if anything is.
+    pub(crate) fn roll_back(&self) {
+        if self.is_in_transaction()
+            && let Err(error) = self.run("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction cannot be given up");
+        }
+    }
+
+    /// Runs a statement, and tells how many rows it changed.
+    pub(crate) fn execute(&self, statement: &Statement) -> Result<ExecResult, DbErr> {
+        Ok(self.execute_for_proxy(statement)?.into())
+    }
+
+    fn execute_for_proxy(&self, statement: &Statement) -> Result<ProxyExecResult, DbErr> {
+        let connection = self.get();
+        let run = || {
+            let changed = prepare(&connection, statement)?.raw_execute()?;
+            let last_insert_id = connection.last_insert_rowid().unsigned_abs();
+            Ok(ProxyExecResult { last_insert_id, rows_affected: changed as u64 })
+        };
+        run().map_err(|error| failed(&error))
+    }
+
+    /// Runs a statement that answers with rows, and reads so many of them at most.
+    pub(crate) fn query(&self, statement: &Statement, most: usize) -> Result<Vec<QueryResult>, DbErr> {
+        Ok(self.query_for_proxy(statement, most)?.into_iter().map(Into::into).collect())
+    }
+
+    fn query_for_proxy(&self, statement: &Statement, most: usize) -> Result<Vec<ProxyRow>, DbErr> {
+        let connection = self.get();
+        let run = || {
+            let mut prepared = prepare(&connection, statement)?;
+            let columns: Vec<Column> = prepared.columns().iter().map(Column::of).collect();
+            let mut rows = prepared.raw_query();
+            let mut found = Vec::new();
+            while found.len() < most
+                && let Some(row) = rows.next()?
+            {
+                found.push(read(row, &columns)?);
+            }
+            Ok(found)
+        };
+        run().map_err(|error| failed(&error))
+    }
+}
+
+/// For migrations, which want a connection of SeaORM's own.
+#[derive(Debug)]
+pub(crate) struct OfSeaOrm(pub(crate) Arc<Connection>);
+
+#[async_trait::async_trait]
+impl ProxyDatabaseTrait for OfSeaOrm {
+    async fn query(&self, statement: Statement) -> Result<Vec<ProxyRow>, DbErr> {
+        self.0.query_for_proxy(&statement, usize::MAX)
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<ProxyExecResult, DbErr> {
+        self.0.execute_for_proxy(&statement)
+    }
+}
+
+/// A column of an answer.
+struct Column {
+    name: String,
+    is_truth: bool,
+}
+
+impl Column {
+    fn of(column: &rusqlite::Column<'_>) -> Self {
+        let is_truth = column.decl_type().is_some_and(|kind| kind.eq_ignore_ascii_case("boolean"));
+        Self { name: column.name().to_owned(), is_truth }
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>, columns: &[Column]) -> rusqlite::Result<ProxyRow> {
+    let mut values = BTreeMap::new();
+    for (index, column) in columns.iter().enumerate() {
+        let value = match row.get_ref(index)? {
+            ValueRef::Null => Value::String(None),
+            ValueRef::Integer(number) if column.is_truth => Value::Bool(Some(number != 0)),
+            ValueRef::Integer(number) => Value::BigInt(Some(number)),
+            ValueRef::Real(number) => Value::Double(Some(number)),
+            ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text).into_owned()),
+            ValueRef::Blob(bytes) => Value::from(bytes.to_vec()),
+        };
+        values.insert(column.name.clone(), value);
+    }
+    Ok(ProxyRow::new(values))
+}
+
+fn prepare<'a>(
+    connection: &'a rusqlite::Connection,
+    statement: &Statement,
+) -> rusqlite::Result<CachedStatement<'a>> {
+    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    for (index, value) in statement.values.iter().flat_map(|Values(values)| values).enumerate() {
+        prepared.raw_bind_parameter(index + 1, bound(value)?)?;
+    }
+    Ok(prepared)
+}
+
+/// A value as SQLite has it.
+fn bound(value: &Value) -> rusqlite::Result<ToSqlOutput<'_>> {
+    let integer = |number: Option<i64>| number.map_or(ValueRef::Null, ValueRef::Integer);
+    let bound = match value {
+        Value::Bool(truth) => integer(truth.map(i64::from)),
+        Value::TinyInt(number) => integer(number.map(i64::from)),
+        Value::SmallInt(number) => integer(number.map(i64::from)),
+        Value::Int(number) => integer(number.map(i64::from)),
+        Value::BigInt(number) => integer(*number),
+        Value::TinyUnsigned(number) => integer(number.map(i64::from)),
+        Value::SmallUnsigned(number) => integer(number.map(i64::from)),
+        Value::Unsigned(number) => integer(number.map(i64::from)),
+        Value::BigUnsigned(Some(number)) => match i64::try_from(*number) {
+            Ok(number) => ValueRef::Integer(number),
+            Err(error) => return Err(rusqlite::Error::ToSqlConversionFailure(Box::new(error))),
+        },
+        Value::BigUnsigned(None) => ValueRef::Null,
+        Value::Float(number) => number.map_or(ValueRef::Null, |number| ValueRef::Real(number.into())),
+        Value::Double(number) => number.map_or(ValueRef::Null, ValueRef::Real),
+        Value::String(text) => text.as_ref().map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())),
+        Value::Bytes(bytes) => bytes.as_ref().map_or(ValueRef::Null, |bytes| ValueRef::Blob(bytes)),
+        other => {
+            let error = format!("no column has values such as {other:?}");
+            return Err(rusqlite::Error::ToSqlConversionFailure(error.into()));
+        }
+    };
+    Ok(ToSqlOutput::Borrowed(bound))
+}
+
+/// What went wrong, with SQLite's extended code if it has one: [`code`] finds that again.
+fn failed(error: &rusqlite::Error) -> DbErr {
+    let code = error.sqlite_error().map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
+    let message = match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        other => other.to_string(),
+    };
+    DbErr::Exec(RuntimeErr::Internal(format!("{SQLITE}{code}: {message}")))
+}
+
+const SQLITE: &str = "SQLite ";
+
+/// SQLite's extended code of an error and its message (<https://sqlite.org/rescode.html>).
+pub(crate) fn code(error: &DbErr) -> Option<(i32, &str)> {
+    let DbErr::Exec(RuntimeErr::Internal(text)) = error else { return None };
+    let (code, message) = text.strip_prefix(SQLITE)?.split_once(": ")?;
+    Some((code.parse().ok()?, message))
+}
+
+/// Whether another program has the file locked.
+pub(crate) fn is_busy(error: &DbErr) -> bool {
+    code(error).is_some_and(|(code, _)| code & 0xff == ffi::SQLITE_BUSY)
+}
+
+/// Connections to read with: as many as read at the same time.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    file: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Connections {
+    pub(crate) fn to(file: &Path) -> Self {
+        Self { file: file.to_owned(), idle: Mutex::default() }
+    }
+
+    /// Does something with one of them.
+    pub(crate) fn with<T>(&self, does: impl FnOnce(&Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().pop();
+        let connection = kept.map_or_else(|| Connection::open(&self.file), Ok)?;
+        let done = does(&connection);
+        idle().push(connection);
+        done
+    }
+}
