@@ -251,3 +251,68 @@ impl Connections {
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::DbBackend;
+
+    use super::*;
+    use crate::DbError;
+
+    fn connection() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(&folder.path().join("db")).unwrap();
+        let table = "CREATE TABLE t (id varchar PRIMARY KEY, number bigint, truth boolean, other varchar REFERENCES t (id))";
+        connection.run(table).unwrap();
+        (folder, connection)
+    }
+
+    fn add(connection: &Connection, values: [Value; 4]) -> Result<ExecResult, DbErr> {
+        let insert = "INSERT INTO t VALUES (?, ?, ?, ?)";
+        connection.execute(&Statement::from_sql_and_values(DbBackend::Sqlite, insert, values))
+    }
+
+    #[test]
+    fn what_was_written_is_read_as_it_was() {
+        let (_folder, connection) = connection();
+        add(&connection, ["a".into(), i64::MIN.into(), true.into(), Value::String(None)]).unwrap();
+        let none = [Value::BigInt(None), Value::Bool(None), "a".into()];
+        let [number, truth, other] = none;
+        add(&connection, ["b\0'".into(), number, truth, other]).unwrap();
+        let all = Statement::from_string(DbBackend::Sqlite, "SELECT * FROM t ORDER BY id");
+        let rows = connection.query(&all, 9).unwrap();
+        let read = |row: &QueryResult| {
+            (
+                row.try_get::<String>("", "id").unwrap(),
+                row.try_get::<Option<i64>>("", "number").unwrap(),
+                row.try_get::<Option<bool>>("", "truth").unwrap(),
+                row.try_get::<Option<String>>("", "other").unwrap(),
+            )
+        };
+        let expected = [
+            ("a".to_owned(), Some(i64::MIN), Some(true), None),
+            ("b\0'".to_owned(), None, None, Some("a".to_owned())),
+        ];
+        assert_eq!(rows.iter().map(read).collect::<Vec<_>>(), expected);
+        assert_eq!(connection.query(&all, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_error_says_what_it_means() {
+        let (_folder, connection) = connection();
+        let [number, truth] = [Value::BigInt(None), Value::Bool(None)];
+        let row = |id: &str, other: Option<&str>| {
+            [id.into(), number.clone(), truth.clone(), other.map(str::to_owned).into()]
+        };
+        add(&connection, row("a", None)).unwrap();
+        let twice = DbError::from(add(&connection, row("a", None)).unwrap_err());
+        assert!(
+            matches!(&twice, DbError::Taken(what) if what == "UNIQUE constraint failed: t.id"),
+            "{twice:?}"
+        );
+        let nowhere = DbError::from(add(&connection, row("b", Some("c"))).unwrap_err());
+        assert!(matches!(nowhere, DbError::Referred), "{nowhere:?}");
+        let too_large = add(&connection, ["b".into(), u64::MAX.into(), truth.clone(), Value::String(None)]);
+        assert!(matches!(DbError::from(too_large.unwrap_err()), DbError::Failed(_)));
+    }
+}

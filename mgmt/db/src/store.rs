@@ -342,12 +342,12 @@ impl Tx {
     /// When the database refuses; then nothing has changed.
     pub async fn commit(self) -> Result<(), DbError> {
         // From here on it goes its way, whether anybody waits or not.
-        let is_durable = self.is_ready()?;
+        let is_durable = self.make_ready()?;
         is_durable.await.unwrap_or_else(|_| Err(DbError::Failed(DbErr::Custom("it is being closed".into()))))
     }
 
     /// Ends it, and leaves its commit to whoever waits for a turn, or does that too. Tells when it is durable.
-    fn is_ready(self) -> Result<oneshot::Receiver<Result<(), DbError>>, DbError> {
+    fn make_ready(self) -> Result<oneshot::Receiver<Result<(), DbError>>, DbError> {
         // Whatever fails here: the turn ends last.
         let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -487,6 +487,26 @@ mod tests {
             let committed = tokio::time::timeout(Duration::from_secs(10), commit).await;
             committed.expect("it ends").unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn while_another_program_writes_a_transaction_waits_and_nothing_else_does() {
+        let (folder, db) = database().await;
+        let other = Connection::open(&folder.path().join("db")).unwrap();
+        other.begin(Duration::ZERO).unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(100), db.begin()).await;
+        assert!(given_up.is_err(), "this runtime has one thread, which was not held up");
+        let waiting = tokio::spawn({
+            let db = db.clone();
+            async move { db.begin().await }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        other.roll_back();
+        let tx = waiting.await.unwrap().unwrap();
+        let row = account("late".into());
+        tx.account_create(row.clone()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(is_there(&db, &row).await);
     }
 
     #[tokio::test]

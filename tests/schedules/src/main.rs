@@ -40,6 +40,9 @@ enum What {
         /// How many schedules.
         #[arg(long, default_value_t = 2000)]
         count: u64,
+        /// For how many minutes at most these go on.
+        #[arg(long, default_value_t = 600)]
+        minutes: u64,
         /// How many processes share the work.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
@@ -110,10 +113,10 @@ fn main() -> anyhow::Result<()> {
     }));
     let begun = Instant::now();
     match Arguments::parse().command {
-        What::All { count, jobs } => {
-            let (jobs, count) = (format!("--jobs={jobs}"), format!("--count={count}"));
-            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs], &["storms", &jobs, &count]]
-            {
+        What::All { count, minutes, jobs } => {
+            let jobs = format!("--jobs={jobs}");
+            let storms = ["storms", &jobs, &format!("--count={count}"), &format!("--minutes={minutes}")];
+            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs], &storms] {
                 share_out([part.iter().map(ToString::to_string).collect()].into_iter())?;
             }
         }

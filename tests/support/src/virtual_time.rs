@@ -1,6 +1,6 @@
 //! Time that passes only when nothing else can happen.
 //!
-//! The parts run as in real time: each on a runtime of its own, speaking TLS over loopback, with SQLite's threads beside.
+//! The parts run as in real time: each on a runtime of its own, speaking TLS over loopback, with threads of its own for what waits.
 //! Their clocks stand still until every thread of this process sleeps; then all go on by the same step. So a minute of
 //! waiting costs nothing, and no deadline passes because a machine is slow.
 //!
@@ -8,7 +8,7 @@
 //! That nothing goes on is asked of the kernel: all threads but one's own sleep, and none has been switched to or from
 //! while they were looked at (proc_pid_stat(5), getrusage(2)). Data on loopback is with its receiver before the sender's
 //! system call returns, so nothing is under way outside of the threads.
-//! Refused: tokio's own advance of a paused clock, which knows one runtime and not that SQLite's threads work for it; a
+//! Refused: tokio's own advance of a paused clock, which knows one runtime and not that others work for it; a
 //! runtime for all, as a killed part's tasks must end while those of the others go on.
 
 use std::collections::hash_map::Entry;
