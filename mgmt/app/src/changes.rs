@@ -48,6 +48,8 @@ impl ChangeStream {
     /// When the database cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<(i64, Change)>>, AppError> {
         loop {
+            // There may be many that are for others.
+            tokio::task::consume_budget().await;
             let rows = self.app.db.changes_after(self.seen, BATCH).await?;
             if rows.is_empty() {
                 match self.app.stopping.run_until_cancelled(self.last.changed()).await {

@@ -6,6 +6,7 @@ use podzol_vocab::{AccountId, KeyId, Name, UserId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{FromQueryResult, IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
+use crate::fetch::Fetch;
 use crate::{Col, DbError, JsonCol, Reader, Tx, network, vm, volume, zone::PageOf};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -137,7 +138,7 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
 /// # Errors
 /// When the database cannot be read.
 pub async fn any_user(db: &impl Reader) -> Result<bool, DbError> {
-    Ok(user::Entity::find().one(db).await?.is_some())
+    Ok(user::Entity::find().fetch_one(db).await?.is_some())
 }
 
 /// A page of accounts.
@@ -149,7 +150,7 @@ pub async fn list(db: &impl Reader, only: Option<AccountId>, page: &PageOf) -> R
     if let Some(only) = only {
         query = query.filter(Column::Id.eq(Col(only)));
     }
-    Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(query, Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// A page of users, of one account or all.
@@ -165,7 +166,7 @@ pub async fn user_list(
     if let Some(account) = account {
         query = query.filter(user::Column::AccountId.eq(Col(account)));
     }
-    Ok(page.of(query, user::Column::Id, Some(user::Column::Name)).all(db).await?)
+    Ok(page.of(query, user::Column::Id, Some(user::Column::Name)).fetch(db).await?)
 }
 
 /// A page of keys, of one account or all.
@@ -181,7 +182,7 @@ pub async fn key_list(
     if let Some(account) = account {
         query = query.filter(key::Column::AccountId.eq(Col(account)));
     }
-    Ok(page.of(query, key::Column::Id, Some(key::Column::Name)).all(db).await?)
+    Ok(page.of(query, key::Column::Id, Some(key::Column::Name)).fetch(db).await?)
 }
 
 impl Tx {
@@ -231,7 +232,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn user_delete(&self, row: &user::Model) -> Result<(), DbError> {
         self.changed("user", row.id.0, Some(row.account_id.0));
-        let keys = key::Entity::find().filter(key::Column::UserId.eq(row.id)).all(self.reader()).await?;
+        let keys = key::Entity::find().filter(key::Column::UserId.eq(row.id)).fetch(self.reader()).await?;
         keys.iter().for_each(|key| self.writes(key.id));
         key::Entity::delete_many().filter(key::Column::UserId.eq(row.id)).exec(self.reader()).await?;
         user::Entity::delete_by_id(row.id).exec(self.reader()).await?;

@@ -5,6 +5,7 @@ use podzol_vocab::{AccountId, AffinityGroupId, Name};
 use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -35,7 +36,7 @@ pub async fn list(
     if let Some(account) = account {
         query = query.filter(Column::AccountId.eq(Col(account)));
     }
-    Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(query, Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 impl Tx {

@@ -8,6 +8,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{InsertMany, IntoActiveModel, QueryOrder, QuerySelect};
 use tokio::sync::watch;
 
+use crate::fetch::Fetch;
 use crate::{Col, DbError, Reader, Tx, now};
 
 /// A change of an object.
@@ -111,14 +112,14 @@ impl Recent {
 }
 
 /// The number of the last change; 0 if there was none.
-pub(crate) async fn last(db: &impl ConnectionTrait) -> Result<i64, DbError> {
-    let last = Entity::find().order_by_desc(Column::Seq).one(db).await?;
+pub(crate) async fn last(db: &impl Reader) -> Result<i64, DbError> {
+    let last = Entity::find().order_by_desc(Column::Seq).fetch_one(db).await?;
     Ok(last.map_or(0, |change| change.seq))
 }
 
 /// The changes after a number, oldest first.
 pub(crate) async fn after(db: &impl Reader, seq: i64, limit: u64) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().filter(Column::Seq.gt(seq)).order_by_asc(Column::Seq).limit(limit).all(db).await?)
+    Ok(Entity::find().filter(Column::Seq.gt(seq)).order_by_asc(Column::Seq).limit(limit).fetch(db).await?)
 }
 
 /// The number of the oldest change that is still there, if any.
@@ -126,7 +127,7 @@ pub(crate) async fn after(db: &impl Reader, seq: i64, limit: u64) -> Result<Vec<
 /// # Errors
 /// When the database cannot be read.
 pub async fn oldest(db: &impl Reader) -> Result<Option<i64>, DbError> {
-    Ok(Entity::find().order_by_asc(Column::Seq).one(db).await?.map(|change| change.seq))
+    Ok(Entity::find().order_by_asc(Column::Seq).fetch_one(db).await?.map(|change| change.seq))
 }
 
 /// Forgets changes from before a time, in milliseconds since 1970, but never the newest: its number must not come

@@ -5,6 +5,7 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect};
 
+use crate::fetch::Fetch;
 use crate::{Col, DbError, Reader, Tx, now};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -51,7 +52,7 @@ pub async fn list(
         .add_option(account.map(|account| Column::AccountId.eq(Col(account))))
         .add_option(subject.map(|subject| Column::Subject.eq(subject)))
         .add_option(action.map(|action| Column::Action.eq(action)));
-    Ok(Entity::find().filter(which).order_by_asc(Column::Id).limit(limit).all(db).await?)
+    Ok(Entity::find().filter(which).order_by_asc(Column::Id).limit(limit).fetch(db).await?)
 }
 
 impl Tx {

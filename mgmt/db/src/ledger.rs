@@ -17,7 +17,8 @@ use podzol_vocab::{HostId, NetworkId, NicId, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{EntityTrait, FromQueryResult, QuerySelect};
 
-use crate::{Col, DbError, network, pool, server, vm, volume};
+use crate::fetch::Fetch;
+use crate::{Col, DbError, Reader, network, pool, server, vm, volume};
 
 /// What VMs take of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +76,7 @@ enum Before {
 
 impl Ledger {
     /// Makes it of the tables.
-    pub(crate) async fn load(db: &impl ConnectionTrait) -> Result<Self, DbError> {
+    pub(crate) async fn load(db: &impl Reader) -> Result<Self, DbError> {
         let mut ledger = Self::default();
         #[derive(FromQueryResult)]
         struct VmRow {
@@ -131,10 +132,10 @@ impl Ledger {
         for row in nics {
             ledger.set_nic(row.id.0, Some((row.network_id.0, row.address.0)));
         }
-        for row in server::Entity::find().filter(server::Column::IsHost.eq(true)).all(db).await? {
+        for row in server::Entity::find().filter(server::Column::IsHost.eq(true)).fetch(db).await? {
             ledger.set_host(row.host(), Some(Arc::new(row)));
         }
-        for row in pool::Entity::find().all(db).await? {
+        for row in pool::Entity::find().fetch(db).await? {
             ledger.set_pool(row.id.0, Some(Arc::new(row)));
         }
         for network in network::on_vxlans(db).await? {

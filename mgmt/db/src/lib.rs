@@ -39,10 +39,12 @@ pub(crate) use no_relations;
 
 pub mod account;
 pub mod affinity;
+mod background;
 pub mod change;
 mod column;
 mod error;
 pub mod event;
+mod fetch;
 pub mod idempotency;
 mod ledger;
 mod migration;
@@ -71,20 +73,30 @@ use std::sync::{LazyLock, MutexGuard};
 use std::time::SystemTime;
 
 use podzol_mgmt_api::Timestamp;
-use sea_orm::{ConnectionTrait, EntityTrait, PrimaryKeyTrait};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, PrimaryKeyTrait, Statement, TryIntoModel, Value};
 use tokio::time::Instant;
+
+use fetch::Fetch;
 
 /// A connection to read with: the database or a transaction.
 pub trait Reader: ConnectionTrait {
     /// Where the row with that id may be kept; none if it is to be read from the database.
     fn rows(&self, id: &str) -> Option<&Rows>;
 
+    /// Makes something of each row that a statement answers with.
+    #[doc(hidden)]
+    fn read<T>(
+        &self,
+        statement: &Statement,
+        make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, DbErr>;
+
     /// What is given out, for a short look: whoever writes waits meanwhile.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
 }
 
 /// A table.
-pub trait Table: EntityTrait {
+pub trait Table: EntityTrait<ActiveModel: TryIntoModel<Self::Model>> {
     /// The id under which a row is kept in memory; none if it is not.
     fn kept_as(_: &<Self::PrimaryKey as PrimaryKeyTrait>::ValueType) -> Option<String> {
         None
@@ -115,12 +127,12 @@ pub async fn find<E: Table<Model: Clone + Sync>>(
 ) -> Result<Option<E::Model>, DbError> {
     let id = id.into();
     let Some((name, rows)) = E::kept_as(&id).and_then(|name| db.rows(&name).map(|rows| (name, rows))) else {
-        return Ok(E::find_by_id(id).one(db).await?);
+        return Ok(E::find_by_id(id).fetch_one(db).await?);
     };
     match rows.get::<E::Model>(&name) {
         Ok(row) => Ok(Some(row)),
         Err(commits) => {
-            let found = E::find_by_id(id).one(db).await?;
+            let found = E::find_by_id(id).fetch_one(db).await?;
             if let Some(row) = &found {
                 rows.keep(name, row.clone(), commits);
             }

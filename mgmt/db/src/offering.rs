@@ -6,6 +6,7 @@ use podzol_vocab::{Name, OfferingId};
 use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 use podzol_mgmt_api::offering::Size;
@@ -28,7 +29,7 @@ crate::no_relations!(kept);
 /// # Errors
 /// When the database cannot be read.
 pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError> {
-    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 impl Tx {

@@ -23,6 +23,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -74,7 +75,7 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
         .add_option(filter.account.map(|account| Column::AccountId.eq(Col(account))))
         .add_option(filter.subject.as_deref().map(|subject| Column::Subject.eq(subject)))
         .add_option(filter.state.map(|state| Column::State.eq(JsonCol(state))));
-    Ok(page.of(Entity::find().filter(which), Column::Id, None).all(db).await?)
+    Ok(page.of(Entity::find().filter(which), Column::Id, None).fetch(db).await?)
 }
 
 /// The operations on a thing that have not ended, oldest first.
@@ -86,7 +87,7 @@ pub async fn open_of(db: &impl Reader, subject: &str) -> Result<Vec<Model>, DbEr
         .filter(Column::Subject.eq(subject))
         .filter(Column::FinishedAt.is_null())
         .order_by_asc(Column::Id)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -105,7 +106,7 @@ pub async fn all_open_subjects(db: &impl Reader) -> Result<HashSet<String>, DbEr
 /// When the database cannot be read.
 pub async fn abandoned_since(db: &impl Reader, then: i64) -> Result<Vec<Model>, DbError> {
     let held = Entity::find().filter(Column::FinishedAt.is_null()).filter(Column::LeaseUntil.lte(then));
-    Ok(held.all(db).await?)
+    Ok(held.fetch(db).await?)
 }
 
 /// The newest operation on a thing.
@@ -113,7 +114,7 @@ pub async fn abandoned_since(db: &impl Reader, then: i64) -> Result<Vec<Model>, 
 /// # Errors
 /// When the database cannot be read.
 pub async fn last_of(db: &impl Reader, subject: &str) -> Result<Option<Model>, DbError> {
-    Ok(Entity::find().filter(Column::Subject.eq(subject)).order_by_desc(Column::Id).one(db).await?)
+    Ok(Entity::find().filter(Column::Subject.eq(subject)).order_by_desc(Column::Id).fetch_one(db).await?)
 }
 
 /// The newest operation of a kind on a thing.
@@ -122,7 +123,7 @@ pub async fn last_of(db: &impl Reader, subject: &str) -> Result<Option<Model>, D
 /// When the database cannot be read.
 pub async fn last_of_kind(db: &impl Reader, subject: &str, kind: &str) -> Result<Option<Model>, DbError> {
     let of_kind = Entity::find().filter(Column::Subject.eq(subject)).filter(Column::Kind.eq(kind));
-    Ok(of_kind.order_by_desc(Column::Id).one(db).await?)
+    Ok(of_kind.order_by_desc(Column::Id).fetch_one(db).await?)
 }
 
 /// The subjects of operations that have not ended, as a subquery.
@@ -144,7 +145,7 @@ pub async fn due(db: &impl Reader, now: i64, full: &[String], limit: u64) -> Res
         .order_by_asc(Column::DueAt)
         .order_by_asc(Column::Id)
         .limit(limit)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -158,14 +159,14 @@ pub async fn next_due(db: &impl Reader, now: i64) -> Result<Option<i64>, DbError
         .filter(Column::LeaseUntil.is_null())
         .filter(Column::DueAt.gt(now))
         .order_by_asc(Column::DueAt)
-        .one(db)
+        .fetch_one(db)
         .await?
         .map(|operation| operation.due_at);
     let held = Entity::find()
         .filter(Column::FinishedAt.is_null())
         .filter(Column::LeaseUntil.gt(now))
         .order_by_asc(Column::LeaseUntil)
-        .one(db)
+        .fetch_one(db)
         .await?
         .and_then(|operation| operation.lease_until);
     Ok(unheld.into_iter().chain(held).min())

@@ -7,6 +7,7 @@ use podzol_vocab::{Name, PoolId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, QueryFilter};
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -39,7 +40,7 @@ crate::no_relations!(kept);
 /// # Errors
 /// When the database cannot be read.
 pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError> {
-    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// The pools of a zone, or of all, that volumes can be made in.
@@ -51,7 +52,7 @@ pub async fn ready(db: &impl Reader, zone: Option<ZoneId>) -> Result<Vec<Model>,
     if let Some(zone) = zone {
         query = query.filter(Column::ZoneId.eq(Col(zone)));
     }
-    Ok(query.all(db).await?)
+    Ok(query.fetch(db).await?)
 }
 
 /// The pools that could not be made.
@@ -59,7 +60,7 @@ pub async fn ready(db: &impl Reader, zone: Option<ZoneId>) -> Result<Vec<Model>,
 /// # Errors
 /// When the database cannot be read.
 pub async fn failed(db: &impl Reader) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().filter(Column::State.eq(JsonCol(PoolState::Failed))).all(db).await?)
+    Ok(Entity::find().filter(Column::State.eq(JsonCol(PoolState::Failed))).fetch(db).await?)
 }
 
 /// The pools of a zone that are exported, or are about to be.
@@ -70,7 +71,7 @@ pub async fn exported(db: &impl Reader, zone: ZoneId) -> Result<Vec<Model>, DbEr
     Ok(Entity::find()
         .filter(Column::ZoneId.eq(Col(zone)))
         .filter(Column::State.is_in([JsonCol(PoolState::Ready), JsonCol(PoolState::Creating)]))
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -82,7 +83,7 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
     Ok(Entity::find()
         .filter(Column::State.is_in([PoolState::Creating, PoolState::Deleting].map(JsonCol)))
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -91,7 +92,7 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
 /// # Errors
 /// When the database cannot be read.
 pub async fn of_server(db: &impl Reader, server: &str) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().filter(Column::StorageServerId.eq(server)).all(db).await?)
+    Ok(Entity::find().filter(Column::StorageServerId.eq(server)).fetch(db).await?)
 }
 
 impl Tx {

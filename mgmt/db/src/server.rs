@@ -8,6 +8,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -117,7 +118,7 @@ pub async fn list(
     if let Some(pod) = pod {
         query = query.filter(Column::PodId.eq(Col(pod)));
     }
-    Ok(page.of(query, Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(query, Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// All hosts that have joined and are not removed.

@@ -11,7 +11,7 @@
 //! Rows are read by their columns' names, never by position: the row that SeaORM takes from drivers it does not know itself is
 //! sorted by name.
 
-use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,8 +24,11 @@ use sea_orm::{
     Value, Values,
 };
 
-/// How many statements a connection keeps prepared; the texts of all that there are, are fewer.
+/// How many statements a connection keeps prepared.
 const PREPARED: usize = 512;
+
+/// The most values of a statement that is kept. Those with more are of lists, as long as they happen to be.
+const VALUES: usize = 64;
 
 /// The longest that others may keep the file locked, such as a program that copies it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +42,14 @@ impl Connection {
     pub(crate) fn open(file: &Path) -> Result<Self, DbErr> {
         let opened = rusqlite::Connection::open(file).and_then(|connection| {
             connection.busy_timeout(PATIENCE)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
+            let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+            let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", mode)?;
+            if mode != "wal" {
+                return Err(rusqlite::Error::SqliteFailure(
+                    ffi::Error::new(ffi::SQLITE_CANTOPEN),
+                    Some(format!("its folder cannot have a write-ahead log, only the mode {mode}")),
+                ));
+            }
             connection.pragma_update(None, "synchronous", "FULL")?;
             Self::of(connection)
         });
@@ -70,8 +80,11 @@ impl Connection {
 
     /// Begins a transaction that writes, waiting so long for other programs to end theirs.
     pub(crate) fn begin(&self, patience: Duration) -> Result<(), DbErr> {
-        self.get().busy_timeout(patience).map_err(|error| failed(&error))?;
-        self.run("BEGIN IMMEDIATE")
+        let has = |patience| self.get().busy_timeout(patience).map_err(|error| failed(&error));
+        has(patience)?;
+        let begun = self.run("BEGIN IMMEDIATE");
+        has(PATIENCE)?;
+        begun
     }
 
     /// Gives up what is open, if anything is.
@@ -104,20 +117,33 @@ impl Connection {
     }
 
     fn query_for_proxy(&self, statement: &Statement, most: usize) -> Result<Vec<ProxyRow>, DbErr> {
+        self.read(statement, most, |columns, values| {
+            let named = columns.iter().map(|column| column.name.clone()).zip(values);
+            Ok(ProxyRow::new(named.collect()))
+        })
+    }
+
+    /// Runs a statement that answers with rows, and makes something of so many of them at most.
+    pub(crate) fn read<T>(
+        &self,
+        statement: &Statement,
+        most: usize,
+        mut make: impl FnMut(&[Column], Vec<Value>) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, DbErr> {
+        let failed = |error| failed(&error);
         let connection = self.get();
-        let run = || {
-            let mut prepared = prepare(&connection, statement)?;
-            let columns: Vec<Column> = prepared.columns().iter().map(Column::of).collect();
-            let mut rows = prepared.raw_query();
-            let mut found = Vec::new();
-            while found.len() < most
-                && let Some(row) = rows.next()?
-            {
-                found.push(read(row, &columns)?);
-            }
-            Ok(found)
-        };
-        run().map_err(|error| failed(&error))
+        let mut prepared = prepare(&connection, statement).map_err(failed)?;
+        let columns: Vec<Column> = prepared.columns().iter().map(Column::of).collect();
+        let mut rows = prepared.raw_query();
+        let mut made = Vec::new();
+        while made.len() < most
+            && let Some(row) = rows.next().map_err(failed)?
+        {
+            let values = columns.iter().enumerate().map(|(index, column)| column.value(row.get_ref(index)?));
+            let values = values.collect::<rusqlite::Result<_>>().map_err(failed)?;
+            made.push(make(&columns, values)?);
+        }
+        Ok(made)
     }
 }
 
@@ -137,40 +163,80 @@ impl ProxyDatabaseTrait for OfSeaOrm {
 }
 
 /// A column of an answer.
-struct Column {
+pub(crate) struct Column {
     name: String,
-    is_truth: bool,
+    kind: Kind,
+}
+
+/// What a column was declared to hold, if it is one of a table.
+enum Kind {
+    Truth,
+    Number,
+    Text,
 }
 
 impl Column {
     fn of(column: &rusqlite::Column<'_>) -> Self {
-        let is_truth = column.decl_type().is_some_and(|kind| kind.eq_ignore_ascii_case("boolean"));
-        Self { name: column.name().to_owned(), is_truth }
+        // SQLite writes some of them as it likes.
+        let kind = match column.decl_type().map(str::to_ascii_lowercase).as_deref() {
+            Some("boolean") => Kind::Truth,
+            Some("bigint" | "integer") => Kind::Number,
+            _ => Kind::Text,
+        };
+        Self { name: column.name().to_owned(), kind }
+    }
+
+    fn value(&self, value: ValueRef<'_>) -> rusqlite::Result<Value> {
+        Ok(match (value, &self.kind) {
+            (ValueRef::Null, Kind::Truth) => Value::Bool(None),
+            (ValueRef::Null, Kind::Number) => Value::BigInt(None),
+            (ValueRef::Null, Kind::Text) => Value::String(None),
+            (ValueRef::Integer(number), Kind::Truth) => Value::Bool(Some(number != 0)),
+            (ValueRef::Integer(number), _) => Value::BigInt(Some(number)),
+            (ValueRef::Real(number), _) => Value::Double(Some(number)),
+            (text @ ValueRef::Text(_), _) => Value::from(text.as_str()?),
+            (ValueRef::Blob(bytes), _) => Value::from(bytes.to_vec()),
+        })
     }
 }
 
-fn read(row: &rusqlite::Row<'_>, columns: &[Column]) -> rusqlite::Result<ProxyRow> {
-    let mut values = BTreeMap::new();
-    for (index, column) in columns.iter().enumerate() {
-        let value = match row.get_ref(index)? {
-            ValueRef::Null => Value::String(None),
-            ValueRef::Integer(number) if column.is_truth => Value::Bool(Some(number != 0)),
-            ValueRef::Integer(number) => Value::BigInt(Some(number)),
-            ValueRef::Real(number) => Value::Double(Some(number)),
-            ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text).into_owned()),
-            ValueRef::Blob(bytes) => Value::from(bytes.to_vec()),
-        };
-        values.insert(column.name.clone(), value);
+/// A statement that is ready to run: one that is kept for the next time, or not.
+enum Prepared<'a> {
+    Kept(CachedStatement<'a>),
+    Once(rusqlite::Statement<'a>),
+}
+
+impl<'a> Deref for Prepared<'a> {
+    type Target = rusqlite::Statement<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Kept(statement) => statement,
+            Self::Once(statement) => statement,
+        }
     }
-    Ok(ProxyRow::new(values))
+}
+
+impl DerefMut for Prepared<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::Kept(statement) => statement,
+            Self::Once(statement) => statement,
+        }
+    }
 }
 
 fn prepare<'a>(
     connection: &'a rusqlite::Connection,
     statement: &Statement,
-) -> rusqlite::Result<CachedStatement<'a>> {
-    let mut prepared = connection.prepare_cached(&statement.sql)?;
-    for (index, value) in statement.values.iter().flat_map(|Values(values)| values).enumerate() {
+) -> rusqlite::Result<Prepared<'a>> {
+    let values: &[Value] = statement.values.as_ref().map_or(&[], |Values(values)| values);
+    let mut prepared = if values.len() > VALUES {
+        Prepared::Once(connection.prepare(&statement.sql)?)
+    } else {
+        Prepared::Kept(connection.prepare_cached(&statement.sql)?)
+    };
+    for (index, value) in values.iter().enumerate() {
         prepared.raw_bind_parameter(index + 1, bound(value)?)?;
     }
     Ok(prepared)
@@ -262,7 +328,7 @@ mod tests {
     fn connection() -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().unwrap();
         let connection = Connection::open(&folder.path().join("db")).unwrap();
-        let table = "CREATE TABLE t (id varchar PRIMARY KEY, number bigint, truth boolean, other varchar REFERENCES t (id))";
+        let table = "CREATE TABLE t (id varchar PRIMARY KEY, number integer, truth boolean, other varchar REFERENCES t (id))";
         connection.run(table).unwrap();
         (folder, connection)
     }

@@ -16,16 +16,18 @@ use podzol_vocab::AccountId;
 use sea_orm::prelude::async_trait;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, QueryTrait, Statement, StatementBuilder,
+    Value,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
+use crate::background::Background;
 use crate::change::{self, Recent};
 use crate::ledger::{self, Draft, Ledger};
 use crate::rows::Rows;
-use crate::sqlite::{self, Connection, Connections};
+use crate::sqlite::{self, Column, Connection, Connections};
 use crate::writing::Writing;
 use crate::{DbError, Reader, migration};
 
@@ -33,6 +35,7 @@ use crate::{DbError, Reader, migration};
 #[derive(Debug, Clone)]
 pub struct Db {
     reading: Reading,
+    background: Background,
     writer: Arc<tokio::sync::Mutex<Writer>>,
     /// How many wait for their turn to write.
     waiting: Arc<AtomicUsize>,
@@ -64,6 +67,7 @@ impl Db {
         let writer = Writer { connection, group: None, last_change: last, ledger_is_right: false };
         let db = Self {
             reading,
+            background: Background::start()?,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: Arc::default(),
             changes: Arc::new(Recent::new(last)),
@@ -95,7 +99,8 @@ impl Db {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         if let Some(group) = writer.group.take() {
             let db = self.clone();
-            writer = in_background(move || end(&db, writer, group, None)).await?;
+            // Its members are told how it went.
+            (writer, _) = self.background.run(move || end(&db, writer, group)).await?;
         }
         self.begin_in(Turn::of(self, writer)).await
     }
@@ -107,11 +112,14 @@ impl Db {
         }
         let connection = Arc::clone(&turn.writer().connection);
         if turn.writer().group.is_none() {
+            // What was under way if its end broke off.
+            connection.roll_back();
+            turn.writer_mut().last_change = self.changes.last();
             let is_open = connection.begin(Duration::ZERO);
             if is_open.as_ref().is_err_and(sqlite::is_busy) {
                 // Some other program has it. The turn goes along, for what it is if nobody waits any more.
                 let waits = move |turn: Turn| (turn.writer().connection.begin(sqlite::PATIENCE), turn);
-                let (is_open, back) = in_background(move || waits(turn)).await?;
+                let (is_open, back) = self.background.run(move || waits(turn)).await?;
                 turn = back;
                 is_open?;
             } else {
@@ -127,7 +135,7 @@ impl Db {
             written: Arc::clone(&group.written),
             is_first: group.members.is_empty(),
             savepoint: Arc::clone(&turn.savepoint),
-            failed: Arc::clone(&turn.failed),
+            failed: Arc::clone(&group.failed),
         };
         let draft = Draft::new(self.reading.ledger.clone());
         Ok(Tx { writing, changes: Mutex::default(), draft, turn })
@@ -164,7 +172,11 @@ impl Db {
     /// # Errors
     /// When the last writes cannot be finished.
     pub async fn close(self) -> Result<(), DbError> {
-        self.begin_alone().await.map(drop)
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        let Some(group) = writer.group.take() else { return Ok(()) };
+        let db = self.clone();
+        let (_, committed) = self.background.run(move || end(&db, writer, group)).await?;
+        committed
     }
 }
 
@@ -192,11 +204,19 @@ struct Group {
     members: Vec<oneshot::Sender<Result<(), DbError>>>,
     changes: Vec<change::Model>,
     written: Arc<Mutex<HashSet<String>>>,
+    /// Why the database has ended the transaction by itself, if it has.
+    failed: Arc<OnceLock<DbError>>,
 }
 
 impl Group {
     fn begun_now() -> Self {
-        Self { begun: Instant::now(), members: vec![], changes: vec![], written: Arc::default() }
+        Self {
+            begun: Instant::now(),
+            members: vec![],
+            changes: vec![],
+            written: Arc::default(),
+            failed: Arc::default(),
+        }
     }
 }
 
@@ -221,13 +241,11 @@ struct Turn {
     db: Db,
     /// Whether a savepoint stands open behind which this one has written.
     savepoint: Arc<AtomicBool>,
-    /// Why it cannot go on, if the database failed.
-    failed: Arc<OnceLock<DbError>>,
 }
 
 impl Turn {
     fn of(db: &Db, writer: OwnedMutexGuard<Writer>) -> Self {
-        Self { writer: Some(writer), db: db.clone(), savepoint: Arc::default(), failed: Arc::default() }
+        Self { writer: Some(writer), db: db.clone(), savepoint: Arc::default() }
     }
 
     fn writer(&self) -> &Writer {
@@ -248,52 +266,49 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(mut writer) = self.writer.take() else { return };
-        let with_others = writer.group.take().filter(|group| !group.members.is_empty());
-        let (Some(group), Ok(runtime)) = (with_others, Handle::try_current()) else {
+        let Some(group) = writer.group.take().filter(|group| !group.members.is_empty()) else {
             writer.connection.roll_back();
             return;
         };
         if self.savepoint.load(Ordering::Relaxed) {
-            // Without success, there is no transaction any more, which the commit will find.
-            let _ = writer
-                .connection
-                .run("ROLLBACK TO podzol")
-                .and_then(|()| writer.connection.run("RELEASE podzol"));
+            let connection = &writer.connection;
+            let taken_back =
+                connection.run("ROLLBACK TO podzol").and_then(|()| connection.run("RELEASE podzol"));
+            if let Err(error) = taken_back {
+                // Nothing of it may be committed, so nothing at all is, which the commit will find.
+                let _ = group.failed.set(error.into());
+                connection.roll_back();
+            }
         }
-        let (db, failed) = (self.db.clone(), self.failed.get().cloned());
-        runtime.spawn_blocking(move || drop(end(&db, writer, group, failed)));
+        let db = self.db.clone();
+        self.db.background.begin(move || drop(end(&db, writer, group)));
     }
 }
 
-/// Commits a group, tells its members, and gives the turn back. `failed` is why the database may have ended the transaction
-/// before, if it has. Waits for the disk.
+/// Commits a group, tells its members, and gives the turn back. Waits for the disk.
 fn end(
     db: &Db,
     mut writer: OwnedMutexGuard<Writer>,
     group: Group,
-    failed: Option<DbError>,
-) -> OwnedMutexGuard<Writer> {
-    let committed = writer.connection.run("COMMIT").map_err(|error| failed.unwrap_or_else(|| error.into()));
+) -> (OwnedMutexGuard<Writer>, Result<(), DbError>) {
+    writer.ledger_is_right = false;
+    let committed = writer.connection.run("COMMIT");
+    let committed = committed.map_err(|error| group.failed.get().cloned().unwrap_or_else(|| error.into()));
     match &committed {
         Ok(()) => {
+            writer.ledger_is_right = true;
             db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
             db.changes.add(group.changes, writer.last_change);
         }
         Err(_) => {
             writer.connection.roll_back();
             writer.last_change = db.changes.last();
-            writer.ledger_is_right = false;
         }
     }
     for member in group.members {
         let _ = member.send(committed.clone());
     }
-    writer
-}
-
-/// Does what waits, on a thread that may.
-async fn in_background<T: Send + 'static>(does: impl FnOnce() -> T + Send + 'static) -> Result<T, DbError> {
-    spawn_blocking(does).await.map_err(|error| DbError::Failed(DbErr::Custom(error.to_string())))
+    (writer, committed)
 }
 
 /// One transaction that writes.
@@ -376,6 +391,15 @@ impl Reader for Reading {
         Some(&self.rows)
     }
 
+    fn read<T>(
+        &self,
+        statement: &Statement,
+        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, DbErr> {
+        let make = |_: &[Column], values| make(values);
+        self.connections.with(|connection| connection.read(statement, usize::MAX, make))
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.get()
     }
@@ -388,6 +412,7 @@ impl ConnectionTrait for Reading {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        consume_budget().await;
         self.connections.with(|connection| connection.execute(&statement))
     }
 
@@ -396,10 +421,12 @@ impl ConnectionTrait for Reading {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        consume_budget().await;
         self.connections.with(|connection| Ok(connection.query(&statement, 1)?.pop()))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        consume_budget().await;
         self.connections.with(|connection| connection.query(&statement, usize::MAX))
     }
 }

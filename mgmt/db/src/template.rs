@@ -5,6 +5,7 @@ use podzol_vocab::{Name, Sha256, TemplateId};
 use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -39,7 +40,7 @@ impl Model {
 /// # Errors
 /// When the database cannot be read.
 pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError> {
-    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// All templates.
@@ -47,7 +48,7 @@ pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError
 /// # Errors
 /// When the database cannot be read.
 pub async fn all(db: &impl Reader) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().all(db).await?)
+    Ok(Entity::find().fetch(db).await?)
 }
 
 impl Tx {

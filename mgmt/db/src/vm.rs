@@ -14,6 +14,7 @@ use sea_orm::{
     Condition, FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
 };
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -126,7 +127,7 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
             .filter(nic::Column::NetworkId.eq(Col(network)));
         which = which.add(Column::Id.in_subquery(inside.into_query()));
     }
-    Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// The VMs that a host holds, those on their way to it included.
@@ -135,7 +136,7 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
 /// When the database cannot be read.
 pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbError> {
     let here = Condition::any().add(Column::HostId.eq(Col(host))).add(Column::MovingTo.eq(Col(host)));
-    Ok(Entity::find().filter(here).all(db).await?)
+    Ok(Entity::find().filter(here).fetch(db).await?)
 }
 
 /// The VMs of an affinity group.
@@ -143,7 +144,7 @@ pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbErr
 /// # Errors
 /// When the database cannot be read.
 pub async fn of_group(db: &impl Reader, group: AffinityGroupId) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().filter(Column::GroupId.eq(Col(group))).order_by_asc(Column::Id).all(db).await?)
+    Ok(Entity::find().filter(Column::GroupId.eq(Col(group))).order_by_asc(Column::Id).fetch(db).await?)
 }
 
 /// The interfaces of some VMs, in the order of their slots.
@@ -154,7 +155,7 @@ pub async fn nics(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<nic::Model>
     Ok(nic::Entity::find()
         .filter(nic::Column::VmId.is_in(vms.iter().copied()))
         .order_by_asc(nic::Column::Slot)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -168,7 +169,7 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
         .filter(Column::State.is_in(passing))
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -192,7 +193,7 @@ pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, 
         )
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 
@@ -205,7 +206,7 @@ pub async fn contradictory(db: &impl Reader) -> Result<Vec<Model>, DbError> {
     let without = [VmState::Stopped, VmState::Failed, VmState::Deleted].map(JsonCol);
     let homeless = Condition::all().add(Column::State.is_in(with_host)).add(Column::HostId.is_null());
     let held = Condition::all().add(Column::State.is_in(without)).add(Column::HostId.is_not_null());
-    Ok(Entity::find().filter(Condition::any().add(homeless).add(held)).all(db).await?)
+    Ok(Entity::find().filter(Condition::any().add(homeless).add(held)).fetch(db).await?)
 }
 
 /// VMs that run with limits which have changed, and nothing else is being done with; at most so many.
@@ -218,7 +219,7 @@ pub async fn with_stale_limits(db: &impl Reader, most: u64) -> Result<Vec<Model>
         .filter(Column::LimitsAreStale.eq(true))
         .filter(Column::State.is_in(settled))
         .limit(most)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 

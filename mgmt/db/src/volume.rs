@@ -7,6 +7,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
+use crate::fetch::Fetch;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -68,7 +69,7 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
         .add_option(filter.account.map(|account| Column::AccountId.eq(Col(account))))
         .add_option(filter.state.map(|state| Column::State.eq(JsonCol(state))))
         .add_option(filter.vm.map(|vm| Column::VmId.eq(Col(vm))));
-    Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// The volumes of some VMs: the root volume of each first, the others in the order in which they were attached.
@@ -80,7 +81,7 @@ pub async fn of_vms(db: &impl Reader, vms: &[Col<VmId>]) -> Result<Vec<Model>, D
         .filter(Column::VmId.is_in(vms.iter().copied()))
         .order_by_asc(Column::AttachedAt)
         .order_by_asc(Column::Id)
-        .all(db)
+        .fetch(db)
         .await?;
     rows.sort_by_key(|row| !row.is_root());
     Ok(rows)
@@ -100,7 +101,7 @@ pub async fn of_strangers(db: &impl Reader) -> Result<Vec<Model>, DbError> {
         .into_query();
     let strange =
         Entity::find().filter(Column::VmId.is_not_null()).filter(Column::VmId.not_in_subquery(owner));
-    Ok(strange.all(db).await?)
+    Ok(strange.fetch(db).await?)
 }
 
 /// The volumes of a pool.
@@ -108,7 +109,7 @@ pub async fn of_strangers(db: &impl Reader) -> Result<Vec<Model>, DbError> {
 /// # Errors
 /// When the database cannot be read.
 pub async fn of_pool(db: &impl Reader, pool: PoolId) -> Result<Vec<Model>, DbError> {
-    Ok(Entity::find().filter(Column::PoolId.eq(Col(pool))).all(db).await?)
+    Ok(Entity::find().filter(Column::PoolId.eq(Col(pool))).fetch(db).await?)
 }
 
 /// Volumes that are on their way to another state, with no operation on them that has not ended. Root volumes are made and
@@ -124,7 +125,7 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
         .filter(Condition::any().add(made_or_destroyed).add(resizing))
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
-        .all(db)
+        .fetch(db)
         .await?)
 }
 

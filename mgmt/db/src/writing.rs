@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sea_orm::prelude::async_trait;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
 
 use crate::ledger::{self, Ledger};
 use crate::rows::Rows;
-use crate::sqlite::Connection;
+use crate::sqlite::{Column, Connection};
 use crate::{DbError, Reader};
 
 /// What to read and write with, in a transaction.
@@ -48,11 +48,13 @@ impl Writing {
             let why = self.failed.get().map(DbError::to_string).unwrap_or_default();
             return Err(DbErr::Custom(format!("the transaction has failed: {why}")));
         }
-        let needs_savepoint = !self.is_first && !sql.starts_with("SELECT");
-        if needs_savepoint && !self.savepoint.swap(true, Ordering::Relaxed) {
-            self.connection.run("SAVEPOINT podzol")?;
+        let needs_savepoint =
+            !self.is_first && !sql.starts_with("SELECT") && !self.savepoint.load(Ordering::Relaxed);
+        let is_open = if needs_savepoint { self.connection.run("SAVEPOINT podzol") } else { Ok(()) };
+        if needs_savepoint && is_open.is_ok() {
+            self.savepoint.store(true, Ordering::Relaxed);
         }
-        let done = does(&self.connection);
+        let done = is_open.and_then(|()| does(&self.connection));
         if let Err(error) = &done
             && !self.connection.is_in_transaction()
         {
@@ -74,6 +76,15 @@ impl Writing {
 impl Reader for Writing {
     fn rows(&self, id: &str) -> Option<&Rows> {
         (!self.written().contains(id)).then_some(&*self.rows)
+    }
+
+    fn read<T>(
+        &self,
+        statement: &Statement,
+        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, DbErr> {
+        let make = |_: &[Column], values| make(values);
+        self.run(&statement.sql, |connection| connection.read(statement, usize::MAX, make))
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

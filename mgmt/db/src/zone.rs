@@ -6,6 +6,7 @@ use podzol_vocab::{Name, PodId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Select};
 
+use crate::fetch::Fetch;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -74,7 +75,7 @@ impl PageOf {
 /// # Errors
 /// When the database cannot be read.
 pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError> {
-    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).all(db).await?)
+    Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
 /// A page of pods.
@@ -82,7 +83,7 @@ pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError
 /// # Errors
 /// When the database cannot be read.
 pub async fn pod_list(db: &impl Reader, page: &PageOf) -> Result<Vec<pod::Model>, DbError> {
-    Ok(page.of(pod::Entity::find(), pod::Column::Id, Some(pod::Column::Name)).all(db).await?)
+    Ok(page.of(pod::Entity::find(), pod::Column::Id, Some(pod::Column::Name)).fetch(db).await?)
 }
 
 impl Tx {
