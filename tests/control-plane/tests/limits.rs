@@ -1,5 +1,7 @@
 //! What a VM may do, what an account may have, and how often it may ask.
 
+use std::time::Duration;
+
 use podzol_hypervisor::DomainState;
 use podzol_sim::{Fault, SimPod, Step};
 use podzol_test_support::{Api, ControlPlane, Customer, SOON, text, wait_for};
@@ -203,7 +205,9 @@ async fn a_customer_that_asks_too_often_waits_and_nobody_else_does() {
             break;
         }
     }
-    let refused = refused.expect("it was let ask on").refused(429, "rate_limited");
+    let refused = refused.expect("it was let ask on");
+    assert_eq!(refused.retry_after, Some(1), "two a second: the next may come after half of one");
+    let refused = refused.refused(429, "rate_limited");
     assert!(refused["detail"].as_str().unwrap().contains("wait"), "{refused}");
     for _ in 0..40 {
         world.admin().get("/v1/zones").await.ok();
@@ -233,6 +237,7 @@ async fn of_five_times_as_much_as_can_be_done_the_rest_is_told_to_come_again_and
                 let list = api.get("/v1/vms").await;
                 statuses.push(list.status);
                 if list.status == 503 {
+                    assert_eq!(list.retry_after, Some(1));
                     list.refused(503, "overloaded");
                 }
             }
@@ -254,6 +259,27 @@ async fn of_five_times_as_much_as_can_be_done_the_rest_is_told_to_come_again_and
         acme.api.succeeded(&text(&created.body, "operation.id")).await;
     }
     assert_eq!(acme.api.list("/v1/vms?limit=500").await.len(), taken.len());
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_keeps_no_place() {
+    let control_plane =
+        ControlPlane::with(|config| config.api_requests_at_once = 2.try_into().unwrap()).await;
+    let acme = control_plane.admin.customer("acme").await;
+    let waits = acme.api.post_for_ever("/v1/networks");
+    // It has the only place that an account may have.
+    let others = async {
+        let taken = async {
+            while acme.api.get("/v1/vms").await.status != 503 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), taken).await.expect("it has a place");
+    };
+    let (refused, ()) = tokio::join!(waits, others);
+    let refused = refused.refused(408, "body_too_slow");
+    assert!(refused["detail"].as_str().unwrap().contains("30 s"), "{refused}");
+    acme.api.get("/v1/vms").await.ok();
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub struct Answer {
     pub status: u16,
     /// The type of the body.
     pub content_type: String,
+    /// After how many seconds to come again, if that is said.
+    pub retry_after: Option<u64>,
     /// The body; null if there is none, and a string if it is no JSON.
     pub body: Value,
 }

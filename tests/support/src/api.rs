@@ -1,7 +1,10 @@
 //! A client of the API, for tests.
 
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, RequestBuilder, Response};
+use std::convert::Infallible;
+
+use futures_util::{StreamExt, stream};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Body, Method, RequestBuilder, Response};
 use serde_json::Value;
 
 use crate::Answer;
@@ -89,6 +92,12 @@ impl Api {
         self.send_text(method, path, &text).await
     }
 
+    /// Posts a body that begins and goes no further.
+    pub async fn post_for_ever(&self, path: &str) -> Answer {
+        let body = || Body::wrap_stream(stream::iter([Ok::<_, Infallible>("{")]).chain(stream::pending()));
+        self.send(Method::POST, path, |request| request.body(body())).await
+    }
+
     /// Follows the stream of changes, from after the one with that id or from now on.
     ///
     /// # Panics
@@ -131,13 +140,14 @@ impl Api {
 
 async fn read(request: String, response: Response) -> Answer {
     let status = response.status().as_u16();
-    let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = header.unwrap_or_default().to_owned();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
+    let retry_after = header(RETRY_AFTER).map(|secs| secs.parse().expect("it is a number of seconds"));
     let bytes = response.bytes().await.unwrap_or_else(|error| panic!("{request}: broke off: {error:?}"));
     let body = match serde_json::from_slice(&bytes) {
         Ok(body) => body,
         Err(_) if bytes.is_empty() => Value::Null,
         Err(_) => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
     };
-    Answer { request, status, content_type, body }
+    Answer { request, status, content_type, retry_after, body }
 }
