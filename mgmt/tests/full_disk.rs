@@ -67,6 +67,8 @@ impl OnSmallDisk {
     }
 }
 
+const AT_ONCE: usize = 16;
+
 #[tokio::test]
 async fn while_the_disk_is_full_changes_are_refused_and_all_goes_on_when_there_is_room() {
     let must_run = std::env::var_os("PODZOL_MUST_RUN").is_some();
@@ -105,6 +107,18 @@ async fn while_the_disk_is_full_changes_are_refused_and_all_goes_on_when_there_i
         assert_eq!(api.list("/v1/accounts?name=before").await.len(), 1);
     }
 
+    // Those that would commit together, too.
+    let refused = |number: usize| format!("refused-{number}");
+    let together: Vec<_> = (0..AT_ONCE)
+        .map(|number| {
+            let (api, body) = (api.clone(), json!({ "name": refused(number) }));
+            tokio::spawn(async move { api.post("/v1/accounts", &body).await })
+        })
+        .collect();
+    for answer in together {
+        answer.await.unwrap().refused(507, "disk_full");
+    }
+
     fs::remove_file(&filler).unwrap();
     wait_for("the service to go on", Duration::from_secs(10), async || {
         let answer = api.post("/v1/accounts", &json!({ "name": "after" })).await;
@@ -115,6 +129,9 @@ async fn while_the_disk_is_full_changes_are_refused_and_all_goes_on_when_there_i
     for name in &accounts {
         let found = api.list(&format!("/v1/accounts?name={name}")).await;
         assert_eq!(found.len(), 1, "{name}");
+    }
+    for number in 0..AT_ONCE {
+        assert_eq!(api.list(&format!("/v1/accounts?name={}", refused(number))).await.len(), 0);
     }
     // Every connection sees the same.
     for _ in 0..20 {
