@@ -52,6 +52,7 @@ pub mod network;
 pub mod offering;
 pub mod operation;
 pub mod pool;
+mod reading;
 mod rows;
 pub mod server;
 mod sqlite;
@@ -65,8 +66,9 @@ pub mod zone;
 pub use column::{Col, JsonCol};
 pub use error::DbError;
 pub use ledger::{Ledger, Taken};
+pub use reading::Reading;
 pub use rows::Rows;
-pub use store::{Db, Reading, Tx};
+pub use store::{Db, Tx};
 pub use writing::Writing;
 
 use std::sync::{LazyLock, MutexGuard};

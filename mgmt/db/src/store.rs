@@ -3,33 +3,29 @@
 //! # Group commits
 //! Transactions write one after the other, and a commit that is durable costs a wait for the disk. So one that is ready
 //! while another waits for its turn does not commit by itself: the next continues in the same transaction of the database,
-//! behind a savepoint if it writes, and the last of them commits for all. Each is told that it is durable when it is. One that is given
-//! up takes back what it did and nothing else. If the commit fails, nothing of any of them has happened, and all are told.
+//! behind a savepoint if it writes, and the last of them commits for all. Each is told that it is durable when it is. One
+//! that is given up takes back what it did and nothing else. If the commit fails, nothing of any of them has happened, and all
+//! are told.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
-use sea_orm::prelude::async_trait;
-use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, QueryTrait, Statement, StatementBuilder,
-    Value,
-};
+use sea_orm::{DbBackend, DbErr, QueryTrait, StatementBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
-use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use crate::background::Background;
 use crate::change::{self, Recent};
 use crate::ledger::{self, Draft, Ledger};
-use crate::rows::Rows;
-use crate::sqlite::{self, Column, Connection, Connections};
+use crate::reading::Reading;
+use crate::sqlite::{self, Connection, Connections};
 use crate::writing::Writing;
-use crate::{DbError, Reader, migration};
+use crate::{DbError, migration};
 
 /// The database. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -40,14 +36,6 @@ pub struct Db {
     /// How many wait for their turn to write.
     waiting: Arc<AtomicUsize>,
     changes: Arc<Recent>,
-}
-
-/// What to read with, outside of transactions.
-#[derive(Debug, Clone)]
-pub struct Reading {
-    connections: Arc<Connections>,
-    rows: Arc<Rows>,
-    ledger: ledger::Shared,
 }
 
 impl Db {
@@ -383,51 +371,6 @@ impl Tx {
             turn.writer = None;
         }
         Ok(is_durable)
-    }
-}
-
-impl Reader for Reading {
-    fn rows(&self, _: &str) -> Option<&Rows> {
-        Some(&self.rows)
-    }
-
-    fn read<T>(
-        &self,
-        statement: &Statement,
-        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
-    ) -> Result<Vec<T>, DbErr> {
-        let make = |_: &[Column], values| make(values);
-        self.connections.with(|connection| connection.read(statement, usize::MAX, make))
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.get()
-    }
-}
-
-#[async_trait::async_trait]
-impl ConnectionTrait for Reading {
-    fn get_database_backend(&self) -> DbBackend {
-        DbBackend::Sqlite
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| connection.execute(&statement))
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(Statement::from_string(DbBackend::Sqlite, sql)).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| Ok(connection.query(&statement, 1)?.pop()))
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| connection.query(&statement, usize::MAX))
     }
 }
 

@@ -1,0 +1,65 @@
+//! Reading outside of transactions: what is durable.
+
+use std::sync::{Arc, MutexGuard};
+
+use sea_orm::prelude::async_trait;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
+use tokio::task::coop::consume_budget;
+
+use crate::Reader;
+use crate::ledger::{self, Ledger};
+use crate::rows::Rows;
+use crate::sqlite::{Column, Connections};
+
+/// What to read with, outside of transactions.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) rows: Arc<Rows>,
+    pub(crate) ledger: ledger::Shared,
+}
+
+impl Reader for Reading {
+    fn rows(&self, _: &str) -> Option<&Rows> {
+        Some(&self.rows)
+    }
+
+    fn read<T>(
+        &self,
+        statement: &Statement,
+        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, DbErr> {
+        let make = |_: &[Column], values| make(values);
+        self.connections.with(|connection| connection.read(statement, usize::MAX, make))
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.get()
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Reading {
+    fn get_database_backend(&self) -> DbBackend {
+        DbBackend::Sqlite
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        consume_budget().await;
+        self.connections.with(|connection| connection.execute(&statement))
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.execute_raw(Statement::from_string(DbBackend::Sqlite, sql)).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        consume_budget().await;
+        self.connections.with(|connection| Ok(connection.query(&statement, 1)?.pop()))
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        consume_budget().await;
+        self.connections.with(|connection| connection.query(&statement, usize::MAX))
+    }
+}
