@@ -16,7 +16,7 @@ use serde_json::Value;
 const CONVERGES: Duration = Duration::from_secs(600);
 
 /// How long to go on with it, after so many rounds.
-const LONG_ENOUGH: Duration = Duration::from_secs(600);
+const LONG_ENOUGH: Duration = Duration::from_secs(360);
 const AT_LEAST: u64 = 8;
 
 /// What is killed.
