@@ -235,7 +235,7 @@ async fn a_vm_that_is_stopped_or_deleted_on_its_way_is_nowhere_in_the_end() {
     for (what, fault) in [
         ("stop", Fault::Hangs),
         ("delete", Fault::Hangs),
-        ("delete", Fault::Takes(Duration::from_millis(50))),
+        ("delete", Fault::Takes(Duration::from_millis(500))),
     ] {
         let world = World::make().await;
         let (admin, vm) = (world.admin(), &world.vm);
