@@ -35,11 +35,11 @@ lab-down: ## Removes all that the lab made
 test: check unit reproducible beside-each-other ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"
 
-# The lab waits a lot; what it leaves of the processors is enough for the schedules, unless the machine is slow. A kernel that
+# The lab waits a lot; what it leaves of the processors is enough for the schedules. A kernel that
 # groups processes by session (sched(7), autogroup) minds their niceness within a session only, so theirs is one of its own.
 beside-each-other: images
 	setsid bash -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null || true; exec nice -n 19 "$$@"' -- \
-		target/debug/podzol-schedules all --minutes 15 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
+		target/debug/podzol-schedules all --count 100 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
 		trap "kill $$schedules 2> /dev/null || true" EXIT; \
 		$(MAKE) scenarios; \
 		echo "waiting for the schedules"; \
