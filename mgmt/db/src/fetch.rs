@@ -8,7 +8,6 @@ use sea_orm::{
     ActiveModelTrait, DbBackend, DbErr, IdenStatic, Iterable, QuerySelect, QueryTrait, Select, TryIntoModel,
     Value,
 };
-
 use tokio::task::coop::consume_budget;
 
 use crate::{Reader, Table};

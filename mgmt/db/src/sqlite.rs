@@ -1,15 +1,15 @@
 //! SQLite, spoken to on the thread that asks.
 //!
 //! # Design notes
-//! Most statements take SQLite 5 to 50 µs, as what they need is in memory. To hand each to a thread of its own and wait for its
-//! answer, as drivers for many databases do, costs more than that: two threads to be woken. So statements run in place, and
-//! only what waits for the disk, a commit, goes to a thread that may wait. SeaORM makes the statements and reads the rows, as
+//! What most statements need is in memory. To hand each to a thread of its own and wait for its answer, as drivers for many
+//! databases do, has two threads woken for it. So statements run in place, and only what waits for the disk, a commit, goes to
+//! a thread that may wait; tests/bench/README.md has what that changed. SeaORM makes the statements and reads the rows, as
 //! for any database; another one would be another [`ConnectionTrait`](sea_orm::ConnectionTrait) beside this.
 //!
 //! Refused: sqlx, which has the thread of its own. Half of the CPU time of a VM's creation was the kernel's, for waking.
 //!
-//! Rows are read by their columns' names, never by position: the row that SeaORM takes from drivers it does not know itself is
-//! sorted by name.
+//! Whole rows are read by position, see [`fetch`](crate::fetch). All others are read by their columns' names: the row that SeaORM
+//! takes from drivers it does not know itself is sorted by name, so a position in it is another column.
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
