@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podzol_hypervisor::DomainState;
+use podzol_hypervisor::{DomainState, Hypervisor};
 use podzol_sim::{Fault, PodPlan, SimHost, SimPod, Step};
 use podzol_test_support::{Api, ControlPlane, SOON, text, wait_for};
 use serde_json::{Value, json};
@@ -323,6 +323,56 @@ async fn a_host_that_dies_while_a_vm_is_to_come_there_keeps_that_vm_from_nothing
 
     world.pod.hosts[1].start_agent();
     world.is_only_on("h1", "running").await;
+}
+
+#[tokio::test]
+async fn a_vm_that_has_arrived_and_ended_before_anybody_heard_of_it_is_started_where_it_arrived() {
+    let mut world = World::make().await;
+    let vm = world.vm.parse().unwrap();
+    world.h2().hypervisor().fault(Step::Noted, Fault::Hangs);
+    let operation = world.migrate().await;
+    let before = world.pod.running(&world.vm)[0].1.record.plan.generation;
+    wait_for("the VM to be told to run on h2", SOON, async || {
+        let there = world.h2().hypervisor().domain(vm).map(|domain| domain.record.plan.generation);
+        if there > Some(before) { Ok(()) } else { Err(format!("{there:?}")) }
+    })
+    .await;
+
+    world.pod.hosts[1].kill_agent();
+    world.h2().hypervisor().kill_domain(vm);
+    world.h2().hypervisor().heal(Step::Noted);
+    world.pod.hosts[1].start_agent();
+
+    world.admin().succeeded(&operation).await;
+    world.is_only_on("h2", "running").await;
+}
+
+#[tokio::test]
+async fn a_vm_that_arrives_and_stands_still_at_once_as_with_a_full_disk_goes_on_in_the_same_run() {
+    for is_cancelled in [false, true] {
+        let mut world = World::make().await;
+        let (vm, run) = (world.vm.parse().unwrap(), world.pod.running(&world.vm)[0].1.run);
+        world.h2().hypervisor().fault(Step::Note, Fault::Hangs);
+        let operation = world.migrate().await;
+        wait_for("the VM to run on h2", SOON, async || {
+            let there = world.h2().hypervisor().domain(vm).is_some_and(|domain| domain.runs());
+            if there && world.h1().hypervisor().domain(vm).is_none() { Ok(()) } else { Err("not yet".into()) }
+        })
+        .await;
+
+        world.pod.hosts[1].kill_agent();
+        world.h2().hypervisor().pause(vm).await.unwrap();
+        if is_cancelled {
+            world.admin().post(&format!("/v1/operations/{operation}/cancel"), &json!({})).await.ok();
+        }
+        world.h2().hypervisor().heal(Step::Note);
+        world.pod.hosts[1].start_agent();
+
+        world.admin().ended(&operation).await;
+        world.is_only_on("h2", "running").await;
+        assert_eq!(world.pod.running(&world.vm)[0].1.run, run);
+        assert_eq!(world.h2().hypervisor().starts(), 0);
+    }
 }
 
 #[tokio::test]

@@ -25,10 +25,11 @@ enum Hang {
 
 const HANGS: [Hang; 3] = [Hang::Hypervisor, Hang::Slow(Duration::from_secs(20)), Hang::Silent];
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step::List,
     Step::Start,
     Step::Note,
+    Step::Noted,
     Step::ShutDown,
     Step::Reboot,
     Step::Move,

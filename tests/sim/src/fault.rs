@@ -16,6 +16,8 @@ pub enum Step {
     Start,
     /// Write down what a domain should be.
     Note,
+    /// Hear that what a domain should be has been written down.
+    Noted,
     /// Ask a guest to shut down.
     ShutDown,
     /// Reboot a domain.
@@ -96,7 +98,7 @@ fn name(step: Step) -> &'static str {
     match step {
         Step::List => "list its domains",
         Step::Start => "start the VM",
-        Step::Note => "note what the VM should be",
+        Step::Note | Step::Noted => "note what the VM should be",
         Step::ShutDown => "shut the VM down",
         Step::Reboot => "reboot the VM",
         Step::Move | Step::Moved => "move the VM",

@@ -409,7 +409,7 @@ impl Hypervisor for SimulatedHypervisor {
     async fn note(&self, record: Record) -> Result<(), HypervisorError> {
         self.faults.happen(Step::Note).await?;
         self.state().note(record);
-        Ok(())
+        self.faults.happen(Step::Noted).await
     }
 
     async fn shut_down(&self, vm: VmId) -> Result<(), HypervisorError> {

@@ -73,15 +73,18 @@ impl App {
             Ok(status) => status,
             Err(error) => return self.unless_away(there, after_other(&error)).await,
         };
-        let has_arrived = lives(status.state, &vm);
+        // One that has ended there was told to run there before: only the last step of a move does that.
+        let has_arrived = lives(status.state, &vm) || status.state == OnHost::Stopped;
         match status.state {
-            _ if has_arrived => {}
-            OnHost::Arriving => {}
+            // Whether one that stands still has come so far that it is to be resumed, its host here tells.
+            OnHost::Arriving | OnHost::Running | OnHost::Paused | OnHost::Stopped => {}
             OnHost::Failed => {
                 let why = status.error.unwrap_or_default();
                 return Ok(Outcome::failed("migration_failed", format!("the other host: {why}")));
             }
-            _ => return Ok(still_at_it("the other host makes ready")),
+            OnHost::Absent | OnHost::Starting | OnHost::Stopping | OnHost::Leaving => {
+                return Ok(still_at_it("the other host makes ready"));
+            }
         }
         let Some(address) = server::host(self.db.reader(), there).await?.and_then(|row| row.address) else {
             return Ok(Outcome::again("incomplete", "the address of the other host is not known"));
@@ -167,6 +170,13 @@ impl App {
         // The other host's word comes first: it runs there, or it never will.
         match self.peers.call::<VmGet>(PeerId::Host(there), &vm.id.0, &(), CALL).await {
             Ok(status) if lives(status.state, &vm) => {
+                return self.known_on(&vm, there).await;
+            }
+            // It has come there and stands still, as with a full disk, when nothing is left of it here.
+            Ok(status)
+                if status.state == OnHost::Paused
+                    && stayed.as_ref().is_ok_and(|here| here.state == OnHost::Absent) =>
+            {
                 return self.known_on(&vm, there).await;
             }
             Ok(_) => {}
