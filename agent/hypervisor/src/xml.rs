@@ -13,8 +13,11 @@ use crate::{Domain, Record};
 /// The XML namespace of the metadata.
 pub const NAMESPACE: &str = "https://podzol.internal/vm/1";
 
-/// Devices beside disks and network interfaces that need a PCI Express port: the seed, USB, and randomness.
-const OTHER_DEVICES: usize = 3;
+/// The slots of devices that every VM has and none loses, on the root bus itself: a PCI Express port for each would be one
+/// more bridge to look behind during boot, and theirs are never plugged. libvirt gives low slots to others.
+const SEED_SLOT: u8 = 0x10;
+const USB_SLOT: u8 = 0x11;
+const RNG_SLOT: u8 = 0x12;
 
 /// The name of the CD drive. All disks are virtio disks, so none has one like it.
 const CD_NAME: &str = "sda";
@@ -31,6 +34,9 @@ const SPARE_PORTS: usize = 8;
 /// which every VM has, with an ISO in it or empty, as libvirt adds no drive while a VM runs: it hangs on the machine's own
 /// SATA controller, for which every installer has a driver, Windows' too.
 ///
+/// There is no system management mode, which is for firmware that guards its variables from the system: SeaBIOS would pass
+/// through it, back and forth, for each sector run that a boot loader reads.
+///
 /// Firmware tries the first disk and then the drive, or the other way round. It is told by device, as `<boot dev>` would
 /// have it try all disks before the drive.
 pub fn domain(domain: &Domain) -> String {
@@ -46,7 +52,7 @@ pub fn domain(domain: &Domain) -> String {
          <memory unit='MiB'>{memory}</memory>\n  <vcpu>{vcpus}</vcpu>\n  \
          <cputune>\n    <shares>{share}</shares>\n  </cputune>\n  \
          <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n  </os>\n  \
-         <features>\n    <acpi/>\n  </features>\n{cpu}  <clock offset='utc'/>\n  \
+         <features>\n    <acpi/>\n    <smm state='off'/>\n  </features>\n{cpu}  <clock offset='utc'/>\n  \
          <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>destroy</on_crash>\n  \
          <devices>\n",
         name = domain_name(domain),
@@ -69,19 +75,21 @@ pub fn domain(domain: &Domain) -> String {
     }
     // libvirt adds the root by itself, but not where it finds ports without one.
     xml.push_str("    <controller type='pci' model='pcie-root'/>\n");
-    for _ in 0..plan.disks.len() + plan.nics.len() + OTHER_DEVICES + SPARE_PORTS {
+    for _ in 0..plan.disks.len() + plan.nics.len() + SPARE_PORTS {
         xml.push_str("    <controller type='pci' model='pcie-root-port'/>\n");
     }
     let _ = write!(
         xml,
         "    <serial type='unix'>\n      <source mode='bind' path='{socket}'/>\n      \
          <log file='{log}' append='on'/>\n      <target port='0'/>\n    </serial>\n    \
-         <controller type='usb' model='qemu-xhci'/>\n    <input type='tablet' bus='usb'/>\n    \
+         <controller type='usb' model='qemu-xhci'>\n{usb}    </controller>\n    <input type='tablet' bus='usb'/>\n    \
          <graphics type='vnc'>\n      <listen type='socket'/>\n    </graphics>\n    \
          <video>\n      <model type='vga'/>\n    </video>\n    <memballoon model='none'/>\n    \
-         <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n</domain>\n",
+         <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n{rng}    </rng>\n  </devices>\n</domain>\n",
         socket = escape(&domain.serial_socket.display().to_string()),
         log = escape(&domain.serial_log.display().to_string()),
+        usb = on_root_bus(USB_SLOT),
+        rng = on_root_bus(RNG_SLOT),
     );
     xml
 }
@@ -150,10 +158,16 @@ pub(crate) fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path, order: Option<
 fn seed_xml(slot: usize, file: &Path) -> String {
     format!(
         "    <disk type='file' device='disk'>\n      <driver name='qemu' type='raw'/>\n      <source file='{file}'/>\n      \
-         <target dev='{name}' bus='virtio'/>\n      <readonly/>\n    </disk>\n",
+         <target dev='{name}' bus='virtio'/>\n      <readonly/>\n{place}    </disk>\n",
         file = escape(&file.display().to_string()),
         name = disk_name(slot),
+        place = on_root_bus(SEED_SLOT),
     )
+}
+
+/// The element that puts a device on the root bus.
+fn on_root_bus(slot: u8) -> String {
+    format!("      <address type='pci' domain='0x0000' bus='0x00' slot='0x{slot:02x}' function='0x0'/>\n")
 }
 
 /// The element of the CD drive, with an ISO in it or empty. The file stays whose it is: it is on NFS, and every host reads

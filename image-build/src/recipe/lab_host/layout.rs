@@ -15,7 +15,7 @@ const MASKED_UNITS: &str = include_str!("../../../recipes/lab-host/masked-units"
 const REMOVED_MODULES: &str = include_str!("../../../recipes/lab-host/removed-modules");
 
 /// Configuration files, each with its place.
-const CONFIGURATION: [(&str, &str); 9] = [
+const CONFIGURATION: [(&str, &str); 10] = [
     ("etc/systemd/system.conf.d/lab.conf", include_str!("../../../recipes/lab-host/manager.conf")),
     ("etc/systemd/journald.conf.d/lab.conf", include_str!("../../../recipes/lab-host/journald.conf")),
     ("etc/systemd/system/ssh.service.d/lab.conf", include_str!("../../../recipes/lab-host/ssh-unit.conf")),
@@ -26,6 +26,7 @@ const CONFIGURATION: [(&str, &str); 9] = [
     ("etc/ssh/sshd_config.d/lab.conf", include_str!("../../../recipes/lab-host/sshd.conf")),
     ("etc/modules-load.d/lab.conf", include_str!("../../../recipes/lab-host/modules-load.conf")),
     ("etc/modprobe.d/lab.conf", include_str!("../../../recipes/lab-host/modprobe.conf")),
+    ("etc/libvirt/qemu.conf", include_str!("../../../recipes/lab-host/qemu.conf")),
     ("etc/fstab", ""),
     ("etc/hosts", "127.0.0.1 localhost\n"),
 ];
