@@ -39,7 +39,7 @@ test: check unit reproducible beside-each-other ## Runs all tests, the lab's sce
 # groups processes by session (sched(7), autogroup) minds their niceness within a session only, so theirs is one of its own.
 beside-each-other: images
 	setsid bash -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null || true; exec nice -n 19 "$$@"' -- \
-		target/debug/podzol-schedules all --count 100 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
+		target/debug/podzol-schedules all --count 400 --minutes 15 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
 		trap "kill $$schedules 2> /dev/null || true" EXIT; \
 		$(MAKE) scenarios; \
 		echo "waiting for the schedules"; \
@@ -69,10 +69,10 @@ reproducible: images ## Builds the template once more elsewhere: it must be the 
 scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
 	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
 	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
-	$(LAB) up
+	$(MAKE) lab
 	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=1 \
-		|| { tail -n 40 target/lab/mgmt.log; $(LAB) down; exit 1; }
-	$(LAB) down
+		|| { tail -n 40 target/lab/mgmt.log; $(MAKE) lab-down; exit 1; }
+	$(MAKE) lab-down
 
 soak: prerequisites ## Runs random schedules of operations and faults on a simulated cloud for an hour, from a new seed
 	cargo build --locked --release -p podzol-schedules

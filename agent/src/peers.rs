@@ -1,8 +1,13 @@
 //! Other hosts, to which VMs of this one may move. The management service says who and where they are.
 
+use std::time::Duration;
+
 use podzol_agent_api::vm::{MoveChannel, MoveStream};
 use podzol_rpc::{AddressBook, Bytes, CallError, Client, PeerId};
 use podzol_vocab::{HostId, VmId};
+
+/// How long another host may take to begin a stream.
+const OPENS: Duration = Duration::from_secs(15);
 
 /// Speaks to other hosts. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -26,6 +31,6 @@ impl Peers {
         channel: MoveChannel,
     ) -> Result<impl Bytes + use<>, CallError> {
         self.book.set(PeerId::Host(host), address);
-        self.client.open::<MoveStream>(PeerId::Host(host), &(vm, channel)).await
+        self.client.open::<MoveStream>(PeerId::Host(host), &(vm, channel), OPENS).await
     }
 }

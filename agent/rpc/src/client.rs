@@ -171,7 +171,7 @@ impl Client {
         Err(CallError::Refused { peer, source })
     }
 
-    /// Opens a two-way stream of bytes to a peer.
+    /// Opens a two-way stream of bytes to a peer, and gives up if it has not begun after `deadline`.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -179,14 +179,22 @@ impl Client {
         &self,
         peer: PeerId,
         path: &E::Path,
+        deadline: Duration,
     ) -> Result<impl Bytes + use<E>, CallError> {
         let no_answer = |source| CallError::NoAnswer { peer, source };
-        let request = asking(&self.streams, Method::GET, peer, &E::path(path));
+        // The deadline is for the answer's beginning and its body, and a stream has none.
+        let request = asking(&self.streams, Method::GET, peer, &E::path(path)).timeout(deadline);
         let request = request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, stream::PROTOCOL);
+        #[cfg(feature = "sim")]
+        let (answer, lasts) = crate::weather::open(&self.streams, peer, request).await.map_err(no_answer)?;
+        #[cfg(not(feature = "sim"))]
         let answer = request.send().await.map_err(no_answer)?;
         let status = answer.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return answer.upgrade().await.map_err(no_answer);
+            let stream = answer.upgrade().await.map_err(no_answer)?;
+            #[cfg(feature = "sim")]
+            let stream = crate::weather::Lasting { stream, lasts };
+            return Ok(stream);
         }
         Err(CallError::Refused { peer, source: refusal(status, &read(peer, answer).await?) })
     }

@@ -209,7 +209,11 @@ fn echoing() -> Router {
 #[tokio::test]
 async fn a_stream_carries_bytes_both_ways_until_both_sides_have_ended() {
     let pair = Pair::new(echoing()).await;
-    let stream = pair.client.open::<Echo>(PeerId::Management, &"please".into()).await.unwrap();
+    let stream = pair
+        .client
+        .open::<Echo>(PeerId::Management, &"please".into(), Duration::from_secs(10))
+        .await
+        .unwrap();
     let (mut from, mut to) = tokio::io::split(stream);
     let sent: Vec<u8> = (0..3_000_000u32).map(|number| number as u8).collect();
     let mut got = Vec::new();
@@ -225,7 +229,12 @@ async fn a_stream_carries_bytes_both_ways_until_both_sides_have_ended() {
 #[tokio::test]
 async fn a_stream_is_refused_before_its_first_byte() {
     let pair = Pair::new(echoing()).await;
-    let refused = pair.client.open::<Echo>(PeerId::Management, &"now".into()).await.err().unwrap();
+    let refused = pair
+        .client
+        .open::<Echo>(PeerId::Management, &"now".into(), Duration::from_secs(10))
+        .await
+        .err()
+        .unwrap();
     assert_eq!(refused.refusal().unwrap().message, "true may not");
     let error = pair.client.download(PeerId::Management, "/echo/please").await.unwrap_err();
     assert_eq!(error.refusal().unwrap().message, "must ask for a stream");

@@ -22,6 +22,7 @@ use podzol_rpc::Bytes;
 use podzol_vocab::{ErrorCode, HostId, VmId, WireError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Vms;
@@ -33,6 +34,13 @@ use crate::platform::Platform;
 
 /// How often to look how far a VM is on its way.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a hypervisor may take to call a VM back. If it waits for the other one, which does not answer, it hears
+/// nothing until the streams between them end.
+const COMES_BACK: Duration = Duration::from_secs(10);
+
+/// How long nothing of a VM may be sent before it is called back: what takes it in stands still, and keeps the line.
+const STALLED: Duration = Duration::from_secs(120);
 
 /// How long sending a serial log may take.
 const SENDS_LOG: Duration = Duration::from_secs(10);
@@ -241,30 +249,46 @@ impl<P: Platform> Vms<P> {
         let files = self.0.files.clone();
         self.with_files(move |files| files.make_move_folder(vm)).await?;
         let route = Route { control: files.move_control(vm), data: files.move_data(vm) };
-        let _streams = [
+        let mut streams = Some([
             self.lead_out(vm, &to, MoveChannel::Control, &route.control)?,
             self.lead_out(vm, &to, MoveChannel::Data, &route.data)?,
-        ];
+        ]);
         let sent = self.send_log(vm, &to, 0).await;
         let migrate = hypervisor.migrate(vm, route);
         tokio::pin!(migrate);
+        let mut called_back = None;
+        let mut last = (Instant::now(), None);
         loop {
             tokio::select! {
                 ended = &mut migrate => {
-                    ended?;
+                    let has_stalled = last.0.elapsed() > STALLED;
+                    ended.map_err(anyhow::Error::from).map_err(|error| match has_stalled {
+                        true => error.context("nothing of it was sent for two minutes"),
+                        false => error,
+                    })?;
                     self.send_log(vm, &to, sent).await;
                     return Ok(());
                 }
                 () = tokio::time::sleep(LOOK) => {}
             }
-            if self.has_other_goal(vm, turn) {
+            // While the hypervisor here does not answer, nobody can tell.
+            match hypervisor.moved(vm).await {
+                Ok(moved) if moved == last.1 => {}
+                Ok(moved) => last = (Instant::now(), moved),
+                Err(_) => last.0 = Instant::now(),
+            }
+            let is_wanted = !self.has_other_goal(vm, turn);
+            if is_wanted && let Some(entry) = self.entries().get(&vm) {
+                entry.has_moved(last.1);
+            }
+            if !is_wanted || last.0.elapsed() > STALLED {
                 if let Err(error) = hypervisor.call_back(vm).await {
                     tracing::warn!(%vm, %error, "cannot call a VM back; trying again");
                 }
-            } else if let Ok(moved) = hypervisor.moved(vm).await
-                && let Some(entry) = self.entries().get(&vm)
-            {
-                entry.has_moved(moved);
+                let since = *called_back.get_or_insert_with(Instant::now);
+                if since.elapsed() > COMES_BACK && streams.take().is_some() {
+                    tracing::warn!(%vm, "a VM does not come back; ending its streams to the other host");
+                }
             }
         }
     }

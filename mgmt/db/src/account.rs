@@ -4,6 +4,7 @@ use podzol_mgmt_api::account::Role;
 use podzol_mgmt_api::limits::{InUse, Limits, Quotas};
 use podzol_vocab::{AccountId, KeyId, Name, UserId};
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::ExprTrait;
 use sea_orm::{FromQueryResult, IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
@@ -89,14 +90,14 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
     #[derive(Default, FromQueryResult)]
     struct OfVms {
         vms: i64,
-        vcpus: Option<i64>,
-        memory_mib: Option<i64>,
+        vcpus: i64,
+        memory_mib: i64,
     }
     let of_vms = vm::Entity::find()
         .select_only()
         .column_as(vm::Column::Vcpus.count(), "vms")
-        .column_as(vm::Column::Vcpus.sum(), "vcpus")
-        .column_as(vm::Column::MemoryMib.sum(), "memory_mib")
+        .column_as(vm::Column::Vcpus.sum().if_null(0), "vcpus")
+        .column_as(vm::Column::MemoryMib.sum().if_null(0), "memory_mib")
         .filter(own.clone())
         .into_model::<OfVms>()
         .one(db)
@@ -105,12 +106,12 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
     #[derive(Default, FromQueryResult)]
     struct OfVolumes {
         volumes: i64,
-        bytes: Option<i64>,
+        bytes: i64,
     }
     let of_volumes = volume::Entity::find()
         .select_only()
         .column_as(volume::Column::SizeBytes.count(), "volumes")
-        .column_as(volume::Column::SizeBytes.sum(), "bytes")
+        .column_as(volume::Column::SizeBytes.sum().if_null(0), "bytes")
         .filter(volume::Column::AccountId.eq(Col(account)))
         .into_model::<OfVolumes>()
         .one(db)
@@ -121,13 +122,12 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
     let vms_of = vm::Entity::find().select_only().column(vm::Column::Id).filter(own).into_query();
     let addresses =
         vm::nic::Entity::find().filter(vm::nic::Column::VmId.in_subquery(vms_of)).count(db).await?;
-    let sum = |sum: Option<i64>| sum.unwrap_or(0) as u64;
     Ok(InUse {
         vms: of_vms.vms as u64,
-        vcpus: sum(of_vms.vcpus),
-        memory_mib: sum(of_vms.memory_mib),
+        vcpus: of_vms.vcpus as u64,
+        memory_mib: of_vms.memory_mib as u64,
         volumes: of_volumes.volumes as u64,
-        storage_bytes: sum(of_volumes.bytes),
+        storage_bytes: of_volumes.bytes as u64,
         networks,
         addresses,
     })

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use podzol_vocab::AccountId;
 use sea_orm::entity::prelude::*;
-use sea_orm::{InsertMany, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{InsertMany, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
 use tokio::sync::watch;
 
 use crate::fetch::Fetch;
-use crate::{Col, DbError, Reader, Tx, now};
+use crate::{Col, DbError, FORGOTTEN_AT_ONCE, Reader, Tx, now};
 
 /// A change of an object.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -130,15 +130,18 @@ pub async fn oldest(db: &impl Reader) -> Result<Option<i64>, DbError> {
     Ok(Entity::find().order_by_asc(Column::Seq).fetch_one(db).await?.map(|change| change.seq))
 }
 
-/// Forgets changes from before a time, in milliseconds since 1970, but never the newest: its number must not come
-/// again.
+/// Forgets some changes from before a time, in milliseconds since 1970, but never the newest: its number must not come
+/// again. Says how many; none when there are no more.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn forget_before(tx: &Tx, at: i64) -> Result<u64, DbError> {
     let last = last(tx.reader()).await?;
+    let first =
+        Entity::find().select_only().column(Column::Seq).order_by_asc(Column::Seq).limit(FORGOTTEN_AT_ONCE);
     let old = Entity::delete_many().filter(Column::At.lt(at)).filter(Column::Seq.lt(last));
-    Ok(old.exec(tx.reader()).await?.rows_affected)
+    let few = old.filter(Column::Seq.in_subquery(first.into_query()));
+    Ok(few.exec(tx.reader()).await?.rows_affected)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use sea_orm::{
     ActiveModelTrait, DbBackend, DbErr, IdenStatic, Iterable, QuerySelect, QueryTrait, Select, TryIntoModel,
     Value,
 };
-use tokio::task::coop::consume_budget;
 
 use crate::{Reader, Table};
 
@@ -23,9 +22,7 @@ pub(crate) trait Fetch<E: Table> {
 
 impl<E: Table> Fetch<E> for Select<E> {
     async fn fetch(self, db: &impl Reader) -> Result<Vec<E::Model>, DbErr> {
-        // Nothing else in here waits, and others want to go on.
-        consume_budget().await;
-        db.read(&self.build(DbBackend::Sqlite), read::<E>)
+        db.read(&self.build(DbBackend::Sqlite), read::<E>).await
     }
 
     async fn fetch_one(self, db: &impl Reader) -> Result<Option<E::Model>, DbErr> {

@@ -2,9 +2,10 @@
 
 use podzol_vocab::{Sha256, UserId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
 
-use crate::{Col, DbError, Reader, Tx};
+use crate::{Col, DbError, FORGOTTEN_AT_ONCE, Reader, Tx};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "idempotency")]
@@ -41,12 +42,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets answers from before a time, in milliseconds since 1970.
+    /// Forgets some answers from before a time, in milliseconds since 1970. Says how many; none when there are no more.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn idempotency_forget_before(&self, at: i64) -> Result<u64, DbError> {
-        let old = Entity::delete_many().filter(Column::CreatedAt.lt(at));
-        Ok(old.exec(self.reader()).await?.rows_affected)
+        let old = Entity::find()
+            .select_only()
+            .columns([Column::UserId, Column::Key])
+            .filter(Column::CreatedAt.lt(at));
+        let few = old.limit(FORGOTTEN_AT_ONCE).into_query();
+        let old = Expr::tuple([Expr::col(Column::UserId), Expr::col(Column::Key)]).in_subquery(few);
+        Ok(Entity::delete_many().filter(old).exec(self.reader()).await?.rows_affected)
     }
 }

@@ -87,15 +87,18 @@ pub trait Reader: ConnectionTrait {
 
     /// Makes something of each row that a statement answers with.
     #[doc(hidden)]
-    fn read<T>(
+    fn read<T: Send>(
         &self,
         statement: &Statement,
-        make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
-    ) -> Result<Vec<T>, DbErr>;
+        make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
+    ) -> impl Future<Output = Result<Vec<T>, DbErr>> + Send;
 
     /// What is given out, for a short look: whoever writes waits meanwhile.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
 }
+
+/// How many rows are forgotten in one transaction: whoever else writes waits meanwhile.
+pub(crate) const FORGOTTEN_AT_ONCE: u64 = 500;
 
 /// A table.
 pub trait Table: EntityTrait<ActiveModel: TryIntoModel<Self::Model>> {

@@ -25,7 +25,7 @@ use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, 
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
-use crate::{Col, DbError, JsonCol, Reader, Tx};
+use crate::{Col, DbError, FORGOTTEN_AT_ONCE, JsonCol, Reader, Tx};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "operations")]
@@ -247,13 +247,15 @@ impl Tx {
         Ok(renewed.exec(self.reader()).await?.rows_affected)
     }
 
-    /// Forgets operations that ended before a time, in milliseconds since 1970.
+    /// Forgets some operations that ended before a time, in milliseconds since 1970. Says how many; none when there are no
+    /// more.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn operation_forget_before(&self, at: i64) -> Result<u64, DbError> {
-        let old = Entity::delete_many().filter(Column::FinishedAt.lt(at));
-        Ok(old.exec(self.reader()).await?.rows_affected)
+        let few = Entity::find().select_only().column(Column::Id).filter(Column::FinishedAt.lt(at));
+        let few = few.limit(FORGOTTEN_AT_ONCE).into_query();
+        Ok(Entity::delete_many().filter(Column::Id.in_subquery(few)).exec(self.reader()).await?.rows_affected)
     }
 
     fn operation_changed(&self, row: &Model) {

@@ -1,4 +1,7 @@
 //! Reading outside of transactions: what is durable.
+//!
+//! Nothing in a statement waits, so a task that runs many lets others go on now and then. One in a transaction does not:
+//! who waits for its turn would wait for all of those.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -24,11 +27,12 @@ impl Reader for Reading {
         Some(&self.rows)
     }
 
-    fn read<T>(
+    async fn read<T: Send>(
         &self,
         statement: &Statement,
-        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> Result<Vec<T>, DbErr> {
+        consume_budget().await;
         let make = |_: &[Column], values| make(values);
         self.connections.with(|connection| connection.read(statement, usize::MAX, make))
     }

@@ -215,9 +215,22 @@ impl Drop for Waits<'_> {
     fn drop(&mut self) {
         // Whoever had the turn before may have left a group to this one.
         let was_last = self.0.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
+        let left = LeftBehind(self.0.clone());
         if let (true, Ok(runtime)) = (was_last, Handle::try_current()) {
-            let db = self.0.clone();
-            runtime.spawn(async move { drop(db.turn().await) });
+            runtime.spawn(async move { drop(left.0.turn().await) });
+        }
+    }
+}
+
+/// A group that may have been left to somebody who went. A runtime that is being ended runs no task for it any more, and the
+/// database would stay locked for as long as this process has it open.
+struct LeftBehind(Db);
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        // Whoever has the turn will find that nobody waits.
+        if let Ok(writer) = Arc::clone(&self.0.writer).try_lock_owned() {
+            drop(Turn::of(&self.0, writer));
         }
     }
 }

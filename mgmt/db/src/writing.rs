@@ -78,10 +78,10 @@ impl Reader for Writing {
         (!self.written().contains(id)).then_some(&*self.rows)
     }
 
-    fn read<T>(
+    async fn read<T: Send>(
         &self,
         statement: &Statement,
-        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> Result<Vec<T>, DbErr> {
         let make = |_: &[Column], values| make(values);
         self.run(&statement.sql, |connection| connection.read(statement, usize::MAX, make))

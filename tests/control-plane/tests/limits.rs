@@ -266,8 +266,15 @@ async fn a_body_that_does_not_come_keeps_no_place() {
     let control_plane =
         ControlPlane::with(|config| config.api_requests_at_once = 2.try_into().unwrap()).await;
     let acme = control_plane.admin.customer("acme").await;
-    let waits = acme.api.post_for_ever("/v1/networks");
-    // It has the only place that an account may have.
+    // It takes the only place that an account may have, as soon as that is free.
+    let waits = async {
+        loop {
+            match acme.api.post_for_ever("/v1/networks").await {
+                answer if answer.status == 503 => tokio::time::sleep(Duration::from_millis(50)).await,
+                answer => break answer,
+            }
+        }
+    };
     let others = async {
         let taken = async {
             while acme.api.get("/v1/vms").await.status != 503 {

@@ -86,6 +86,20 @@ pub(crate) const TROUBLES: [Trouble; 12] = [
     Trouble::Kill(Whom::Called, Fate::Arrives),
 ];
 
+/// What can go wrong with a stream besides: before its first byte has come, and in the middle of a VM's memory.
+pub(crate) const STREAM_TROUBLES: [Trouble; 5] = [
+    Trouble::Call(Fate::Breaks(0)),
+    Trouble::Call(Fate::Stalls(0)),
+    Trouble::Call(Fate::Stalls(8)),
+    Trouble::Call(Fate::Breaks(1 << 19)),
+    Trouble::Call(Fate::Stalls(1 << 19)),
+];
+
+/// Whether a step, as [`Counted`] has it, is a stream between two hosts.
+pub(crate) fn is_stream(step: &str) -> bool {
+    step.contains("/arrival/")
+}
+
 /// When a call that is overtaken arrives again.
 const OVERTAKEN: Duration = Duration::from_secs(3);
 
@@ -212,14 +226,16 @@ pub(crate) fn stormy(world: &World, seed: u64, probability: f64, log: bool) {
 /// What becomes of a call that goes wrong.
 fn trouble(random: &mut StdRng) -> Fate {
     let later = Duration::from_millis(random.random_range(100..8000));
-    match random.random_range(0..7) {
+    match random.random_range(0..9) {
         0 => Fate::IsLost,
         1 => Fate::AnswerIsLost,
         2 => Fate::ArrivesTwice,
         3 => Fate::ArrivesAgain(later),
         4 => Fate::IsLate(later),
         5 => Fate::NeverArrives,
-        _ => Fate::IsNeverAnswered,
+        6 => Fate::IsNeverAnswered,
+        7 => Fate::Breaks(random.random_range(0..1 << 20)),
+        _ => Fate::Stalls(random.random_range(0..1 << 20)),
     }
 }
 

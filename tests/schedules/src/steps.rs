@@ -9,7 +9,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::calls::{self, Counted, DOUBTS, MISHAPS, MORE_DOUBTS, Mishap, TROUBLES, Trouble};
+use crate::calls::{
+    self, Counted, DOUBTS, MISHAPS, MORE_DOUBTS, Mishap, STREAM_TROUBLES, TROUBLES, Trouble, is_stream,
+};
 use crate::world::World;
 
 /// Something that a user asks for.
@@ -291,10 +293,12 @@ pub(crate) async fn run_all(flows: &[Flow]) -> Result<usize, String> {
             run(&mut world, *flow, Wrong::At(&[])).await.map_err(|error| format!("{flow:?}: {error}"))?;
         let before = failures;
         for number in 1..=smooth.calls.len() {
-            for first in TROUBLES {
+            let of_streams: &[Trouble] =
+                if is_stream(&smooth.calls[number - 1]) { &STREAM_TROUBLES } else { &[] };
+            for first in TROUBLES.iter().chain(of_streams).copied() {
                 let course = checked(&mut world, *flow, &smooth, Wrong::At(&[(number, first)])).await?;
                 failures += 1;
-                if *flow != Flow::Migrate || !DOUBTS.contains(&first) {
+                if *flow != Flow::Migrate || !DOUBTS.contains(&first) || !of_streams.is_empty() {
                     continue;
                 }
                 for (later, second) in (number + 1..=course.calls.len())

@@ -31,6 +31,12 @@ const REFUSED: u8 = b'R';
 /// How long a domain that did not get here is still there: libvirt takes seconds to notice and to clean up.
 const CLEANS_UP: Duration = Duration::from_secs(2);
 
+/// How long the other hypervisor may be silent: libvirt asks five times, every 5 s, whether it is still there.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// How often to see whether a domain is called back while nothing of it can be sent.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// How much is sent as a domain's memory, so that the streams carry something.
 const MEMORY: usize = 1 << 20;
 
@@ -53,24 +59,38 @@ pub(crate) async fn send(from: &SimulatedHypervisor, vm: VmId, route: &Route) ->
 async fn send_it(from: &SimulatedHypervisor, vm: VmId, number: u64, route: &Route) -> Result<(), String> {
     let mut control = connect(&route.control).await?;
     control.write_u64(number).await.map_err(text)?;
-    match control.read_u8().await.map_err(text)? {
+    match hear(&mut control).await? {
         PREPARED => {}
         _ => return Err("the other host cannot take it in".into()),
     }
     let mut data = connect(&route.data).await?;
     let page = [7; 4096];
     for _ in 0..MEMORY / page.len() {
-        data.write_all(&page).await.map_err(text)?;
-        if from.is_called_back(vm) {
-            return Err("it was called back".into());
+        let called_back = async {
+            while !from.is_called_back(vm) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = called_back => return Err("it was called back".into()),
+            written = data.write_all(&page) => written.map_err(text)?,
         }
     }
     data.shutdown().await.map_err(text)?;
     from.settle(vm, DomainState::Passing);
     control.write_u8(GO_ON).await.map_err(text)?;
-    match control.read_u8().await.map_err(text)? {
+    match hear(&mut control).await? {
         GOES_ON => Ok(()),
         _ => Err("it did not go on".into()),
+    }
+}
+
+/// What the other hypervisor says next.
+async fn hear(control: &mut UnixStream) -> Result<u8, String> {
+    match tokio::time::timeout(SILENT, control.read_u8()).await {
+        Ok(heard) => heard.map_err(text),
+        Err(_) => Err("the other hypervisor does not answer any more".into()),
     }
 }
 

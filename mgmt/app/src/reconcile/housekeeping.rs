@@ -9,15 +9,17 @@ const DAY: i64 = 24 * HOUR;
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     let at = now().0;
-    let tx = app.db.begin_alone().await?;
-    let answers = tx.idempotency_forget_before(at - DAY).await?;
-    let operations = tx.operation_forget_before(at - 30 * DAY).await?;
-    let changes = change::forget_before(&tx, at - HOUR).await?;
-    tx.commit().await?;
-    if answers + operations + changes > 0 {
+    loop {
+        let tx = app.db.begin().await?;
+        let answers = tx.idempotency_forget_before(at - DAY).await?;
+        let operations = tx.operation_forget_before(at - 30 * DAY).await?;
+        let changes = change::forget_before(&tx, at - HOUR).await?;
+        tx.commit().await?;
+        if answers + operations + changes == 0 {
+            return forget_uploads(&app).await;
+        }
         tracing::debug!(answers, operations, changes, "forgot what is no longer needed");
     }
-    forget_uploads(&app).await
 }
 
 /// Removes uploaded files that no template has.
