@@ -1,6 +1,7 @@
 //! Parts of Podzol that run in this process as if each were one of its own.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -73,6 +74,9 @@ impl Process {
     }
 }
 
+/// How long the threads of a process that is killed may take to notice.
+const DIES: Duration = Duration::from_secs(5);
+
 fn in_real_time(name: &str, main: impl Future<Output = ()> + Send + 'static) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).thread_name(name).enable_all().build();
@@ -99,7 +103,10 @@ fn in_virtual_time(name: &str, main: impl Future<Output = ()> + Send + 'static) 
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // A killed process does nothing any more once it is dead, so this is waited for: the next one on the same files
+            // must not meet a task that is just finishing a step. On a thread, as a task must not wait for it.
+            let dies = std::thread::spawn(move || runtime.shutdown_timeout(DIES));
+            let _ = dies.join();
         }
     }
 }
