@@ -8,6 +8,10 @@
 //! carries what the two hypervisors say and send through streams between the two agents. Whether it has gone is asked of
 //! the hypervisor here, never concluded from an error: at the end only one of the two has it. An agent that ends takes its
 //! streams with it; the hypervisors find that out, and the VM stays where it was.
+//!
+//! A line may also stand still without an end, as when the other host's agent hangs: nothing of the VM is sent then, and it
+//! is called back. If the hypervisor waits for the other one and hears nothing of that, its streams are ended, which it
+//! does hear.
 
 use std::path::Path;
 use std::sync::Arc;
