@@ -14,8 +14,8 @@ use crate::{Domain, Record};
 pub const NAMESPACE: &str = "https://podzol.internal/vm/1";
 
 /// The slots of devices that every VM has and none loses, on the root bus itself: a PCI Express port for each would be one
-/// more bridge to look behind during boot, and theirs are never plugged. libvirt gives low slots to others.
-const SEED_SLOT: u8 = 0x10;
+/// more bridge to look behind during boot, and theirs are never plugged. libvirt gives low slots to others. The seed is not
+/// among them: a kernel that meets it there, before all disks, calls it `vda`.
 const USB_SLOT: u8 = 0x11;
 const RNG_SLOT: u8 = 0x12;
 
@@ -25,6 +25,9 @@ const CD_NAME: &str = "sda";
 /// Ports that stay free, each for a disk or an interface that is attached while the VM runs. Each is one more place that
 /// firmware and kernel look at during boot.
 const SPARE_PORTS: usize = 8;
+
+/// The port of the seed.
+const SEED_PORT: usize = 1;
 
 /// The domain XML of a VM.
 ///
@@ -75,7 +78,7 @@ pub fn domain(domain: &Domain) -> String {
     }
     // libvirt adds the root by itself, but not where it finds ports without one.
     xml.push_str("    <controller type='pci' model='pcie-root'/>\n");
-    for _ in 0..plan.disks.len() + plan.nics.len() + SPARE_PORTS {
+    for _ in 0..plan.disks.len() + plan.nics.len() + SEED_PORT + SPARE_PORTS {
         xml.push_str("    <controller type='pci' model='pcie-root-port'/>\n");
     }
     let _ = write!(
@@ -158,10 +161,9 @@ pub(crate) fn disk_xml(slot: usize, disk: &DiskPlan, file: &Path, order: Option<
 fn seed_xml(slot: usize, file: &Path) -> String {
     format!(
         "    <disk type='file' device='disk'>\n      <driver name='qemu' type='raw'/>\n      <source file='{file}'/>\n      \
-         <target dev='{name}' bus='virtio'/>\n      <readonly/>\n{place}    </disk>\n",
+         <target dev='{name}' bus='virtio'/>\n      <readonly/>\n    </disk>\n",
         file = escape(&file.display().to_string()),
         name = disk_name(slot),
-        place = on_root_bus(SEED_SLOT),
     )
 }
 
