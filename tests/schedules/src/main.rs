@@ -15,11 +15,11 @@ mod steps;
 mod storm;
 mod world;
 
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use podzol_test_support::virtual_time;
 
@@ -98,7 +98,18 @@ const IS_SHARE: &str = "PODZOL_SHARE";
 /// The seed whose schedule runs now; 0 if none.
 static SEED: AtomicU64 = AtomicU64::new(0);
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run_command(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without where it was made: whoever sees only the end of a long log wants to see what failed.
+        Err(error) => {
+            eprintln!("failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: What) -> anyhow::Result<()> {
     if std::env::var_os(IS_SHARE).is_some() {
         // Whoever began it may be killed.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
@@ -112,7 +123,7 @@ fn main() -> anyhow::Result<()> {
         }
     }));
     let begun = Instant::now();
-    match Arguments::parse().command {
+    match command {
         What::All { count, minutes, jobs } => {
             let jobs = format!("--jobs={jobs}");
             let storms = ["storms", &jobs, &format!("--count={count}"), &format!("--minutes={minutes}")];
@@ -167,17 +178,18 @@ fn share_out(shares: impl Iterator<Item = Vec<String>>) -> anyhow::Result<()> {
     let program = std::env::current_exe()?;
     let start = |share: Vec<String>| {
         let mut command = Command::new(&program);
-        command.args(share).env("TMPDIR", IN_MEMORY).env(IS_SHARE, "1");
-        command.spawn().context("cannot start a share")
+        command.args(&share).env("TMPDIR", IN_MEMORY).env(IS_SHARE, "1");
+        Ok((command.spawn().context("cannot start a share")?, share.join(" ")))
     };
-    let children: Vec<Child> = shares.map(start).collect::<anyhow::Result<_>>()?;
-    let mut failed = 0;
-    for mut child in children {
-        failed += usize::from(!child.wait()?.success());
+    let children: Vec<(Child, String)> = shares.map(start).collect::<anyhow::Result<_>>()?;
+    let mut failed = Vec::new();
+    for (mut child, share) in children {
+        let status = child.wait()?;
+        if !status.success() {
+            failed.push(format!("{share} ({status})"));
+        }
     }
-    if failed > 0 {
-        bail!("{failed} shares of the work failed");
-    }
+    ensure!(failed.is_empty(), "{}", failed.join(", "));
     Ok(())
 }
 
