@@ -17,6 +17,9 @@ pub enum DbError {
     /// There is no room left on the database's disk. Nothing was changed.
     #[error("the database's disk is full")]
     Full,
+    /// Another service has it open.
+    #[error("another management service has it open")]
+    InUse,
     /// Anything else: the file is damaged, and the like.
     #[error("the database failed: {0}")]
     Failed(DbErr),

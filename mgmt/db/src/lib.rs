@@ -47,6 +47,7 @@ pub mod event;
 mod fetch;
 pub mod idempotency;
 mod ledger;
+mod lock;
 mod migration;
 pub mod network;
 pub mod offering;
