@@ -39,7 +39,7 @@ test: check unit reproducible beside-each-other ## Runs all tests, the lab's sce
 # groups processes by session (sched(7), autogroup) minds their niceness within a session only, so theirs is one of its own.
 beside-each-other: images
 	setsid bash -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null || true; exec nice -n 19 "$$@"' -- \
-		target/debug/podzol-schedules all --count 400 --minutes 15 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
+		target/debug/podzol-schedules all --count 2000 --minutes 50 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
 		trap "kill $$schedules 2> /dev/null || true" EXIT; \
 		$(MAKE) scenarios; \
 		echo "waiting for the schedules"; \

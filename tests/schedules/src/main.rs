@@ -40,7 +40,7 @@ enum What {
         /// How many schedules.
         #[arg(long, default_value_t = 2000)]
         count: u64,
-        /// For how many minutes at most these go on.
+        /// For how many minutes at most all of it goes on; schedules come last, and have five of them at least.
         #[arg(long, default_value_t = 600)]
         minutes: u64,
         /// How many processes share the work.
@@ -126,10 +126,13 @@ fn run_command(command: What) -> anyhow::Result<()> {
     match command {
         What::All { count, minutes, jobs } => {
             let jobs = format!("--jobs={jobs}");
-            let storms = ["storms", &jobs, &format!("--count={count}"), &format!("--minutes={minutes}")];
-            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs], &storms] {
-                share_out([part.iter().map(ToString::to_string).collect()].into_iter())?;
+            let share =
+                |part: &[&str]| share_out([part.iter().map(ToString::to_string).collect()].into_iter());
+            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs]] {
+                share(part)?;
             }
+            let minutes = minutes.saturating_sub(begun.elapsed().as_secs() / 60).max(5);
+            share(&["storms", &jobs, &format!("--count={count}"), &format!("--minutes={minutes}")])?;
         }
         What::Steps { jobs, flow } if flow.is_empty() => {
             let shares = (0..jobs as usize).map(|share| {
@@ -175,9 +178,9 @@ fn run_command(command: What) -> anyhow::Result<()> {
 
 /// Runs this program once for each share of the work, side by side. They die with this process.
 fn share_out(shares: impl Iterator<Item = Vec<String>>) -> anyhow::Result<()> {
-    let program = std::env::current_exe()?;
     let start = |share: Vec<String>| {
-        let mut command = Command::new(&program);
+        // What runs, even if something else has been built at its path since.
+        let mut command = Command::new("/proc/self/exe");
         command.args(&share).env("TMPDIR", IN_MEMORY).env(IS_SHARE, "1");
         Ok((command.spawn().context("cannot start a share")?, share.join(" ")))
     };

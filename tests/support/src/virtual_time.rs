@@ -201,8 +201,9 @@ impl Threads {
             };
             let mut text = [0; 128];
             let Ok(read) = stat.read_at(&mut text, 0) else { return true };
-            let text = String::from_utf8_lossy(&text[..read]);
-            text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))
+            // The name before it may have any character.
+            let name_ends = text[..read].iter().rposition(|byte| *byte == b')');
+            name_ends.is_none_or(|end| text.get(end + 2) == Some(&b'S'))
         })
     }
 }
