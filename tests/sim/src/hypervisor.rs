@@ -86,6 +86,11 @@ pub struct SimulatedDomain {
 }
 
 impl SimulatedDomain {
+    /// Whether it has a process.
+    pub(crate) fn is_active(&self) -> bool {
+        !matches!(self.state, DomainState::Off(_))
+    }
+
     /// Whether its guest runs.
     pub fn runs(&self) -> bool {
         self.state == DomainState::Running
@@ -193,8 +198,7 @@ impl SimulatedHypervisor {
     fn end(&self, vm: VmId, how: Ended) {
         let taps = {
             let mut state = self.state();
-            let active = |domain: &&mut SimulatedDomain| !matches!(domain.state, DomainState::Off(_));
-            let Some(domain) = state.domains.get_mut(&vm).filter(active) else { return };
+            let Some(domain) = state.domains.get_mut(&vm).filter(|domain| domain.is_active()) else { return };
             domain.state = DomainState::Off(how);
             std::mem::take(&mut domain.taps)
         };
@@ -296,12 +300,13 @@ impl SimulatedHypervisor {
         self.settle(vm, state);
     }
 
-    /// What a domain on its way does in the end.
-    pub(crate) fn settle(&self, vm: VmId, state: DomainState) {
-        if let Some(domain) = self.state().domains.get_mut(&vm) {
-            domain.state = state;
-        }
+    /// What a domain does on its way or after it, and whether it is still there to do so: it may have ended.
+    pub(crate) fn settle(&self, vm: VmId, state: DomainState) -> bool {
+        let active = |domain: &&mut SimulatedDomain| domain.is_active();
+        let is_there =
+            self.state().domains.get_mut(&vm).filter(active).map(|domain| domain.state = state).is_some();
         self.changed.notify_one();
+        is_there
     }
 
     fn plug(&self, bridge: &InterfaceName) -> Result<InterfaceName, String> {
@@ -440,13 +445,14 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.settle(vm, DomainState::Paused);
-        Ok(())
+        let failed = || HypervisorError::Failed { step: "pause the VM", reason: NOT_RUNNING.into() };
+        self.settle(vm, DomainState::Paused).then_some(()).ok_or_else(failed)
     }
 
     async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
-        let disks = self.domain(vm).map(|domain| domain.disks).unwrap_or_default();
         let failed = |reason| HypervisorError::Failed { step: "resume the VM", reason };
+        let domain = self.domain(vm).filter(SimulatedDomain::is_active);
+        let disks = domain.ok_or_else(|| failed(NOT_RUNNING.into()))?.disks;
         self.locks.take(&disks, &self.host, vm).map_err(failed)?;
         self.settle(vm, DomainState::Running);
         Ok(())
@@ -485,6 +491,9 @@ impl Hypervisor for SimulatedHypervisor {
         self.changed.notified().await;
     }
 }
+
+/// What libvirt says of a domain that has ended.
+pub(crate) const NOT_RUNNING: &str = "domain is not running";
 
 /// The volume whose image this is, by its name.
 fn volume_in(file: &Path) -> Option<VolumeId> {

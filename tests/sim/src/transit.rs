@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
-use crate::hypervisor::{SimulatedDomain, SimulatedHypervisor};
+use crate::hypervisor::{NOT_RUNNING, SimulatedDomain, SimulatedHypervisor};
 
 /// Domains on their way in this process, by the number that is sent for each in place of its contents.
 static ON_THEIR_WAY: LazyLock<Mutex<HashMap<u64, SimulatedDomain>>> = LazyLock::new(Mutex::default);
@@ -42,7 +42,7 @@ const MEMORY: usize = 1 << 20;
 
 /// Sends a domain, and says when it runs on the other host, or why it stays.
 pub(crate) async fn send(from: &SimulatedHypervisor, vm: VmId, route: &Route) -> Result<(), String> {
-    let domain = from.domain(vm).ok_or("it does not run")?;
+    let domain = from.domain(vm).filter(SimulatedDomain::is_active).ok_or(NOT_RUNNING)?;
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let before = domain.state;
     on_their_way().insert(number, domain);
@@ -78,7 +78,9 @@ async fn send_it(from: &SimulatedHypervisor, vm: VmId, number: u64, route: &Rout
         }
     }
     data.shutdown().await.map_err(text)?;
-    from.settle(vm, DomainState::Passing);
+    if !from.settle(vm, DomainState::Passing) {
+        return Err("it has ended on its way".into());
+    }
     control.write_u8(GO_ON).await.map_err(text)?;
     match hear(&mut control).await? {
         GOES_ON => Ok(()),
@@ -136,6 +138,9 @@ async fn receive(to: &Arc<SimulatedHypervisor>, control: &mut UnixStream, vms: &
         match tokio::try_join!(memory, go_on)? {
             ((), GO_ON) => {}
             _ => return Err("it was not to go on".to_owned()),
+        }
+        if !to.domain(vm).is_some_and(|domain| domain.is_active()) {
+            return Err("it has ended here".to_owned());
         }
         on_their_way().remove(&number).map(drop).ok_or("it stayed where it was".to_owned())
     };
