@@ -20,20 +20,24 @@ impl Drop for Service {
     }
 }
 
+/// A port that nobody has now.
+fn free_port() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
 /// Starts the program on a data folder, with ports of its own.
-fn start(folder: &Path) -> Service {
-    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [api, agents] = ports.map(|port| port.local_addr().unwrap());
+fn start(folder: &Path) -> anyhow::Result<Service> {
+    let (api, agents) = (free_port()?, free_port()?);
     let data = folder.join("data");
     let config = folder.join(format!("{}.toml", api.port()));
     let text = format!(
         "data_dir = '{}'\napi_listen = '{api}'\nagent_listen = '{agents}'\naddresses = ['127.0.0.1']\nlog = 'error'\n",
         data.display()
     );
-    fs::write(&config, text).unwrap();
+    fs::write(&config, text)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_podzol-mgmt"));
     command.args(["run", "--config"]).arg(&config).stderr(Stdio::piped());
-    Service { process: command.spawn().unwrap(), api }
+    Ok(Service { process: command.spawn()?, api })
 }
 
 async fn api_of(service: &Service, folder: &Path) -> Api {
@@ -51,10 +55,10 @@ async fn api_of(service: &Service, folder: &Path) -> Api {
 #[tokio::test]
 async fn a_second_service_on_the_same_data_says_so_and_one_after_a_killed_one_starts() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = start(folder.path());
+    let mut first = start(folder.path()).unwrap();
     let api = api_of(&first, folder.path()).await;
 
-    let mut second = start(folder.path());
+    let mut second = start(folder.path()).unwrap();
     let refused = std::mem::replace(&mut second.process, Command::new("true").spawn().unwrap());
     let refused = refused.wait_with_output().unwrap();
     let says = String::from_utf8_lossy(&refused.stderr);
@@ -62,7 +66,7 @@ async fn a_second_service_on_the_same_data_says_so_and_one_after_a_killed_one_st
     api.post("/v1/accounts", &json!({ "name": "acme" })).await.ok();
 
     first.process.kill().unwrap();
-    let third = start(folder.path());
+    let third = start(folder.path()).unwrap();
     let api = api_of(&third, folder.path()).await;
     assert_eq!(api.list("/v1/accounts?name=acme").await.len(), 1);
 }
