@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use podzol_rpc::config::{Check, Rules, is_host_and_port};
 use podzol_vocab::InterfaceName;
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 /// All that an operator can set.
 #[derive(Debug, Clone, Deserialize)]
@@ -90,6 +91,10 @@ impl Check for Config {
         must(self.libvirt_socket.is_absolute(), "libvirt_socket: must be an absolute path");
         must(self.emulator.is_absolute(), "emulator: must be an absolute path");
         must((1..=60).contains(&self.report_secs), "report_secs: must be 1 to 60");
+        must(
+            EnvFilter::try_new(&self.log).is_ok(),
+            "log: must be a filter, such as info or podzol_agent=debug,info",
+        );
         rules.problems()
     }
 }
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn every_rule_has_its_error_and_all_come_at_once() {
         check(
-            "management = 'mgmt'\ntrunk = 'eth1'\nstate_dir = 'x'\nlibvirt_socket = 's'\nemulator = 'qemu'\nreport_secs = 0\nnic = 'a'\nvlan = 1\n",
+            "management = 'mgmt'\ntrunk = 'eth1'\nstate_dir = 'x'\nlibvirt_socket = 's'\nemulator = 'qemu'\nreport_secs = 0\nlog = 'a=b=c'\nnic = 'a'\nvlan = 1\n",
             &[
                 "nic: is not a known key",
                 "vlan: is not a known key",
@@ -120,6 +125,7 @@ mod tests {
                 "libvirt_socket: must be an absolute path",
                 "emulator: must be an absolute path",
                 "report_secs: must be 1 to 60",
+                "log: must be a filter, such as info or podzol_agent=debug,info",
             ],
         );
         check(

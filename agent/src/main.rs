@@ -85,7 +85,7 @@ async fn console(config: &Config, vm: podzol_vocab::VmId) -> anyhow::Result<()> 
 }
 
 async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log).context("log: is not a valid filter")?;
+    let filter = EnvFilter::try_new(&config.log)?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     let identity = Identity::load(folder)?.context(
         "this host has no identity yet: run `podzol-agent join` with a token from the management service",

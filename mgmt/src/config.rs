@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use podzol_rpc::config::{Check, Rules};
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 /// All that an operator can set.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,6 +124,10 @@ impl Check for Config {
             "api_requests_per_second: must be at most 1000000",
         );
         must(self.api_requests_at_once.get() <= 65_536, "api_requests_at_once: must be at most 65536");
+        must(
+            EnvFilter::try_new(&self.log).is_ok(),
+            "log: must be a filter, such as info or podzol_mgmt=debug,info",
+        );
         rules.problems()
     }
 }
@@ -149,17 +154,26 @@ mod tests {
     fn every_rule_has_its_error_and_all_come_at_once() {
         check(
             "data_dir = 'var'\napi_listen = '127.0.0.1:1'\nagent_listen = '127.0.0.1:1'\ncpu_overcommit = 0\n\
-             storage_overcommit = 65\nsilent_secs = 1\njoin_token_secs = 0\nvm_start_secs = 9\ncolour = 'red'\nlog_level = 'x'\n",
+             memory_overcommit_percent = 49\nstorage_overcommit = 65\nsilent_secs = 1\njoin_token_secs = 0\n\
+             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\n\
+             api_requests_per_second = 1000001\napi_requests_at_once = 65537\n\
+             log = 'a=b=c'\ncolour = 'red'\nlog_level = 'x'\n",
             &[
                 "colour: is not a known key",
                 "log_level: is not a known key",
                 "data_dir: must be an absolute path",
                 "agent_listen: must not be where the API listens",
                 "cpu_overcommit: must be 1 to 64",
+                "memory_overcommit_percent: must be 50 to 1000",
                 "storage_overcommit: must be 1 to 64",
                 "silent_secs: must be 2 to 3600",
                 "join_token_secs: must be 1 to 604800",
+                "leftover_secs: must be at most 31536000",
                 "vm_start_secs: must be 10 to 86400",
+                "vm_expunge_secs: must be at most 31536000",
+                "api_requests_per_second: must be at most 1000000",
+                "api_requests_at_once: must be at most 65536",
+                "log: must be a filter, such as info or podzol_mgmt=debug,info",
             ],
         );
         check(&GOOD.replace("8444", "84444"), &["agent_listen: invalid socket address syntax"]);

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use podzol_mgmt::config::Config;
 use podzol_rpc::daemon::stop_on_signal;
@@ -41,7 +40,7 @@ fn main() -> anyhow::Result<()> {
 #[tokio::main]
 async fn run(path: &std::path::Path) -> anyhow::Result<()> {
     let config: Config = podzol_rpc::config::load(path)?;
-    let filter = EnvFilter::try_new(&config.log).context("log: is not a valid filter")?;
+    let filter = EnvFilter::try_new(&config.log)?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use podzol_rpc::config::{Check, Rules, is_host_and_port};
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 /// All that an operator can set.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,6 +65,10 @@ impl Check for Config {
         must(!self.pool_roots.is_empty(), "pool_roots: must name at least one folder");
         must(self.pool_roots.iter().all(|root| root.is_absolute()), "pool_roots: must be absolute paths");
         must((1..=60).contains(&self.report_secs), "report_secs: must be 1 to 60");
+        must(
+            EnvFilter::try_new(&self.log).is_ok(),
+            "log: must be a filter, such as info or podzol_storage_agent=debug,info",
+        );
         rules.problems()
     }
 }
@@ -85,13 +90,14 @@ mod tests {
     #[test]
     fn every_rule_has_its_error_and_all_come_at_once() {
         check(
-            "management = 'mgmt:0'\nstate_dir = 'x'\npool_roots = ['srv']\nreport_secs = 61\nexports = 1\n",
+            "management = 'mgmt:0'\nstate_dir = 'x'\npool_roots = ['srv']\nreport_secs = 61\nlog = 'a=b=c'\nexports = 1\n",
             &[
                 "exports: is not a known key",
                 "management: must be host:port",
                 "state_dir: must be an absolute path",
                 "pool_roots: must be absolute paths",
                 "report_secs: must be 1 to 60",
+                "log: must be a filter, such as info or podzol_storage_agent=debug,info",
             ],
         );
         check("management = 'm:1'\npool_roots = []\n", &["pool_roots: must name at least one folder"]);

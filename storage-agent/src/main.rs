@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log).context("log: is not a valid filter")?;
+    let filter = EnvFilter::try_new(&config.log)?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     let identity = Identity::load(folder)?
         .context("this server has no identity yet: run `podzol-storage-agent join` with a token from the management service")?;

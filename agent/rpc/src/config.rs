@@ -93,31 +93,59 @@ pub fn load<T: DeserializeOwned + Check>(path: &Path) -> Result<T, ConfigError> 
 /// Reads a configuration text.
 ///
 /// # Errors
-/// All the rules that it breaks: every unknown key, and the first value that cannot be read or the rules of
-/// [`Check`].
+/// All that is wrong with it: every unknown key, every value that cannot be read, the first key that is missing, and the
+/// rules of [`Check`] that are broken, if those can be looked at: a key without a default must be readable for that.
 pub fn parse<T: DeserializeOwned + Check>(text: &str) -> Result<T, Vec<String>> {
-    let mut problems = Vec::new();
-    let table: toml::Table = match text.parse() {
+    let mut table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => return Err(vec![error.to_string().trim().to_owned()]),
     };
-    let mut track = serde_path_to_error::Track::new();
-    let path_aware = serde_path_to_error::Deserializer::new(toml::Value::Table(table), &mut track);
-    let value: Result<T, toml::de::Error> =
-        serde_ignored::deserialize(path_aware, |key| problems.push(format!("{key}: is not a known key")));
-    match value {
-        Ok(value) => {
-            problems.extend(value.problems());
-            if problems.is_empty() { Ok(value) } else { Err(problems) }
-        }
-        Err(error) => {
-            problems.push(match track.path().to_string().as_str() {
+    let (mut unknown, mut unreadable, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    // Reading ends at the first value that cannot be read; without it, the next one shows.
+    loop {
+        let mut track = serde_path_to_error::Track::new();
+        let path_aware =
+            serde_path_to_error::Deserializer::new(toml::Value::Table(table.clone()), &mut track);
+        let value: Result<T, toml::de::Error> = serde_ignored::deserialize(path_aware, |key| {
+            let problem = format!("{key}: is not a known key");
+            if !unknown.contains(&problem) {
+                unknown.push(problem);
+            }
+        });
+        let (path, error) = match value {
+            Ok(value) => {
+                let problems = [unknown, unreadable, value.problems()].concat();
+                return if problems.is_empty() { Ok(value) } else { Err(problems) };
+            }
+            Err(error) => (track.path(), error),
+        };
+        let is_left_out = |key: &String| error.message() == format!("missing field `{key}`");
+        if !left_out.iter().any(is_left_out) {
+            unreadable.push(match path.to_string().as_str() {
                 "." => error.message().to_owned(),
                 path => format!("{path}: {}", error.message()),
             });
-            Err(problems)
+        }
+        match leave_out(&mut table, &path) {
+            Some(key) => left_out.push(key),
+            None => return Err([unknown, unreadable].concat()),
         }
     }
+}
+
+/// Takes the value at a path out of a table, the whole list if it is in one, and says under which key it was.
+fn leave_out(mut table: &mut toml::Table, path: &serde_path_to_error::Path) -> Option<String> {
+    use serde_path_to_error::Segment;
+    let keys = path.iter().map_while(|segment| match segment {
+        Segment::Map { key } => Some(key.as_str()),
+        Segment::Seq { .. } | Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    let keys: Vec<&str> = keys.collect();
+    let (last, above) = keys.split_last()?;
+    for key in above {
+        table = table.get_mut(*key)?.as_table_mut()?;
+    }
+    table.remove(*last).map(|_| (*last).to_owned())
 }
 
 #[cfg(test)]
@@ -130,6 +158,8 @@ mod tests {
     #[allow(dead_code, reason = "only how it is read matters here")]
     struct Config {
         port: u16,
+        #[serde(default)]
+        names: Vec<u8>,
         #[serde(default)]
         log: Log,
     }
@@ -165,6 +195,24 @@ mod tests {
     fn a_wrong_value_names_its_key() {
         check("port = 1\n[log]\nlevel = 256", &["log.level: invalid value: integer `256`, expected u8"]);
         check("", &["missing field `port`"]);
+    }
+
+    #[test]
+    fn all_wrong_values_are_reported_at_once_with_all_unknown_keys_and_rules() {
+        check(
+            "names = [1, 'a', 'b']\nport = 0\nprot = 1\n[log]\nlevel = 'x'\ncolour = 1",
+            &[
+                "log.colour: is not a known key",
+                "prot: is not a known key",
+                "log.level: invalid type: string \"x\", expected u8",
+                "names[1]: invalid type: string \"a\", expected u8",
+                "port: must not be 0",
+            ],
+        );
+        check(
+            "port = 'x'\nprot = 1",
+            &["prot: is not a known key", "port: invalid type: string \"x\", expected u16"],
+        );
     }
 
     #[test]
