@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use podzol_mgmt_api::Problem;
 use podzol_vocab::Secret;
 use reqwest::{Method, RequestBuilder, Response};
@@ -23,6 +22,8 @@ pub(crate) enum ApiError {
     Unreachable { url: String, why: String },
     /// This command is not set up to call anybody.
     Setup(String),
+    /// An operation takes longer than was to be waited.
+    NotEnded { operation: String, seconds: u64 },
 }
 
 impl std::fmt::Display for ApiError {
@@ -31,6 +32,9 @@ impl std::fmt::Display for ApiError {
             Self::Refused(problem) => write!(f, "{problem} ({})", problem.code),
             Self::Unreachable { url, why } => write!(f, "cannot reach {url}: {why}"),
             Self::Setup(what) => f.write_str(what),
+            Self::NotEnded { operation, seconds } => {
+                write!(f, "operation {operation} has not ended in {seconds} s; it goes on")
+            }
         }
     }
 }
@@ -172,6 +176,7 @@ impl Api {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+fn read(path: &Path) -> Result<String, ApiError> {
+    let told = |error| ApiError::Setup(format!("cannot read {}: {error}", path.display()));
+    std::fs::read_to_string(path).map_err(told)
 }

@@ -9,9 +9,16 @@ mod vm;
 
 pub(crate) use vm::{IsoVerb, NicVerb, VmCreate, VmVerb, VolumeVerb};
 
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  refused by the API, or an operation failed
+  2  wrong usage
+  3  the API is not reached, or there is no key or certificate to reach it with
+  4  an operation has not ended in time; it goes on";
+
 /// Operates a Podzol cloud.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, disable_help_subcommand = true)]
+#[command(version, propagate_version = true, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// Where the API is.
     #[arg(long, env = "PODZOL_URL", default_value = "https://localhost:8443", global = true)]
@@ -51,7 +58,7 @@ pub(crate) enum Command {
     Offering(Verb<OfferingCreate>),
     /// Templates: bootable disk images, and ISOs.
     #[command(subcommand)]
-    Template(Verb<TemplateCreate>),
+    Template(TemplateVerb),
     /// Accounts: customers.
     #[command(subcommand)]
     Account(AccountVerb),
@@ -262,6 +269,28 @@ pub(crate) struct OfferingCreate {
     pub(crate) tags: Vec<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateVerb {
+    /// Creates one.
+    Create(TemplateCreate),
+    /// Uploads the file of one whose upload broke off.
+    Upload {
+        /// Its name or id.
+        which: String,
+        /// Its image file.
+        #[arg(long)]
+        file: PathBuf,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Lists them.
+    List(List),
+    /// Shows one.
+    Show(Which),
+    /// Deletes one.
+    Delete(Delete),
+}
+
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("source").required(true))]
 pub(crate) struct TemplateCreate {
@@ -382,7 +411,7 @@ pub(crate) enum OperationVerb {
     /// Asks to cancel one.
     Cancel(Which),
     /// Tries a failed one again.
-    Retry(Which),
+    Retry(Delete),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! `podzol`, the command: everything that the API can do.
 //!
-//! Exit codes: 0 done; 1 refused by the API, or an operation failed; 2 wrong usage; 3 the API is not reached.
+//! What it ends with, for scripts, is in its help.
 
 mod api;
 mod arguments;
@@ -33,6 +33,7 @@ async fn main() -> ExitCode {
             eprintln!("podzol: {error:#}");
             match error.downcast_ref::<ApiError>() {
                 Some(ApiError::Unreachable { .. } | ApiError::Setup(_)) => ExitCode::from(3),
+                Some(ApiError::NotEnded { .. }) => ExitCode::from(4),
                 _ => ExitCode::from(1),
             }
         }

@@ -25,7 +25,7 @@ pub(crate) async fn wait(api: &Api, operation: &Value, timeout: Duration) -> any
     let ended = tokio::time::timeout(timeout, follow(api, id, &bar)).await;
     bar.finish_and_clear();
     let Ok(ended) = ended else {
-        bail!("operation {id} has not ended in {} s; it goes on", timeout.as_secs())
+        return Err(ApiError::NotEnded { operation: id.to_owned(), seconds: timeout.as_secs() }.into());
     };
     let ended = ended?;
     let detail = ended["error"]["detail"].as_str().unwrap_or_default();

@@ -5,7 +5,8 @@
 use std::process::{Command, Output};
 
 use podzol_sim::{PodPlan, SimPod};
-use podzol_test_support::ControlPlane;
+use podzol_test_support::{ControlPlane, image};
+use serde_json::json;
 use trycmd::TestCases;
 
 /// Commands and what they print, one after another on one cloud. `TRYCMD=overwrite` writes what they print now.
@@ -64,6 +65,54 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
         .output()
         .unwrap();
     assert_eq!((said.status.code(), String::from_utf8_lossy(&said.stderr).as_ref()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_whose_upload_broke_off_is_uploaded_again() {
+    let control_plane = ControlPlane::start().await;
+    let _pod = SimPod::with(&control_plane, PodPlan::default()).await;
+    let (folder, bytes) = (tempfile::tempdir().unwrap(), image::qcow2(64, "again"));
+    let file = folder.path().join("again.qcow2");
+    std::fs::write(&file, &bytes).unwrap();
+    // As `template create` leaves it that was killed before it had sent anything.
+    let body = json!({ "name": "again", "sha256": image::sha256(&bytes) });
+    control_plane.admin.post("/v1/templates", &body).await.ok();
+    let data = control_plane.data_dir();
+    let upload = || {
+        Command::new(env!("CARGO_BIN_EXE_podzol"))
+            .args(["template", "upload", "again", "--wait", "--file"])
+            .arg(&file)
+            .env("PODZOL_URL", control_plane.admin.base())
+            .env("PODZOL_CA_FILE", data.join("ca.pem"))
+            .env("PODZOL_KEY_FILE", data.join("admin.key"))
+            .output()
+            .unwrap()
+    };
+    assert!(text(&upload()).lines().any(|line| line.starts_with("state") && line.ends_with("ready")));
+    let said = upload();
+    assert!(String::from_utf8_lossy(&said.stderr).contains("this template awaits no upload"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_longer_than_it_waits_has_a_code_of_its_own_and_goes_on() {
+    let control_plane = ControlPlane::start().await;
+    let pod = SimPod::with(&control_plane, PodPlan::default()).await;
+    let acme = control_plane.admin.customer("acme").await;
+    let network = pod.network(&acme.api, "net", "10.1.1.0/24").await;
+    let vm = pod.vm(&acme.api, "web", &network).await;
+    let data = control_plane.data_dir();
+    let said = Command::new(env!("CARGO_BIN_EXE_podzol"))
+        .args(["vm", "reboot", &vm, "--wait", "--timeout", "0"])
+        .env("PODZOL_URL", control_plane.admin.base())
+        .env("PODZOL_CA_FILE", data.join("ca.pem"))
+        .env("PODZOL_KEY_FILE", data.join("admin.key"))
+        .output()
+        .unwrap();
+    let says = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(4), "{says}");
+    assert!(says.contains("has not ended in 0 s; it goes on"), "{says}");
+    let operation = says.split_whitespace().nth(2).unwrap();
+    acme.api.succeeded(operation).await;
 }
 
 fn text(output: &Output) -> String {
