@@ -47,9 +47,10 @@ impl Service {
     pub async fn new(config: Config) -> anyhow::Result<Self> {
         let data = &config.data_dir;
         private_folder(data)?;
+        // First, as it keeps a second service off the whole folder.
+        let db = Db::open(&data.join("podzol.sqlite")).await.context("cannot open the database")?;
         let authority =
             Authority::open(&data.join("authority")).context("cannot open the certificate authority")?;
-        let db = Db::open(&data.join("podzol.sqlite")).await.context("cannot open the database")?;
         let identity = authority.own_identity(&config.names, &config.addresses)?;
         let book = AddressBook::default();
         let peers = Client::new(&identity, book.clone())?;

@@ -1,5 +1,8 @@
 //! What can go wrong, by what it means.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use rusqlite::ffi;
 use sea_orm::DbErr;
 
@@ -17,9 +20,17 @@ pub enum DbError {
     /// There is no room left on the database's disk. Nothing was changed.
     #[error("the database's disk is full")]
     Full,
-    /// Another service has it open.
-    #[error("another management service has it open")]
-    InUse,
+    /// Another service has it open: it keeps this file locked.
+    #[error("another management service has it open: {} is locked", .0.display())]
+    InUse(PathBuf),
+    /// The file whose lock keeps others off cannot be used.
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: Arc<std::io::Error>,
+    },
     /// Anything else: the file is damaged, and the like.
     #[error("the database failed: {0}")]
     Failed(DbErr),

@@ -8,9 +8,9 @@
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::time::{Instant, sleep};
 
 use crate::DbError;
@@ -32,16 +32,15 @@ impl Lock {
     /// When another service keeps it, or there can be no such file.
     pub(crate) async fn take(database: &Path) -> Result<Self, DbError> {
         let path = beside(database);
-        let failed = |why: String| DbError::Failed(DbErr::Custom(format!("{}: {why}", path.display())));
-        let file =
-            File::options().create(true).append(true).open(&path).map_err(|e| failed(e.to_string()))?;
+        let failed = |source: std::io::Error| DbError::Lock { path: path.clone(), source: Arc::new(source) };
+        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
         let until = Instant::now() + ENDS;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
                 Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(AGAIN).await,
-                Err(TryLockError::WouldBlock) => return Err(DbError::InUse),
-                Err(TryLockError::Error(error)) => return Err(failed(error.to_string())),
+                Err(TryLockError::WouldBlock) => return Err(DbError::InUse(path.clone())),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
     }
@@ -62,7 +61,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("db");
         let first = Lock::take(&database).await.unwrap();
-        assert!(matches!(Lock::take(&database).await, Err(DbError::InUse)));
+        assert!(matches!(Lock::take(&database).await, Err(DbError::InUse(_))));
         let path = database.clone();
         let second = tokio::spawn(async move { Lock::take(&path).await });
         sleep(Duration::from_secs(1)).await;

@@ -1,32 +1,20 @@
 //! The disk of the database is full for a while.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use podzol_test_support::{Api, SOON, wait_for};
+use podzol_test_support::wait_for;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::service::{self, Service, configure};
+
 /// The program, in a mount namespace of its own in which its data folder is a small disk. All of it goes with the process.
 struct OnSmallDisk {
-    process: Child,
+    service: Service,
     folder: TempDir,
-    api: SocketAddr,
-}
-
-impl Drop for OnSmallDisk {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A port that nobody has now.
-fn free_port() -> std::io::Result<SocketAddr> {
-    std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 impl OnSmallDisk {
@@ -34,36 +22,20 @@ impl OnSmallDisk {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
         fs::create_dir(&data)?;
-        let (api, agents) = (free_port()?, free_port()?);
-        let config = format!(
-            "data_dir = '{}'\napi_listen = '{api}'\nagent_listen = '{agents}'\naddresses = ['127.0.0.1']\nlog = 'error'\n",
-            data.display()
-        );
-        let file = folder.path().join("mgmt.toml");
-        fs::write(&file, config)?;
-        let script = "mount -t tmpfs -o size=4m,mode=700 none \"$0\" && exec \"$1\" run --config \"$2\"";
+        let (config, address) = configure(folder.path(), &data)?;
+        let script = "mount -t tmpfs -o size=4m,mode=700 none \"$0\" && exec \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["--mount", "--", "sh", "-c", script]).arg(&data);
-        command.arg(env!("CARGO_BIN_EXE_podzol-mgmt")).arg(&file).stderr(Stdio::null());
-        Ok(Self { process: command.spawn()?, folder, api })
+        let program = service::program(&config);
+        command.arg(program.get_program()).args(program.get_args()).stderr(Stdio::null());
+        Ok(Self { service: Service { process: command.spawn()?, address }, folder })
     }
 
     /// Its data folder, as it sees it.
     fn data(&self) -> PathBuf {
-        let inside = format!("/proc/{}/root", self.process.id());
+        let inside = format!("/proc/{}/root", self.service.process.id());
         let folder = self.folder.path();
         Path::new(&inside).join(folder.strip_prefix("/").unwrap_or(folder)).join("data")
-    }
-
-    async fn api(&self) -> Api {
-        wait_for("the service to be ready", SOON, async || {
-            let read =
-                |name: &str| fs::read_to_string(self.data().join(name)).map_err(|error| error.to_string());
-            let (ca, key) = (read("ca.pem")?, read("admin.key")?);
-            std::net::TcpStream::connect(self.api).map_err(|error| error.to_string())?;
-            Ok(Api::new(self.api, &ca, Some(key.trim().to_owned())))
-        })
-        .await
     }
 }
 
@@ -79,7 +51,7 @@ async fn while_the_disk_is_full_changes_are_refused_and_all_goes_on_when_there_i
         return;
     }
     let service = OnSmallDisk::start().unwrap();
-    let api = service.api().await;
+    let api = service::api(&service.service, &service.data()).await;
     api.post("/v1/accounts", &json!({ "name": "before" })).await.ok();
     let filler = service.data().join("filler");
     let mut file = fs::File::create(&filler).unwrap();
