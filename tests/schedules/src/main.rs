@@ -40,7 +40,7 @@ enum What {
         /// How many schedules.
         #[arg(long, default_value_t = 2000)]
         count: u64,
-        /// For how many minutes at most all of it goes on; schedules come last, and have five of them at least.
+        /// After how many minutes no more schedules begin, which come last; they have five minutes at least.
         #[arg(long, default_value_t = 600)]
         minutes: u64,
         /// How many processes share the work.

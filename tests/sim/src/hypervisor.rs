@@ -305,6 +305,10 @@ impl SimulatedHypervisor {
         let active = |domain: &&mut SimulatedDomain| domain.is_active();
         let is_there =
             self.state().domains.get_mut(&vm).filter(active).map(|domain| domain.state = state).is_some();
+        if !is_there {
+            // It may have been given its disks since it ended.
+            self.locks.keep(&[], &self.host, vm);
+        }
         self.changed.notify_one();
         is_there
     }
@@ -445,16 +449,18 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
-        let failed = || HypervisorError::Failed { step: "pause the VM", reason: NOT_RUNNING.into() };
-        self.settle(vm, DomainState::Paused).then_some(()).ok_or_else(failed)
+        if self.domain(vm).is_some_and(|domain| domain.state == DomainState::Running) {
+            self.settle(vm, DomainState::Paused);
+        }
+        Ok(())
     }
 
     async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
         let failed = |reason| HypervisorError::Failed { step: "resume the VM", reason };
-        let domain = self.domain(vm).filter(SimulatedDomain::is_active);
-        let disks = domain.ok_or_else(|| failed(NOT_RUNNING.into()))?.disks;
-        self.locks.take(&disks, &self.host, vm).map_err(failed)?;
-        self.settle(vm, DomainState::Running);
+        if let Some(domain) = self.domain(vm).filter(|domain| domain.state == DomainState::Paused) {
+            self.locks.take(&domain.disks, &self.host, vm).map_err(failed)?;
+            self.settle(vm, DomainState::Running);
+        }
         Ok(())
     }
 
@@ -491,9 +497,6 @@ impl Hypervisor for SimulatedHypervisor {
         self.changed.notified().await;
     }
 }
-
-/// What libvirt says of a domain that has ended.
-pub(crate) const NOT_RUNNING: &str = "domain is not running";
 
 /// The volume whose image this is, by its name.
 fn volume_in(file: &Path) -> Option<VolumeId> {

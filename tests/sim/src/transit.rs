@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
-use crate::hypervisor::{NOT_RUNNING, SimulatedDomain, SimulatedHypervisor};
+use crate::hypervisor::{SimulatedDomain, SimulatedHypervisor};
 
 /// Domains on their way in this process, by the number that is sent for each in place of its contents.
 static ON_THEIR_WAY: LazyLock<Mutex<HashMap<u64, SimulatedDomain>>> = LazyLock::new(Mutex::default);
@@ -42,7 +42,7 @@ const MEMORY: usize = 1 << 20;
 
 /// Sends a domain, and says when it runs on the other host, or why it stays.
 pub(crate) async fn send(from: &SimulatedHypervisor, vm: VmId, route: &Route) -> Result<(), String> {
-    let domain = from.domain(vm).filter(SimulatedDomain::is_active).ok_or(NOT_RUNNING)?;
+    let domain = from.domain(vm).filter(SimulatedDomain::is_active).ok_or("domain is not running")?;
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let before = domain.state;
     on_their_way().insert(number, domain);

@@ -17,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::future::Future;
+use std::io::{Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -37,7 +38,8 @@ const LONGEST: Duration = Duration::from_millis(400);
 /// How long to let threads go on before they are looked at again.
 const LOOK: Duration = Duration::from_micros(30);
 
-/// How much processor time threads may take at most within one instant. How long that lasts depends on what else runs.
+/// How much processor time threads may take at most within one instant. How long that lasts depends on what else runs;
+/// whoever waits for this process has a deadline for it.
 const UNREST: Duration = Duration::from_secs(60);
 
 /// What the kernel tells of the packets that came in, a line for each processor: `softnet_seq_show` in
@@ -158,15 +160,16 @@ impl Threads {
     /// Waits until all sleep, and says how often they were switched until then.
     fn wait_for_quiet(&mut self) -> i64 {
         let mut before = switches_of_others();
-        let begun = processor_time();
+        let begun = processor_time_of_others();
         loop {
             std::thread::sleep(LOOK);
             let now = switches_of_others();
-            // Looking at all threads is dear, so only once nothing seems to go on.
-            if now == before && self.all_sleep() && !self.packets_wait() && switches_of_others() == before {
+            // Looking at all threads is dear, so only once nothing seems to go on. Packets first: whoever gets one is
+            // awake by the time that threads are looked at.
+            if now == before && !self.packets_wait() && self.all_sleep() && switches_of_others() == before {
                 return before;
             }
-            if processor_time() - begun > UNREST {
+            if processor_time_of_others().saturating_sub(begun) > UNREST {
                 eprintln!("within one instant, threads have worked for {} s", UNREST.as_secs());
                 std::process::abort();
             }
@@ -174,11 +177,11 @@ impl Threads {
         }
     }
 
-    /// Whether the kernel has packets of whomever in hand. Kernels before 5.10 do not tell.
-    fn packets_wait(&self) -> bool {
-        let mut text = [0; 8192];
-        let read = self.packets.read_at(&mut text, 0).expect("the kernel tells everybody");
-        let text = String::from_utf8_lossy(&text[..read]);
+    /// Whether packets of whomever wait for the kernel. Kernels before 5.10 do not tell.
+    fn packets_wait(&mut self) -> bool {
+        let mut text = String::new();
+        let told = self.packets.rewind().and_then(|()| self.packets.read_to_string(&mut text));
+        told.expect("the kernel tells everybody");
         let mut waiting = text.lines().filter_map(|line| line.split(' ').nth(WAITING));
         waiting.any(|packets| packets.contains(|digit| digit != '0'))
     }
@@ -208,11 +211,13 @@ impl Threads {
     }
 }
 
-/// What all threads have taken.
-fn processor_time() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("every process may ask for its usage");
-    let time = usage.user_time() + usage.system_time();
-    Duration::from_micros(time.num_microseconds().unsigned_abs())
+/// How much processor time the threads but one's own have taken.
+fn processor_time_of_others() -> Duration {
+    let of = |who| {
+        let usage = getrusage(who).expect("every process may ask for its usage");
+        (usage.user_time() + usage.system_time()).num_microseconds()
+    };
+    Duration::from_micros((of(UsageWho::RUSAGE_SELF) - of(UsageWho::RUSAGE_THREAD)).max(0).unsigned_abs())
 }
 
 fn switches_of_others() -> i64 {
