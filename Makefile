@@ -30,7 +30,9 @@ lab: images ## Brings up a cloud on this machine: three emulated servers, two cu
 	$(LAB) up
 
 lab-down: ## Removes all that the lab made
-	@if [ -x $(LAB) ]; then $(LAB) down; else echo "there is no lab: nothing was built"; fi
+	@if [ ! -x $(LAB) ] && ! ip netns list 2> /dev/null | grep -q '^pzlab-'; then echo "there is no lab: nothing was built"; exit; fi; \
+		[ -x $(LAB) ] || cargo build --locked --workspace --bin podzol-lab; \
+		$(LAB) down
 
 test: check unit reproducible beside-each-other ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"

@@ -26,10 +26,11 @@ const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_net", "button", 
 /// Loaded by init when it meets a config drive of their kind.
 const DRIVE_MODULES: [&str; 6] = ["cdrom", "isofs", "nls_cp437", "nls_ascii", "fat", "vfat"];
 /// What costs time under emulation is left out: self-tests of ciphers, clearing of pages, defences against other programs
-/// (there are none), tests of the timer, and above all a look at each of 8,000 places of a PCI bus that is not there.
+/// (there are none), tests of the timer, another setting of the video mode, which clears the screen word by word, and above
+/// all a look at each of 8,000 places of a PCI bus that is not there.
 const COMMAND_LINE: &str = "console=ttyS0,115200n8 quiet loglevel=1 panic=10 net.ifnames=0 cryptomgr.notests \
     init_on_alloc=0 mitigations=off nokaslr audit=0 random.trust_cpu=on tsc=reliable no_timer_check edd=off \
-    8250.nr_uarts=1 pci=lastbus=0";
+    8250.nr_uarts=1 vga=current pci=lastbus=0";
 
 /// The recipe.
 #[derive(Debug)]

@@ -178,6 +178,19 @@ impl Lab {
 pub fn wait_for<T>(
     what: &str,
     longest: Duration,
+    probe: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    wait_with(what, longest, Duration::from_millis(300), probe)
+}
+
+/// As [`wait_for`], with that pause between two looks: each may cost an emulated server more than it seems.
+///
+/// # Errors
+/// As there.
+pub(crate) fn wait_with<T>(
+    what: &str,
+    longest: Duration,
+    pause: Duration,
     mut probe: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + longest;
@@ -190,6 +203,6 @@ pub fn wait_for<T>(
         if Instant::now() > deadline {
             bail!("{what} has not come in {} s; last: {last}", longest.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(pause);
     }
 }

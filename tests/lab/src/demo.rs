@@ -75,10 +75,16 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>)
         anyhow::Ok(())
     })?;
     progress.say("making two networks with the same addresses, and two VMs in each");
-    make_vms(lab, &cloud)?;
+    make_vms(lab, &cloud, &progress)?;
     progress.say("waiting until the VMs have booted");
     let vms = proof::demo_vms(lab)?;
-    proof::wait_ready(lab, &vms)?;
+    for vm in &vms {
+        proof::wait_ready(lab, std::slice::from_ref(vm))?;
+        progress.say(&format!("{} has booted on {}", vm.name, vm.host));
+    }
+    if hosts.iter().filter(|host| host.role == Role::Compute).count() > 1 {
+        proof::are_spread(&vms)?;
+    }
     progress.say("proving who reaches whom");
     let table = proof::reachability(lab, &vms)?;
     progress.say("up");
@@ -180,9 +186,9 @@ fn wait_up(cloud: &Cloud, host: &Host) -> anyhow::Result<()> {
     })
 }
 
-fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
+fn make_vms(lab: &Lab, admin: &Cloud, progress: &Progress) -> anyhow::Result<()> {
     let json = lab.read()?;
-    let mut operations: Vec<(Cloud, Value)> = Vec::new();
+    let mut operations: Vec<(Cloud, String, Value)> = Vec::new();
     for account in ACCOUNTS {
         let cloud = admin.with_key(&json.accounts[account].key);
         cloud.podzol(&format!("network create net --zone z1 --cidr {CIDR}"))?;
@@ -190,12 +196,14 @@ fn make_vms(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
         for number in 1..=proof::VMS_EACH {
             let name = proof::name_of(account, number);
             let create = format!("vm create {name} --offering tiny --template tiny --network net");
-            operations.push((cloud.clone(), cloud.podzol(&create)?["operation"].clone()));
+            let operation = cloud.podzol(&create)?["operation"].clone();
+            operations.push((cloud.clone(), name, operation));
         }
     }
-    for (cloud, operation) in operations {
+    for (cloud, name, operation) in operations {
         let id = operation["id"].as_str().context("an operation without an id")?;
         cloud.podzol(&format!("operation wait {id} --timeout 600"))?;
+        progress.say(&format!("{name} runs"));
     }
     Ok(())
 }
@@ -213,7 +221,14 @@ fn wait_for_all_hosts(cloud: &Cloud) -> anyhow::Result<()> {
 fn print_summary(lab: &Lab, table: &str) -> anyhow::Result<()> {
     let json = lab.read()?;
     let cloud = lab.cloud()?;
-    println!("\n{}\n{}\n{table}", cloud.shown("host list")?, cloud.shown("vm list")?);
+    for noun in ["zone", "pod", "storage-server", "host", "pool", "offering", "template", "account"] {
+        println!("\n{noun}s\n{}", cloud.shown(&format!("{noun} list"))?.trim_end());
+    }
+    for account in ACCOUNTS {
+        let networks = cloud.with_key(&json.accounts[account].key).shown("network list")?;
+        println!("\nnetworks of {account}\n{}", networks.trim_end());
+    }
+    println!("\nVMs\n{}\n{table}", cloud.shown("vm list")?);
     println!("The API is at {}. To use it:\n", json.api_url);
     println!("  export PODZOL_URL={}", json.api_url);
     println!("  export PODZOL_CA_FILE={}", json.ca_file.display());

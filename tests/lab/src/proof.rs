@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::cloud::wait_for;
+use crate::cloud::wait_with;
 use crate::console::Console;
 use crate::demo::ACCOUNTS;
 use crate::state::Lab;
@@ -12,6 +12,9 @@ use crate::state::Lab;
 /// How long a VM may take to boot, and to answer.
 const BOOT: Duration = Duration::from_secs(600);
 const ANSWER: Duration = Duration::from_secs(90);
+
+/// How often to read the console of a VM that boots.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A VM of the lab, as the proof needs it.
 #[derive(Debug, Clone)]
@@ -73,7 +76,7 @@ pub fn wait_ready(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<()> {
     let cloud = lab.cloud()?;
     for vm in vms {
         let ready = format!("tiny ready {}", vm.name);
-        wait_for(&format!("VM {} to be ready", vm.name), BOOT, || {
+        wait_with(&format!("VM {} to be ready", vm.name), BOOT, LOOK, || {
             let log = cloud.podzol(&format!("vm console-log {}", vm.id))?;
             let text = log["text"].as_str().unwrap_or_default();
             if text.lines().any(|line| line.trim_end() == ready) {
@@ -84,6 +87,25 @@ pub fn wait_ready(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<()> {
                 text.chars().rev().take(200).collect::<Vec<_>>().iter().rev().collect::<String>()
             )
         })?;
+    }
+    Ok(())
+}
+
+/// Checks that each account's VMs are on different hosts, so that what they say to each other goes between hosts.
+///
+/// # Errors
+/// When two of an account are on the same.
+pub(crate) fn are_spread(vms: &[DemoVm]) -> anyhow::Result<()> {
+    for (number, one) in vms.iter().enumerate() {
+        let beside = |other: &&DemoVm| other.account == one.account && other.host == one.host;
+        if let Some(other) = vms[..number].iter().find(beside) {
+            bail!(
+                "{} and {} are both on {}, and should be on different hosts",
+                other.name,
+                one.name,
+                one.host
+            );
+        }
     }
     Ok(())
 }

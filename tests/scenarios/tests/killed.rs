@@ -15,19 +15,21 @@ fn a_lab_that_was_killed_half_way_leaves_nothing_after_down() {
     let program = lab.programs.join("podzol-lab");
     let tree = tree.display().to_string();
     let mut up = Command::new(&program)
-        .args(["--tree", &tree, "up"])
+        .args(["--tree", &tree, "up", "--hosts", "1"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     wait_for("servers and service to be started", Duration::from_secs(60), || {
-        let started = lab.path("servers/s1/pid").exists() && lab.path("mgmt.pid").exists();
+        let started =
+            ["servers/h1/pid", "servers/s1/pid", "mgmt.pid"].iter().all(|pid| lab.path(pid).exists());
         Ok(started.then_some(()))
     })
     .unwrap();
     up.kill().unwrap();
     up.wait().unwrap();
-    assert!(lab.processes().len() >= 4, "three servers and the service: {:?}", lab.processes());
+    assert!(lab.processes().len() >= 3, "two servers and the service: {:?}", lab.processes());
+    assert!(!lab.path("servers/h2").exists(), "a second host that was not asked for");
 
     run(&program.display().to_string(), &["--tree", &tree, "down"]).unwrap();
 

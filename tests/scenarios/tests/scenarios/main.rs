@@ -3,6 +3,7 @@
 mod capacity;
 mod clocks;
 mod cloud_init;
+mod commands;
 mod cycles;
 mod devices;
 mod emulation;

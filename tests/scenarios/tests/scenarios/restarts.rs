@@ -1,9 +1,9 @@
 //! A part that restarts, or dies, takes no VM with it, and knows everything again.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use podzol_lab::cloud::wait_for;
+use podzol_lab::cloud::{Cloud, wait_for};
 use podzol_lab::{Lab, proof};
 use podzol_scenarios::{account, hosts_of, lab, qemu_processes};
 
@@ -19,15 +19,33 @@ fn processes(lab: &Lab) -> BTreeSet<(String, String)> {
     found
 }
 
-/// Everything is known again: all hosts are up, all VMs run where they did, and a VM can be started.
+/// When each server has reported last, if all of them are up.
+fn reports(cloud: &Cloud) -> anyhow::Result<Option<Vec<String>>> {
+    let mut reports = Vec::new();
+    for servers in ["host list", "storage-server list"] {
+        for server in cloud.podzol(servers)?.as_array().into_iter().flatten() {
+            if server["state"] != "up" {
+                return Ok(None);
+            }
+            reports.push(server["reported_at"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+    Ok(Some(reports))
+}
+
+/// Everything is known again: all servers report anew, all VMs run where they did, and a VM can be started.
 fn all_is_known(lab: &Lab, before: &BTreeSet<(String, String)>) {
     let cloud = lab.cloud().unwrap();
-    wait_for("all hosts to be up", Duration::from_secs(180), || {
-        let hosts = cloud.podzol("host list")?;
-        let up = hosts.as_array().into_iter().flatten().all(|host| host["state"] == "up");
-        Ok(up.then_some(()))
+    let begun = Instant::now();
+    let mut first = None;
+    wait_for("all servers to report again", Duration::from_secs(180), || {
+        let Some(now) = reports(&cloud)? else { return Ok(None) };
+        let first = first.get_or_insert_with(|| now.clone());
+        let all_anew = now.len() == first.len() && now.iter().zip(&*first).all(|(now, first)| now != first);
+        Ok(all_anew.then_some(()))
     })
     .unwrap();
+    println!("known again after {:.1} s", begun.elapsed().as_secs_f64());
     assert_eq!(proof::demo_vms(lab).unwrap().len(), 4);
     assert_eq!(&processes(lab), before, "the VMs' processes are others than before");
     let acme = account(lab, "acme").unwrap();
