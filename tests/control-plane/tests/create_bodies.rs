@@ -245,6 +245,11 @@ async fn bad_offerings_are_refused() {
         outside("disk_gib", 1, 65_536),
         outside("network_mbps", 1, 1_000_000),
         outside("iops", 1, 10_000_000),
+        vec![(
+            "tags",
+            json!((0..33).map(|number| format!("t{number}")).collect::<Vec<_>>()),
+            "at most 32 tags",
+        )],
     ];
     let required = ["name", "vcpus", "memory_mib", "disk_gib"];
     check(&control_plane, "/v1/offerings", good.clone(), &required, bad.concat()).await;
