@@ -38,9 +38,11 @@ const LONGEST: Duration = Duration::from_millis(400);
 /// How long to let threads go on before they are looked at again.
 const LOOK: Duration = Duration::from_micros(30);
 
-/// How much processor time threads may take at most within one instant. How long that lasts depends on what else runs;
-/// whoever waits for this process has a deadline for it.
+/// How much processor time threads may take at most within one instant. How long that lasts depends on what else runs.
 const UNREST: Duration = Duration::from_secs(60);
+
+/// How long an instant may last in real time, for a thread that waits for a disk or the like and not for another.
+const STUCK: Duration = Duration::from_secs(1200);
 
 /// What the kernel tells of the packets that came in, a line for each processor: `softnet_seq_show` in
 /// net/core/net-procfs.c.
@@ -160,7 +162,7 @@ impl Threads {
     /// Waits until all sleep, and says how often they were switched until then.
     fn wait_for_quiet(&mut self) -> i64 {
         let mut before = switches_of_others();
-        let begun = processor_time_of_others();
+        let (begun, worked) = (std::time::Instant::now(), processor_time_of_others());
         loop {
             std::thread::sleep(LOOK);
             let now = switches_of_others();
@@ -169,8 +171,10 @@ impl Threads {
             if now == before && !self.packets_wait() && self.all_sleep() && switches_of_others() == before {
                 return before;
             }
-            if processor_time_of_others().saturating_sub(begun) > UNREST {
-                eprintln!("within one instant, threads have worked for {} s", UNREST.as_secs());
+            let worked = processor_time_of_others().saturating_sub(worked);
+            if worked > UNREST || begun.elapsed() > STUCK {
+                let (worked, lasts) = (worked.as_secs(), begun.elapsed().as_secs());
+                eprintln!("an instant lasts {lasts} s, in which threads have worked for {worked} s");
                 std::process::abort();
             }
             before = now;
