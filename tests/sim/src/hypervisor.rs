@@ -4,6 +4,8 @@
 //! seed must be there as files, and its bridges as links, into which its taps are plugged. It runs on, whatever becomes
 //! of the agent. It moves to another host's hypervisor over the sockets that it is given: see [`crate::transit`].
 
+mod arrival;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -262,42 +264,6 @@ impl SimulatedHypervisor {
             }
         }
         Ok(taps)
-    }
-
-    /// Takes in a domain that comes from another host; it stands still until it is let go on.
-    pub(crate) fn take_in(
-        &self,
-        mut domain: SimulatedDomain,
-        journey: u64,
-        seed: &PathBuf,
-    ) -> Result<(), String> {
-        let vm = domain.record.plan.vm;
-        if self.domain(vm).is_some() {
-            return Err(format!("domain '{vm}' already exists"));
-        }
-        let iso = domain.devices.cd.iter().map(|cd| &cd.file);
-        all_exist(domain.disks.iter().chain([seed]).chain(iso))?;
-        domain.taps = self.plug_all(&domain.bridges)?;
-        (domain.state, domain.journey) = (DomainState::Passing, Some(journey));
-        self.state().domains.insert(vm, domain);
-        Ok(())
-    }
-
-    /// Forgets a domain that did not get here, unless somebody else has by now.
-    pub(crate) fn did_not_come(&self, vm: VmId, journey: u64) {
-        let is_that = |domain: &SimulatedDomain| {
-            domain.journey == Some(journey) && domain.state == DomainState::Passing
-        };
-        if self.domain(vm).is_some_and(|domain| is_that(&domain)) {
-            self.forget(vm);
-        }
-    }
-
-    /// Has a domain that has come go on here.
-    pub(crate) fn go_on(&self, vm: VmId, state: DomainState) {
-        let disks = self.domain(vm).map(|domain| domain.disks).unwrap_or_default();
-        self.locks.hand_over(&disks, &self.host, vm);
-        self.settle(vm, state);
     }
 
     /// What a domain does on its way or after it, and whether it is still there to do so: it may have ended.
