@@ -35,10 +35,15 @@ enum Command {
         /// The VM's id.
         vm: podzol_vocab::VmId,
     },
+    /// Has libvirt forget VMs of Podzol's that it was about to start when it died. For units of libvirt, before it starts.
+    ForgetUnborn,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Command::ForgetUnborn = arguments.command {
+        return forget_unborn();
+    }
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let result = runtime.block_on(act(arguments));
     // Threads that read from a terminal, or wait for a libvirtd that hangs, end with the process.
@@ -66,7 +71,19 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Console { vm } => console(&config, vm).await,
+        Command::ForgetUnborn => forget_unborn(),
     }
+}
+
+/// Needs no configuration: libvirtd starts whatever is in it.
+fn forget_unborn() -> anyhow::Result<()> {
+    let folder = Path::new(podzol_hypervisor::unborn::STATUS);
+    let forgotten = podzol_hypervisor::unborn::forget(folder)
+        .with_context(|| format!("cannot look through {}", folder.display()))?;
+    for name in forgotten {
+        println!("forgot {name}, which libvirt was about to start when it died");
+    }
+    Ok(())
 }
 
 /// Ends when the VM does, or when standard input does.

@@ -1,8 +1,8 @@
 //! Puts one Debian package together from a compiled program and its part's `package/` folder.
 //!
 //! The folder's files go where their extension says: `.service` to systemd's units, `.toml` to `/etc/podzol` as a
-//! configuration file that dpkg keeps when the operator changed it. Nothing else may be there, so that no file is
-//! forgotten silently.
+//! configuration file that dpkg keeps when the operator changed it, `UNIT.conf` adds to a unit of another package's.
+//! Nothing else may be there, so that no file is forgotten silently.
 
 mod scripts;
 
@@ -21,7 +21,7 @@ pub const TOOLS: [Tool; 3] =
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DebError {
     /// The folder has a file for which there is no place.
-    #[error("{0} is neither a .service nor a .toml file")]
+    #[error("{0} is neither a .service, nor a .toml, nor a .service.conf file")]
     UnknownFile(PathBuf),
     /// A package's folder is not there.
     #[error("{} is not there, but {package} has its units and configuration in it", folder.display())]
@@ -158,16 +158,20 @@ impl DebSpec {
         for path in self.files(source)? {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let target = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("service") => format!("lib/systemd/system/{name}"),
-                Some("toml") => format!("etc/podzol/{name}"),
+                Some("service") => {
+                    placed.units.push(name.clone());
+                    format!("lib/systemd/system/{name}")
+                }
+                Some("toml") => {
+                    placed.conffiles.push(format!("/etc/podzol/{name}"));
+                    format!("etc/podzol/{name}")
+                }
+                Some("conf") if name.ends_with(".service.conf") => {
+                    format!("lib/systemd/system/{}.d/podzol.conf", name.trim_end_matches(".conf"))
+                }
                 _ => return Err(DebError::UnknownFile(path).into()),
             };
             files::write_mode(&root.join(&target), 0o644, files::read(&path)?)?;
-            if target.starts_with("etc/") {
-                placed.conffiles.push(format!("/{target}"))
-            } else {
-                placed.units.push(name)
-            }
         }
         Ok(placed)
     }
@@ -237,13 +241,18 @@ mod tests {
         let package = source.path().join("package");
         files::write(&package.join("podzol-example.service"), "[Unit]\n").unwrap();
         files::write(&package.join("example.toml"), "# nothing\n").unwrap();
+        files::write(&package.join("libvirtd.service.conf"), "[Service]\n").unwrap();
         let placed = SPEC.place_files(source.path(), root.path()).unwrap();
         assert_eq!(placed.units, ["podzol-example.service"]);
         assert_eq!(placed.conffiles, ["/etc/podzol/example.toml"]);
+        assert!(root.path().join("lib/systemd/system/libvirtd.service.d/podzol.conf").exists());
 
         files::write(&package.join("notes"), "").unwrap();
         let text = SPEC.place_files(source.path(), root.path()).unwrap_err().to_string();
-        assert!(text.ends_with("package/notes is neither a .service nor a .toml file"), "{text}");
+        assert!(
+            text.ends_with("package/notes is neither a .service, nor a .toml, nor a .service.conf file"),
+            "{text}"
+        );
     }
 
     #[test]

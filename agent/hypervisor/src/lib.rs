@@ -11,6 +11,7 @@ mod devices;
 mod libvirt;
 pub mod probe;
 mod record;
+pub mod unborn;
 pub mod xml;
 
 use std::collections::HashMap;

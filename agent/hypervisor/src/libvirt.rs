@@ -95,19 +95,22 @@ impl Libvirt {
         let unavailable = move |reason: String| HypervisorError::Unavailable { step, reason };
         let link = Arc::clone(&self.link);
         let answer = threads.run(move |abandoned| {
-            let connection = link.connected().map_err(|error| unavailable(error.message().to_owned()))?;
+            let connection = link.lend().map_err(|error| unavailable(error.message().to_owned()))?;
             // To connect is what a hung libvirtd holds up first.
             if abandoned.is_so() {
+                link.keep(connection);
                 return Err(unavailable("nobody waits for it any more".into()));
             }
-            work(&connection.connect, abandoned).map_err(|error| {
+            let result = work(&connection, abandoned).map_err(|error| {
                 let reason = error.message().to_owned();
                 if connection.is_alive() {
                     return HypervisorError::Failed { step, reason };
                 }
                 link.forget();
                 unavailable(reason)
-            })
+            });
+            link.keep(connection);
+            result
         });
         answer.await.unwrap_or_else(|reason| Err(unavailable(reason)))
     }

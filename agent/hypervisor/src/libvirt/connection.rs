@@ -1,7 +1,18 @@
-//! The connection to libvirt: made when it is first needed, made anew when it is dead, and followed for its events.
+//! The connections to libvirt: one for its events, and one for each call that is made at the same time.
+//!
+//! # Design notes
+//! Threads do not share a connection. In libvirt before 10.2 (CVE-2024-4418) a thread that begins to wait on a connection
+//! on which another waits can have that other read what was on the stack of a function that has returned; an agent died of
+//! it whenever libvirtd hung. What the client sends by itself to see whether libvirtd is there begins to wait in the same
+//! way, so only the connection for events does that: no call is made on it. Besides, libvirtd serves five calls of a
+//! connection at a time, and five VMs that hang would have held up all others.
+//!
+//! Refused: one connection behind a lock, as one domain that hangs would hold up the whole host; a new one for each call,
+//! which costs libvirtd a start of ten messages each time.
 
 use std::ffi::{c_int, c_void};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,10 +23,15 @@ use virt::sys;
 /// How often libvirtd is asked whether it is there when nothing is heard of it.
 const KEEP_ALIVE: (i32, u32) = (5, 3);
 
+/// The most connections that are kept for later calls.
+const IDLE: usize = 8;
+
 /// libvirt at a URI, connected to or not.
 pub(super) struct Link {
     uri: String,
-    connection: Mutex<Option<Arc<Connection>>>,
+    /// Held while it is connected to. Nobody waits for it.
+    events: Mutex<Option<Events>>,
+    idle: Mutex<Vec<Connection>>,
     changed: Arc<Notify>,
 }
 
@@ -23,58 +39,114 @@ impl Link {
     /// libvirt at this URI. It is connected to when it is first needed.
     pub(super) fn new(uri: String) -> Self {
         run_events();
-        Self { uri, connection: Mutex::default(), changed: Arc::default() }
+        Self { uri, events: Mutex::default(), idle: Mutex::default(), changed: Arc::default() }
     }
 
-    /// The connection, made anew if there is none or it is dead.
-    pub(super) fn connected(&self) -> Result<Arc<Connection>, Error> {
-        let known = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|known| known.is_alive()) {
-            return Ok(known);
+    /// A connection for one call, which gives it back with [`Link::keep`].
+    pub(super) fn lend(&self) -> Result<Connection, Error> {
+        self.follow_events()?;
+        let idle = std::iter::from_fn(|| self.idle().pop()).find(Connection::is_alive);
+        idle.map_or_else(|| Connection::open(&self.uri), Ok)
+    }
+
+    /// Keeps a connection for a later call, unless it is dead or there are enough.
+    pub(super) fn keep(&self, connection: Connection) {
+        if connection.is_alive() {
+            let mut idle = self.idle();
+            if idle.len() < IDLE {
+                idle.push(connection);
+                return;
+            }
         }
-        let connect = Connect::open(Some(&self.uri))?;
-        let _ = connect.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
-        let callback = follow(&connect, Arc::clone(&self.changed));
-        let made = Arc::new(Connection { connect, callback });
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));
-        self.changed.notify_one();
-        Ok(made)
+        // Whatever closing it waits for, nobody else waits for that.
+        drop(connection);
     }
 
-    /// Has the next call make a connection of its own.
+    /// Has later calls make connections of their own.
     pub(super) fn forget(&self) {
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let idle = std::mem::take(&mut *self.idle());
+        // After the lock.
+        drop(idle);
     }
 
     /// Waits until something may have changed.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
+
+    /// Connects for events if that connection is not there, and nobody is about to make it.
+    fn follow_events(&self) -> Result<(), Error> {
+        let mut events = match self.events.try_lock() {
+            Ok(events) => events,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        if !events.as_ref().is_some_and(|events| events.connection.is_alive()) {
+            *events = None;
+            *events = Some(Events::follow(Connection::open(&self.uri)?, Arc::clone(&self.changed)));
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A connection with its registration for events.
-pub(super) struct Connection {
-    pub(super) connect: Connect,
-    callback: c_int,
-}
+/// A connection, closed when it is dropped.
+pub(super) struct Connection(Connect);
 
 impl Connection {
+    fn open(uri: &str) -> Result<Self, Error> {
+        Connect::open(Some(uri)).map(Self)
+    }
+
     /// Whether libvirtd is still at its other end.
     pub(super) fn is_alive(&self) -> bool {
-        self.connect.is_alive().unwrap_or(false)
+        self.0.is_alive().unwrap_or(false)
+    }
+}
+
+impl Deref for Connection {
+    type Target = Connect;
+
+    fn deref(&self) -> &Connect {
+        &self.0
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let _ = self.0.close();
+    }
+}
+
+/// A connection with its registration for events.
+struct Events {
+    connection: Connection,
+    callback: c_int,
+}
+
+impl Events {
+    /// Tells of each change from now on, and whether libvirtd is still there. Where events are not to be had, changes are
+    /// seen by asking only.
+    fn follow(connection: Connection, changed: Arc<Notify>) -> Self {
+        let _ = connection.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
+        let callback = follow(&connection, changed);
+        Self { connection, callback }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
         if self.callback >= 0 {
-            // SAFETY: the connection is open until the next line, and the id is of a registration on it.
+            // SAFETY: the connection is open until it is dropped after this, and the id is of a registration on it.
             #[allow(unsafe_code)]
             unsafe {
-                sys::virConnectDomainEventDeregisterAny(self.connect.as_ptr(), self.callback);
+                sys::virConnectDomainEventDeregisterAny(self.connection.as_ptr(), self.callback);
             }
         }
-        let _ = self.connect.close();
     }
 }
 
