@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use podzol_agent_api::vm::Seed;
-use podzol_vocab::VmId;
+use podzol_vocab::{Generation, VmId};
 
 /// libvirt's folder for QEMU's own files. It belongs to the user as whom QEMU runs, whatever that one is called.
 const QEMU_FOLDER: &str = "/var/lib/libvirt/qemu";
@@ -79,6 +79,24 @@ impl Files {
             Err(error) => Err(error),
         });
         given.with_context(|| format!("cannot make {}", folder.display()))
+    }
+
+    /// Makes ready for a VM to come under this number. It is written down, as whoever finds the VM here later must know
+    /// that it has come.
+    pub(crate) fn await_it(&self, vm: VmId, generation: Generation) -> anyhow::Result<()> {
+        self.make_move_folder(vm)?;
+        let number = generation.0.to_string();
+        podzol_rpc::identity::write_file(&self.awaited(vm), number.as_bytes(), 0o600)
+            .context("cannot note that a VM is to come")
+    }
+
+    /// Whether all was made ready for a VM to come under this number.
+    pub(crate) fn is_awaited(&self, vm: VmId, generation: Generation) -> bool {
+        std::fs::read_to_string(self.awaited(vm)).is_ok_and(|number| number == generation.0.to_string())
+    }
+
+    fn awaited(&self, vm: VmId) -> PathBuf {
+        self.of(vm).join("awaited")
     }
 
     /// Removes that folder.

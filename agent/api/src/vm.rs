@@ -135,6 +135,9 @@ pub enum VmState {
     Paused,
     /// It runs and is on its way to another host.
     Leaving,
+    /// It was sent to another host whole, and stands still here: the answer was lost, and only the other host knows
+    /// whether it got there. It runs on here only when it is told to.
+    Sent,
     /// All is made for it to come from another host; it is on its way or waited for.
     Arriving,
     /// It was asked to end, or is being removed.

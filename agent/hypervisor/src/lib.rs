@@ -55,8 +55,10 @@ pub enum DomainState {
     Running,
     /// It stands still until it is resumed: by request, or because it could not go on.
     Paused,
-    /// It is on its way between two hosts, is just being made, or is about to end: what comes of that is not known yet.
+    /// It stands still at one of the two ends of its way to another host.
     Passing,
+    /// It is just being made, or is about to end: what comes of that is not known yet.
+    Undecided,
     /// It does not run.
     Off(Ended),
 }
@@ -154,6 +156,9 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// How much of a domain has gone to another host; nothing if it is not on its way.
     fn moved(&self, vm: VmId) -> impl Future<Output = Result<Option<Moved>, HypervisorError>> + Send;
+
+    /// Has a domain run on that was sent to another host and has not got there: whoever asks has made sure of that.
+    fn take_back(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
     /// Has a domain that is on its way stay, if it still can.
     fn call_back(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;

@@ -272,6 +272,19 @@ impl Hypervisor for Libvirt {
         .await
     }
 
+    async fn take_back(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.call_and_say("take the VM back", move |connect, _| {
+            let Some(domain) = lookup(connect, vm)? else { return Err("it is not here".to_owned().into()) };
+            // One that is still on its way is refused by libvirt, and one that runs elsewhere by the locks on its images.
+            match state(&domain)? {
+                DomainState::Passing => Ok(domain.resume().map(drop)?),
+                DomainState::Running => Ok(()),
+                _ => Err("it does not stand still after a move".to_owned().into()),
+            }
+        })
+        .await
+    }
+
     async fn call_back(&self, vm: VmId) -> Result<(), HypervisorError> {
         self.call("call the VM back", move |connect| match lookup(connect, vm)? {
             Some(domain) => migration::call_back(&domain),
@@ -361,12 +374,12 @@ fn meaning(state: sys::virDomainState, reason: u32) -> DomainState {
     match (state, reason) {
         (sys::VIR_DOMAIN_SHUTOFF, sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN) => DomainState::Off(Ended::ByItself),
         (sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED, _) => DomainState::Off(Ended::ByForce),
-        // At either end of its way, the first moment at the other end included.
-        (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION | sys::VIR_DOMAIN_PAUSED_STARTING_UP) => {
-            DomainState::Passing
-        }
+        // At either end of its way.
+        (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION) => DomainState::Passing,
+        // The first moment at the other end included.
+        (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_STARTING_UP) => DomainState::Undecided,
         // One that was shut down, or that never got here whole: libvirt takes seconds to clean up after a lost connection.
-        (sys::VIR_DOMAIN_SHUTDOWN, _) => DomainState::Passing,
+        (sys::VIR_DOMAIN_SHUTDOWN, _) => DomainState::Undecided,
         // By request, or for want of something, such as room in its pool.
         (sys::VIR_DOMAIN_PAUSED, _) => DomainState::Paused,
         _ => DomainState::Running,
@@ -417,8 +430,11 @@ mod tests {
         assert_eq!(meaning(sys::VIR_DOMAIN_RUNNING, 1), DomainState::Running);
         assert_eq!(meaning(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_IOERROR), DomainState::Paused);
         assert_eq!(meaning(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION), DomainState::Passing);
-        assert_eq!(meaning(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_STARTING_UP), DomainState::Passing);
-        assert_eq!(meaning(sys::VIR_DOMAIN_SHUTDOWN, 0), DomainState::Passing);
+        assert_eq!(
+            meaning(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_STARTING_UP),
+            DomainState::Undecided
+        );
+        assert_eq!(meaning(sys::VIR_DOMAIN_SHUTDOWN, 0), DomainState::Undecided);
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, VmId};
 use tokio::time::Instant;
 
+use super::goal::Entry;
 use super::plan::{differences, export_of, segments_of};
 use super::{Goal, Vms, runs_with_other};
 use crate::mounts::Mounts;
@@ -19,6 +20,10 @@ use crate::platform::Platform;
 
 /// How often to look whether a VM that was asked to shut down has done so, if no event tells.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long a VM stands still at the end of its way before it is said to be sent: the hypervisor had no more to do with it
+/// all the time.
+const SENT: Duration = Duration::from_secs(5);
 
 /// How often to ask a VM again to shut down that was asked and runs on.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -96,6 +101,10 @@ impl<P: Platform> Vms<P> {
         let begun = Instant::now();
         let Some(found) = self.look_where(vm, turn).await else { return (VmState::Starting, None, vec![]) };
         steps.add("look", begun);
+        let found = match self.taken_back(vm, found).await {
+            Ok(found) => found,
+            Err(error) => return (VmState::Sent, Some(format!("{error:#}")), vec![]),
+        };
         if let Some(found) = found.filter(Found::runs) {
             // It runs, whatever becomes of the change: a failure is told, and ends nothing.
             let error = self.change(&found, record, turn).await.err();
@@ -113,12 +122,39 @@ impl<P: Platform> Vms<P> {
         }
     }
 
+    /// Has a VM run on that stands still here since it was sent to another host, as it did not get there: nobody else would
+    /// tell it to run here.
+    async fn taken_back(&self, vm: VmId, found: Option<Found>) -> anyhow::Result<Option<Found>> {
+        match found {
+            Some(found) if found.state == DomainState::Passing => {
+                tracing::warn!(%vm, "a VM that was sent to another host has not got there; it goes on here");
+                self.0.platform.hypervisor().take_back(vm).await?;
+                Ok(Some(Found { state: DomainState::Running, ..found }))
+            }
+            found => Ok(found),
+        }
+    }
+
     /// Looks whether a VM is here, until the hypervisor answers, and until that is decided if it is on its way between two
-    /// hosts. Nothing when the VM gets another goal meanwhile.
+    /// hosts; one that is [`DomainState::Passing`] all the same was sent, and the hypervisor has done with it. Nothing when
+    /// the VM gets another goal meanwhile.
     pub(super) async fn look_where(&self, vm: VmId, turn: u64) -> Option<Option<Found>> {
+        let hypervisor = self.0.platform.hypervisor();
+        let comes = self.entries().get(&vm).is_some_and(Entry::came);
+        let mut done_since = None;
         loop {
             match self.look_for(vm, turn).await? {
-                Some(found) if found.state == DomainState::Passing => {}
+                // Only of one that leaves can be told how far it is.
+                Some(found) if found.state == DomainState::Passing && !comes => {
+                    match hypervisor.moved(vm).await {
+                        Ok(None) if done_since.get_or_insert_with(Instant::now).elapsed() >= SENT => {
+                            return Some(Some(found));
+                        }
+                        Ok(None) => {}
+                        Ok(Some(_)) | Err(_) => done_since = None,
+                    }
+                }
+                Some(found) if matches!(found.state, DomainState::Passing | DomainState::Undecided) => {}
                 found => return Some(found),
             }
             if self.has_other_goal(vm, turn) {
@@ -316,7 +352,7 @@ impl<P: Platform> Vms<P> {
                         tracing::warn!(%vm, %error, "cannot resume a VM that should shut down");
                     }
                 }
-                Ok(Some(found)) if matches!(found.state, DomainState::Running | DomainState::Passing) => {}
+                Ok(Some(found)) if !matches!(found.state, DomainState::Off(_)) => {}
                 Ok(_) => return,
                 Err(error) => tracing::warn!(%vm, %error, "cannot see whether a VM has shut down"),
             }

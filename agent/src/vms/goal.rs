@@ -182,8 +182,10 @@ impl Entry {
             }
             // Told again, it is looked for; what is told to run has arrived.
             Goal::Arrive { .. } => !matches!(self.goal, Goal::Arrive { .. }),
-            Goal::Gone { .. } | Goal::Leave(_) => good && status.state == VmState::Absent,
-            Goal::Stay => status.state != VmState::Leaving,
+            Goal::Gone { .. } => good && status.state == VmState::Absent,
+            // Where one is that was sent, the other host is to be asked.
+            Goal::Leave(_) => good && status.state == VmState::Absent || status.state == VmState::Sent,
+            Goal::Stay => !matches!(status.state, VmState::Leaving | VmState::Sent),
         };
         let at_it = self.busy && std::mem::discriminant(&self.goal) == std::mem::discriminant(told);
         at_it || is_as_told
@@ -216,9 +218,9 @@ impl Entry {
 
     /// Whether it needs its networks and mounts.
     pub(super) fn needs_host(&self) -> bool {
-        use VmState::{Arriving, Leaving, Paused, Running, Starting, Stopping};
+        use VmState::{Arriving, Leaving, Paused, Running, Sent, Starting, Stopping};
         let state = self.status().state;
-        !self.gone && matches!(state, Starting | Running | Paused | Stopping | Arriving | Leaving)
+        !self.gone && matches!(state, Starting | Running | Paused | Stopping | Arriving | Leaving | Sent)
     }
 
     /// Whether it should come from another host, whatever is here of it.
@@ -230,6 +232,11 @@ impl Entry {
     pub(super) fn comes_from(&self, host: HostId) -> bool {
         let expected = self.status().state != VmState::Failed;
         expected && matches!(self.goal, Goal::Arrive { from, .. } if from == host)
+    }
+
+    /// Whether it comes from another host, or has come from one.
+    pub(super) fn came(&self) -> bool {
+        self.came_from.is_some()
     }
 
     /// Whether it comes from that host, or has come from there.
@@ -267,7 +274,9 @@ impl Entry {
             DomainState::Running => (Running, None),
             DomainState::Paused => (Paused, None),
             // One that was not seen to run here may never come to it.
-            DomainState::Passing => (if lives(before) { before } else { Arriving }, None),
+            DomainState::Passing | DomainState::Undecided => {
+                (if lives(before) { before } else { Arriving }, None)
+            }
             // What did not get here is still waited for.
             DomainState::Off(_) if before == Arriving && self.is_awaited() => (Arriving, None),
             DomainState::Off(ended) => (Stopped, Some(ended)),
@@ -315,5 +324,5 @@ pub(super) fn is_passing(state: VmState) -> bool {
 
 /// Whether a VM in this state has a process that counts.
 fn lives(state: VmState) -> bool {
-    matches!(state, VmState::Running | VmState::Paused | VmState::Leaving)
+    matches!(state, VmState::Running | VmState::Paused | VmState::Leaving | VmState::Sent)
 }

@@ -9,6 +9,9 @@
 //! the hypervisor here, never concluded from an error: at the end only one of the two has it. An agent that ends takes its
 //! streams with it; the hypervisors find that out, and the VM stays where it was.
 //!
+//! The answer to the very last step may be lost. Then the hypervisor leaves the VM standing still here, and it is said to
+//! be sent ([`VmState::Sent`]): nothing is done with it until the management service has asked the other host.
+//!
 //! A line may also stand still without an end, as when the other host's agent hangs: nothing of the VM is sent then, and it
 //! is called back. If the hypervisor waits for the other one and hears nothing of that, its streams are ended, which it
 //! does hear.
@@ -154,12 +157,18 @@ impl<P: Platform> Vms<P> {
 
     /// Makes all that a VM needs which is to come from another host.
     pub(super) async fn make_ready(&self, plan: Arc<VmPlan>, turn: u64) -> Reached {
-        let vm = plan.vm;
+        let (vm, generation) = (plan.vm, plan.generation);
         let Some(found) = self.look_for(vm, turn).await else { return (VmState::Starting, None, vec![]) };
         match found.as_ref().map(|found| found.state) {
-            Some(DomainState::Passing) => return (VmState::Arriving, None, vec![]),
+            Some(DomainState::Passing | DomainState::Undecided) => return (VmState::Arriving, None, vec![]),
             Some(DomainState::Running) => return (VmState::Running, None, vec![]),
             Some(DomainState::Paused) => return (VmState::Paused, None, vec![]),
+            // A definition comes with the last step only, so what was awaited has come, and ended.
+            Some(DomainState::Off(_))
+                if self.with_files(move |files| files.is_awaited(vm, generation)).await =>
+            {
+                return (VmState::Stopped, None, vec![]);
+            }
             Some(DomainState::Off(_)) | None => {}
         }
         let mut steps = Steps::default();
@@ -170,10 +179,10 @@ impl<P: Platform> Vms<P> {
                 self.0.platform.hypervisor().remove(vm).await?;
             }
             self.needs(&plan, &mut steps).await?;
-            self.with_files(move |files| files.make_move_folder(vm)).await
+            self.with_files(move |files| files.await_it(vm, generation)).await
         };
         match made.await {
-            Ok(_) => (VmState::Arriving, None, vec![]),
+            Ok(()) => (VmState::Arriving, None, vec![]),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(%vm, error, "cannot make ready for a VM from another host");
@@ -238,6 +247,10 @@ impl<P: Platform> Vms<P> {
                 (VmState::Absent, None, vec![])
             }
             Some(DomainState::Off(_)) => (VmState::Stopped, error, vec![]),
+            Some(DomainState::Passing | DomainState::Undecided) => {
+                tracing::warn!(%vm, error, "a VM was sent to another host, and it is not known whether it got there");
+                (VmState::Sent, error, vec![])
+            }
             Some(state) => {
                 if let Some(error) = &error {
                     tracing::warn!(%vm, error, "a VM did not get to another host");

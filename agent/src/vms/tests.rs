@@ -137,7 +137,10 @@ impl Hypervisor for Domains {
         match stays {
             None => self.remove(vm).await,
             Some(error) => {
-                self.is_now(vm, DomainState::Running);
+                // It may have got there all the same if nothing is heard any more.
+                if matches!(error, HypervisorError::Failed { .. }) {
+                    self.is_now(vm, DomainState::Running);
+                }
                 Err(error)
             }
         }
@@ -145,6 +148,11 @@ impl Hypervisor for Domains {
 
     async fn moved(&self, _: VmId) -> Result<Option<Moved>, HypervisorError> {
         Ok(None)
+    }
+
+    async fn take_back(&self, vm: VmId) -> Result<(), HypervisorError> {
+        self.is_now(vm, DomainState::Running);
+        Ok(())
     }
 
     async fn call_back(&self, _: VmId) -> Result<(), HypervisorError> {

@@ -25,7 +25,7 @@ enum Hang {
 
 const HANGS: [Hang; 3] = [Hang::Hypervisor, Hang::Slow(Duration::from_secs(20)), Hang::Silent];
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step::List,
     Step::Start,
     Step::Note,
@@ -33,7 +33,9 @@ const STEPS: [Step; 10] = [
     Step::ShutDown,
     Step::Reboot,
     Step::Move,
+    Step::Answered,
     Step::Moved,
+    Step::TakeBack,
     Step::Change,
     Step::Remove,
 ];

@@ -24,8 +24,12 @@ pub enum Step {
     Reboot,
     /// Begin to move a domain to another host.
     Move,
+    /// Hear that a domain was let go on the other host, as the last that the two hypervisors say to each other.
+    Answered,
     /// Hear that a domain runs on the other host, where it has been started.
     Moved,
+    /// Have a domain run on that was sent and has not got there.
+    TakeBack,
     /// Attach, detach or limit a disk or a network interface.
     Change,
     /// End and forget a domain.
@@ -101,7 +105,8 @@ fn name(step: Step) -> &'static str {
         Step::Note | Step::Noted => "note what the VM should be",
         Step::ShutDown => "shut the VM down",
         Step::Reboot => "reboot the VM",
-        Step::Move | Step::Moved => "move the VM",
+        Step::Move | Step::Answered | Step::Moved => "move the VM",
+        Step::TakeBack => "take the VM back",
         Step::Change => "change the VM's devices",
         Step::Remove => "remove the VM",
     }

@@ -47,6 +47,8 @@ struct State {
     leaving: HashSet<VmId>,
     /// Those of them that were called back.
     called_back: HashSet<VmId>,
+    /// Domains that were sent to another host, of which nothing was heard any more: they stand still here.
+    sent: HashSet<VmId>,
     went_back: Vec<String>,
 }
 
@@ -85,6 +87,8 @@ pub struct SimulatedDomain {
     has_drive: bool,
     /// The number under which it comes, or came, from another host.
     journey: Option<u64>,
+    /// Whether it has yet to be let go here: it is defined here only then.
+    is_new: bool,
 }
 
 impl SimulatedDomain {
@@ -188,6 +192,11 @@ impl SimulatedHypervisor {
         self.state().called_back.contains(&vm)
     }
 
+    /// Lets the fault happen that a domain's last step on another host is not heard of.
+    pub(crate) async fn answered(&self) -> Result<(), String> {
+        self.faults.happen(Step::Answered).await.map_err(|error| error.to_string())
+    }
+
     /// Each time that a domain was given an older description than it had. Nothing that works as it should ever does.
     pub fn went_back(&self) -> Vec<String> {
         self.state().went_back.clone()
@@ -202,7 +211,12 @@ impl SimulatedHypervisor {
             let mut state = self.state();
             let Some(domain) = state.domains.get_mut(&vm).filter(|domain| domain.is_active()) else { return };
             domain.state = DomainState::Off(how);
-            std::mem::take(&mut domain.taps)
+            let (taps, is_new) = (std::mem::take(&mut domain.taps), domain.is_new);
+            state.sent.remove(&vm);
+            if is_new {
+                state.domains.remove(&vm);
+            }
+            taps
         };
         self.locks.keep(&[], &self.host, vm);
         taps.values().for_each(|tap| self.links.remove(tap));
@@ -222,6 +236,7 @@ impl SimulatedHypervisor {
             taps: BTreeMap::new(),
             has_drive: false,
             journey: None,
+            is_new: false,
         };
         let mut state = self.state();
         state.domains.entry(vm).or_insert(off);
@@ -292,7 +307,10 @@ impl SimulatedHypervisor {
         let moved = async {
             self.faults.happen(Step::Move).await?;
             let failed = |reason| HypervisorError::Failed { step: "move the VM", reason };
-            transit::send(self, vm, route).await.map_err(failed)?;
+            if let Some(lost) = transit::send(self, vm, route).await.map_err(failed)? {
+                self.state().sent.insert(vm);
+                return Err(failed(lost));
+            }
             self.forget(vm);
             // It runs there by now; that the answer is lost changes nothing.
             self.faults.happen(Step::Moved).await
@@ -442,6 +460,17 @@ impl Hypervisor for SimulatedHypervisor {
     async fn moved(&self, vm: VmId) -> Result<Option<Moved>, HypervisorError> {
         let moved = Moved { sent_bytes: 1 << 20, left_bytes: 1 << 10 };
         Ok(self.state().leaving.contains(&vm).then_some(moved))
+    }
+
+    async fn take_back(&self, vm: VmId) -> Result<(), HypervisorError> {
+        let failed = |reason| HypervisorError::Failed { step: "take the VM back", reason };
+        self.faults.happen(Step::TakeBack).await?;
+        let was_sent = self.state().sent.contains(&vm);
+        let domain = self.domain(vm).filter(|_| was_sent).ok_or_else(|| failed("it was not sent".into()))?;
+        self.locks.take(&domain.disks, &self.host, vm).map_err(failed)?;
+        self.settle(vm, DomainState::Running);
+        self.state().sent.remove(&vm);
+        Ok(())
     }
 
     async fn call_back(&self, vm: VmId) -> Result<(), HypervisorError> {

@@ -63,6 +63,47 @@ async fn a_vm_that_did_not_get_away_runs_on_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_vm_of_which_nothing_is_heard_any_more_stands_still_until_it_is_told_to_run() {
+    let (_folder, vms) = host().await;
+    put(&vms, described(1)).await.unwrap();
+    let error = HypervisorError::Unavailable { step: "move the VM", reason: "the line is dead".into() };
+    vms.platform().hypervisor.moves.lock().unwrap().push(error);
+
+    let status = depart(&vms, 2).await;
+    assert_eq!(status.state, VmState::Sent);
+    assert!(status.error.unwrap().contains("the line is dead"));
+    vms.look().await.unwrap();
+    vms.converge().await;
+    for status in [depart(&vms, 2).await, keep(&vms, 3).await] {
+        assert_eq!(status.state, VmState::Sent);
+    }
+    assert_eq!(vms.platform().hypervisor.all()[0].state, DomainState::Passing);
+
+    assert_eq!(put(&vms, described(3)).await.unwrap().state, VmState::Running);
+    assert_eq!(vms.platform().hypervisor.all()[0].state, DomainState::Running);
+    assert_eq!(*vms.platform().hypervisor.starts.lock().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_here_of_a_vm_since_all_was_made_ready_for_it_has_come_and_what_was_before_has_not() {
+    let (_folder, vms) = host().await;
+    let off = || {
+        vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(1))));
+        vms.platform().hypervisor.is_now(example().vm, DomainState::Off(Ended::ByForce));
+    };
+    off();
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Arriving);
+    assert!(vms.platform().hypervisor.all().is_empty());
+    off();
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Stopped);
+    // An agent that begins anew tells no otherwise.
+    vms.entries().clear();
+    vms.look().await.unwrap();
+    assert_eq!(arrive(&vms, 2).await.state, VmState::Stopped);
+    assert_eq!(arrive(&vms, 3).await.state, VmState::Arriving);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_vm_that_a_new_agent_has_found_stays_as_it_is_described() {
     let (_folder, vms) = host().await;
     vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(3))));

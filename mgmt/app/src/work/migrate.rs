@@ -7,7 +7,9 @@
 //! The VM's row holds room on both hosts until it is certain which one has it. That is asked of both and never concluded
 //! from an error: it is on the other host if that one says that it runs there, as only the last step of a move lets it run
 //! there; it is here if it runs here, as by then it could not any more, or if it stands still here and the other one says
-//! that it is not there. If neither is said, nothing is decided, and both are asked again. Whatever is left on the other
+//! that it is not there. If neither is said, nothing is decided, and both are asked again. One whose last step was not
+//! answered stands still here as sent; it is told to run on here only after the other one has said, when nothing more of
+//! it could come, that it is not there, and never while that one does not answer. Whatever is left on the other
 //! host is removed with a newer generation, however long that host is away; this one's VM is not kept waiting for it.
 
 use podzol_agent_api::vm::{
@@ -73,8 +75,7 @@ impl App {
             Ok(status) => status,
             Err(error) => return self.unless_away(there, after_other(&error)).await,
         };
-        // One that has ended there was told to run there before: only the last step of a move does that.
-        let has_arrived = lives(status.state, &vm) || status.state == OnHost::Stopped;
+        let has_arrived = lives(status.state, &vm);
         match status.state {
             // Whether one that stands still has come so far that it is to be resumed, its host here tells.
             OnHost::Arriving | OnHost::Running | OnHost::Paused | OnHost::Stopped => {}
@@ -82,8 +83,21 @@ impl App {
                 let why = status.error.unwrap_or_default();
                 return Ok(Outcome::failed("migration_failed", format!("the other host: {why}")));
             }
-            OnHost::Absent | OnHost::Starting | OnHost::Stopping | OnHost::Leaving => {
+            OnHost::Absent | OnHost::Starting | OnHost::Stopping | OnHost::Leaving | OnHost::Sent => {
                 return Ok(still_at_it("the other host makes ready"));
+            }
+        }
+        // One that has ended there has come there, unless its host says that it runs on where it was.
+        if status.state == OnHost::Stopped {
+            match self.peers.call::<VmGet>(PeerId::Host(here), &vm.id.0, &(), CALL).await {
+                Ok(status) if matches!(status.state, OnHost::Absent | OnHost::Sent | OnHost::Stopped) => {
+                    return self.take_in(&vm, there, plan).await;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let outcome = self.host_refused(operation, &vm, &error).await?;
+                    return self.unless_away(here, outcome).await;
+                }
             }
         }
         let Some(address) = server::host(self.db.reader(), there).await?.and_then(|row| row.address) else {
@@ -167,6 +181,11 @@ impl App {
         if stayed.as_ref().is_ok_and(|status| status.state == OnHost::Leaving) {
             return Ok(Whereabouts::Unknown(still_at_it("its host calls it back")));
         }
+        if stayed.as_ref().is_ok_and(|status| status.state == OnHost::Sent)
+            && let Some(whereabouts) = self.ask_where_it_was_sent(&vm, there).await?
+        {
+            return Ok(whereabouts);
+        }
         // The other host's word comes first: it runs there, or it never will.
         match self.peers.call::<VmGet>(PeerId::Host(there), &vm.id.0, &(), CALL).await {
             Ok(status) if lives(status.state, &vm) => {
@@ -176,6 +195,13 @@ impl App {
             Ok(status)
                 if status.state == OnHost::Paused
                     && stayed.as_ref().is_ok_and(|here| here.state == OnHost::Absent) =>
+            {
+                return self.known_on(&vm, there).await;
+            }
+            // It has ended there, so it had come; what stands still here is older than its disks.
+            Ok(status)
+                if status.state == OnHost::Stopped
+                    && stayed.as_ref().is_ok_and(|here| here.state != OnHost::Running) =>
             {
                 return self.known_on(&vm, there).await;
             }
@@ -199,6 +225,32 @@ impl App {
             Ok(status) if status.state == OnHost::Absent => self.known_on(&vm, here).await,
             Ok(_) => Ok(Whereabouts::Here(vm, still_at_it("the other host removes what it had of it"))),
             Err(error) => Ok(Whereabouts::Here(vm, after_other(&error))),
+        }
+    }
+
+    /// Finds out where a VM is that its host has sent and heard nothing of since: whether it got there only the other host
+    /// can tell, once nothing more of it can come. Nothing if it did not.
+    ///
+    /// It is not removed there before that: it may have been let go there just then, and what it wrote to its disks since
+    /// would be unknown to its memory here.
+    async fn ask_where_it_was_sent(
+        &self,
+        vm: &vm::Model,
+        there: HostId,
+    ) -> Result<Option<Whereabouts>, AppError> {
+        let generation = Generation(vm.generation as u64);
+        let request = VmStayRequest { generation, wait_ms: WAIT.as_millis() as u64 };
+        match self.peers.call::<VmStay>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
+            Ok(status) => match status.state {
+                OnHost::Running | OnHost::Paused | OnHost::Stopped => {
+                    self.known_on(vm, there).await.map(Some)
+                }
+                OnHost::Absent | OnHost::Failed => Ok(None),
+                _ => Ok(Some(Whereabouts::Unknown(still_at_it(
+                    "the other host finds out whether it has come",
+                )))),
+            },
+            Err(error) => Ok(Some(Whereabouts::Unknown(after_other(&error)))),
         }
     }
 

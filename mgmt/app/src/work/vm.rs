@@ -130,6 +130,7 @@ impl App {
                 Ok(still_at_it("its host is starting it"))
             }
             OnHost::Stopped | OnHost::Absent => Ok(still_at_it("it ended while it was being started")),
+            OnHost::Sent => Ok(Outcome::again("not_taken_back", status.error.unwrap_or_default())),
         }
     }
 

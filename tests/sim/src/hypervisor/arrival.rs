@@ -16,13 +16,13 @@ impl SimulatedHypervisor {
         seed: &PathBuf,
     ) -> Result<(), String> {
         let vm = domain.record.plan.vm;
-        if self.domain(vm).is_some() {
+        if self.domain(vm).is_some_and(|domain| domain.is_active()) {
             return Err(format!("domain '{vm}' already exists"));
         }
         let iso = domain.devices.cd.iter().map(|cd| &cd.file);
         all_exist(domain.disks.iter().chain([seed]).chain(iso))?;
         domain.taps = self.plug_all(&domain.bridges)?;
-        (domain.state, domain.journey) = (DomainState::Passing, Some(journey));
+        (domain.state, domain.journey, domain.is_new) = (DomainState::Passing, Some(journey), true);
         self.state().domains.insert(vm, domain);
         Ok(())
     }
@@ -41,6 +41,9 @@ impl SimulatedHypervisor {
     pub(crate) fn go_on(&self, vm: VmId, state: DomainState) {
         let disks = self.domain(vm).map(|domain| domain.disks).unwrap_or_default();
         self.locks.hand_over(&disks, &self.host, vm);
+        if let Some(domain) = self.state().domains.get_mut(&vm) {
+            domain.is_new = false;
+        }
         self.settle(vm, state);
     }
 }
