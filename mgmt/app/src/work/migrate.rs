@@ -151,6 +151,11 @@ impl App {
                 self.progress(operation, format!("moving: {sent} MiB sent, {left} MiB left")).await?;
                 Ok(still_at_it("it is moving"))
             }
+            OnHost::Sent => {
+                let why = status.error.unwrap_or_default();
+                let detail = format!("its host: it was sent, and nothing was heard of it since: {why}");
+                Ok(Outcome::failed("migration_failed", detail))
+            }
             _ => {
                 let why = status.error.unwrap_or_else(|| "it does not run any more".into());
                 Ok(Outcome::failed("migration_failed", format!("its host: {why}")))
@@ -181,10 +186,8 @@ impl App {
         if stayed.as_ref().is_ok_and(|status| status.state == OnHost::Leaving) {
             return Ok(Whereabouts::Unknown(still_at_it("its host calls it back")));
         }
-        if stayed.as_ref().is_ok_and(|status| status.state == OnHost::Sent)
-            && let Some(whereabouts) = self.ask_where_it_was_sent(&vm, there).await?
-        {
-            return Ok(whereabouts);
+        if stayed.as_ref().is_ok_and(|status| status.state == OnHost::Sent) {
+            return self.ask_where_it_was_sent(&vm, here, there).await;
         }
         // The other host's word comes first: it runs there, or it never will.
         match self.peers.call::<VmGet>(PeerId::Host(there), &vm.id.0, &(), CALL).await {
@@ -229,28 +232,25 @@ impl App {
     }
 
     /// Finds out where a VM is that its host has sent and heard nothing of since: whether it got there only the other host
-    /// can tell, once nothing more of it can come. Nothing if it did not.
+    /// can tell, once nothing more of it can come. It stands still here until then.
     ///
     /// It is not removed there before that: it may have been let go there just then, and what it wrote to its disks since
     /// would be unknown to its memory here.
     async fn ask_where_it_was_sent(
         &self,
         vm: &vm::Model,
+        here: HostId,
         there: HostId,
-    ) -> Result<Option<Whereabouts>, AppError> {
+    ) -> Result<Whereabouts, AppError> {
         let generation = Generation(vm.generation as u64);
         let request = VmStayRequest { generation, wait_ms: WAIT.as_millis() as u64 };
         match self.peers.call::<VmStay>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
             Ok(status) => match status.state {
-                OnHost::Running | OnHost::Paused | OnHost::Stopped => {
-                    self.known_on(vm, there).await.map(Some)
-                }
-                OnHost::Absent | OnHost::Failed => Ok(None),
-                _ => Ok(Some(Whereabouts::Unknown(still_at_it(
-                    "the other host finds out whether it has come",
-                )))),
+                OnHost::Running | OnHost::Paused | OnHost::Stopped => self.known_on(vm, there).await,
+                OnHost::Absent => self.known_on(vm, here).await,
+                _ => Ok(Whereabouts::Unknown(still_at_it("the other host finds out whether it has come"))),
             },
-            Err(error) => Ok(Some(Whereabouts::Unknown(after_other(&error)))),
+            Err(error) => Ok(Whereabouts::Unknown(after_other(&error))),
         }
     }
 

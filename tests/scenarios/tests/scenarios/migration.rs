@@ -113,6 +113,39 @@ fn whatever_is_killed_during_a_move_one_copy_runs_and_nothing_is_left() {
     proof::reachability(&lab, &proof::demo_vms(&lab).unwrap()).unwrap();
 }
 
+/// Leaves a VM as libvirt leaves it when a move's last step is not answered: standing still, for a move, without a job. The agent would
+/// have it go on in between.
+fn as_if_sent(lab: &Lab, vm: &DemoVm) {
+    let sockets = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket";
+    let domain = format!("{}-{}", vm.name, vm.id);
+    let state = "<domstatus state='paused' reason=";
+    let script = format!(
+        "set -e; pkill -STOP -x podzol-agent; virsh suspend {domain}; systemctl stop {sockets} libvirtd; \
+         sed -i \"s/{state}'[a-z]*'/{state}'migration'/\" /run/libvirt/qemu/{domain}.xml; \
+         systemctl start {sockets} libvirtd; virsh domstate --reason {domain}; pkill -CONT -x podzol-agent"
+    );
+    let told = lab.ssh(&lab.host(&vm.host).unwrap()).run(&script).unwrap();
+    assert!(told.contains("paused (migrating)"), "{told}");
+}
+
+#[test]
+fn a_vm_that_was_sent_goes_on_once_the_other_host_has_said_that_it_has_not_come() {
+    let lab = lab().unwrap();
+    let admin = lab.cloud().unwrap();
+    let vm = demo_vm(&lab, "acme-1");
+    let before = uptime(&lab, &admin, &vm.name);
+    as_if_sent(&lab, &vm);
+
+    let told = admin.podzol(&format!("vm migrate {} --wait", vm.id)).unwrap_err().to_string();
+
+    assert!(told.contains("it was sent, and nothing was heard of it since"), "{told}");
+    let on = wait_for("the VM to be somewhere", SHORT, || is_settled(&admin, &vm.id).or(Ok(None))).unwrap();
+    assert_eq!(on, vm.host);
+    assert!(uptime(&lab, &admin, &vm.name) > before, "it was started anew");
+    assert_eq!(processes_of(&lab, &vm.id).unwrap(), [on]);
+    wait_until_well(&lab, SHORT).unwrap();
+}
+
 #[test]
 fn a_host_is_emptied_for_maintenance_while_its_vms_run() {
     let lab = lab().unwrap();

@@ -93,6 +93,45 @@ fn vms_outlive_a_restarted_libvirtd() {
     all_is_known(&lab, &before);
 }
 
+/// Leaves what a libvirtd leaves that dies after it noted a domain that arrives, and before it started a process for it:
+/// the status of a VM that runs, under another name.
+const LEAVE_UNBORN: &str = r#"
+set -e
+cd /run/libvirt/qemu
+status=$(ls acme-1-*.xml)
+name=${status%.xml}
+id=${name#acme-1-}
+sed -e "s#<domstatus .*>#<domstatus state='paused' reason='starting up' pid='0'>#" \
+    -e "s#<domain type='kvm' id='[0-9]*'#<domain type='kvm' id='99'#" \
+    -e "s#domain-[0-9]*-acme-1-[0-9a-f-]*#domain-99-unborn#" \
+    -e "s#$name#unborn#g;s#$id#00000000-0000-7000-8000-000000000099#g" \
+    -e "s#  <libDir#  <job type='none' async='migration in' phase='prepare' flags='0x100009'/>\n&#" \
+    "$status" > unborn.xml
+grep -q "async='migration in'" unborn.xml
+mkdir -p /var/lib/libvirt/qemu/domain-99-unborn
+"#;
+
+#[test]
+fn a_vm_that_libvirtd_was_about_to_start_when_it_died_does_not_come_back() {
+    let lab = lab().unwrap();
+    let before = processes(&lab);
+    let vms = proof::demo_vms(&lab).unwrap();
+    let acme = vms.iter().find(|vm| vm.name == "acme-1").unwrap();
+    let ssh = lab.ssh(&lab.host(&acme.host).unwrap());
+    ssh.run(LEAVE_UNBORN).unwrap();
+
+    ssh.run("pkill -9 -x libvirtd").unwrap();
+
+    let listed = wait_for("libvirtd to answer", Duration::from_secs(120), || {
+        Ok(ssh.run("timeout 20 virsh -q list --all").ok().filter(|listed| listed.contains("acme-1")))
+    });
+    let listed = listed.unwrap();
+    assert!(!listed.contains("unborn"), "{listed}");
+    let left = ssh.run("ls -d /run/libvirt/qemu/*unborn* /var/lib/libvirt/qemu/*unborn* || true").unwrap();
+    assert_eq!(left.trim(), "");
+    all_is_known(&lab, &before);
+}
+
 #[test]
 fn a_vm_that_shuts_itself_down_is_stopped_and_gives_its_host_back() {
     let lab = lab().unwrap();
