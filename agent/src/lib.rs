@@ -18,12 +18,11 @@ mod server;
 mod vms;
 mod watch;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use podzol_rpc::tls::{self, Clients};
-use podzol_rpc::{AddressBook, Client, Identity, PeerId};
+use podzol_rpc::{AddressBook, Client, Identity, PeerId, Refusals};
 use podzol_vocab::HostId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -54,13 +53,11 @@ pub async fn serve<P: Platform>(
     let client = Client::new(&identity, book.clone())?;
     let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
     let vms = Vms::new(Arc::new(platform), &config, Peers::new(client.clone(), book));
-    let refused = Arc::new(|address: SocketAddr, reason: String| {
-        tracing::warn!(%address, reason, "refused a connection");
-    });
-    let reporter = Reporter::new(vms.clone(), config, port);
-    let router = server::router(vms.clone(), Arc::clone(&reporter), stop.clone());
+    let refusals = Refusals::default();
+    let reporter = Reporter::new(vms.clone(), config, port, refusals.clone());
+    let router = server::router(vms.clone(), Arc::clone(&reporter), refusals.clone(), stop.clone());
     tokio::join!(
-        podzol_rpc::server::serve(listener, tls, router, refused, stop.clone()),
+        podzol_rpc::server::serve(listener, tls, router, refusals.of_connections(), stop.clone()),
         vms.follow(stop.clone()),
         reporter.run(client, host, stop),
     );

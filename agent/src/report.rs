@@ -12,7 +12,7 @@ use podzol_agent_api::report::{
 };
 use podzol_hostnet::{Interface, Links};
 use podzol_rpc::daemon::address_towards;
-use podzol_rpc::{Client, PeerId};
+use podzol_rpc::{Client, PeerId, Refusals};
 use podzol_vocab::{HostId, Tag};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,7 @@ pub(crate) struct Reporter<P: Platform> {
     vms: Vms<P>,
     config: Config,
     port: u16,
+    refusals: Refusals,
     last_seen: Mutex<LastSeen>,
 }
 
@@ -74,8 +75,8 @@ impl LastSeen {
 
 impl<P: Platform> Reporter<P> {
     /// A reporter for the agent that listens on this port.
-    pub(crate) fn new(vms: Vms<P>, config: Config, port: u16) -> Arc<Self> {
-        Arc::new(Self { vms, config, port, last_seen: Mutex::default() })
+    pub(crate) fn new(vms: Vms<P>, config: Config, port: u16, refusals: Refusals) -> Arc<Self> {
+        Arc::new(Self { vms, config, port, refusals, last_seen: Mutex::default() })
     }
 
     /// All that is worth knowing of this host, now. Nothing until the hypervisor has answered, as a report would say that
@@ -111,6 +112,7 @@ impl<P: Platform> Reporter<P> {
                 .collect(),
             tunnel_address,
             vxlans,
+            refusals: vec![],
         })
     }
 
@@ -124,7 +126,8 @@ impl<P: Platform> Reporter<P> {
         let mut links = LinkChanges::default();
         let mut heard = true;
         loop {
-            if let Some(report) = self.make().await {
+            if let Some(mut report) = self.make().await {
+                report.refusals = self.refusals.take();
                 let answer =
                     client.call::<HostReportPost>(PeerId::Management, &host, &report, DEADLINE).await;
                 match &answer {
@@ -136,6 +139,9 @@ impl<P: Platform> Reporter<P> {
                     _ => {}
                 }
                 heard = answer.is_ok();
+                if !heard {
+                    self.refusals.put_back(report.refusals);
+                }
             }
             tokio::select! {
                 () = self.vms.news() => {}

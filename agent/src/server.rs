@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use podzol_agent_api::host::{HostConverge, HostGet, HostInventoryGet, NetworkPeersPut};
 use podzol_agent_api::vm::{
     ConsoleLog, MoveStream, VmArrive, VmConsoleLog, VmDelete, VmGet, VmLeave, VmPut, VmStay,
 };
-use podzol_rpc::{Caller, Endpoint, PeerId, StreamEndpoint, handle, handle_stream};
+use podzol_rpc::refusals::management_alone;
+use podzol_rpc::{Endpoint, PeerId, Refusals, StreamEndpoint, handle, handle_stream};
 use podzol_vocab::{ErrorCode, WireError};
 use tokio_util::sync::CancellationToken;
 
@@ -25,34 +27,27 @@ const LONGEST_LOG: u64 = 1 << 20;
 pub(crate) fn router<P: Platform>(
     vms: Vms<P>,
     reporter: Arc<Reporter<P>>,
+    refusals: Refusals,
     stop: CancellationToken,
 ) -> Router {
-    let put = handle::<VmPut, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
-        allow(&caller)?;
+    let put = handle::<VmPut, Vms<P>, _, _>(|vms, _, vm, mut request| async move {
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
         vms.put(vm, request).await
     });
-    let delete = handle::<VmDelete, Vms<P>, _, _>(|vms, caller, vm, request| async move {
-        allow(&caller)?;
+    let delete = handle::<VmDelete, Vms<P>, _, _>(|vms, _, vm, request| async move {
         let (grace, wait) = (Duration::from_secs(request.grace_secs), Duration::from_millis(request.wait_ms));
         vms.delete(vm, request.generation, grace.min(Duration::from_secs(3600)), wait.min(LONGEST_WAIT)).await
     });
-    let get = handle::<VmGet, Vms<P>, _, _>(|vms, caller, vm, ()| async move {
-        allow(&caller)?;
-        vms.look_at(vm).await
-    });
-    let arrive = handle::<VmArrive, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
-        allow(&caller)?;
+    let get = handle::<VmGet, Vms<P>, _, _>(|vms, _, vm, ()| async move { vms.look_at(vm).await });
+    let arrive = handle::<VmArrive, Vms<P>, _, _>(|vms, _, vm, mut request| async move {
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
         vms.arrive(vm, request).await
     });
-    let leave = handle::<VmLeave, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
-        allow(&caller)?;
+    let leave = handle::<VmLeave, Vms<P>, _, _>(|vms, _, vm, mut request| async move {
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
         vms.depart(vm, request).await
     });
-    let stay = handle::<VmStay, Vms<P>, _, _>(|vms, caller, vm, mut request| async move {
-        allow(&caller)?;
+    let stay = handle::<VmStay, Vms<P>, _, _>(|vms, _, vm, mut request| async move {
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
         vms.keep(vm, request).await
     });
@@ -69,8 +64,7 @@ pub(crate) fn router<P: Platform>(
             })
         }
     });
-    let log = handle::<VmConsoleLog, Vms<P>, _, _>(|vms, caller, (vm, bytes), ()| async move {
-        allow(&caller)?;
+    let log = handle::<VmConsoleLog, Vms<P>, _, _>(|vms, _, (vm, bytes), ()| async move {
         let files = vms.files().clone();
         let read = tokio::task::spawn_blocking(move || files.read_log(vm, bytes.min(LONGEST_LOG))).await;
         match read {
@@ -79,22 +73,18 @@ pub(crate) fn router<P: Platform>(
         }
     });
     let cannot = |error: anyhow::Error| WireError::new(ErrorCode::Unavailable, format!("{error:#}"));
-    let inventory = handle::<HostInventoryGet, Vms<P>, _, _>(move |vms, caller, (), ()| async move {
-        allow(&caller)?;
+    let inventory = handle::<HostInventoryGet, Vms<P>, _, _>(move |vms, _, (), ()| async move {
         vms.inventory().await.map_err(cannot)
     });
-    let converge = handle::<HostConverge, Vms<P>, _, _>(move |vms, caller, (), ()| async move {
-        allow(&caller)?;
+    let converge = handle::<HostConverge, Vms<P>, _, _>(move |vms, _, (), ()| async move {
         vms.mend().await.map_err(cannot)
     });
-    let peers = handle::<NetworkPeersPut, Vms<P>, _, _>(|vms, caller, network, peers| async move {
-        allow(&caller)?;
+    let peers = handle::<NetworkPeersPut, Vms<P>, _, _>(|vms, _, network, peers| async move {
         vms.tell_peers(network, peers).await
     });
-    let host = handle::<HostGet, Vms<P>, _, _>(move |_, caller, (), ()| {
+    let host = handle::<HostGet, Vms<P>, _, _>(move |_, _, (), ()| {
         let reporter = Arc::clone(&reporter);
         async move {
-            allow(&caller)?;
             let not_yet = || WireError::new(ErrorCode::Unavailable, "not enough is known of this host yet");
             reporter.make().await.ok_or_else(not_yet)
         }
@@ -103,18 +93,13 @@ pub(crate) fn router<P: Platform>(
         .route(VmPut::ROUTE, put.merge(delete).merge(get))
         .route(VmArrive::ROUTE, arrive)
         .route(VmLeave::ROUTE, leave.merge(stay))
-        .route(MoveStream::ROUTE, stream)
         .route(VmConsoleLog::ROUTE, log)
         .route(HostGet::ROUTE, host)
         .route(HostInventoryGet::ROUTE, inventory)
         .route(HostConverge::ROUTE, converge)
         .route(NetworkPeersPut::ROUTE, peers)
+        .route_layer(from_fn_with_state(refusals, management_alone))
+        // Behind the layer: this one is for hosts.
+        .route(MoveStream::ROUTE, stream)
         .with_state(vms)
-}
-
-fn allow(caller: &Caller) -> Result<(), WireError> {
-    match caller.peer() {
-        Some(PeerId::Management) => Ok(()),
-        _ => Err(WireError::new(ErrorCode::Refused, "only the management service may ask")),
-    }
 }

@@ -21,13 +21,12 @@ mod store;
 mod testing;
 mod troubles;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use podzol_rpc::tls::{self, Clients};
-use podzol_rpc::{AddressBook, Client, Identity, PeerId};
+use podzol_rpc::{AddressBook, Client, Identity, PeerId, Refusals};
 use podzol_vocab::StorageServerId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,13 +56,12 @@ pub async fn serve(
     let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
     let store = Store::open(&config, client.clone(), exporter)?;
     let every = Duration::from_secs(config.report_secs);
-    let refused = Arc::new(|address: SocketAddr, reason: String| {
-        tracing::warn!(%address, reason, "refused a connection");
-    });
+    let refusals = Refusals::default();
+    let router = server::router(store.clone(), refusals.clone());
     tokio::join!(
-        podzol_rpc::server::serve(listener, tls, server::router(store.clone()), refused, stop.clone()),
+        podzol_rpc::server::serve(listener, tls, router, refusals.of_connections(), stop.clone()),
         restore::run(store.clone(), every, stop.clone()),
-        report::run(store, client, id, config, port, stop),
+        report::run(store, client, id, config, port, refusals, stop),
     );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use podzol_rpc::daemon::address_towards;
-use podzol_rpc::{Client, PeerId};
+use podzol_rpc::{Client, PeerId, Refusals};
 use podzol_storage_api::{PoolStatus, StorageReport, StorageReportPost};
 use podzol_vocab::StorageServerId;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +26,13 @@ pub(crate) async fn run<E: Exporter>(
     id: StorageServerId,
     config: Config,
     port: u16,
+    refusals: Refusals,
     stop: CancellationToken,
 ) {
     let every = Duration::from_secs(config.report_secs);
     let troubles = Troubles::new("cannot use a pool");
-    let mut reporter = Reporter { store, client, id, config, port, discovered: None, troubles, heard: true };
+    let (discovered, heard) = (None, true);
+    let mut reporter = Reporter { store, client, id, config, port, refusals, discovered, troubles, heard };
     let rounds = async {
         loop {
             reporter.report().await;
@@ -49,6 +51,7 @@ struct Reporter<E> {
     id: StorageServerId,
     config: Config,
     port: u16,
+    refusals: Refusals,
     /// The own address on the way to the management service, when it was last found out.
     discovered: Option<IpAddr>,
     troubles: Troubles,
@@ -69,7 +72,8 @@ impl<E: Exporter> Reporter<E> {
         // Until it is known, no pool has a status, which is no trouble of the pools.
         let pools = if mount_address.is_some() { self.pools().await } else { vec![] };
         let agent_version = env!("CARGO_PKG_VERSION").into();
-        self.send(StorageReport { api_address: api_address.to_string(), agent_version, pools }).await;
+        let (api_address, refusals) = (api_address.to_string(), self.refusals.take());
+        self.send(StorageReport { api_address, agent_version, pools, refusals }).await;
     }
 
     /// Finds out the own address. While that does not succeed, it is the last one.
@@ -103,6 +107,9 @@ impl<E: Exporter> Reporter<E> {
             _ => {}
         }
         self.heard = answer.is_ok();
+        if !self.heard {
+            self.refusals.put_back(report.refusals);
+        }
     }
 }
 

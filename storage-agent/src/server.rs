@@ -1,20 +1,17 @@
 //! The agent's API: the management service asks, nobody else.
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
-use podzol_rpc::endpoint::refuse;
-use podzol_rpc::{Caller, Endpoint, PeerId, handle};
+use axum::middleware::from_fn_with_state;
+use podzol_rpc::refusals::management_alone;
+use podzol_rpc::{Endpoint, Refusals, handle};
 use podzol_storage_api::{
     PoolContents, PoolDelete, PoolPut, TemplateDelete, TemplatePut, VolumeDelete, VolumePut,
 };
-use podzol_vocab::{ErrorCode, WireError};
 
 use crate::export::Exporter;
 use crate::store::Store;
 
-pub(crate) fn router<E: Exporter>(store: Store<E>) -> Router {
+pub(crate) fn router<E: Exporter>(store: Store<E>, refusals: Refusals) -> Router {
     type S<E> = Store<E>;
     let pool_put =
         handle::<PoolPut, S<E>, _, _>(
@@ -45,15 +42,7 @@ pub(crate) fn router<E: Exporter>(store: Store<E>) -> Router {
         .route(PoolContents::ROUTE, contents)
         .with_state(store)
         // Last, so that it stands before every route above.
-        .layer(from_fn(management_alone))
-}
-
-/// Lets the management service through, and nobody else.
-async fn management_alone(request: Request, next: Next) -> Response {
-    match request.extensions().get().and_then(Caller::peer) {
-        Some(PeerId::Management) => next.run(request).await,
-        _ => refuse(&WireError::new(ErrorCode::Refused, "only the management service may ask")),
-    }
+        .layer(from_fn_with_state(refusals, management_alone))
 }
 
 #[cfg(test)]
@@ -62,6 +51,7 @@ mod tests {
 
     use axum::Extension;
     use podzol_rpc::peer::CallerCertificate;
+    use podzol_rpc::{Caller, PeerId};
     use podzol_vocab::{HostId, PoolId, Sha256};
 
     use super::*;
@@ -75,11 +65,13 @@ mod tests {
         let fingerprint = Sha256::from_bytes([0; 32]);
         let certificate = peer.map(|peer| CallerCertificate { peer, fingerprint });
         let caller = Caller { address: SocketAddr::from(([127, 0, 0, 1], 1)), certificate };
-        let router = router(store).layer(Extension(caller));
+        let refusals = Refusals::default();
+        let router = router(store, refusals.clone()).layer(Extension(caller));
         tokio::spawn(async move { axum::serve(listener, router).await });
         let url = format!("http://{address}/v1/pools/{}/contents", PoolId::new());
         let config = podzol_rpc::tls::public_client_config().unwrap();
         let answer = podzol_rpc::client::http_client(config, None).get(url).send().await.unwrap();
+        assert_eq!(refusals.take().len(), usize::from(peer != Some(PeerId::Management)));
         answer.status().as_u16()
     }
 

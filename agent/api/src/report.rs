@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use http::Method;
-use podzol_rpc::Endpoint;
+use podzol_rpc::{Endpoint, Refusal};
 use podzol_vocab::{HostId, InterfaceName, NetworkId, VlanId, VxlanId};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,9 @@ pub struct HostReport {
     /// The networks that it carries on VXLANs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vxlans: Vec<VxlanReport>,
+    /// Whom its agent has refused since it was heard last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
 }
 
 /// A network that a host carries on a VXLAN.

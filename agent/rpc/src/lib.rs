@@ -17,6 +17,7 @@ pub mod join;
 #[cfg(feature = "sim")]
 pub mod older;
 pub mod peer;
+pub mod refusals;
 pub mod server;
 pub mod stream;
 pub mod tls;
@@ -27,4 +28,5 @@ pub use client::{AddressBook, CallError, Client};
 pub use endpoint::{Endpoint, handle};
 pub use identity::Identity;
 pub use peer::{Caller, PeerId};
+pub use refusals::{Refusal, Refusals};
 pub use stream::{Bytes, StreamEndpoint, handle_stream};

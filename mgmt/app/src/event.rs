@@ -7,6 +7,7 @@ use podzol_mgmt_api::event::{Event, EventFilter};
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::{Tx, event};
+use podzol_rpc::Refusal;
 use podzol_vocab::AccountId;
 use tokio::time::Instant;
 
@@ -80,6 +81,18 @@ impl App {
         self.metrics.refusals.with_label_values(&[action]).inc();
         if self.is_news(format!("{action} {} {subject} {reason}", address.ip())) {
             self.notice(action, &format!("peer {address}"), "server", subject, reason).await;
+        }
+    }
+
+    /// Records whom a server of ours has refused, in the same way.
+    pub(crate) async fn notice_refusals_of(&self, server: impl ToString, refusals: &[Refusal]) {
+        let server = server.to_string();
+        for Refusal { address, reason, times } in refusals {
+            self.metrics.refusals.with_label_values(&["peer.refused"]).inc_by(*times);
+            if self.is_news(format!("{address} at {server} {reason}")) {
+                let detail = format!("the server's agent refused it {times} times: {reason}");
+                self.notice("peer.refused", &format!("peer {address}"), "server", &server, detail).await;
+            }
         }
     }
 

@@ -46,6 +46,7 @@ impl App {
         let believed = self.believe(&caller, PeerId::Host(host)).await?;
         self.metrics.reports.with_label_values(&["host"]).inc();
         self.book.set(PeerId::Host(host), report.api_address.clone());
+        self.notice_refusals_of(host, &report.refusals).await;
         let strays = self.take_host_report(&believed, &report).await.map_err(internal)?;
         if !strays.is_empty() {
             let app = self.clone();
@@ -67,6 +68,7 @@ impl App {
         let believed = self.believe(&caller, PeerId::StorageServer(server)).await?;
         self.metrics.reports.with_label_values(&["storage"]).inc();
         self.book.set(PeerId::StorageServer(server), report.api_address.clone());
+        self.notice_refusals_of(server, &report.refusals).await;
         self.take_storage_report(&believed, report).await.map_err(internal)
     }
 

@@ -3,7 +3,7 @@
 //! Every object is told whole, and told again it is success. A storage agent knows neither VMs nor accounts.
 
 use http::Method;
-use podzol_rpc::Endpoint;
+use podzol_rpc::{Endpoint, Refusal};
 use podzol_vocab::{ByteSize, PoolId, Secret, Sha256, StorageServerId, VolumeId};
 use serde::{Deserialize, Serialize};
 
@@ -204,4 +204,7 @@ pub struct StorageReport {
     pub agent_version: String,
     /// Its pools.
     pub pools: Vec<PoolStatus>,
+    /// Whom its agent has refused since it was heard last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
 }

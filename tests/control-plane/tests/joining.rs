@@ -9,9 +9,9 @@ use podzol_rpc::identity::new_key_and_request;
 use podzol_rpc::join::{Join, JoinRequest, JoinToken, join};
 use podzol_rpc::{AddressBook, CallError, Client, Endpoint, Identity, PeerId};
 use podzol_sim::{PodPlan, SimHost, SimPod};
-use podzol_storage_api::{StorageReport, StorageReportPost};
+use podzol_storage_api::{PoolContents, StorageReport, StorageReportPost};
 use podzol_test_support::{ControlPlane, text};
-use podzol_vocab::{ErrorCode, HostId, Secret};
+use podzol_vocab::{ErrorCode, HostId, PoolId, Secret};
 
 pub(crate) const CALL: Duration = Duration::from_secs(10);
 
@@ -202,8 +202,8 @@ async fn a_server_speaks_for_itself_alone() {
     let pod = SimPod::start(&control_plane).await;
     let (one, other) = (&pod.hosts[0], &pod.hosts[1]);
     let report = last_report(&control_plane, other).await;
-    let storage =
-        StorageReport { api_address: "127.0.0.1:1".into(), agent_version: "x".into(), pools: vec![] };
+    let (api_address, agent_version) = ("127.0.0.1:1".into(), "x".into());
+    let storage = StorageReport { api_address, agent_version, pools: vec![], refusals: vec![] };
 
     let host =
         call::<HostReportPost>(&control_plane, &one.identity, other.id.parse().unwrap(), report.clone())
@@ -234,9 +234,36 @@ async fn an_agent_answers_the_management_service_alone() {
         client(&other.identity, one.peer(), &address).call::<HostGet>(one.peer(), &(), &(), CALL).await;
 
     assert_eq!(asked.unwrap_err().code(), Some(ErrorCode::Refused));
+    let detail = format!("{} asked, and only the management service may", other.peer());
+    control_plane.admin.event_about("peer.refused", &one.id, &detail).await;
     let own = control_plane.identity();
     let asked = client(&own, one.peer(), &address).call::<HostGet>(one.peer(), &(), &(), CALL).await;
     assert!(asked.is_ok(), "{asked:?}");
+}
+
+#[tokio::test]
+async fn whom_an_agent_does_not_let_in_is_recorded_by_the_management_service() {
+    let control_plane = ControlPlane::start().await;
+    let pod = SimPod::start(&control_plane).await;
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = Authority::open(folder.path()).unwrap();
+    let (key_pem, request) = new_key_and_request().unwrap();
+    let (certificate_pem, _) = foreign.sign(PeerId::Management, &request).unwrap();
+    let identity = Identity { ca_pem: control_plane.ca_pem.clone(), certificate_pem, key_pem };
+    let host = &pod.hosts[0];
+    let address = last_report(&control_plane, host).await.api_address;
+    let storage = control_plane.admin.get(&format!("/v1/storage-servers/{}", pod.storage.id)).await.ok();
+    let server = PeerId::StorageServer(pod.storage.id.parse().unwrap());
+
+    let of_host = client(&identity, host.peer(), &address).call::<HostGet>(host.peer(), &(), &(), CALL).await;
+    let of_storage = client(&identity, server, &text(&storage, "address"))
+        .call::<PoolContents>(server, &(PoolId::new(),), &(), CALL)
+        .await;
+
+    assert!(of_host.is_err() && of_storage.is_err());
+    for subject in [&host.id, &pod.storage.id] {
+        control_plane.admin.event_about("peer.refused", subject, "invalid peer certificate").await;
+    }
 }
 
 #[tokio::test]

@@ -102,6 +102,7 @@ impl Host {
             mounts: vec![],
             tunnel_address: None,
             vxlans: vec![],
+            refusals: vec![],
         }
     }
 }
@@ -218,7 +219,7 @@ impl Storage {
     /// Has it report.
     pub(crate) async fn report(&self) -> Result<()> {
         let (api_address, agent_version) = (self.address.to_string(), env!("CARGO_PKG_VERSION").into());
-        let report = StorageReport { api_address, agent_version, pools: vec![] };
+        let report = StorageReport { api_address, agent_version, pools: vec![], refusals: vec![] };
         Ok(self.client.call::<StorageReportPost>(PeerId::Management, &(self.id,), &report, DEADLINE).await?)
     }
 }
