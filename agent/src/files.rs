@@ -90,9 +90,15 @@ impl Files {
             .context("cannot note that a VM is to come")
     }
 
-    /// Whether all was made ready for a VM to come under this number.
-    pub(crate) fn is_awaited(&self, vm: VmId, generation: Generation) -> bool {
-        std::fs::read_to_string(self.awaited(vm)).is_ok_and(|number| number == generation.0.to_string())
+    /// The number under which a VM is awaited: all was made ready for it then, and nothing of it has been removed or told to
+    /// run here since.
+    pub(crate) fn awaited_as(&self, vm: VmId) -> Option<Generation> {
+        std::fs::read_to_string(self.awaited(vm)).ok()?.parse().ok().map(Generation)
+    }
+
+    /// A VM is not awaited any more.
+    pub(crate) fn await_no_more(&self, vm: VmId) {
+        let _ = std::fs::remove_file(self.awaited(vm));
     }
 
     fn awaited(&self, vm: VmId) -> PathBuf {

@@ -177,6 +177,10 @@ pub struct VmStatus {
     /// How far it is on its way, when it is [`VmState::Leaving`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
+    /// Whether it was awaited here from another host and has certainly never run here, when it is [`VmState::Absent`] after
+    /// it was told to stay where it is. What is absent without that may have come and gone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub never_came: bool,
     /// How long each step of its last start took.
     #[serde(default)]
     pub timing: Vec<StepTiming>,

@@ -376,7 +376,7 @@ fn meaning(state: sys::virDomainState, reason: u32) -> DomainState {
         (sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED, _) => DomainState::Off(Ended::ByForce),
         // At either end of its way.
         (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_MIGRATION) => DomainState::Passing,
-        // The first moment at the other end included.
+        // At the other end for the first moment.
         (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_STARTING_UP) => DomainState::Undecided,
         // One that was shut down, or that never got here whole: libvirt takes seconds to clean up after a lost connection.
         (sys::VIR_DOMAIN_SHUTDOWN, _) => DomainState::Undecided,

@@ -17,11 +17,11 @@ use crate::endpoint::refuse;
 use crate::server::OnRefused;
 use crate::{Caller, PeerId};
 
-/// The most that are remembered: each address with each reason.
-const MOST: usize = 64;
+/// The most that are remembered, and told at a time: each address with each reason.
+pub const MOST: usize = 64;
 
 /// The most characters of a reason: a part of it may be the caller's.
-const LONGEST: usize = 200;
+pub const LONGEST: usize = 200;
 
 /// Somebody who was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

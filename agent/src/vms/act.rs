@@ -101,6 +101,7 @@ impl<P: Platform> Vms<P> {
         let begun = Instant::now();
         let Some(found) = self.look_where(vm, turn).await else { return (VmState::Starting, None, vec![]) };
         steps.add("look", begun);
+        self.with_files(move |files| files.await_no_more(vm)).await;
         let found = match self.taken_back(vm, found).await {
             Ok(found) => found,
             Err(error) => return (VmState::Sent, Some(format!("{error:#}")), vec![]),
@@ -350,6 +351,12 @@ impl<P: Platform> Vms<P> {
                 Ok(Some(found)) if found.state == DomainState::Paused => {
                     if let Err(error) = hypervisor.resume(vm).await {
                         tracing::warn!(%vm, %error, "cannot resume a VM that should shut down");
+                    }
+                }
+                // Nor does one that has been sent to another host, or comes from one.
+                Ok(Some(found)) if found.state == DomainState::Passing => {
+                    if matches!(hypervisor.moved(vm).await, Ok(None)) {
+                        return;
                     }
                 }
                 Ok(Some(found)) if !matches!(found.state, DomainState::Off(_)) => {}

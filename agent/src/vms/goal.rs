@@ -95,6 +95,7 @@ impl Entry {
             ended: None,
             error: None,
             moved: None,
+            never_came: false,
             timing: vec![],
             usage: Usage::default(),
         };
@@ -154,7 +155,9 @@ impl Entry {
         match &goal {
             Goal::Arrive { from, .. } => self.came_from = Some(*from),
             Goal::Run(..) | Goal::AsFound(_) => {}
-            Goal::Gone { .. } | Goal::Leave(_) | Goal::Stay => self.came_from = None,
+            // Whether it comes is what is to be found out.
+            Goal::Stay => {}
+            Goal::Gone { .. } | Goal::Leave(_) => self.came_from = None,
         }
         let state = match &goal {
             Goal::Run(..) | Goal::Arrive { .. } => VmState::Starting,
@@ -167,8 +170,13 @@ impl Entry {
         self.status.send_modify(|status| {
             status.generation = generation;
             status.state = state;
-            (status.error, status.moved) = (None, None);
+            (status.error, status.moved, status.never_came) = (None, None, false);
         });
+    }
+
+    /// Notes that it has never come here.
+    pub(super) fn never_came(&self) {
+        self.status.send_modify(|status| status.never_came = true);
     }
 
     /// Whether it is as a goal says that is the same as its own.

@@ -1,7 +1,8 @@
 //! Moving a VM from this host to another while it runs, and taking one in.
 //!
 //! ```text
-//!   here:    running -> leaving -> absent           running, with an error, if it did not get away
+//!   here:    running -> leaving -> absent           running, with an error, if it did not get away;
+//!                                                   sent, if only the other host knows
 //!   there:   absent -> starting -> arriving -> running
 //! ```
 //! The host where it should arrive makes all ready and lets the one host in from which it comes. The host that it leaves
@@ -10,7 +11,9 @@
 //! streams with it; the hypervisors find that out, and the VM stays where it was.
 //!
 //! The answer to the very last step may be lost. Then the hypervisor leaves the VM standing still here, and it is said to
-//! be sent ([`VmState::Sent`]): nothing is done with it until the management service has asked the other host.
+//! be sent ([`VmState::Sent`]): nothing is done with it until the management service has asked the other host. That one can
+//! tell that a VM never came: it writes down that all is ready for it, and strikes that out before it is told to run there or
+//! anything of it is removed.
 //!
 //! A line may also stand still without an end, as when the other host's agent hangs: nothing of the VM is sent then, and it
 //! is called back. If the hypervisor waits for the other one and hears nothing of that, its streams are ended, which it
@@ -163,9 +166,9 @@ impl<P: Platform> Vms<P> {
             Some(DomainState::Passing | DomainState::Undecided) => return (VmState::Arriving, None, vec![]),
             Some(DomainState::Running) => return (VmState::Running, None, vec![]),
             Some(DomainState::Paused) => return (VmState::Paused, None, vec![]),
-            // A definition comes with the last step only, so what was awaited has come, and ended.
+            // A definition comes with the last step only, before it is let go. So what was awaited may have run, and ended.
             Some(DomainState::Off(_))
-                if self.with_files(move |files| files.is_awaited(vm, generation)).await =>
+                if self.with_files(move |files| files.awaited_as(vm)).await == Some(generation) =>
             {
                 return (VmState::Stopped, None, vec![]);
             }
@@ -213,10 +216,13 @@ impl<P: Platform> Vms<P> {
             }
             tokio::time::sleep(LOOK).await;
         }
-        match self.look_where(vm, turn).await {
-            Some(found) => self.what_became_of_it(vm, found, None).await.0,
-            None => VmState::Leaving,
+        let Some(found) = self.look_where(vm, turn).await else { return VmState::Leaving };
+        // What comes is defined here before it is let go, and what is defined here is not awaited any more once it goes.
+        if found.is_none() && self.with_files(move |files| files.awaited_as(vm)).await.is_some() {
+            let entries = self.entries();
+            entries.get(&vm).filter(|entry| entry.turn == turn).inspect(|entry| entry.never_came());
         }
+        self.what_became_of_it(vm, found, None).await.0
     }
 
     /// Calls a VM back that is on its way, which an agent before this one may have begun; says whether it was. One of which

@@ -1,13 +1,14 @@
 //! Events.
 
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use podzol_mgmt_api::event::{Event, EventFilter};
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::{Tx, event};
-use podzol_rpc::Refusal;
+use podzol_rpc::refusals::{self, Refusal};
 use podzol_vocab::AccountId;
 use tokio::time::Instant;
 
@@ -18,6 +19,24 @@ const RECORDED_EVERY: Duration = Duration::from_secs(60);
 
 /// How many refusals are remembered, and so recorded at most in that time.
 const REMEMBERED: usize = 256;
+
+/// The most that a server can have refused somebody between two reports.
+const MOST_TIMES: u64 = 100_000;
+
+/// When what was refused was last recorded, by what it was.
+pub(crate) type Recorded = Mutex<HashMap<String, Instant>>;
+
+/// Whether a refusal was not recorded just now. What is too much to remember is no news.
+fn is_news(recorded: &Recorded, refusal: String) -> bool {
+    let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    recorded.retain(|_, at| now.duration_since(*at) < RECORDED_EVERY);
+    let news = !recorded.contains_key(&refusal) && recorded.len() < REMEMBERED;
+    if news {
+        recorded.insert(refusal, now);
+    }
+    news
+}
 
 impl App {
     /// The events that the caller may see, oldest first.
@@ -79,33 +98,23 @@ impl App {
     ) {
         let subject = subject.to_string();
         self.metrics.refusals.with_label_values(&[action]).inc();
-        if self.is_news(format!("{action} {} {subject} {reason}", address.ip())) {
+        if is_news(&self.here.refusals, format!("{action} {} {subject} {reason}", address.ip())) {
             self.notice(action, &format!("peer {address}"), "server", subject, reason).await;
         }
     }
 
-    /// Records whom a server of ours has refused, in the same way.
-    pub(crate) async fn notice_refusals_of(&self, server: impl ToString, refusals: &[Refusal]) {
+    /// Records whom a server of ours has refused, in the same way. Knocking at servers fills no place for what is refused
+    /// here, and a server that lies gets in no more than one that does not.
+    pub(crate) async fn notice_refusals_of(&self, server: impl ToString, refusals: Vec<Refusal>) {
         let server = server.to_string();
-        for Refusal { address, reason, times } in refusals {
-            self.metrics.refusals.with_label_values(&["peer.refused"]).inc_by(*times);
-            if self.is_news(format!("{address} at {server} {reason}")) {
+        for Refusal { address, reason, times } in refusals.into_iter().take(refusals::MOST) {
+            let reason: String = reason.chars().take(refusals::LONGEST).collect();
+            self.metrics.refusals.with_label_values(&["peer.refused"]).inc_by(times.min(MOST_TIMES));
+            if is_news(&self.here.told_refusals, format!("{address} at {server} {reason}")) {
                 let detail = format!("the server's agent refused it {times} times: {reason}");
                 self.notice("peer.refused", &format!("peer {address}"), "server", &server, detail).await;
             }
         }
-    }
-
-    /// Whether a refusal was not recorded just now. What is too much to remember is no news.
-    fn is_news(&self, refusal: String) -> bool {
-        let mut refusals = self.here.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        refusals.retain(|_, at| now.duration_since(*at) < RECORDED_EVERY);
-        let news = !refusals.contains_key(&refusal) && refusals.len() < REMEMBERED;
-        if news {
-            refusals.insert(refusal, now);
-        }
-        news
     }
 
     /// Records something that a part of Podzol noticed, in a transaction of its own. A failure is logged only: the

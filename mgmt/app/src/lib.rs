@@ -86,8 +86,10 @@ pub(crate) struct Here {
     pub(crate) clearing: Mutex<HashSet<HostId>>,
     /// When volumes that no VM has were first seen.
     pub(crate) leftovers: Mutex<HashMap<VolumeId, Instant>>,
-    /// When what was refused was last recorded, by what it was.
-    pub(crate) refusals: Mutex<HashMap<String, Instant>>,
+    /// What was refused here of late.
+    pub(crate) refusals: event::Recorded,
+    /// What servers told of late that they had refused.
+    pub(crate) told_refusals: event::Recorded,
     /// Where the tunnels of networks on VXLANs end.
     pub(crate) vxlans: vxlans::Vxlans,
     /// The hosts as placement sees them.
@@ -147,6 +149,7 @@ impl App {
                 clearing: Mutex::default(),
                 leftovers: Mutex::default(),
                 refusals: Mutex::default(),
+                told_refusals: Mutex::default(),
                 vxlans: vxlans::Vxlans::default(),
                 places: Mutex::default(),
             }),

@@ -41,13 +41,14 @@ impl App {
         &self,
         caller: Caller,
         host: HostId,
-        report: HostReport,
+        mut report: HostReport,
     ) -> Result<(), WireError> {
         let believed = self.believe(&caller, PeerId::Host(host)).await?;
         self.metrics.reports.with_label_values(&["host"]).inc();
         self.book.set(PeerId::Host(host), report.api_address.clone());
-        self.notice_refusals_of(host, &report.refusals).await;
+        let refusals = std::mem::take(&mut report.refusals);
         let strays = self.take_host_report(&believed, &report).await.map_err(internal)?;
+        self.notice_refusals_of(host, refusals).await;
         if !strays.is_empty() {
             let app = self.clone();
             tokio::spawn(async move { app.remove_strays(host, strays).await });
@@ -63,13 +64,15 @@ impl App {
         &self,
         caller: Caller,
         server: StorageServerId,
-        report: StorageReport,
+        mut report: StorageReport,
     ) -> Result<(), WireError> {
         let believed = self.believe(&caller, PeerId::StorageServer(server)).await?;
         self.metrics.reports.with_label_values(&["storage"]).inc();
         self.book.set(PeerId::StorageServer(server), report.api_address.clone());
-        self.notice_refusals_of(server, &report.refusals).await;
-        self.take_storage_report(&believed, report).await.map_err(internal)
+        let refusals = std::mem::take(&mut report.refusals);
+        self.take_storage_report(&believed, report).await.map_err(internal)?;
+        self.notice_refusals_of(server, refusals).await;
+        Ok(())
     }
 
     /// Acts on what a host said when it was asked.
@@ -339,6 +342,8 @@ fn finding(known: Known, status: Option<&VmStatus>) -> Option<Finding> {
         OnHost::Stopped | OnHost::Failed if runs => Some(Finding::Died),
         OnHost::Paused if runs && !known.paused && !known.stands_still => Some(Finding::StandsStill),
         OnHost::Running if known.stands_still => Some(Finding::GoesOn),
+        // It was found out that it never left, and the host has not had it go on.
+        OnHost::Sent if runs => Some(Finding::KnowsOlder),
         _ => None,
     }
 }

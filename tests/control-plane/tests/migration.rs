@@ -1,6 +1,7 @@
 //! VMs move between hosts while they run, and are on exactly one whatever happens meanwhile.
 
 mod maintenance;
+mod sent;
 
 use std::time::Duration;
 
@@ -189,42 +190,6 @@ async fn a_move_whose_end_nobody_heard_of_has_happened() {
     world.admin().succeeded(&world.migrate().await).await;
     world.is_only_on("h2", "running").await;
     assert_eq!(world.h2().hypervisor().starts(), 0);
-}
-
-#[tokio::test]
-async fn a_move_whose_last_answer_is_lost_between_the_hypervisors_has_happened() {
-    let world = World::make().await;
-    world.h1().hypervisor().fault(Step::Answered, Fault::NoAnswer(1));
-    world.admin().succeeded(&world.migrate().await).await;
-    world.is_only_on("h2", "running").await;
-    assert_eq!(world.h2().hypervisor().starts(), 0);
-}
-
-#[tokio::test]
-async fn a_vm_that_was_sent_and_ended_on_the_other_host_does_not_go_on_where_it_came_from() {
-    let world = World::make().await;
-    let vm = world.vm.parse().unwrap();
-    world.h1().hypervisor().fault(Step::Answered, Fault::NoAnswer(1));
-    let operation = world.migrate().await;
-    wait_for("the VM to run on the other host", SOON, async || {
-        let there = world.h2().hypervisor().domain(vm);
-        if there.is_some_and(|domain| domain.runs()) { Ok(()) } else { Err("it does not".into()) }
-    })
-    .await;
-    let run = world.pod.running(&world.vm)[0].1.run;
-    world.h2().hypervisor().kill_domain(vm);
-
-    world.admin().ended(&operation).await;
-
-    // What it wrote there is on its disk, of which its memory here knows nothing: it boots anew.
-    world.admin().vm_in_state(&world.vm, "running").await;
-    wait_for("the VM to run on one host", SOON, async || {
-        let running = world.pod.running(&world.vm);
-        if running.len() == 1 { Ok(()) } else { Err(format!("{running:?}")) }
-    })
-    .await;
-    let (on, domain) = &world.pod.running(&world.vm)[0];
-    assert!((on.as_str(), domain.run) != ("h1", run), "it goes on with its old memory");
 }
 
 #[tokio::test]

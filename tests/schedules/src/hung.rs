@@ -25,7 +25,7 @@ enum Hang {
 
 const HANGS: [Hang; 3] = [Hang::Hypervisor, Hang::Slow(Duration::from_secs(20)), Hang::Silent];
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step::List,
     Step::Start,
     Step::Note,
@@ -33,6 +33,7 @@ const STEPS: [Step; 12] = [
     Step::ShutDown,
     Step::Reboot,
     Step::Move,
+    Step::LetGo,
     Step::Answered,
     Step::Moved,
     Step::TakeBack,

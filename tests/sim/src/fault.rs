@@ -24,6 +24,8 @@ pub enum Step {
     Reboot,
     /// Begin to move a domain to another host.
     Move,
+    /// Have a domain, of which all is on the other host by now, let go there: nobody knows whether that was heard.
+    LetGo,
     /// Hear that a domain was let go on the other host, as the last that the two hypervisors say to each other.
     Answered,
     /// Hear that a domain runs on the other host, where it has been started.
@@ -105,7 +107,7 @@ fn name(step: Step) -> &'static str {
         Step::Note | Step::Noted => "note what the VM should be",
         Step::ShutDown => "shut the VM down",
         Step::Reboot => "reboot the VM",
-        Step::Move | Step::Answered | Step::Moved => "move the VM",
+        Step::Move | Step::LetGo | Step::Answered | Step::Moved => "move the VM",
         Step::TakeBack => "take the VM back",
         Step::Change => "change the VM's devices",
         Step::Remove => "remove the VM",

@@ -192,9 +192,9 @@ impl SimulatedHypervisor {
         self.state().called_back.contains(&vm)
     }
 
-    /// Lets the fault happen that a domain's last step on another host is not heard of.
-    pub(crate) async fn answered(&self) -> Result<(), String> {
-        self.faults.happen(Step::Answered).await.map_err(|error| error.to_string())
+    /// Lets the fault of a step of a move happen.
+    pub(crate) async fn takes(&self, step: Step) -> Result<(), String> {
+        self.faults.happen(step).await.map_err(|error| error.to_string())
     }
 
     /// Each time that a domain was given an older description than it had. Nothing that works as it should ever does.
@@ -467,7 +467,7 @@ impl Hypervisor for SimulatedHypervisor {
         self.faults.happen(Step::TakeBack).await?;
         let was_sent = self.state().sent.contains(&vm);
         let domain = self.domain(vm).filter(|_| was_sent).ok_or_else(|| failed("it was not sent".into()))?;
-        self.locks.take(&domain.disks, &self.host, vm).map_err(failed)?;
+        self.locks.take_back(&domain.disks, &self.host, vm).map_err(failed)?;
         self.settle(vm, DomainState::Running);
         self.state().sent.remove(&vm);
         Ok(())

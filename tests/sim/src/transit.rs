@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
+use crate::fault::Step;
 use crate::hypervisor::{SimulatedDomain, SimulatedHypervisor};
 
 /// Domains on their way in this process, by the number that is sent for each in place of its contents.
@@ -41,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const MEMORY: usize = 1 << 20;
 
 /// Sends a domain, and says when it runs on the other host, or why it stays. If it runs there, and that was not heard, it
-/// stays here too, standing still: libvirt lets it go on here then, which the locks on its images forbid; why is given.
+/// stays here too, standing still, and why is given: libvirt lets it go on here then, which the locks on its images forbid.
 pub(crate) async fn send(
     from: &SimulatedHypervisor,
     vm: VmId,
@@ -54,14 +55,40 @@ pub(crate) async fn send(
     let sent = send_it(from, vm, number, route).await;
     // The other side has taken it out if it runs there.
     let stays = on_their_way().remove(&number).is_some();
-    if !stays {
-        return Ok(sent.err());
+    match sent {
+        Ok(()) if !stays => return Ok(None),
+        Err(Broken::Stays(reason)) if !stays => return Ok(Some(reason)),
+        Err(Broken::Unknown(reason)) => return Ok(Some(reason)),
+        _ => {}
     }
     from.settle(vm, before);
-    sent.and(Err("the connection was lost".into()))
+    match sent {
+        Err(Broken::Stays(reason)) => Err(reason),
+        _ => Err("the connection was lost".into()),
+    }
 }
 
-async fn send_it(from: &SimulatedHypervisor, vm: VmId, number: u64, route: &Route) -> Result<(), String> {
+/// How a move broke off.
+enum Broken {
+    /// It goes on here, unless it does there.
+    Stays(String),
+    /// Whoever knew whether it was let go there has died: it stands still here.
+    Unknown(String),
+}
+
+impl From<String> for Broken {
+    fn from(reason: String) -> Self {
+        Self::Stays(reason)
+    }
+}
+
+impl From<&str> for Broken {
+    fn from(reason: &str) -> Self {
+        Self::Stays(reason.to_owned())
+    }
+}
+
+async fn send_it(from: &SimulatedHypervisor, vm: VmId, number: u64, route: &Route) -> Result<(), Broken> {
     let mut control = connect(&route.control).await?;
     control.write_u64(number).await.map_err(text)?;
     match hear(&mut control).await? {
@@ -86,9 +113,10 @@ async fn send_it(from: &SimulatedHypervisor, vm: VmId, number: u64, route: &Rout
     if !from.settle(vm, DomainState::Passing) {
         return Err("it has ended on its way".into());
     }
+    from.takes(Step::LetGo).await.map_err(Broken::Unknown)?;
     control.write_u8(GO_ON).await.map_err(text)?;
     let goes_on = hear(&mut control).await?;
-    from.answered().await?;
+    from.takes(Step::Answered).await?;
     match goes_on {
         GOES_ON => Ok(()),
         _ => Err("it did not go on".into()),

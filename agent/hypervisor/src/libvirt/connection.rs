@@ -1,10 +1,10 @@
 //! The connections to libvirt: one for its events, and one for each call that is made at the same time.
 //!
 //! # Design notes
-//! Threads do not share a connection. In libvirt before 10.2 (CVE-2024-4418) a thread that begins to wait on a connection
+//! Threads do not share a connection. In a libvirt without the fix of CVE-2024-4418 a thread that begins to wait on a connection
 //! on which another waits can have that other read what was on the stack of a function that has returned; an agent died of
 //! it whenever libvirtd hung. What the client sends by itself to see whether libvirtd is there begins to wait in the same
-//! way, so only the connection for events does that: no call is made on it. Besides, libvirtd serves five calls of a
+//! way, so only the connection for events does that: no call is made on it from then on. Besides, libvirtd serves five calls of a
 //! connection at a time, and five VMs that hang would have held up all others.
 //!
 //! Refused: one connection behind a lock, as one domain that hangs would hold up the whole host; a new one for each call,
@@ -132,8 +132,8 @@ impl Events {
     /// Tells of each change from now on, and whether libvirtd is still there. Where events are not to be had, changes are
     /// seen by asking only.
     fn follow(connection: Connection, changed: Arc<Notify>) -> Self {
-        let _ = connection.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
         let callback = follow(&connection, changed);
+        let _ = connection.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
         Self { connection, callback }
     }
 }

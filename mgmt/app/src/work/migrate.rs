@@ -201,10 +201,12 @@ impl App {
             {
                 return self.known_on(&vm, there).await;
             }
-            // It has ended there, so it had come; what stands still here is older than its disks.
+            // It has ended there, so it had come.
             Ok(status)
                 if status.state == OnHost::Stopped
-                    && stayed.as_ref().is_ok_and(|here| here.state != OnHost::Running) =>
+                    && stayed
+                        .as_ref()
+                        .is_ok_and(|here| matches!(here.state, OnHost::Absent | OnHost::Stopped)) =>
             {
                 return self.known_on(&vm, there).await;
             }
@@ -235,7 +237,9 @@ impl App {
     /// can tell, once nothing more of it can come. It stands still here until then.
     ///
     /// It is not removed there before that: it may have been let go there just then, and what it wrote to its disks since
-    /// would be unknown to its memory here.
+    /// would be unknown to its memory here. For the same reason it goes on here only if that host is certain that it never
+    /// ran there. If it is not there and may have been, as when it was ended or an older agent cannot tell, it boots anew
+    /// there.
     async fn ask_where_it_was_sent(
         &self,
         vm: &vm::Model,
@@ -247,7 +251,8 @@ impl App {
         match self.peers.call::<VmStay>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
             Ok(status) => match status.state {
                 OnHost::Running | OnHost::Paused | OnHost::Stopped => self.known_on(vm, there).await,
-                OnHost::Absent => self.known_on(vm, here).await,
+                OnHost::Absent if status.never_came => self.known_on(vm, here).await,
+                OnHost::Absent => self.known_on(vm, there).await,
                 _ => Ok(Whereabouts::Unknown(still_at_it("the other host finds out whether it has come"))),
             },
             Err(error) => Ok(Whereabouts::Unknown(after_other(&error))),

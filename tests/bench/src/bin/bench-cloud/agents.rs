@@ -272,6 +272,7 @@ fn status(vm: VmId, generation: Generation, state: VmState) -> VmStatus {
         ended: None,
         error: None,
         moved: None,
+        never_came: false,
         timing: vec![],
         usage: Usage::default(),
     }
