@@ -247,6 +247,25 @@ impl Tx {
         Ok(renewed.exec(self.reader()).await?.rows_affected)
     }
 
+    /// Has open operations be due now that are held, or wait, beyond times, in milliseconds since 1970, that nobody can
+    /// have set by this clock. Says how many.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn operation_from_ahead(&self, held_until: i64, due_at: i64) -> Result<u64, DbError> {
+        let held = Entity::update_many()
+            .col_expr(Column::LeaseOwner, Expr::value(None::<String>))
+            .col_expr(Column::LeaseUntil, Expr::value(None::<i64>))
+            .filter(Column::FinishedAt.is_null())
+            .filter(Column::LeaseUntil.gt(held_until));
+        let waiting = Entity::update_many()
+            .col_expr(Column::DueAt, Expr::value(crate::now().0))
+            .filter(Column::FinishedAt.is_null())
+            .filter(Column::DueAt.gt(due_at));
+        let held = held.exec(self.reader()).await?.rows_affected;
+        Ok(held + waiting.exec(self.reader()).await?.rows_affected)
+    }
+
     /// Forgets some operations that ended before a time, in milliseconds since 1970. Says how many; none when there are no
     /// more.
     ///

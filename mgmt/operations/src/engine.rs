@@ -37,6 +37,9 @@ pub const UNREACHABLE: &str = "unreachable";
 /// The longest time without looking for due operations. A wake-up usually comes first.
 const TICK: Duration = Duration::from_secs(2);
 
+/// The longest that an operation waits for its next attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// How long an attempt may take before the next is begun beside it being dropped. Longer than any deadline of a call.
 const ATTEMPT: Duration = Duration::from_secs(120);
 
@@ -124,6 +127,9 @@ impl<W: Work> Engine<W> {
     /// Runs until `stop` is cancelled; then lets the attempts under way end.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        if let Err(error) = self.take_from_ahead().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot look for leases from ahead");
+        }
         let renewal = tokio::spawn(Arc::clone(&self).renew());
         while !stop.is_cancelled() {
             let wait = match self.claim_due(&tasks).await {
@@ -145,6 +151,19 @@ impl<W: Work> Engine<W> {
         if drained.is_err() {
             tracing::warn!("attempts are cut off; the next start takes them up again");
         }
+    }
+
+    /// Takes up what was written by a clock that was ahead of this one, and set back while nobody ran: it would be held, or
+    /// wait, for as long as it was ahead. A deadline stays as it was written: an operation only gets longer by that.
+    async fn take_from_ahead(&self) -> Result<(), DbError> {
+        let (now, lease) = (now().0, LEASE.as_millis() as i64);
+        let tx = self.db.begin().await?;
+        let taken = tx.operation_from_ahead(now + lease, now + LONGEST_WAIT.as_millis() as i64).await?;
+        tx.commit().await?;
+        if taken > 0 {
+            tracing::warn!(taken, "the clock was set back: operations were held or waiting far ahead of it");
+        }
+        Ok(())
     }
 
     /// Claims what is due and has room, and says how long to wait for the next.
@@ -312,7 +331,7 @@ impl<W: Work> Engine<W> {
 /// many that failed together do not come back together.
 fn backoff(attempts: i64) -> Duration {
     let doubled = Duration::from_millis(200) * 2u32.pow(attempts.clamp(1, 7) as u32 - 1);
-    doubled.min(Duration::from_secs(10)).mul_f64(rand::random_range(0.75..=1.0))
+    doubled.min(LONGEST_WAIT).mul_f64(rand::random_range(0.75..=1.0))
 }
 
 #[cfg(test)]

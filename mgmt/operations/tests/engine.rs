@@ -97,3 +97,32 @@ async fn an_attempt_that_panics_is_made_again_and_takes_nothing_along() {
     stop.cancel();
     running.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_held_or_waiting_when_the_clock_was_set_back_an_hour_is_taken_up_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("db")).await.unwrap();
+    let ahead = now().0 + 3_600_000;
+    let held = Model {
+        lease_owner: Some("a service that died".into()),
+        lease_until: Some(ahead),
+        state: JsonCol(OperationState::Running),
+        ..operation_on("held")
+    };
+    let waiting = Model { due_at: ahead, ..operation_on("waiting") };
+    let tx = db.begin().await.unwrap();
+    tx.operation_create(held.clone()).await.unwrap();
+    tx.operation_create(waiting.clone()).await.unwrap();
+    tx.commit().await.unwrap();
+    let stop = CancellationToken::new();
+    let work = Arc::new(Falling { times: Mutex::new(0) });
+    let engine = Engine::new(db.clone(), work, "test".into(), Arc::new(Notify::new()));
+
+    let running = tokio::spawn(engine.run(stop.clone()));
+
+    for operation in [held, waiting] {
+        assert_eq!(ended(&db, operation.id.0).await.state.0, OperationState::Succeeded);
+    }
+    stop.cancel();
+    running.await.unwrap();
+}

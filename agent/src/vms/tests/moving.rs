@@ -104,6 +104,25 @@ async fn what_is_here_of_a_vm_since_all_was_made_ready_for_it_has_come_and_what_
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_what_was_awaited_and_neither_told_to_run_nor_removed_since_has_certainly_never_come() {
+    let (_folder, vms) = host().await;
+    arrive(&vms, 2).await;
+    // Told again, by whoever did not hear the answer.
+    for status in [keep(&vms, 3).await, keep(&vms, 3).await] {
+        assert_eq!((status.state, status.never_came), (VmState::Absent, true));
+    }
+
+    arrive(&vms, 4).await;
+    assert!(!delete(&vms, 5, Duration::ZERO).await.never_came);
+    assert!(!keep(&vms, 6).await.never_came);
+
+    arrive(&vms, 7).await;
+    put(&vms, described(7)).await.unwrap();
+    vms.platform().hypervisor.remove(example().vm).await.unwrap();
+    assert!(!keep(&vms, 8).await.never_came);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_vm_that_a_new_agent_has_found_stays_as_it_is_described() {
     let (_folder, vms) = host().await;
     vms.platform().hypervisor.has(example().vm, Ok(Record::of(&described(3))));
