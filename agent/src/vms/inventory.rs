@@ -6,7 +6,7 @@ use anyhow::Context;
 use podzol_agent_api::host::{DomainFound, HostInventory};
 use podzol_hostnet::{Links, bridge_name, uplink_name};
 use podzol_hypervisor::{Devices, Found, Hypervisor};
-use podzol_vocab::{InterfaceName, Tag};
+use podzol_vocab::{InterfaceName, Tag, VmId};
 
 use super::Vms;
 use crate::guards::{Filter, guarded};
@@ -19,7 +19,7 @@ impl<P: Platform> Vms<P> {
         let platform = self.platform();
         let mut domains = Vec::new();
         for found in platform.hypervisor().list().await? {
-            domains.push(self.domain(found).await);
+            domains.push(self.domain(found).await?);
         }
         domains.sort_by_key(|domain| domain.vm);
         let links = platform.links().interfaces().await.context("cannot list the links")?;
@@ -42,18 +42,26 @@ impl<P: Platform> Vms<P> {
         })
     }
 
-    async fn domain(&self, found: Found) -> DomainFound {
-        let runs = found.runs();
-        let devices = match runs {
-            true => self.platform().hypervisor().devices(found.vm).await.unwrap_or_default(),
-            false => Devices::default(),
-        };
-        DomainFound {
+    async fn domain(&self, found: Found) -> anyhow::Result<DomainFound> {
+        let devices = if found.runs() { self.devices_of(found.vm).await? } else { None };
+        let runs = devices.is_some();
+        let devices = devices.unwrap_or_default();
+        Ok(DomainFound {
             vm: found.vm,
             runs,
             generation: found.record.ok().map(|record| record.plan.generation),
             disks: devices.disks.into_iter().map(|disk| disk.serial).collect(),
             nics: devices.nics.into_iter().map(|nic| nic.mac).collect(),
+        })
+    }
+
+    /// The devices of a VM that runs; none if it has ended meanwhile.
+    async fn devices_of(&self, vm: VmId) -> anyhow::Result<Option<Devices>> {
+        let hypervisor = self.platform().hypervisor();
+        match hypervisor.devices(vm).await {
+            Ok(devices) => Ok(Some(devices)),
+            Err(error) if hypervisor.find(vm).await?.is_some_and(|found| found.runs()) => Err(error.into()),
+            Err(_) => Ok(None),
         }
     }
 

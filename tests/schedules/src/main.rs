@@ -171,6 +171,10 @@ fn run_command(command: What) -> anyhow::Result<()> {
             let seeds = (from..end).step_by(every as usize).take_while(in_time);
             let schedules = run(seeds, false)?;
             println!("{schedules} schedules, {} s", begun.elapsed().as_secs());
+            let wanted = (from..end).step_by(every as usize).count();
+            if schedules < wanted {
+                println!("{} schedules were not run: the time is up", wanted - schedules);
+            }
         }
     }
     Ok(())
