@@ -167,6 +167,14 @@ impl World {
                 return Some(operation.to_string());
             }
         }
+        // An operation that was queued again just then is in neither list.
+        let is_on_its_way = |vm: &&Value| {
+            ["starting", "stopping", "migrating", "deleting"].iter().any(|state| vm["state"] == *state)
+                || !vm["moving_to"].is_null()
+        };
+        if let Some(vm) = self.admin().list("/v1/vms?limit=500").await.iter().find(is_on_its_way) {
+            return Some(vm.to_string());
+        }
         let diagnosis = self.admin().get("/v1/doctor").await.ok();
         let findings = diagnosis["findings"].as_array().map_or(0, Vec::len);
         (findings > 0).then(|| format!("{:#}", diagnosis["findings"]))
