@@ -5,6 +5,7 @@
 //! of the agent. It moves to another host's hypervisor over the sockets that it is given: see [`crate::transit`].
 
 mod arrival;
+mod departure;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,8 +20,8 @@ use podzol_vocab::{InterfaceName, MacAddr, VmId, VolumeId};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::Locks;
 use crate::fault::{Fault, Faults, Step};
-use crate::{Locks, transit};
 
 /// A hypervisor in memory.
 #[derive(Debug)]
@@ -300,26 +301,6 @@ impl SimulatedHypervisor {
         plugged
             .then_some(tap)
             .ok_or_else(|| format!("Cannot get interface MTU on '{bridge}': No such device"))
-    }
-
-    async fn move_away(&self, vm: VmId, route: &Route) -> Result<(), HypervisorError> {
-        self.state().leaving.insert(vm);
-        let moved = async {
-            self.faults.happen(Step::Move).await?;
-            let failed = |reason| HypervisorError::Failed { step: "move the VM", reason };
-            if let Some(lost) = transit::send(self, vm, route).await.map_err(failed)? {
-                self.state().sent.insert(vm);
-                return Err(failed(lost));
-            }
-            self.forget(vm);
-            // It runs there by now; that the answer is lost changes nothing.
-            self.faults.happen(Step::Moved).await
-        };
-        let moved = moved.await;
-        self.state().leaving.remove(&vm);
-        self.state().called_back.remove(&vm);
-        self.changed.notify_one();
-        moved
     }
 
     fn change_devices(&self, vm: VmId, change: &Change) -> Result<(), String> {
