@@ -21,9 +21,17 @@ prerequisites: ## Installs what is missing on this machine (root)
 build: prerequisites ## Builds all programs
 	cargo build --locked --workspace --bins
 
-images: build ## Builds the template, the image of the lab's servers, and the Debian packages
-	$(IMAGE) build lab-host --out target/images/lab-host --cache $(CACHE)
-	$(IMAGE) build tiny --out target/images/tiny --cache $(CACHE)
+# Images are made beside the build of the programs, whose large crates leave a processor idle.
+images: prerequisites ## Builds the template, the image of the lab's servers, and the Debian packages
+	cargo build --locked --workspace --bin podzol-image
+	mkdir -p target/images; echo "making images beside the build, see target/images/log"; \
+		for image in lab-host tiny; do \
+			$(IMAGE) build $$image --out target/images/$$image --cache $(CACHE) || exit; \
+		done > target/images/log 2>&1 & images=$$!; \
+		trap "kill $$images 2> /dev/null || true" EXIT; \
+		cargo build --locked --workspace --bins; \
+		wait $$images || { cat target/images/log; exit 1; }; \
+		trap - EXIT; cat target/images/log
 	$(IMAGE) build debs --bin-dir target/debug --out target/images/debs --cache $(CACHE)
 
 lab: images ## Brings up a cloud on this machine: three emulated servers, two customers

@@ -105,7 +105,8 @@ impl Service {
         let public_tls = Arc::new(tls::public_server_config(&self.identity)?);
         let peer_tls = Arc::new(tls::server_config(&self.identity, Clients::MayJoin)?);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
-        let engine = Engine::new(self.db.clone(), Arc::new(self.app.clone()), owner, self.app.wake());
+        let worker = self.app.behind_calls();
+        let engine = Engine::new(self.db.behind(), Arc::new(worker.clone()), owner, self.app.wake());
         let public = podzol_mgmt_http::public_router(self.app.clone());
         let peers = podzol_mgmt_http::peer_router(self.app.clone());
         let (refused, stopped) = (self.app.clone(), self.app.clone());
@@ -127,7 +128,7 @@ impl Service {
                 stop.clone(),
             ),
             engine.run(stop.clone()),
-            self.app.reconcile(stop),
+            worker.reconcile(stop),
         );
         Ok(self.db.close().await?)
     }

@@ -156,6 +156,12 @@ impl App {
         }
     }
 
+    /// The same service, as operations and reconcilers use it: clients who wait for an answer come before them.
+    #[must_use]
+    pub fn behind_calls(&self) -> Self {
+        Self { db: self.db.behind(), ..self.clone() }
+    }
+
     /// The service's counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics

@@ -1,9 +1,11 @@
 //! Counters and gauges in Prometheus' text format. Counters begin anew with the process, gauges are read from the
 //! database whenever somebody asks.
 
+use std::sync::{Mutex, PoisonError};
+
 use podzol_mgmt_db::{server, vm};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use serde::Serialize;
 
@@ -23,6 +25,8 @@ pub struct Metrics {
     pub reports: IntCounterVec,
     /// Callers and connections that were refused, by what for.
     pub refusals: IntCounterVec,
+    /// What the database has counted itself; set by one at a time.
+    written: Mutex<[IntCounter; 2]>,
     hosts: IntGaugeVec,
     vms: IntGaugeVec,
 }
@@ -34,6 +38,11 @@ impl Default for Metrics {
             let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is valid");
             registry.register(Box::new(counter.clone())).expect("the name is used once");
             counter
+        };
+        let total = |name: &str, help: &str| {
+            let total = IntCounter::new(name, help).expect("the name is valid");
+            registry.register(Box::new(total.clone())).expect("the name is used once");
+            total
         };
         let gauge = |name: &str, help: &str| {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &["state"]).expect("the name is valid");
@@ -51,6 +60,13 @@ impl Default for Metrics {
             attempts: counter("podzol_operation_attempts_total", "Ended attempts", &["kind", "outcome"]),
             reports: counter("podzol_reports_total", "Reports received", &["agent"]),
             refusals: counter("podzol_refusals_total", "Refused callers and connections", &["action"]),
+            written: Mutex::new([
+                total("podzol_database_transactions_total", "Transactions that are durable"),
+                total(
+                    "podzol_database_commits_total",
+                    "Commits, each of one or several transactions and with one wait for the disk",
+                ),
+            ]),
             hosts: gauge("podzol_hosts", "Hosts in each state"),
             vms: gauge("podzol_vms", "VMs in each state"),
             registry,
@@ -67,6 +83,12 @@ impl App {
         let metrics = self.metrics();
         set(&metrics.hosts, server::count_hosts_by_state(self.db.reader()).await?);
         set(&metrics.vms, vm::count_by_state(self.db.reader()).await?);
+        {
+            let [transactions, commits] = &*metrics.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let counted = self.db.counts();
+            transactions.inc_by(counted.transactions - transactions.get());
+            commits.inc_by(counted.commits - commits.get());
+        }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&metrics.registry.gather(), &mut text) {
             tracing::error!(%error, "cannot write metrics");

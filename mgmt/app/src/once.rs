@@ -40,8 +40,9 @@ impl App {
             return repeated(once, &earlier);
         }
         let made = make(&tx).await?;
-        let answer = serde_json::to_value(&made).map_err(|error| AppError::Internal(error.to_string()))?;
         if let Some(once) = once {
+            let answer =
+                serde_json::to_value(&made).map_err(|error| AppError::Internal(error.to_string()))?;
             let mut kept: T = from_value(answer)?;
             kept.forget_secret();
             let body = serde_json::to_string(&kept).map_err(|error| AppError::Internal(error.to_string()))?;

@@ -5,7 +5,7 @@ use podzol_mgmt_api::limits::{InUse, Limits, Quotas};
 use podzol_vocab::{AccountId, KeyId, Name, UserId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
-use sea_orm::{FromQueryResult, IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{FromQueryResult, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
 use crate::{Col, DbError, JsonCol, Reader, Tx, network, vm, volume, zone::PageOf};
@@ -192,8 +192,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn account_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("account", row.id.0, Some(row.id.0));
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Adds an account.
@@ -202,8 +201,7 @@ impl Tx {
     /// [`DbError::Taken`] when there is one with that name.
     pub async fn account_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("account", row.id.0, Some(row.id.0));
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Removes an account.
@@ -222,8 +220,7 @@ impl Tx {
     /// [`DbError::Taken`] when its account has one with that name.
     pub async fn user_create(&self, row: user::Model) -> Result<(), DbError> {
         self.changed("user", row.id.0, Some(row.account_id.0));
-        user::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<user::Entity>(row)
     }
 
     /// Removes a user and its keys.
@@ -245,8 +242,7 @@ impl Tx {
     /// [`DbError::Taken`] when its user has one with that name.
     pub async fn key_create(&self, row: key::Model) -> Result<(), DbError> {
         self.changed("key", row.id.0, Some(row.account_id.0));
-        key::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<key::Entity>(row)
     }
 
     /// Removes a key.

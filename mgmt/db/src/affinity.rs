@@ -2,7 +2,6 @@
 
 use podzol_mgmt_api::affinity::Policy;
 use podzol_vocab::{AccountId, AffinityGroupId, Name};
-use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
 use crate::fetch::Fetch;
@@ -46,8 +45,7 @@ impl Tx {
     /// [`DbError::Taken`] when its account has one with that name.
     pub async fn affinity_group_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("affinity-group", row.id.0, Some(row.account_id.0));
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Removes a group. No VM may be in it.

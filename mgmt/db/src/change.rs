@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use podzol_vocab::AccountId;
 use sea_orm::entity::prelude::*;
-use sea_orm::{InsertMany, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{QueryOrder, QuerySelect, QueryTrait};
 use tokio::sync::watch;
 
 use crate::fetch::Fetch;
@@ -51,13 +51,7 @@ pub(crate) fn numbered(changes: Vec<Noted>, last: i64) -> Vec<Model> {
 }
 
 /// How many changes a statement adds at most: SQLite takes 32,766 values in one.
-const AT_ONCE: usize = 1000;
-
-/// Adds changes.
-pub(crate) fn append(changes: &[Model]) -> impl Iterator<Item = InsertMany<ActiveModel>> {
-    let row = |row: &Model| row.clone().into_active_model().reset_all();
-    changes.chunks(AT_ONCE).map(move |some| Entity::insert_many(some.iter().map(row)))
-}
+pub(crate) const AT_ONCE: usize = 1000;
 
 /// The most recent changes, in memory: whoever follows them asks at every commit.
 #[derive(Debug)]

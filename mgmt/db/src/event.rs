@@ -1,7 +1,6 @@
 //! Events.
 
 use podzol_vocab::AccountId;
-use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect};
 
@@ -61,17 +60,17 @@ impl Tx {
     /// # Errors
     /// When the database refuses.
     pub async fn event_create(&self, event: NewEvent) -> Result<(), DbError> {
-        let row = ActiveModel {
-            id: NotSet,
-            at: Set(now().0),
-            action: Set(event.action.into()),
-            actor: Set(event.actor),
-            account_id: Set(event.account.map(Col)),
-            subject_kind: Set(event.subject_kind.into()),
-            subject: Set(event.subject),
-            detail: Set(event.detail),
+        let row = Model {
+            id: 0,
+            at: now().0,
+            action: event.action.into(),
+            actor: event.actor,
+            account_id: event.account.map(Col),
+            subject_kind: event.subject_kind.into(),
+            subject: event.subject,
+            detail: event.detail,
         };
-        let id = Entity::insert(row).exec(self.reader()).await?.last_insert_id;
+        let id = self.insert_numbered::<Entity>(row)?;
         self.changed("event", id, event.account);
         Ok(())
     }

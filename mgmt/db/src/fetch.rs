@@ -5,10 +5,13 @@
 //! columns. A value that its column cannot have is an error, for columns that may be NULL too.
 
 use sea_orm::{
-    ActiveModelTrait, DbBackend, DbErr, IdenStatic, Iterable, QuerySelect, QueryTrait, Select, TryIntoModel,
-    Value,
+    ActiveModelTrait, DbBackend, DbErr, IdenStatic, Iterable, PrimaryKeyTrait, QuerySelect, QueryTrait,
+    Select, TryIntoModel, Value, Values,
 };
 
+use sea_orm::sea_query::IntoValueTuple;
+
+use crate::texts::Selection;
 use crate::{Reader, Table};
 
 /// A selection of whole rows.
@@ -22,12 +25,24 @@ pub(crate) trait Fetch<E: Table> {
 
 impl<E: Table> Fetch<E> for Select<E> {
     async fn fetch(self, db: &impl Reader) -> Result<Vec<E::Model>, DbErr> {
-        db.read(&self.build(DbBackend::Sqlite), read::<E>).await
+        let statement = self.build(DbBackend::Sqlite);
+        let values: &[Value] = statement.values.as_ref().map_or(&[], |Values(values)| values);
+        db.read(Selection { sql: &statement.sql, values, kinds: &E::texts().kinds }, read::<E>).await
     }
 
     async fn fetch_one(self, db: &impl Reader) -> Result<Option<E::Model>, DbErr> {
         Ok(self.limit(1).fetch(db).await?.pop())
     }
+}
+
+/// The row with that key, if there is one.
+pub(crate) async fn by_key<E: Table>(
+    db: &impl Reader,
+    key: <E::PrimaryKey as PrimaryKeyTrait>::ValueType,
+) -> Result<Option<E::Model>, DbErr> {
+    let key: Vec<Value> = key.into_value_tuple().into_iter().collect();
+    let texts = E::texts();
+    Ok(db.read(Selection { sql: &texts.find, values: &key, kinds: &texts.kinds }, read::<E>).await?.pop())
 }
 
 /// The row of these values.

@@ -3,7 +3,7 @@
 use podzol_vocab::{Sha256, UserId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{QueryFilter, QuerySelect, QueryTrait};
 
 use crate::{Col, DbError, FORGOTTEN_AT_ONCE, Reader, Tx};
 
@@ -38,8 +38,7 @@ impl Tx {
     /// # Errors
     /// [`DbError::Taken`] when the key was used in the meantime.
     pub async fn idempotency_create(&self, row: Model) -> Result<(), DbError> {
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Forgets some answers from before a time, in milliseconds since 1970. Says how many; none when there are no more.

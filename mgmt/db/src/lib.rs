@@ -19,11 +19,15 @@
 macro_rules! no_relations {
     () => {
         $crate::no_relations!(@);
-        impl $crate::Table for Entity {}
+        impl $crate::Table for Entity {
+            $crate::has_texts!();
+        }
     };
     (kept) => {
         $crate::no_relations!(@);
         impl $crate::Table for Entity {
+            $crate::has_texts!();
+
             fn kept_as(id: &<PrimaryKey as PrimaryKeyTrait>::ValueType) -> Option<String> {
                 Some(id.to_string())
             }
@@ -36,6 +40,18 @@ macro_rules! no_relations {
     };
 }
 pub(crate) use no_relations;
+
+/// The texts of a table's statements, made once.
+macro_rules! has_texts {
+    () => {
+        fn texts() -> &'static $crate::texts::Texts {
+            static TEXTS: std::sync::LazyLock<$crate::texts::Texts> =
+                std::sync::LazyLock::new($crate::texts::Texts::of::<Entity>);
+            &TEXTS
+        }
+    };
+}
+pub(crate) use has_texts;
 
 pub mod account;
 pub mod affinity;
@@ -59,6 +75,7 @@ pub mod server;
 mod sqlite;
 mod store;
 pub mod template;
+mod texts;
 pub mod vm;
 pub mod volume;
 mod writing;
@@ -69,28 +86,29 @@ pub use error::DbError;
 pub use ledger::{Ledger, Taken};
 pub use reading::Reading;
 pub use rows::Rows;
-pub use store::{Db, Tx};
+pub use store::{Counted, Db, Tx};
 pub use writing::Writing;
 
 use std::sync::{LazyLock, MutexGuard};
 use std::time::SystemTime;
 
 use podzol_mgmt_api::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, PrimaryKeyTrait, Statement, TryIntoModel, Value};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, PrimaryKeyTrait, TryIntoModel, Value};
 use tokio::time::Instant;
 
-use fetch::Fetch;
+use fetch::by_key;
+use texts::{Selection, Texts};
 
 /// A connection to read with: the database or a transaction.
 pub trait Reader: ConnectionTrait {
     /// Where the row with that id may be kept; none if it is to be read from the database.
     fn rows(&self, id: &str) -> Option<&Rows>;
 
-    /// Makes something of each row that a statement answers with.
+    /// Makes something of each row of a selection.
     #[doc(hidden)]
     fn read<T: Send>(
         &self,
-        statement: &Statement,
+        selection: Selection<'_>,
         make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> impl Future<Output = Result<Vec<T>, DbErr>> + Send;
 
@@ -103,6 +121,10 @@ pub(crate) const FORGOTTEN_AT_ONCE: u64 = 500;
 
 /// A table.
 pub trait Table: EntityTrait<ActiveModel: TryIntoModel<Self::Model>> {
+    /// The texts of its statements on whole rows.
+    #[doc(hidden)]
+    fn texts() -> &'static Texts;
+
     /// The id under which a row is kept in memory; none if it is not.
     fn kept_as(_: &<Self::PrimaryKey as PrimaryKeyTrait>::ValueType) -> Option<String> {
         None
@@ -133,12 +155,12 @@ pub async fn find<E: Table<Model: Clone + Sync>>(
 ) -> Result<Option<E::Model>, DbError> {
     let id = id.into();
     let Some((name, rows)) = E::kept_as(&id).and_then(|name| db.rows(&name).map(|rows| (name, rows))) else {
-        return Ok(E::find_by_id(id).fetch_one(db).await?);
+        return Ok(by_key::<E>(db, id).await?);
     };
     match rows.get::<E::Model>(&name) {
         Ok(row) => Ok(Some(row)),
         Err(commits) => {
-            let found = E::find_by_id(id).fetch_one(db).await?;
+            let found = by_key::<E>(db, id).await?;
             if let Some(row) = &found {
                 rows.keep(name, row.clone(), commits);
             }

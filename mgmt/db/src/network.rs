@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use podzol_vocab::{AccountId, Cidr, HostId, Name, NetworkId, Tag, VmId, ZoneId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{FromQueryResult, IntoActiveModel, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{FromQueryResult, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::vm::{self, nic};
 use crate::zone::PageOf;
@@ -142,8 +142,7 @@ impl Tx {
     pub async fn network_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("network", row.id.0, Some(row.account_id.0));
         self.draft.network(&row, true);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Removes a network, which returns its tag.

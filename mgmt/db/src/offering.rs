@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use podzol_vocab::{Name, OfferingId};
-use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
 use crate::fetch::Fetch;
@@ -39,8 +38,7 @@ impl Tx {
     /// [`DbError::Taken`] when there is one with that name.
     pub async fn offering_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("offering", row.id.0, None);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Removes an offering.

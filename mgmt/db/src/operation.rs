@@ -21,7 +21,7 @@ use podzol_mgmt_api::operation::OperationState;
 use podzol_vocab::{AccountId, OperationId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
-use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
@@ -179,8 +179,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn operation_create(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
-        self.run(&Entity::insert(row.into_active_model()))?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Writes an operation as it is now.
@@ -189,8 +188,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn operation_update(&self, row: Model) -> Result<(), DbError> {
         self.operation_changed(&row);
-        self.run(&Entity::update(row.into_active_model().reset_all()).validate()?)?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Takes the leases of some operations, of those that are still to be had, and gives these as they are now.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use podzol_mgmt_api::pool::PoolState;
 use podzol_vocab::{Name, PoolId, ZoneId};
+use sea_orm::QueryFilter;
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter};
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
@@ -103,8 +103,7 @@ impl Tx {
     pub async fn pool_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("pool", row.id.0, None);
         self.draft.pool(&row);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Writes a pool as it is now.
@@ -114,8 +113,7 @@ impl Tx {
     pub async fn pool_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("pool", row.id.0, None);
         self.draft.pool(&row);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Removes a pool.

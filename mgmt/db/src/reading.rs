@@ -12,7 +12,8 @@ use tokio::task::coop::consume_budget;
 use crate::Reader;
 use crate::ledger::{self, Ledger};
 use crate::rows::Rows;
-use crate::sqlite::{Column, Connections};
+use crate::sqlite::{Connections, values_of};
+use crate::texts::Selection;
 
 /// What to read with, outside of transactions.
 #[derive(Debug, Clone)]
@@ -29,12 +30,11 @@ impl Reader for Reading {
 
     async fn read<T: Send>(
         &self,
-        statement: &Statement,
-        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
+        selection: Selection<'_>,
+        make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> Result<Vec<T>, DbErr> {
         consume_budget().await;
-        let make = |_: &[Column], values| make(values);
-        self.connections.with(|connection| connection.read(statement, usize::MAX, make))
+        self.connections.with(|connection| connection.select(selection, make))
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -50,7 +50,7 @@ impl ConnectionTrait for Reading {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         consume_budget().await;
-        self.connections.with(|connection| connection.execute(&statement))
+        self.connections.with(|connection| connection.execute(&statement.sql, values_of(&statement)))
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {

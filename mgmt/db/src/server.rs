@@ -6,7 +6,7 @@ use podzol_mgmt_api::host::ServerState;
 use podzol_vocab::{HostId, Name, PodId, Sha256, StorageServerId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
@@ -225,8 +225,7 @@ impl Tx {
     pub async fn server_create(&self, row: Model) -> Result<(), DbError> {
         self.changed(row.kind(), &row.id, None);
         self.draft.server(&row);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Writes a host or storage server as it is now.
@@ -236,8 +235,7 @@ impl Tx {
     pub async fn server_update(&self, row: Model) -> Result<(), DbError> {
         self.changed(row.kind(), &row.id, None);
         self.draft.server(&row);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Keeps a server's last report, and when it came, in milliseconds since 1970. This is no change that anybody is

@@ -24,6 +24,8 @@ use sea_orm::{
     Value, Values,
 };
 
+use crate::texts::{Kind, Selection};
+
 /// How many statements a connection keeps prepared.
 const PREPARED: usize = 512;
 
@@ -97,14 +99,14 @@ impl Connection {
     }
 
     /// Runs a statement, and tells how many rows it changed.
-    pub(crate) fn execute(&self, statement: &Statement) -> Result<ExecResult, DbErr> {
-        Ok(self.execute_for_proxy(statement)?.into())
+    pub(crate) fn execute(&self, sql: &str, values: &[Value]) -> Result<ExecResult, DbErr> {
+        Ok(self.execute_for_proxy(sql, values)?.into())
     }
 
-    fn execute_for_proxy(&self, statement: &Statement) -> Result<ProxyExecResult, DbErr> {
+    fn execute_for_proxy(&self, sql: &str, values: &[Value]) -> Result<ProxyExecResult, DbErr> {
         let connection = self.get();
         let run = || {
-            let changed = prepare(&connection, statement)?.raw_execute()?;
+            let changed = prepare(&connection, sql, values)?.raw_execute()?;
             let last_insert_id = connection.last_insert_rowid().unsigned_abs();
             Ok(ProxyExecResult { last_insert_id, rows_affected: changed as u64 })
         };
@@ -117,33 +119,27 @@ impl Connection {
     }
 
     fn query_for_proxy(&self, statement: &Statement, most: usize) -> Result<Vec<ProxyRow>, DbErr> {
-        self.read(statement, most, |columns, values| {
-            let named = columns.iter().map(|column| column.name.clone()).zip(values);
-            Ok(ProxyRow::new(named.collect()))
+        let connection = self.get();
+        let mut prepared =
+            prepare(&connection, &statement.sql, values_of(statement)).map_err(|error| failed(&error))?;
+        let columns = prepared.columns();
+        let names: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
+        let kinds: Vec<Kind> = columns.iter().map(kind).collect();
+        made_of(&mut prepared, &kinds, most, |values| {
+            Ok(ProxyRow::new(names.iter().cloned().zip(values).collect()))
         })
     }
 
-    /// Runs a statement that answers with rows, and makes something of so many of them at most.
-    pub(crate) fn read<T>(
+    /// Makes something of each row of a selection.
+    pub(crate) fn select<T>(
         &self,
-        statement: &Statement,
-        most: usize,
-        mut make: impl FnMut(&[Column], Vec<Value>) -> Result<T, DbErr>,
+        selection: Selection<'_>,
+        make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
     ) -> Result<Vec<T>, DbErr> {
-        let failed = |error| failed(&error);
         let connection = self.get();
-        let mut prepared = prepare(&connection, statement).map_err(failed)?;
-        let columns: Vec<Column> = prepared.columns().iter().map(Column::of).collect();
-        let mut rows = prepared.raw_query();
-        let mut made = Vec::new();
-        while made.len() < most
-            && let Some(row) = rows.next().map_err(failed)?
-        {
-            let values = columns.iter().enumerate().map(|(index, column)| column.value(row.get_ref(index)?));
-            let values = values.collect::<rusqlite::Result<_>>().map_err(failed)?;
-            made.push(make(&columns, values)?);
-        }
-        Ok(made)
+        let mut prepared =
+            prepare(&connection, selection.sql, selection.values).map_err(|error| failed(&error))?;
+        made_of(&mut prepared, selection.kinds, usize::MAX, make)
     }
 }
 
@@ -158,46 +154,55 @@ impl ProxyDatabaseTrait for OfSeaOrm {
     }
 
     async fn execute(&self, statement: Statement) -> Result<ProxyExecResult, DbErr> {
-        self.0.execute_for_proxy(&statement)
+        self.0.execute_for_proxy(&statement.sql, values_of(&statement))
     }
-}
-
-/// A column of an answer.
-pub(crate) struct Column {
-    name: String,
-    kind: Kind,
 }
 
 /// What a column was declared to hold, if it is one of a table.
-enum Kind {
-    Truth,
-    Number,
-    Text,
+fn kind(column: &rusqlite::Column<'_>) -> Kind {
+    // SQLite writes some of them as it likes.
+    match column.decl_type().map(str::to_ascii_lowercase).as_deref() {
+        Some("boolean") => Kind::Truth,
+        Some("bigint" | "integer") => Kind::Number,
+        _ => Kind::Text,
+    }
 }
 
-impl Column {
-    fn of(column: &rusqlite::Column<'_>) -> Self {
-        // SQLite writes some of them as it likes.
-        let kind = match column.decl_type().map(str::to_ascii_lowercase).as_deref() {
-            Some("boolean") => Kind::Truth,
-            Some("bigint" | "integer") => Kind::Number,
-            _ => Kind::Text,
-        };
-        Self { name: column.name().to_owned(), kind }
+/// Makes something of each row that a statement answers with, of so many at most.
+fn made_of<T>(
+    prepared: &mut rusqlite::Statement<'_>,
+    kinds: &[Kind],
+    most: usize,
+    mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+) -> Result<Vec<T>, DbErr> {
+    let failed = |error| failed(&error);
+    let mut rows = prepared.raw_query();
+    let mut made = Vec::new();
+    while made.len() < most
+        && let Some(row) = rows.next().map_err(failed)?
+    {
+        let values = kinds.iter().enumerate().map(|(index, kind)| value(*kind, row.get_ref(index)?));
+        made.push(make(values.collect::<rusqlite::Result<_>>().map_err(failed)?)?);
     }
+    Ok(made)
+}
 
-    fn value(&self, value: ValueRef<'_>) -> rusqlite::Result<Value> {
-        Ok(match (value, &self.kind) {
-            (ValueRef::Null, Kind::Truth) => Value::Bool(None),
-            (ValueRef::Null, Kind::Number) => Value::BigInt(None),
-            (ValueRef::Null, Kind::Text) => Value::String(None),
-            (ValueRef::Integer(number), Kind::Truth) => Value::Bool(Some(number != 0)),
-            (ValueRef::Integer(number), _) => Value::BigInt(Some(number)),
-            (ValueRef::Real(number), _) => Value::Double(Some(number)),
-            (text @ ValueRef::Text(_), _) => Value::from(text.as_str()?),
-            (ValueRef::Blob(bytes), _) => Value::from(bytes.to_vec()),
-        })
-    }
+fn value(kind: Kind, value: ValueRef<'_>) -> rusqlite::Result<Value> {
+    Ok(match (value, kind) {
+        (ValueRef::Null, Kind::Truth) => Value::Bool(None),
+        (ValueRef::Null, Kind::Number) => Value::BigInt(None),
+        (ValueRef::Null, Kind::Text) => Value::String(None),
+        (ValueRef::Integer(number), Kind::Truth) => Value::Bool(Some(number != 0)),
+        (ValueRef::Integer(number), _) => Value::BigInt(Some(number)),
+        (ValueRef::Real(number), _) => Value::Double(Some(number)),
+        (text @ ValueRef::Text(_), _) => Value::from(text.as_str()?),
+        (ValueRef::Blob(bytes), _) => Value::from(bytes.to_vec()),
+    })
+}
+
+/// The values of a statement.
+pub(crate) fn values_of(statement: &Statement) -> &[Value] {
+    statement.values.as_ref().map_or(&[], |Values(values)| values)
 }
 
 /// A statement that is ready to run: one that is kept for the next time, or not.
@@ -228,13 +233,13 @@ impl DerefMut for Prepared<'_> {
 
 fn prepare<'a>(
     connection: &'a rusqlite::Connection,
-    statement: &Statement,
+    sql: &str,
+    values: &[Value],
 ) -> rusqlite::Result<Prepared<'a>> {
-    let values: &[Value] = statement.values.as_ref().map_or(&[], |Values(values)| values);
     let mut prepared = if values.len() > VALUES {
-        Prepared::Once(connection.prepare(&statement.sql)?)
+        Prepared::Once(connection.prepare(sql)?)
     } else {
-        Prepared::Kept(connection.prepare_cached(&statement.sql)?)
+        Prepared::Kept(connection.prepare_cached(sql)?)
     };
     for (index, value) in values.iter().enumerate() {
         prepared.raw_bind_parameter(index + 1, bound(value)?)?;
@@ -334,8 +339,7 @@ mod tests {
     }
 
     fn add(connection: &Connection, values: [Value; 4]) -> Result<ExecResult, DbErr> {
-        let insert = "INSERT INTO t VALUES (?, ?, ?, ?)";
-        connection.execute(&Statement::from_sql_and_values(DbBackend::Sqlite, insert, values))
+        connection.execute("INSERT INTO t VALUES (?, ?, ?, ?)", &values)
     }
 
     #[test]

@@ -9,14 +9,14 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
-use sea_orm::{DbBackend, DbErr, QueryTrait, StatementBuilder};
+use sea_orm::{DbBackend, DbErr, IntoActiveModel, QueryTrait, StatementBuilder, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedMutexGuard, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::background::Background;
@@ -25,8 +25,9 @@ use crate::ledger::{self, Draft, Ledger};
 use crate::lock::Lock;
 use crate::reading::Reading;
 use crate::sqlite::{self, Connection, Connections};
+use crate::texts::values_of;
 use crate::writing::Writing;
-use crate::{DbError, migration};
+use crate::{DbError, Table, migration};
 
 /// The database. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -37,6 +38,10 @@ pub struct Db {
     /// How many wait for their turn to write.
     waiting: Arc<AtomicUsize>,
     changes: Arc<Recent>,
+    counts: Arc<Counts>,
+    /// The places in line for a turn that work behind calls has.
+    places_behind: Arc<Semaphore>,
+    is_behind: bool,
     _lock: Arc<Lock>,
 }
 
@@ -62,11 +67,30 @@ impl Db {
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: Arc::default(),
             changes: Arc::new(Recent::new(last)),
+            counts: Arc::default(),
+            places_behind: Arc::new(Semaphore::new(BEHIND)),
+            is_behind: false,
             _lock: Arc::new(lock),
         };
         // Makes the ledger.
         drop(db.begin().await?);
         Ok(db)
+    }
+
+    /// The same database for work that goes on behind the calls of clients. Transactions take turns; of those that are begun
+    /// with this one, only a few stand in line at a time, however many there are. So while many calls come, they get most of
+    /// the turns, and work gets the rest.
+    #[must_use]
+    pub fn behind(&self) -> Self {
+        Self { is_behind: true, ..self.clone() }
+    }
+
+    /// How much was written since it was opened.
+    pub fn counts(&self) -> Counted {
+        Counted {
+            transactions: self.counts.transactions.load(Ordering::Relaxed),
+            commits: self.counts.commits.load(Ordering::Relaxed),
+        }
     }
 
     /// What to read with.
@@ -135,12 +159,18 @@ impl Db {
 
     /// Waits until nobody else writes.
     async fn turn(&self) -> Turn {
+        let place = match self.is_behind {
+            true => Arc::clone(&self.places_behind).acquire_owned().await.ok(),
+            false => None,
+        };
         let waits = Waits(self);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let writer = Arc::clone(&self.writer).lock_owned().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         std::mem::forget(waits);
-        Turn::of(self, writer)
+        let mut turn = Turn::of(self, writer);
+        turn.place = place;
+        turn
     }
 
     /// The number of the last change, followed as it grows.
@@ -171,6 +201,24 @@ impl Db {
         committed
     }
 }
+
+#[derive(Debug, Default)]
+struct Counts {
+    transactions: AtomicU64,
+    commits: AtomicU64,
+}
+
+/// What a database has written since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Transactions that are durable.
+    pub transactions: u64,
+    /// Commits of the database, of one or several transactions: each waits once for the disk.
+    pub commits: u64,
+}
+
+/// How many transactions of work stand in line.
+const BEHIND: usize = 16;
 
 /// The most transactions that commit together.
 const MOST: usize = 64;
@@ -219,7 +267,7 @@ impl Drop for Waits<'_> {
     fn drop(&mut self) {
         // Whoever had the turn before may have left a group to this one.
         let was_last = self.0.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
-        let left = LeftBehind(self.0.clone());
+        let left = LeftBehind(Db { is_behind: false, ..self.0.clone() });
         if let (true, Ok(runtime)) = (was_last, Handle::try_current()) {
             runtime.spawn(async move { drop(left.0.turn().await) });
         }
@@ -246,11 +294,13 @@ struct Turn {
     db: Db,
     /// Whether a savepoint stands open behind which this one has written.
     savepoint: Arc<AtomicBool>,
+    /// Its place in the line, if it is work's.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
     fn of(db: &Db, writer: OwnedMutexGuard<Writer>) -> Self {
-        Self { writer: Some(writer), db: db.clone(), savepoint: Arc::default() }
+        Self { writer: Some(writer), db: db.clone(), savepoint: Arc::default(), place: None }
     }
 
     fn writer(&self) -> &Writer {
@@ -270,6 +320,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        drop(self.place.take());
         let Some(mut writer) = self.writer.take() else { return };
         let Some(group) = writer.group.take().filter(|group| !group.members.is_empty()) else {
             writer.connection.roll_back();
@@ -301,6 +352,8 @@ fn end(
     let committed = committed.map_err(|error| group.failed.get().cloned().unwrap_or_else(|| error.into()));
     match &committed {
         Ok(()) => {
+            db.counts.commits.fetch_add(1, Ordering::Relaxed);
+            db.counts.transactions.fetch_add(group.members.len() as u64, Ordering::Relaxed);
             writer.ledger_is_right = true;
             db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
             db.changes.add(group.changes, writer.last_change);
@@ -352,8 +405,49 @@ impl Tx {
         &self,
         statement: &impl QueryTrait<QueryStatement: StatementBuilder>,
     ) -> Result<(), DbError> {
-        self.writing.execute(&statement.build(DbBackend::Sqlite))?;
+        let statement = statement.build(DbBackend::Sqlite);
+        self.writing.execute(&statement.sql, sqlite::values_of(&statement))?;
         Ok(())
+    }
+
+    /// Adds a row.
+    pub(crate) fn insert<E: Table>(&self, row: E::Model) -> Result<(), DbError>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        self.insert_all::<E>([row])
+    }
+
+    /// Adds some rows.
+    pub(crate) fn insert_all<E: Table>(&self, rows: impl IntoIterator<Item = E::Model>) -> Result<(), DbError>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        Ok(self.writing.insert_all::<E>(rows)?)
+    }
+
+    /// Adds a row to a table whose key, its first column, is a number that the database gives. Says which.
+    pub(crate) fn insert_numbered<E: Table>(&self, row: E::Model) -> Result<u64, DbError>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        let mut values = vec![];
+        values_of::<E>(row, &mut values)?;
+        values[0] = Value::BigInt(None);
+        Ok(self.writing.execute(&E::texts().insert(1), &values)?.last_insert_id())
+    }
+
+    /// Writes a row as it is now.
+    pub(crate) fn update<E: Table>(&self, row: E::Model) -> Result<(), DbError>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        let mut values = vec![];
+        values_of::<E>(row, &mut values)?;
+        match self.writing.execute(&E::texts().update, &values)?.rows_affected() {
+            0 => Err(DbErr::RecordNotUpdated.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes it all durable.
@@ -372,8 +466,8 @@ impl Tx {
         let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = change::numbered(noted, turn.writer().last_change);
-        for append in change::append(&changes) {
-            writing.execute(&append.build(DbBackend::Sqlite))?;
+        for some in changes.chunks(change::AT_ONCE) {
+            writing.insert_all::<change::Entity>(some.iter().cloned())?;
         }
         writing.release()?;
         draft.keep();

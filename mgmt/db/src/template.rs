@@ -2,7 +2,6 @@
 
 use podzol_mgmt_api::template::{TemplateFormat, TemplateState};
 use podzol_vocab::{Name, Sha256, TemplateId};
-use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
 use crate::fetch::Fetch;
@@ -58,8 +57,7 @@ impl Tx {
     /// [`DbError::Taken`] when there is one with that name.
     pub async fn template_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("template", row.id.0, None);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Writes a template as it is now.
@@ -68,8 +66,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn template_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("template", row.id.0, None);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Removes a template.

@@ -10,9 +10,7 @@ use podzol_vocab::{
 };
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    Condition, FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-};
+use sea_orm::{Condition, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
@@ -263,8 +261,8 @@ impl Tx {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         self.draft.vm(&row);
         nics.iter().for_each(|nic| self.draft.nic(nic));
-        self.run(&Entity::insert(row.into_active_model()))?;
-        self.run(&nic::Entity::insert_many(nics.into_iter().map(IntoActiveModel::into_active_model)))
+        self.insert::<Entity>(row)?;
+        self.insert_all::<nic::Entity>(nics)
     }
 
     /// Notes that the limits of an account's or a zone's VMs have changed.
@@ -295,8 +293,7 @@ impl Tx {
     pub async fn vm_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
         self.draft.vm(&row);
-        self.run(&Entity::update(row.into_active_model().reset_all()).validate()?)?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Removes a VM with its interfaces; their addresses and its name are free again. Its volumes must be gone before.
@@ -318,8 +315,7 @@ impl Tx {
     /// [`DbError::Taken`] when its address is taken.
     pub async fn nic_create(&self, row: nic::Model) -> Result<(), DbError> {
         self.draft.nic(&row);
-        nic::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<nic::Entity>(row)
     }
 
     /// Writes a network interface as it is now. Its VM is written with it, which tells of the change.
@@ -327,8 +323,7 @@ impl Tx {
     /// # Errors
     /// When the database refuses.
     pub async fn nic_update(&self, row: nic::Model) -> Result<(), DbError> {
-        nic::Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
+        self.update::<nic::Entity>(row)
     }
 
     /// Removes a network interface; its address is free again.

@@ -5,7 +5,7 @@ use podzol_mgmt_api::volume::VolumeState;
 use podzol_vocab::{AccountId, Name, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
-use sea_orm::{Condition, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
@@ -143,7 +143,7 @@ impl Tx {
     pub async fn volume_create(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
         self.draft.volume(&row);
-        self.run(&Entity::insert(row.into_active_model()))
+        self.insert::<Entity>(row)
     }
 
     /// Writes a volume as it is now.
@@ -153,8 +153,7 @@ impl Tx {
     pub async fn volume_update(&self, row: Model) -> Result<(), DbError> {
         self.volume_changed(&row);
         self.draft.volume(&row);
-        self.run(&Entity::update(row.into_active_model().reset_all()).validate()?)?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Removes a volume; its name is free again.

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sea_orm::prelude::async_trait;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, ExecResult, IntoActiveModel, QueryResult, Statement, Value,
+};
 
 use crate::ledger::{self, Ledger};
 use crate::rows::Rows;
-use crate::sqlite::{Column, Connection};
-use crate::{DbError, Reader};
+use crate::sqlite::{Connection, values_of};
+use crate::texts::{self, Selection};
+use crate::{DbError, Reader, Table};
 
 /// What to read and write with, in a transaction.
 #[derive(Debug)]
@@ -34,8 +37,8 @@ impl Writing {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn execute(&self, statement: &Statement) -> Result<ExecResult, DbErr> {
-        self.run(&statement.sql, |connection| connection.execute(statement))
+    pub(crate) fn execute(&self, sql: &str, values: &[Value]) -> Result<ExecResult, DbErr> {
+        self.run(sql, |connection| connection.execute(sql, values))
     }
 
     fn query(&self, statement: &Statement, most: usize) -> Result<Vec<QueryResult>, DbErr> {
@@ -63,6 +66,22 @@ impl Writing {
         done
     }
 
+    /// Adds some rows.
+    pub(crate) fn insert_all<E: Table>(&self, rows: impl IntoIterator<Item = E::Model>) -> Result<(), DbErr>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        let (mut values, mut count) = (vec![], 0);
+        for row in rows {
+            texts::values_of::<E>(row, &mut values)?;
+            count += 1;
+        }
+        if count > 0 {
+            self.execute(&E::texts().insert(count), &values)?;
+        }
+        Ok(())
+    }
+
     /// Closes the savepoint: what was written stays, if the rest does.
     pub(crate) fn release(&self) -> Result<(), DbErr> {
         if self.savepoint.load(Ordering::Relaxed) {
@@ -80,11 +99,10 @@ impl Reader for Writing {
 
     async fn read<T: Send>(
         &self,
-        statement: &Statement,
-        mut make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
+        selection: Selection<'_>,
+        make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> Result<Vec<T>, DbErr> {
-        let make = |_: &[Column], values| make(values);
-        self.run(&statement.sql, |connection| connection.read(statement, usize::MAX, make))
+        self.run(selection.sql, |connection| connection.select(selection, make))
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -99,11 +117,11 @@ impl ConnectionTrait for Writing {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.execute(&statement)
+        self.execute(&statement.sql, values_of(&statement))
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute(&Statement::from_string(DbBackend::Sqlite, sql))
+        self.execute(sql, &[])
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {

@@ -4,7 +4,7 @@ use podzol_mgmt_api::limits::Limits;
 use podzol_mgmt_api::zone::{VlanRange, VxlanRange};
 use podzol_vocab::{Name, PodId, ZoneId};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::fetch::Fetch;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
@@ -93,8 +93,7 @@ impl Tx {
     /// [`DbError::Taken`] when there is one with that name.
     pub async fn zone_create(&self, row: Model) -> Result<(), DbError> {
         self.changed("zone", row.id.0, None);
-        Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<Entity>(row)
     }
 
     /// Writes a zone as it is now.
@@ -103,8 +102,7 @@ impl Tx {
     /// When the database refuses.
     pub async fn zone_update(&self, row: Model) -> Result<(), DbError> {
         self.changed("zone", row.id.0, None);
-        Entity::update(row.into_active_model().reset_all()).exec(self.reader()).await?;
-        Ok(())
+        self.update::<Entity>(row)
     }
 
     /// Removes a zone.
@@ -123,8 +121,7 @@ impl Tx {
     /// [`DbError::Taken`] when its zone has one with that name.
     pub async fn pod_create(&self, row: pod::Model) -> Result<(), DbError> {
         self.changed("pod", row.id.0, None);
-        pod::Entity::insert(row.into_active_model()).exec_without_returning(self.reader()).await?;
-        Ok(())
+        self.insert::<pod::Entity>(row)
     }
 
     /// Removes a pod.

@@ -263,9 +263,14 @@ impl<W: Work> Engine<W> {
     }
 
     async fn end(&self, operation: &Model, outcome: &Outcome) -> Result<(), W::Error> {
+        if matches!(outcome, Outcome::Done | Outcome::Ended) {
+            tracing::info!(?outcome, attempts = operation.attempts, "attempt ended");
+        }
+        if *outcome == Outcome::Ended {
+            return Ok(());
+        }
         let tx = self.db.begin().await?;
         if *outcome == Outcome::Done {
-            tracing::info!(?outcome, attempts = operation.attempts, "attempt ended");
             tx.operation_succeeded(operation)?;
             return Ok(tx.commit().await?);
         }
@@ -276,7 +281,7 @@ impl<W: Work> Engine<W> {
         row.lease_owner = None;
         row.lease_until = None;
         let state = match outcome {
-            Outcome::Done => OperationState::Succeeded,
+            Outcome::Done | Outcome::Ended => OperationState::Succeeded,
             Outcome::Again { code, detail, after } => {
                 (row.error_code, row.error_detail) = (Some(code.clone()), Some(detail.clone()));
                 let wait = after.unwrap_or_else(|| backoff(row.attempts));

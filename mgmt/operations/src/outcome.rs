@@ -10,6 +10,9 @@ use podzol_mgmt_db::{DbError, Tx, operation};
 pub enum Outcome {
     /// The goal is reached.
     Done,
+    /// The goal is reached, and what shows it was written in one transaction with the end of the operation
+    /// ([`Tx::operation_succeeded`]).
+    Ended,
     /// Not yet; try again after a while. The error of the last attempt is shown meanwhile.
     Again {
         /// What kind of error, for programs.

@@ -12,6 +12,10 @@ async fn metrics_count_hosts_and_vms_by_state_and_what_was_asked() {
     pod.vm(admin, "a", &network).await;
     let b = pod.vm(admin, "b", &network).await;
     let hosts = pod.hosts.len();
+    let total = |metrics: &str, name: &str| -> u64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).expect("it is counted");
+        line.trim().parse().expect("it is a number")
+    };
     let metrics = async || admin.get("/metrics").await.ok().as_str().unwrap_or_default().to_owned();
 
     let before = metrics().await;
@@ -26,6 +30,13 @@ async fn metrics_count_hosts_and_vms_by_state_and_what_was_asked() {
 
     admin.stop_vm(&b).await;
     let after = metrics().await;
+    let written = |metrics: &str| {
+        ["transactions", "commits"].map(|what| total(metrics, &format!("podzol_database_{what}_total ")))
+    };
+    let ([transactions, commits], [more_transactions, more_commits]) = (written(&before), written(&after));
+    // Asking for the stop, and that it has come true, are one each at least.
+    assert!(more_transactions >= transactions + 2 && more_commits > commits, "{after}");
+    assert!(0 < commits && commits <= transactions, "{before}");
     assert!(after.contains("podzol_vms{state=\"running\"} 1\n"), "{after}");
     assert!(after.contains("podzol_vms{state=\"stopped\"} 1\n"), "{after}");
     admin.delete_vm(&b).await;

@@ -32,19 +32,26 @@ pub(crate) enum Mishap {
     Fails,
     /// The hypervisor gives no answer once.
     NoAnswer,
+    /// The hypervisor does it, and its answer is lost once.
+    Unheard,
     /// The agent is killed in it.
     AgentDies,
 }
 
 /// All that can go wrong at a step.
-pub(crate) const MISHAPS: [Mishap; 3] = [Mishap::Fails, Mishap::NoAnswer, Mishap::AgentDies];
+pub(crate) const MISHAPS: [Mishap; 4] = [Mishap::Fails, Mishap::NoAnswer, Mishap::Unheard, Mishap::AgentDies];
 
 impl Mishap {
+    pub(crate) fn can_happen_at(self, step: Step) -> bool {
+        self != Self::Unheard || Step::WITH_EFFECT.contains(&step)
+    }
+
     /// Has it happen at this step, on whichever host comes to it.
     pub(crate) fn arrange(self, world: &World, step: Step) {
         let fault = match self {
             Self::Fails => Fault::Fails(1),
             Self::NoAnswer => Fault::NoAnswer(1),
+            Self::Unheard => Fault::Unheard(1),
             Self::AgentDies => Fault::Hangs,
         };
         world.pod.hosts.iter().for_each(|host| host.hypervisor().fault(step, fault));

@@ -25,22 +25,6 @@ enum Hang {
 
 const HANGS: [Hang; 3] = [Hang::Hypervisor, Hang::Slow(Duration::from_secs(20)), Hang::Silent];
 
-const STEPS: [Step; 13] = [
-    Step::List,
-    Step::Start,
-    Step::Note,
-    Step::Noted,
-    Step::ShutDown,
-    Step::Reboot,
-    Step::Move,
-    Step::LetGo,
-    Step::Answered,
-    Step::Moved,
-    Step::TakeBack,
-    Step::Change,
-    Step::Remove,
-];
-
 /// How much longer something may seem to take because virtual time goes in steps.
 const STEPPING: Duration = Duration::from_secs(1);
 
@@ -52,7 +36,9 @@ impl Hang {
         let host = &world.pod.hosts[0];
         let peer = host.peer();
         match self {
-            Hang::Hypervisor => STEPS.iter().for_each(|step| host.hypervisor().fault(*step, Fault::Hangs)),
+            Hang::Hypervisor => {
+                Step::ALL.iter().for_each(|step| host.hypervisor().fault(*step, Fault::Hangs))
+            }
             Hang::Slow(late) => {
                 weather::set(move |call| if call.peer == peer { Fate::IsLate(late) } else { Fate::Arrives });
             }
@@ -63,7 +49,7 @@ impl Hang {
     }
 
     fn end(self, world: &World) {
-        STEPS.iter().for_each(|step| world.pod.hosts[0].hypervisor().heal(*step));
+        Step::ALL.iter().for_each(|step| world.pod.hosts[0].hypervisor().heal(*step));
         calls::fair();
     }
 }

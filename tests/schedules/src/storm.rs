@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podzol_sim::SimPod;
+use podzol_sim::{Fault, SimPod, Step};
 use podzol_test_support::{image, text};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -74,6 +74,8 @@ enum Blow {
     EndDomain,
     /// A host is started anew.
     ResetHost(usize),
+    /// A host's hypervisor stumbles the next time that it comes to a step.
+    Stumble(usize, Step, Fault),
 }
 
 /// How many wishes a schedule has at least and at most.
@@ -133,6 +135,9 @@ async fn schedule(world: &mut World, seed: u64, log: bool) -> Result<(), String>
         world.pass(pause).await?;
     }
     calls::stormy(world, seed, 0.0, log);
+    for host in &world.pod.hosts {
+        Step::ALL.iter().for_each(|step| host.hypervisor().heal(*step));
+    }
     world.end_maintenance().await;
     world.converge().await?;
     world.holds().await?;
@@ -151,12 +156,23 @@ async fn forget_templates(world: &mut World) -> Result<(), String> {
 
 fn blow(random: &mut StdRng, hosts: usize) -> Blow {
     let host = random.random_range(0..hosts);
-    match random.random_range(0..6) {
+    match random.random_range(0..9) {
         0 | 1 => Blow::Kill(Part::Management),
         2 => Blow::Kill(Part::Agent(host)),
         3 => Blow::Kill(Part::Storage),
         4 => Blow::EndDomain,
-        _ => Blow::ResetHost(host),
+        5 => Blow::ResetHost(host),
+        _ => Blow::Stumble(host, *Step::ALL.choose(random).expect("there are some"), stumble(random)),
+    }
+}
+
+fn stumble(random: &mut StdRng) -> Fault {
+    let times = random.random_range(1..4);
+    match random.random_range(0..4) {
+        0 => Fault::Fails(times),
+        1 => Fault::NoAnswer(times),
+        2 => Fault::Unheard(times),
+        _ => Fault::Takes(Duration::from_millis(random.random_range(100..30_000))),
     }
 }
 
@@ -174,6 +190,7 @@ async fn strike(world: &mut World, blow: Blow, away: Duration, random: &mut StdR
                 host.hypervisor().kill_domain(domain.record.plan.vm);
             }
         }
+        Blow::Stumble(host, step, fault) => world.pod.hosts[host].hypervisor().fault(step, fault),
         Blow::ResetHost(host) => {
             world.pod.hosts[host].kill_agent();
             world.pod.hosts[host].hypervisor().host_crashes();

@@ -22,6 +22,10 @@ pub enum Step {
     ShutDown,
     /// Reboot a domain.
     Reboot,
+    /// Have a domain stand still.
+    Pause,
+    /// Have a domain that stands still go on.
+    Resume,
     /// Begin to move a domain to another host.
     Move,
     /// Have a domain, of which all is on the other host by now, let go there: nobody knows whether that was heard.
@@ -38,6 +42,39 @@ pub enum Step {
     Remove,
 }
 
+impl Step {
+    /// All steps.
+    pub const ALL: [Self; 15] = [
+        Self::List,
+        Self::Start,
+        Self::Note,
+        Self::Noted,
+        Self::ShutDown,
+        Self::Reboot,
+        Self::Pause,
+        Self::Resume,
+        Self::Move,
+        Self::LetGo,
+        Self::Answered,
+        Self::Moved,
+        Self::TakeBack,
+        Self::Change,
+        Self::Remove,
+    ];
+
+    /// The steps after which something is other than before, and of which it can be unheard that they were taken.
+    pub const WITH_EFFECT: [Self; 8] = [
+        Self::Start,
+        Self::ShutDown,
+        Self::Reboot,
+        Self::Pause,
+        Self::Resume,
+        Self::TakeBack,
+        Self::Change,
+        Self::Remove,
+    ];
+}
+
 /// How a step goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -45,6 +82,8 @@ pub enum Fault {
     Fails(u32),
     /// There is no answer that says whether it was done, so many times.
     NoAnswer(u32),
+    /// It is done, and there is no answer that says so, so many times; of [`Step::WITH_EFFECT`].
+    Unheard(u32),
     /// It takes this much longer.
     Takes(Duration),
     /// It goes on for ever, until the fault is taken away.
@@ -78,7 +117,7 @@ impl Faults {
         let fault = self.now.borrow().get(&step).copied();
         let reason = || "a simulated fault".to_owned();
         match fault {
-            None => Ok(()),
+            None | Some(Fault::Unheard(_)) => Ok(()),
             Some(Fault::Fails(times)) => {
                 self.set(step, (times > 1).then(|| Fault::Fails(times - 1)));
                 Err(HypervisorError::Failed { step: name(step), reason: reason() })
@@ -98,15 +137,25 @@ impl Faults {
             }
         }
     }
+
+    /// Whether it is heard that a step was taken.
+    pub(crate) fn heard(&self, step: Step) -> Result<(), HypervisorError> {
+        let fault = self.now.borrow().get(&step).copied();
+        let Some(Fault::Unheard(times)) = fault else { return Ok(()) };
+        self.set(step, (times > 1).then(|| Fault::Unheard(times - 1)));
+        Err(HypervisorError::Unavailable { step: name(step), reason: "its answer is lost".into() })
+    }
 }
 
-fn name(step: Step) -> &'static str {
+pub(crate) fn name(step: Step) -> &'static str {
     match step {
         Step::List => "list its domains",
         Step::Start => "start the VM",
         Step::Note | Step::Noted => "note what the VM should be",
         Step::ShutDown => "shut the VM down",
         Step::Reboot => "reboot the VM",
+        Step::Pause => "pause the VM",
+        Step::Resume => "resume the VM",
         Step::Move | Step::LetGo | Step::Answered | Step::Moved => "move the VM",
         Step::TakeBack => "take the VM back",
         Step::Change => "change the VM's devices",

@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::Locks;
-use crate::fault::{Fault, Faults, Step};
+use crate::fault::{Fault, Faults, Step, name};
 
 /// A hypervisor in memory.
 #[derive(Debug)]
@@ -198,6 +198,17 @@ impl SimulatedHypervisor {
         self.faults.happen(step).await.map_err(|error| error.to_string())
     }
 
+    /// Takes a step, which may fail before and be unheard of after.
+    async fn take(
+        &self,
+        step: Step,
+        does: impl FnOnce() -> Result<(), String> + Send,
+    ) -> Result<(), HypervisorError> {
+        self.faults.happen(step).await?;
+        does().map_err(|reason| HypervisorError::Failed { step: name(step), reason })?;
+        self.faults.heard(step)
+    }
+
     /// Each time that a domain was given an older description than it had. Nothing that works as it should ever does.
     pub fn went_back(&self) -> Vec<String> {
         self.state().went_back.clone()
@@ -370,14 +381,15 @@ impl Hypervisor for SimulatedHypervisor {
     async fn start(&self, domain: Domain) -> Result<(), HypervisorError> {
         let vm = domain.plan.vm;
         self.define(Record::of(&domain.plan));
-        self.faults.happen(Step::Start).await?;
-        if self.domain(vm).is_some_and(|domain| domain.state == DomainState::Running) {
-            return Ok(());
-        }
-        let failed = |reason| HypervisorError::Failed { step: "start the VM", reason };
-        self.run(&domain).map_err(failed)?;
-        self.changed.notify_one();
-        Ok(())
+        let start = || {
+            if self.domain(vm).is_some_and(|domain| domain.state == DomainState::Running) {
+                return Ok(());
+            }
+            self.run(&domain)?;
+            self.changed.notify_one();
+            Ok(())
+        };
+        self.take(Step::Start, start).await
     }
 
     async fn note(&self, record: Record) -> Result<(), HypervisorError> {
@@ -387,19 +399,23 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn shut_down(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.faults.happen(Step::ShutDown).await?;
-        if !self.state().guests_are_deaf {
-            self.end(vm, Ended::ByItself);
-        }
-        Ok(())
+        let shut_down = || {
+            if !self.state().guests_are_deaf {
+                self.end(vm, Ended::ByItself);
+            }
+            Ok(())
+        };
+        self.take(Step::ShutDown, shut_down).await
     }
 
     async fn reboot(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.faults.happen(Step::Reboot).await?;
-        if let Some(domain) = self.state().domains.get_mut(&vm) {
-            domain.reboots += 1;
-        }
-        Ok(())
+        let reboot = || {
+            if let Some(domain) = self.state().domains.get_mut(&vm) {
+                domain.reboots += 1;
+            }
+            Ok(())
+        };
+        self.take(Step::Reboot, reboot).await
     }
 
     async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
@@ -408,25 +424,28 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn change(&self, vm: VmId, change: Change) -> Result<(), HypervisorError> {
-        self.faults.happen(Step::Change).await?;
-        let failed = |reason| HypervisorError::Failed { step: "change the VM's devices", reason };
-        self.change_devices(vm, &change).map_err(failed)
+        self.take(Step::Change, || self.change_devices(vm, &change)).await
     }
 
     async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
-        if self.domain(vm).is_some_and(|domain| domain.state == DomainState::Running) {
-            self.settle(vm, DomainState::Paused);
-        }
-        Ok(())
+        let pause = || {
+            if self.domain(vm).is_some_and(|domain| domain.state == DomainState::Running) {
+                self.settle(vm, DomainState::Paused);
+            }
+            Ok(())
+        };
+        self.take(Step::Pause, pause).await
     }
 
     async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
-        let failed = |reason| HypervisorError::Failed { step: "resume the VM", reason };
-        if let Some(domain) = self.domain(vm).filter(|domain| domain.state == DomainState::Paused) {
-            self.locks.take(&domain.disks, &self.host, vm).map_err(failed)?;
-            self.settle(vm, DomainState::Running);
-        }
-        Ok(())
+        let resume = || {
+            if let Some(domain) = self.domain(vm).filter(|domain| domain.state == DomainState::Paused) {
+                self.locks.take(&domain.disks, &self.host, vm)?;
+                self.settle(vm, DomainState::Running);
+            }
+            Ok(())
+        };
+        self.take(Step::Resume, resume).await
     }
 
     async fn migrate(&self, vm: VmId, route: Route) -> Result<(), HypervisorError> {
@@ -444,14 +463,15 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn take_back(&self, vm: VmId) -> Result<(), HypervisorError> {
-        let failed = |reason| HypervisorError::Failed { step: "take the VM back", reason };
-        self.faults.happen(Step::TakeBack).await?;
-        let was_sent = self.state().sent.contains(&vm);
-        let domain = self.domain(vm).filter(|_| was_sent).ok_or_else(|| failed("it was not sent".into()))?;
-        self.locks.take_back(&domain.disks, &self.host, vm).map_err(failed)?;
-        self.settle(vm, DomainState::Running);
-        self.state().sent.remove(&vm);
-        Ok(())
+        let take_back = || {
+            let was_sent = self.state().sent.contains(&vm);
+            let domain = self.domain(vm).filter(|_| was_sent).ok_or("it was not sent")?;
+            self.locks.take_back(&domain.disks, &self.host, vm)?;
+            self.settle(vm, DomainState::Running);
+            self.state().sent.remove(&vm);
+            Ok(())
+        };
+        self.take(Step::TakeBack, take_back).await
     }
 
     async fn call_back(&self, vm: VmId) -> Result<(), HypervisorError> {
@@ -463,10 +483,12 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.faults.happen(Step::Remove).await?;
-        self.forget(vm);
-        self.changed.notify_one();
-        Ok(())
+        let remove = || {
+            self.forget(vm);
+            self.changed.notify_one();
+            Ok(())
+        };
+        self.take(Step::Remove, remove).await
     }
 
     async fn changed(&self) {

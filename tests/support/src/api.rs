@@ -49,6 +49,16 @@ impl Api {
         self.send(Method::GET, path, |request| request).await
     }
 
+    /// Gets a path, and the body of the answer as it is.
+    ///
+    /// # Panics
+    /// When it is no success.
+    pub async fn get_bytes(&self, path: &str) -> Vec<u8> {
+        let response = self.request(Method::GET, path).send().await.expect("the API answers");
+        assert_eq!(response.status(), 200, "GET {path}");
+        response.bytes().await.expect("the answer does not break off").to_vec()
+    }
+
     /// Posts a JSON body; an empty request if it is null.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send_json(Method::POST, path, body).await

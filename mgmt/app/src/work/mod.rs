@@ -43,7 +43,7 @@ impl Work for App {
             Outcome::again("internal", error.to_string())
         });
         let name = match &outcome {
-            Outcome::Done => "done",
+            Outcome::Done | Outcome::Ended => "done",
             Outcome::Again { .. } => "again",
             Outcome::Failed { .. } => "failed",
             Outcome::Overtaken { .. } => "overtaken",

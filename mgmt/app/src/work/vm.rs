@@ -121,9 +121,11 @@ impl App {
                 if let Some(outcome) = self.note_sizes(&parts.volumes).await? {
                     return Ok(outcome);
                 }
-                let outcome = self.is_running(&parts, status, steps).await?;
                 // Only what has no deadline goes on until nothing is left anywhere.
-                Ok(rest.filter(|_| operation.deadline_at.is_none()).unwrap_or(outcome))
+                let rest = rest.filter(|_| operation.deadline_at.is_none());
+                let ends = if rest.is_none() { Some(operation) } else { None };
+                let outcome = self.is_running(&parts, status, steps, ends).await?;
+                Ok(rest.unwrap_or(outcome))
             }
             OnHost::Failed => Ok(Outcome::failed("start_failed", status.error.unwrap_or_default())),
             OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving => {
@@ -267,11 +269,13 @@ impl App {
         Ok(Parts { vm, nics, volumes, iso, networks, pools })
     }
 
+    /// Writes that a VM runs, and with it the end of the operation that this is the goal of.
     async fn is_running(
         &self,
         parts: &Parts,
         status: VmStatus,
         mut steps: Vec<Step>,
+        ends: Option<&operation::Model>,
     ) -> Result<Outcome, AppError> {
         let on_host = |step: podzol_agent_api::vm::StepTiming| Step {
             step: format!("host: {}", step.step),
@@ -295,8 +299,11 @@ impl App {
             devices::arrived(&tx, &mut row).await?;
         }
         tx.vm_update(row).await?;
+        if let Some(operation) = ends {
+            tx.operation_succeeded(operation)?;
+        }
         tx.commit().await?;
-        Ok(Outcome::Done)
+        Ok(if ends.is_some() { Outcome::Ended } else { Outcome::Done })
     }
 
     /// Ends a VM on its host and gives back its room there. Done when it has no host any more.

@@ -113,3 +113,33 @@ async fn what_a_transaction_wrote_it_reads_and_nobody_else_until_it_is_durable()
     tx.commit().await.unwrap();
     assert_eq!(name(&db).await.to_string(), "after");
 }
+
+#[tokio::test]
+async fn of_work_only_so_many_stand_in_line_before_a_call() {
+    let (_folder, db) = database().await;
+    let order = Arc::new(Mutex::new(vec![]));
+    let holder = db.begin().await.unwrap();
+    let mut tasks = vec![];
+    let mut wait = |db: Db, name: String| {
+        let order = Arc::clone(&order);
+        tasks.push(tokio::spawn(async move {
+            let tx = db.begin().await.unwrap();
+            order.lock().unwrap().push(name.clone());
+            tx.account_create(account(name)).await.unwrap();
+            tx.commit().await.unwrap();
+        }));
+    };
+    for number in 0..3 * BEHIND {
+        wait(db.behind(), format!("work{number}"));
+    }
+    tokio::task::yield_now().await;
+    wait(db.clone(), "call".into());
+    tokio::task::yield_now().await;
+    drop(holder);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let order = order.lock().unwrap().clone();
+    assert_eq!(order.len(), 3 * BEHIND + 1);
+    assert_eq!(order.iter().position(|name| name == "call"), Some(BEHIND), "{order:?}");
+}

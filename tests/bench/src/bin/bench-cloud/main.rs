@@ -97,6 +97,7 @@ impl Cloud {
 }
 
 async fn creates(management: &Management, api: &Api, cloud: &Cloud, vms: usize) -> Result<()> {
+    let written = management.written(api).await?;
     let (before, began) = (management.figures()?, Instant::now());
     let create = |_| async {
         let asked = Instant::now();
@@ -126,6 +127,12 @@ async fn creates(management: &Management, api: &Api, cloud: &Cloud, vms: usize) 
         ensure!(began.elapsed() < Duration::from_secs(1800), "only {} run", cloud.fleet.running());
     }
     let all = management.figures()?.since(&before);
+    let (transactions, commits) = management.written(api).await?;
+    println!(
+        "of {vms} VMs: {:.2} transactions each, {:.3} commits each",
+        (transactions - written.0) as f64 / vms as f64,
+        (commits - written.1) as f64 / vms as f64
+    );
     println!(
         "all running after {:.1} s, {:.0}/s; {}",
         began.elapsed().as_secs_f64(),
@@ -137,13 +144,14 @@ async fn creates(management: &Management, api: &Api, cloud: &Cloud, vms: usize) 
 
 async fn pages(api: &Api) -> Result<()> {
     for path in ["/v1/vms?limit=500", "/v1/vms?limit=500&state=running"] {
-        let mut times = Vec::new();
-        for _ in 0..30 {
+        let (mut times, mut page) = (Vec::new(), Vec::new());
+        for _ in 0..100 {
             let began = Instant::now();
-            let page = api.get(path).await.ok();
+            page = api.get_bytes(path).await;
             times.push(began.elapsed());
-            ensure!(page["items"].as_array().is_some_and(|items| !items.is_empty()), "an empty page");
         }
+        let page: Value = serde_json::from_slice(&page)?;
+        ensure!(page["items"].as_array().is_some_and(|items| !items.is_empty()), "an empty page");
         println!(
             "{path}: p50 {:.1} ms, p99 {:.1} ms",
             percentile(&mut times, 50),

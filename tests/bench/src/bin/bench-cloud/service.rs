@@ -75,6 +75,17 @@ impl Management {
         Ok(Api::new(self.api, &self.read("ca.pem")?, Some(key)))
     }
 
+    /// How many transactions and commits its database has counted: a commit waits for the disk once.
+    pub(crate) async fn written(&self, api: &Api) -> Result<(u64, u64)> {
+        let metrics = String::from_utf8(api.get_bytes("/metrics").await)?;
+        let count = |name: &str| -> Result<u64> {
+            let line =
+                metrics.lines().find_map(|line| line.strip_prefix(name)).context("it is not counted")?;
+            Ok(line.trim().parse()?)
+        };
+        Ok((count("podzol_database_transactions_total ")?, count("podzol_database_commits_total ")?))
+    }
+
     /// Kills it, and starts it again.
     pub(crate) fn kill_and_start(&mut self) -> Result<()> {
         self.child.kill()?;
