@@ -32,6 +32,9 @@ const PREPARED: usize = 512;
 /// The most values of a statement that is kept. Those with more are of lists, as long as they happen to be.
 const VALUES: usize = 64;
 
+/// How much of the file a connection keeps in memory at most, in KiB. SQLite's own 2 MiB are a few hundred VMs.
+const KEPT_KIB: i64 = 32 << 10;
+
 /// The longest that others may keep the file locked, such as a program that copies it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,6 +63,9 @@ impl Connection {
 
     fn of(connection: rusqlite::Connection) -> rusqlite::Result<Self> {
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cache_size", -KEPT_KIB)?;
+        // What is needed to go back to a savepoint, which is as short as one transaction, would be written to a file else.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
         Ok(Self(Mutex::new(connection)))
     }

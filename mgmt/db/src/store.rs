@@ -25,7 +25,7 @@ use crate::ledger::{self, Draft, Ledger};
 use crate::lock::Lock;
 use crate::reading::Reading;
 use crate::sqlite::{self, Connection, Connections};
-use crate::texts::values_of;
+use crate::texts::{Selection, values_of};
 use crate::writing::Writing;
 use crate::{DbError, Table, migration};
 
@@ -437,17 +437,24 @@ impl Tx {
         Ok(self.writing.execute(&E::texts().insert(1), &values)?.last_insert_id())
     }
 
-    /// Writes a row as it is now.
+    /// Writes a row as it is now: the columns that differ, so that no index is written of which none does.
     pub(crate) fn update<E: Table>(&self, row: E::Model) -> Result<(), DbError>
     where
         E::Model: IntoActiveModel<E::ActiveModel>,
     {
-        let mut values = vec![];
+        let (texts, mut values) = (E::texts(), vec![]);
         values_of::<E>(row, &mut values)?;
-        match self.writing.execute(&E::texts().update, &values)?.rows_affected() {
-            0 => Err(DbErr::RecordNotUpdated.into()),
-            _ => Ok(()),
+        let key: Vec<Value> = texts.key.iter().map(|column| values[*column].clone()).collect();
+        let found = Selection { sql: &texts.find, values: &key, kinds: &texts.kinds };
+        let before = self.writing.select(found, Ok)?.pop().ok_or(DbErr::RecordNotUpdated)?;
+        let differs = |column: &usize| values[*column] != before[*column];
+        let changed: Vec<usize> = (0..values.len()).filter(differs).collect();
+        if !changed.is_empty() {
+            let changes = changed.iter().map(|column| values[*column].clone());
+            let changes: Vec<Value> = changes.chain(key.iter().cloned()).collect();
+            self.writing.execute(&texts.update(&changed), &changes)?;
         }
+        Ok(())
     }
 
     /// Makes it all durable.

@@ -30,41 +30,44 @@ pub struct Selection<'a> {
 /// The texts of a table's statements.
 #[derive(Debug)]
 pub struct Texts {
+    table: String,
+    columns: Vec<&'static str>,
+    /// The places of its key's columns among all.
+    pub(crate) key: Vec<usize>,
     pub(crate) kinds: Vec<Kind>,
     /// The row with the key that is given.
     pub(crate) find: String,
     /// Up to the values of the rows.
     insert: String,
     insert_one: String,
-    /// Of the row with its key; the values are those of all columns in their order.
-    pub(crate) update: String,
 }
 
 impl Texts {
     pub(crate) fn of<E: EntityTrait>() -> Self {
         let table = E::default().as_str().to_owned();
-        let columns: Vec<&str> = E::Column::iter().map(|column| column.as_str()).collect();
-        let keys: Vec<&str> = E::PrimaryKey::iter().map(|key| key.into_column().as_str()).collect();
-        let names = columns.iter().map(|name| format!(r#""{name}""#)).collect::<Vec<_>>().join(", ");
-        let is = |name: &&str, number: usize| format!(r#""{name}" = ?{number}"#);
-        let find: Vec<_> = keys.iter().zip(1..).map(|(key, number)| is(key, number)).collect();
-        let (of_key, others): (Vec<_>, Vec<_>) =
-            columns.iter().zip(1..).partition(|(name, _)| keys.contains(name));
-        let all = |some: Vec<(&&str, usize)>| {
-            some.into_iter().map(|(name, number)| is(name, number)).collect::<Vec<_>>()
+        let columns: Vec<&'static str> = E::Column::iter().map(|column| column.as_str()).collect();
+        let place = |key: E::PrimaryKey| {
+            let key = key.into_column();
+            columns.iter().position(|column| *column == key.as_str()).expect("a key is of columns")
         };
+        let key: Vec<usize> = E::PrimaryKey::iter().map(place).collect();
+        let names = columns.iter().map(|name| format!(r#""{name}""#)).collect::<Vec<_>>().join(", ");
         let insert = format!(r#"INSERT INTO "{table}" ({names}) VALUES "#);
         Self {
             kinds: E::Column::iter().map(|column| kind(column.def().get_column_type())).collect(),
-            find: format!(r#"SELECT {names} FROM "{table}" WHERE {}"#, find.join(" AND ")),
+            find: format!(r#"SELECT {names} FROM "{table}" WHERE {}"#, are(&columns, &key, " AND ")),
             insert_one: rows(&insert, columns.len(), 1),
             insert,
-            update: format!(
-                r#"UPDATE "{table}" SET {} WHERE {}"#,
-                all(others).join(", "),
-                all(of_key).join(" AND ")
-            ),
+            table,
+            columns,
+            key,
         }
+    }
+
+    /// Writes some columns, by their places, of the row with the key that is given after them.
+    pub(crate) fn update(&self, changed: &[usize]) -> String {
+        let (changes, key) = (are(&self.columns, changed, ", "), are(&self.columns, &self.key, " AND "));
+        format!(r#"UPDATE "{}" SET {changes} WHERE {key}"#, self.table)
     }
 
     /// Adds so many rows.
@@ -74,6 +77,11 @@ impl Texts {
             count => rows(&self.insert, self.kinds.len(), count).into(),
         }
     }
+}
+
+/// Has some columns be what is given.
+fn are(columns: &[&str], which: &[usize], and: &str) -> String {
+    which.iter().map(|place| format!(r#""{}" = ?"#, columns[*place])).collect::<Vec<_>>().join(and)
 }
 
 fn rows(insert: &str, columns: usize, count: usize) -> String {
@@ -122,10 +130,12 @@ mod tests {
     #[test]
     fn rows_are_found_and_changed_by_all_columns_of_their_key() {
         let texts = Texts::of::<idempotency::Entity>();
-        let find = r#"FROM "idempotency" WHERE "user_id" = ?1 AND "key" = ?2"#;
+        let find = r#"FROM "idempotency" WHERE "user_id" = ? AND "key" = ?"#;
         assert!(texts.find.ends_with(find), "{}", texts.find);
-        assert!(texts.update.ends_with(r#"WHERE "user_id" = ?1 AND "key" = ?2"#), "{}", texts.update);
-        assert!(texts.update.contains(r#"SET "request" = ?3, "status" = ?4"#), "{}", texts.update);
+        assert_eq!(
+            texts.update(&[3, 5]),
+            r#"UPDATE "idempotency" SET "status" = ?, "created_at" = ? WHERE "user_id" = ? AND "key" = ?"#
+        );
         assert!(texts.insert(2).ends_with("VALUES (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)"));
     }
 

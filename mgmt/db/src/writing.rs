@@ -66,6 +66,15 @@ impl Writing {
         done
     }
 
+    /// Makes something of each row of a selection.
+    pub(crate) fn select<T>(
+        &self,
+        selection: Selection<'_>,
+        make: impl FnMut(Vec<Value>) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, DbErr> {
+        self.run(selection.sql, |connection| connection.select(selection, make))
+    }
+
     /// Adds some rows.
     pub(crate) fn insert_all<E: Table>(&self, rows: impl IntoIterator<Item = E::Model>) -> Result<(), DbErr>
     where
@@ -102,7 +111,7 @@ impl Reader for Writing {
         selection: Selection<'_>,
         make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> Result<Vec<T>, DbErr> {
-        self.run(selection.sql, |connection| connection.select(selection, make))
+        self.select(selection, make)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
