@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
@@ -67,10 +68,10 @@ impl Cidr {
     }
 
     /// The addresses that VMs may get, lowest first: all but the network, the gateway and the broadcast address.
-    pub fn vm_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    pub fn vm_addresses(&self) -> RangeInclusive<Ipv4Addr> {
         let first = self.0.network().to_bits() + 2;
         let last = self.0.broadcast().to_bits() - 1;
-        (first..=last).map(Ipv4Addr::from_bits)
+        Ipv4Addr::from_bits(first)..=Ipv4Addr::from_bits(last)
     }
 
     /// Whether a VM may have this address.

@@ -7,9 +7,10 @@
 //! Refused: sums asked of the database, over all VMs for each new one, in the transaction that only one can have at a time;
 //! sums kept in tables, which may come to differ from what they are the sums of, and stay so.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podzol_mgmt_api::host::ServerState;
@@ -18,6 +19,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{EntityTrait, FromQueryResult, QuerySelect};
 
 use crate::fetch::Fetch;
+use crate::runs::Runs;
 use crate::{Col, DbError, Reader, network, pool, server, vm, volume};
 
 /// What VMs take of a host.
@@ -54,7 +56,7 @@ pub struct Ledger {
     volumes: HashMap<VolumeId, (PoolId, i64)>,
     promised: HashMap<PoolId, i64>,
     nics: HashMap<NicId, (NetworkId, Ipv4Addr)>,
-    addresses: HashMap<NetworkId, BTreeSet<Ipv4Addr>>,
+    addresses: HashMap<NetworkId, Runs>,
     hosts: HashMap<HostId, Arc<server::Model>>,
     pools: HashMap<PoolId, (Arc<pool::Model>, HashSet<String>)>,
     /// The networks on VXLANs.
@@ -154,17 +156,14 @@ impl Ledger {
         self.promised.get(&pool).copied().unwrap_or(0)
     }
 
-    /// The first address of some, in their order, that nobody has in a network.
-    pub fn free_address(
-        &self,
-        network: NetworkId,
-        mut of: impl Iterator<Item = Ipv4Addr>,
-    ) -> Option<Ipv4Addr> {
-        let mut in_use = self.addresses.get(&network).into_iter().flatten().peekable();
-        of.find(|address| {
-            while in_use.next_if(|taken| *taken < address).is_some() {}
-            in_use.peek() != Some(&address)
-        })
+    /// The first address of a range that nobody has in a network.
+    pub fn free_address(&self, network: NetworkId, of: &RangeInclusive<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let (from, to) = (of.start().to_bits(), of.end().to_bits());
+        let free = match self.addresses.get(&network) {
+            Some(in_use) => in_use.first_missing(from, to),
+            None => (from <= to).then_some(from),
+        };
+        free.map(Ipv4Addr::from_bits)
     }
 
     /// A host, removed ones too.
@@ -228,13 +227,13 @@ impl Ledger {
         if let Some((network, address)) = before
             && let Some(in_use) = self.addresses.get_mut(&network)
         {
-            in_use.remove(&address);
+            in_use.remove(address.to_bits());
             if in_use.is_empty() {
                 self.addresses.remove(&network);
             }
         }
         if let Some((network, address)) = at {
-            self.addresses.entry(network).or_default().insert(address);
+            self.addresses.entry(network).or_default().insert(address.to_bits());
         }
         Before::Nic(id, before)
     }
@@ -420,7 +419,7 @@ mod tests {
     fn the_first_free_address_is_given_and_one_that_comes_back_again() {
         let mut ledger = Ledger::default();
         let (network, nics) = (NetworkId::new(), [NicId::new(), NicId::new(), NicId::new()]);
-        let free = |ledger: &Ledger| ledger.free_address(network, (2..5).map(address));
+        let free = |ledger: &Ledger| ledger.free_address(network, &(address(2)..=address(4)));
         for (nic, last) in nics.iter().zip([2, 4, 3]) {
             assert_eq!(free(&ledger), Some(address(if last == 2 { 2 } else { 3 })));
             ledger.set_nic(*nic, Some((network, address(last))));

@@ -71,6 +71,7 @@ pub mod operation;
 pub mod pool;
 mod reading;
 mod rows;
+mod runs;
 pub mod server;
 mod sqlite;
 mod store;

@@ -218,7 +218,7 @@ pub struct Counted {
 }
 
 /// How many transactions of work stand in line.
-const BEHIND: usize = 16;
+const BEHIND: usize = 8;
 
 /// The most transactions that commit together.
 const MOST: usize = 64;

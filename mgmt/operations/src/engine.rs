@@ -28,8 +28,11 @@ const WITHOUT_QUEUE: usize = 64;
 /// The most operations at a time. Each is a task that mostly waits for an answer.
 const AT_ONCE: usize = 4096;
 
-/// How many due operations are looked at in one go, of queues that are not full.
-const LOOK_AT: u64 = 512;
+/// How many due operations are looked at first, of queues that are not full. Whoever else writes waits while they are claimed.
+const LOOK_AT: u64 = 64;
+
+/// How many are looked at if those before had no place: many may wait for the same subject.
+const LOOK_AT_MOST: u64 = 1 << 15;
 
 /// The code of an attempt whose peer gave no answer. Its queue gets one operation at a time until there is one.
 pub const UNREACHABLE: &str = "unreachable";
@@ -169,12 +172,21 @@ impl<W: Work> Engine<W> {
     /// Claims what is due and has room, and says how long to wait for the next.
     async fn claim_due(self: &Arc<Self>, tasks: &TaskTracker) -> Result<Duration, DbError> {
         let full = self.running().full();
-        let due = operation::due(self.db.reader(), now().0, &full, LOOK_AT).await?;
-        let places: Vec<Model> = {
-            let mut running = self.running();
-            due.into_iter().filter(|operation| running.take(operation)).collect()
+        let mut look_at = LOOK_AT;
+        let (places, may_be_more) = loop {
+            let due = operation::due(self.db.reader(), now().0, &full, look_at).await?;
+            let may_be_more = due.len() as u64 == look_at;
+            let places: Vec<Model> = {
+                let mut running = self.running();
+                due.into_iter().filter(|operation| running.take(operation)).collect()
+            };
+            if !places.is_empty() || !may_be_more || look_at >= LOOK_AT_MOST {
+                break (places, may_be_more);
+            }
+            look_at *= 8;
         };
-        if !places.is_empty() {
+        let some_had_place = !places.is_empty();
+        if some_had_place {
             match self.claim(&places).await {
                 Ok(claimed) => {
                     for operation in places {
@@ -190,6 +202,9 @@ impl<W: Work> Engine<W> {
                     return Err(error);
                 }
             }
+        }
+        if may_be_more && some_had_place {
+            return Ok(Duration::ZERO);
         }
         // What is due already but has no place is looked at again when one is given back.
         let next = operation::next_due(self.db.reader(), now().0).await?;

@@ -126,3 +126,41 @@ async fn what_was_held_or_waiting_when_the_clock_was_set_back_an_hour_is_taken_u
     stop.cancel();
     running.await.unwrap();
 }
+
+/// Work that gets nowhere with the subject `stuck`.
+struct Stuck;
+
+impl Work for Stuck {
+    type Error = DbError;
+
+    async fn attempt(&self, operation: Model) -> Outcome {
+        if operation.subject == "stuck" {
+            std::future::pending::<()>().await;
+        }
+        Outcome::Done
+    }
+
+    async fn gave_up(&self, _: &Tx, _: &Model, _: &str) -> Result<(), DbError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_operations_on_one_thing_keep_none_on_another_from_its_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("db")).await.unwrap();
+    let tx = db.begin().await.unwrap();
+    for _ in 0..1000 {
+        tx.operation_create(operation_on("stuck")).await.unwrap();
+    }
+    let free = operation_on("free");
+    tx.operation_create(free.clone()).await.unwrap();
+    tx.commit().await.unwrap();
+    let stop = CancellationToken::new();
+    let engine = Engine::new(db.clone(), Arc::new(Stuck), "test".into(), Arc::new(Notify::new()));
+
+    let running = tokio::spawn(engine.run(stop.clone()));
+
+    assert_eq!(ended(&db, free.id.0).await.state.0, OperationState::Succeeded);
+    running.abort();
+}

@@ -64,6 +64,18 @@ impl Api {
         self.send_json(Method::POST, path, body).await
     }
 
+    /// Posts a JSON body, and gives the status of the answer, which is not read.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn post_unread(&self, path: &str, body: &Value) -> u16 {
+        let request = self.request(Method::POST, path).body(body.to_string());
+        let response = request.send().await.expect("the API answers");
+        let status = response.status().as_u16();
+        response.bytes().await.expect("the answer does not break off");
+        status
+    }
+
     /// Posts a JSON body with an `Idempotency-Key`.
     pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Answer {
         let text = body.to_string();

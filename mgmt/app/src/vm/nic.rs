@@ -164,7 +164,7 @@ pub(super) fn new_nic(
     network: &network::Model,
     attachment: Attachment,
 ) -> Result<vm::nic::Model, AppError> {
-    let free = db.ledger().free_address(network.id.0, network.cidr.vm_addresses());
+    let free = db.ledger().free_address(network.id.0, &network.cidr.vm_addresses());
     let address = free.ok_or_else(|| AppError::Exhausted {
         code: "addresses_exhausted",
         detail: format!("no address left in network {} ({} all in use)", network.name.0, network.cidr.0),
