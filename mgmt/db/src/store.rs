@@ -6,6 +6,15 @@
 //! behind a savepoint if it writes, and the last of them commits for all. Each is told that it is durable when it is. One
 //! that is given up takes back what it did and nothing else. If the commit fails, nothing of any of them has happened, and all
 //! are told.
+//!
+//! # Work behind calls
+//! A client waits for its answer; an operation that goes on behind it does not. While many clients ask for much at once, the
+//! operations that follow from what they were answered would have most of the turns to write, and all would wait for them. So of
+//! the transactions of work, [`Db::behind`], only a few stand in line at a time: calls get the turns that they can use, and
+//! work gets at least [`BEHIND`] of as many as wait, so that it goes on however many calls come.
+//!
+//! Refused: a line for each of the two, calls first. Work would stand still for as long as there are more calls than turns, and
+//! what was accepted would miss its deadline.
 
 use std::collections::HashSet;
 use std::path::Path;
