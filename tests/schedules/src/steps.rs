@@ -25,6 +25,8 @@ pub(crate) enum Flow {
     Resume,
     Delete,
     DeleteRunning,
+    DeleteForAWhile,
+    Recover,
     Migrate,
     Drain,
     VolumeCreate,
@@ -35,7 +37,9 @@ pub(crate) enum Flow {
     VolumeDelete,
     NicAdd,
     NicRemove,
+    NicRoute,
     Resize,
+    Limit,
     IsoAttach,
     IsoDetach,
     CreateOfIso,
@@ -43,7 +47,7 @@ pub(crate) enum Flow {
 }
 
 /// All of them.
-pub(crate) const FLOWS: [Flow; 23] = [
+pub(crate) const FLOWS: [Flow; 27] = [
     Flow::Create,
     Flow::Start,
     Flow::Stop,
@@ -52,6 +56,8 @@ pub(crate) const FLOWS: [Flow; 23] = [
     Flow::Resume,
     Flow::Delete,
     Flow::DeleteRunning,
+    Flow::DeleteForAWhile,
+    Flow::Recover,
     Flow::Migrate,
     Flow::Drain,
     Flow::VolumeCreate,
@@ -62,7 +68,9 @@ pub(crate) const FLOWS: [Flow; 23] = [
     Flow::VolumeDelete,
     Flow::NicAdd,
     Flow::NicRemove,
+    Flow::NicRoute,
     Flow::Resize,
+    Flow::Limit,
     Flow::IsoAttach,
     Flow::IsoDetach,
     Flow::CreateOfIso,
@@ -140,7 +148,12 @@ impl Flow {
             Flow::Reboot => post(&vm("/reboot"), Value::Null).await,
             Flow::Pause => post(&vm("/pause"), Value::Null).await,
             Flow::Resume => post(&vm("/resume"), Value::Null).await,
-            Flow::Delete | Flow::DeleteRunning => drop(api.delete(&vm("")).await.ok()),
+            Flow::Delete | Flow::DeleteRunning => drop(api.delete(&vm("?expunge=true")).await.ok()),
+            Flow::DeleteForAWhile => drop(api.delete(&vm("")).await.ok()),
+            Flow::Recover => {
+                api.delete(&vm("")).await.ok();
+                post(&vm("/recover"), Value::Null).await;
+            }
             Flow::Migrate => drop(world.admin().post(&vm("/migrate"), &json!({})).await.ok()),
             Flow::Drain => {
                 let host = text(&world.admin().show_vm(&things.vm).await, "host");
@@ -161,6 +174,16 @@ impl Flow {
             Flow::NicRemove => {
                 let shown = api.show_vm(&things.vm).await;
                 api.delete(&format!("/v1/nics/{}", text(&shown["nics"][1], "id"))).await.ok();
+            }
+            Flow::NicRoute => {
+                let nic = text(&api.show_vm(&things.vm).await["nics"][0], "id");
+                api.patch(&format!("/v1/nics/{nic}"), &json!({ "may_route": true })).await.ok();
+            }
+            Flow::Limit => {
+                let path = format!("/v1/accounts/{}", world.acme.account);
+                let before = world.admin().get(&path).await.ok()["limits"]["iops"].as_u64().unwrap_or(1000);
+                let limits = json!({ "limits": { "iops": before + 1 } });
+                world.admin().patch(&path, &limits).await.ok();
             }
             Flow::Resize => {
                 let larger = world.admin().list("/v1/offerings?name=large").await.pop();
@@ -190,7 +213,7 @@ async fn done(api: &Api, method: Method, path: &str, body: Value) -> String {
 }
 
 /// How long a flow may take to come to a step at which something is to go wrong.
-const COMES: Duration = Duration::from_secs(20);
+const COMES: Duration = Duration::from_secs(40);
 
 /// What a run of a flow came to.
 struct Course {
@@ -242,6 +265,7 @@ async fn run(world: &mut World, flow: Flow, wrong: Wrong<'_>) -> Result<Course, 
         overtake(world).await;
     }
     world.converge().await?;
+    steps.extend(world.steps_taken());
     calls::fair();
     world.holds().await?;
     let made = counted.calls().len();

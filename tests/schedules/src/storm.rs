@@ -23,6 +23,7 @@ enum Wish {
     Pause,
     Resume,
     Delete,
+    Recover,
     Migrate,
     Resize,
     VolumeCreate,
@@ -38,17 +39,19 @@ enum Wish {
     Maintenance,
     Cancel,
     Import,
+    Limit,
 }
 
 /// Each as often as it is drawn.
-const WISHES: [(Wish, u32); 22] = [
+const WISHES: [(Wish, u32); 24] = [
     (Wish::Create, 6),
     (Wish::Start, 4),
     (Wish::Stop, 3),
     (Wish::Reboot, 2),
     (Wish::Pause, 1),
     (Wish::Resume, 2),
-    (Wish::Delete, 2),
+    (Wish::Delete, 3),
+    (Wish::Recover, 2),
     (Wish::Migrate, 8),
     (Wish::Resize, 1),
     (Wish::VolumeCreate, 3),
@@ -64,6 +67,7 @@ const WISHES: [(Wish, u32); 22] = [
     (Wish::Maintenance, 2),
     (Wish::Cancel, 2),
     (Wish::Import, 1),
+    (Wish::Limit, 1),
 ];
 
 /// A blow beside what happens to calls.
@@ -241,7 +245,14 @@ async fn request(
         Wish::Reboot => post(of_vm("/reboot")?, Value::Null),
         Wish::Pause => post(of_vm("/pause")?, Value::Null),
         Wish::Resume => post(of_vm("/resume")?, Value::Null),
-        Wish::Delete => Some((Method::DELETE, of_vm("")?, Value::Null)),
+        Wish::Delete => {
+            let path = of_vm(if random.random_bool(0.5) { "?expunge=true" } else { "" })?;
+            Some((Method::DELETE, path, Value::Null))
+        }
+        Wish::Recover => {
+            let deleted = any(&admin.list("/v1/vms?state=deleted").await)?;
+            post(format!("/v1/vms/{deleted}/recover"), Value::Null)
+        }
         Wish::Migrate => post(of_vm("/migrate")?, json!({})),
         Wish::Resize => {
             let offering = any(&admin.list("/v1/offerings").await)?;
@@ -273,6 +284,10 @@ async fn request(
         Wish::Cancel => {
             let operation = any(&admin.list("/v1/operations?state=running").await)?;
             post(format!("/v1/operations/{operation}/cancel"), Value::Null)
+        }
+        Wish::Limit => {
+            let limits = json!({ "limits": { "iops": random.random_range(100..110) } });
+            Some((Method::PATCH, format!("/v1/accounts/{account}"), limits))
         }
         Wish::Import => {
             let name = format!("image-{number}");

@@ -18,6 +18,9 @@ const CONVERGES: Duration = Duration::from_secs(900);
 /// For how long it must be as it should.
 const STEADY: Duration = Duration::from_secs(7);
 
+/// How long a deleted VM can be recovered.
+const KEPT_SECS: u64 = 20;
+
 /// How often to look.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -45,7 +48,11 @@ pub(crate) struct World {
 impl World {
     /// A cloud without VMs, on a pod with three hosts.
     pub(crate) async fn make() -> Self {
-        let control_plane = ControlPlane::with(|config| config.log = "off".into()).await;
+        let control_plane = ControlPlane::with(|config| {
+            config.log = "off".into();
+            config.vm_expunge_secs = KEPT_SECS;
+        })
+        .await;
         let hosts = vec![("h1", 1024), ("h2", 1024), ("h3", 1024)];
         let pod = SimPod::with(&control_plane, PodPlan { hosts, report_secs: 5, ..PodPlan::default() }).await;
         let acme = control_plane.admin.customer("acme").await;
@@ -169,7 +176,10 @@ impl World {
         }
         // An operation that was queued again just then is in neither list.
         let is_on_its_way = |vm: &&Value| {
-            ["starting", "stopping", "migrating", "deleting"].iter().any(|state| vm["state"] == *state)
+            // One that was deleted goes for good after a while.
+            ["starting", "stopping", "migrating", "deleting", "deleted"]
+                .iter()
+                .any(|state| vm["state"] == *state)
                 || !vm["moving_to"].is_null()
         };
         if let Some(vm) = self.admin().list("/v1/vms?limit=500").await.iter().find(is_on_its_way) {
@@ -342,7 +352,8 @@ impl World {
     pub(crate) async fn clean(&mut self) -> Result<(), String> {
         self.end_maintenance().await;
         for vm in self.admin().list("/v1/vms?limit=500").await {
-            self.ask(Method::DELETE, &format!("/v1/vms/{}", text(&vm, "id")), &Value::Null).await;
+            let path = format!("/v1/vms/{}?expunge=true", text(&vm, "id"));
+            self.ask(Method::DELETE, &path, &Value::Null).await;
         }
         self.converge_for(Duration::ZERO).await?;
         let volumes = self.admin().list("/v1/volumes?limit=500").await;
