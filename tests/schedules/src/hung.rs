@@ -37,7 +37,7 @@ impl Hang {
         let peer = host.peer();
         match self {
             Hang::Hypervisor => {
-                Step::ALL.iter().for_each(|step| host.hypervisor().fault(*step, Fault::Hangs))
+                Step::OF_HYPERVISOR.iter().for_each(|step| host.hypervisor().fault(*step, Fault::Hangs))
             }
             Hang::Slow(late) => {
                 weather::set(move |call| if call.peer == peer { Fate::IsLate(late) } else { Fate::Arrives });
@@ -49,7 +49,7 @@ impl Hang {
     }
 
     fn end(self, world: &World) {
-        Step::ALL.iter().for_each(|step| world.pod.hosts[0].hypervisor().heal(*step));
+        Step::OF_HYPERVISOR.iter().for_each(|step| world.pod.hosts[0].hypervisor().heal(*step));
         calls::fair();
     }
 }

@@ -152,6 +152,8 @@ impl Flow {
             Flow::DeleteForAWhile => drop(api.delete(&vm("")).await.ok()),
             Flow::Recover => {
                 api.delete(&vm("")).await.ok();
+                // Its host has been asked to end it by then, whatever becomes of that.
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 post(&vm("/recover"), Value::Null).await;
             }
             Flow::Migrate => drop(world.admin().post(&vm("/migrate"), &json!({})).await.ok()),

@@ -1,13 +1,16 @@
 //! What goes wrong on a simulated server, because a test says so.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use podzol_hypervisor::HypervisorError;
+use podzol_rpc::exec::ExecError;
 use tokio::sync::watch;
 
-/// Something that a hypervisor is asked to do.
+/// Something that an agent asks of its host: the hypervisor, the kernel or a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// List its domains, or find one.
@@ -40,11 +43,17 @@ pub enum Step {
     Change,
     /// End and forget a domain.
     Remove,
+    /// Make, set and remove network links.
+    Link,
+    /// Put the rules about VMs' ports in force.
+    Guard,
+    /// Mount a pool.
+    Mount,
 }
 
 impl Step {
-    /// All steps.
-    pub const ALL: [Self; 15] = [
+    /// Those of the hypervisor.
+    pub const OF_HYPERVISOR: [Self; 15] = [
         Self::List,
         Self::Start,
         Self::Note,
@@ -62,8 +71,11 @@ impl Step {
         Self::Remove,
     ];
 
+    /// Those of the kernel and of programs.
+    pub const OF_HOST: [Self; 3] = [Self::Link, Self::Guard, Self::Mount];
+
     /// The steps after which something is other than before, and of which it can be unheard that they were taken.
-    pub const WITH_EFFECT: [Self; 8] = [
+    pub const WITH_EFFECT: [Self; 11] = [
         Self::Start,
         Self::ShutDown,
         Self::Reboot,
@@ -72,6 +84,9 @@ impl Step {
         Self::TakeBack,
         Self::Change,
         Self::Remove,
+        Self::Link,
+        Self::Guard,
+        Self::Mount,
     ];
 }
 
@@ -111,20 +126,19 @@ impl Faults {
         });
     }
 
-    /// Lets the fault of a step happen, if it has one.
-    pub(crate) async fn happen(&self, step: Step) -> Result<(), HypervisorError> {
+    /// Lets the fault of a step happen before it is taken, if it has one.
+    pub(crate) async fn strike(&self, step: Step) -> Result<(), Stumble> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
         let fault = self.now.borrow().get(&step).copied();
-        let reason = || "a simulated fault".to_owned();
         match fault {
             None | Some(Fault::Unheard(_)) => Ok(()),
             Some(Fault::Fails(times)) => {
                 self.set(step, (times > 1).then(|| Fault::Fails(times - 1)));
-                Err(HypervisorError::Failed { step: name(step), reason: reason() })
+                Err(Stumble::Fails)
             }
             Some(Fault::NoAnswer(times)) => {
                 self.set(step, (times > 1).then(|| Fault::NoAnswer(times - 1)));
-                Err(HypervisorError::Unavailable { step: name(step), reason: reason() })
+                Err(Stumble::NoAnswer)
             }
             Some(Fault::Takes(time)) => {
                 tokio::time::sleep(time).await;
@@ -139,11 +153,61 @@ impl Faults {
     }
 
     /// Whether it is heard that a step was taken.
-    pub(crate) fn heard(&self, step: Step) -> Result<(), HypervisorError> {
+    pub(crate) fn unheard(&self, step: Step) -> Result<(), Stumble> {
         let fault = self.now.borrow().get(&step).copied();
         let Some(Fault::Unheard(times)) = fault else { return Ok(()) };
         self.set(step, (times > 1).then(|| Fault::Unheard(times - 1)));
-        Err(HypervisorError::Unavailable { step: name(step), reason: "its answer is lost".into() })
+        Err(Stumble::NoAnswer)
+    }
+
+    /// As [`Faults::strike`], of a hypervisor.
+    pub(crate) async fn happen(&self, step: Step) -> Result<(), HypervisorError> {
+        self.strike(step).await.map_err(|stumble| stumble.of_hypervisor(step))
+    }
+
+    /// As [`Faults::unheard`], of a hypervisor.
+    pub(crate) fn heard(&self, step: Step) -> Result<(), HypervisorError> {
+        self.unheard(step).map_err(|stumble| stumble.of_hypervisor(step))
+    }
+
+    /// Runs a program, so to speak.
+    pub(crate) async fn run<E: From<ExecError>, T>(
+        &self,
+        step: Step,
+        does: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.strike(step).await.map_err(|stumble| stumble.of_program(step))?;
+        let done = does()?;
+        self.unheard(step).map_err(|stumble| stumble.of_program(step))?;
+        Ok(done)
+    }
+}
+
+/// What a fault comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stumble {
+    Fails,
+    NoAnswer,
+}
+
+impl Stumble {
+    fn of_hypervisor(self, step: Step) -> HypervisorError {
+        let (step, reason) = (name(step), "a simulated fault".to_owned());
+        match self {
+            Self::Fails => HypervisorError::Failed { step, reason },
+            Self::NoAnswer => HypervisorError::Unavailable { step, reason },
+        }
+    }
+
+    fn of_program(self, step: Step) -> ExecError {
+        let command = name(step).to_owned();
+        match self {
+            Self::Fails => {
+                let stderr = "a simulated fault".into();
+                ExecError::Failed { command, status: ExitStatus::from_raw(1 << 8), stderr }
+            }
+            Self::NoAnswer => ExecError::TooSlow { command, deadline: Duration::from_secs(10) },
+        }
     }
 }
 
@@ -160,5 +224,8 @@ pub(crate) fn name(step: Step) -> &'static str {
         Step::TakeBack => "take the VM back",
         Step::Change => "change the VM's devices",
         Step::Remove => "remove the VM",
+        Step::Link => "change network links",
+        Step::Guard => "nft",
+        Step::Mount => "mount",
     }
 }

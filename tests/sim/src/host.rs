@@ -13,6 +13,8 @@ use podzol_test_support::{ControlPlane, Process};
 use podzol_vocab::{HostId, InterfaceName};
 use tempfile::TempDir;
 
+use crate::fault::Faults;
+use crate::links::FaultyLinks;
 use crate::{Exports, SimulatedFilter, SimulatedHypervisor, SimulatedMounts, transit};
 
 /// A simulated computing server. Its agent can be stopped, killed and started again; its VMs stay.
@@ -34,7 +36,7 @@ pub struct SimHost {
 /// What stays when the agent goes.
 struct Machine {
     hypervisor: Arc<SimulatedHypervisor>,
-    links: Arc<SimulatedLinks>,
+    links: FaultyLinks,
     mounts: SimulatedMounts,
     filter: SimulatedFilter,
 }
@@ -43,7 +45,7 @@ struct OnMachine(Arc<Machine>);
 
 impl Platform for OnMachine {
     type Hypervisor = SimulatedHypervisor;
-    type Links = SimulatedLinks;
+    type Links = FaultyLinks;
     type Mounts = SimulatedMounts;
     type Filter = SimulatedFilter;
 
@@ -51,7 +53,7 @@ impl Platform for OnMachine {
         &self.0.hypervisor
     }
 
-    fn links(&self) -> &SimulatedLinks {
+    fn links(&self) -> &FaultyLinks {
         &self.0.links
     }
 
@@ -89,15 +91,17 @@ impl SimHost {
         let trunk: InterfaceName = "eth1".parse().expect("a short name");
         let links = Arc::new(SimulatedLinks::with_trunk(trunk.clone()));
         links.give_address(&trunk, IpAddr::V4(address), 8);
+        let faults = Arc::<Faults>::default();
         let machine = Arc::new(Machine {
             hypervisor: SimulatedHypervisor::new(
                 Arc::clone(&links),
+                Arc::clone(&faults),
                 exports.locks().clone(),
                 address.to_string(),
             ),
-            links,
-            mounts: SimulatedMounts::new(address.to_string(), exports),
-            filter: SimulatedFilter::default(),
+            mounts: SimulatedMounts::new(address.to_string(), exports, Arc::clone(&faults)),
+            filter: SimulatedFilter::new(Arc::clone(&faults)),
+            links: FaultyLinks { links, faults },
         });
         let config = Config {
             management: control_plane.agent_address(),
@@ -138,7 +142,7 @@ impl SimHost {
 
     /// Its network links.
     pub fn links(&self) -> &SimulatedLinks {
-        &self.machine.links
+        &self.machine.links.links
     }
 
     /// Its identity among Podzol's parts.
@@ -179,7 +183,7 @@ impl SimHost {
     pub fn leftovers(&self) -> Vec<String> {
         let domains = self.machine.hypervisor.domains();
         let domains = domains.iter().map(|domain| format!("domain {}", domain.record.plan.vm));
-        let links = self.machine.links.all().into_iter().filter(|link| link.kind != Kind::Physical);
+        let links = self.machine.links.links.all().into_iter().filter(|link| link.kind != Kind::Physical);
         let mounts = self.machine.mounts.mounted().into_iter().map(|(source, _)| format!("mount {source}"));
         let files = std::fs::read_dir(self.folder.path().join("vms")).into_iter().flatten().flatten();
         domains

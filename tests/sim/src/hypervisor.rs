@@ -33,7 +33,7 @@ pub struct SimulatedHypervisor {
     locks: Locks,
     /// Its host's address.
     host: String,
-    faults: Faults,
+    faults: Arc<Faults>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -106,14 +106,19 @@ impl SimulatedDomain {
 
 impl SimulatedHypervisor {
     /// A hypervisor without domains, on a host with these links.
-    pub(crate) fn new(links: Arc<SimulatedLinks>, locks: Locks, host: String) -> Arc<Self> {
+    pub(crate) fn new(
+        links: Arc<SimulatedLinks>,
+        faults: Arc<Faults>,
+        locks: Locks,
+        host: String,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             own_tasks: OnceLock::new(),
             links,
             locks,
             host,
-            faults: Faults::default(),
+            faults,
             state: Mutex::default(),
             changed: Notify::new(),
         })
@@ -124,7 +129,7 @@ impl SimulatedHypervisor {
         let _ = self.own_tasks.set(tasks);
     }
 
-    /// Makes a step go wrong from now on.
+    /// Makes a step go wrong from now on, of the rest of the host too.
     pub fn fault(&self, step: Step, fault: Fault) {
         self.faults.set(step, Some(fault));
     }

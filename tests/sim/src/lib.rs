@@ -11,6 +11,7 @@ mod fault;
 mod filter;
 mod host;
 mod hypervisor;
+mod links;
 mod locks;
 mod mounts;
 mod pod;

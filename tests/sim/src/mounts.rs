@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podzol_agent::mounts::{Export, MountError, Mounts};
 use podzol_rpc::exec::ExecError;
 
 use crate::Exports;
+use crate::fault::{Faults, Step};
 
 /// The mounts of a host, of what is exported to its address.
 #[derive(Debug)]
@@ -17,11 +18,12 @@ pub struct SimulatedMounts {
     address: String,
     exports: Exports,
     mounted: Mutex<BTreeMap<PathBuf, String>>,
+    faults: Arc<Faults>,
 }
 
 impl SimulatedMounts {
-    pub(crate) fn new(address: String, exports: Exports) -> Self {
-        Self { address, exports, mounted: Mutex::default() }
+    pub(crate) fn new(address: String, exports: Exports, faults: Arc<Faults>) -> Self {
+        Self { address, exports, mounted: Mutex::default(), faults }
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
@@ -33,16 +35,19 @@ impl Mounts for SimulatedMounts {
     async fn mount(&self, export: &Export) -> Result<PathBuf, MountError> {
         let folder = PathBuf::from(&export.path);
         let source = format!("{}:{}", export.server, export.path);
-        if !self.exports.allows(&folder, &self.address) {
-            return Err(ExecError::Failed {
-                command: format!("mount {source}"),
-                status: ExitStatus::from_raw(32 << 8),
-                stderr: "access denied by server while mounting".into(),
+        let mount = || {
+            if !self.exports.allows(&folder, &self.address) {
+                return Err(ExecError::Failed {
+                    command: format!("mount {source}"),
+                    status: ExitStatus::from_raw(32 << 8),
+                    stderr: "access denied by server while mounting".into(),
+                }
+                .into());
             }
-            .into());
-        }
-        self.all().insert(folder.clone(), source);
-        Ok(folder)
+            self.all().insert(folder.clone(), source);
+            Ok(folder)
+        };
+        self.faults.run(Step::Mount, mount).await
     }
 
     async fn keep_only(&self, needed: impl Fn() -> HashSet<Export> + Send + Sync) {
