@@ -43,6 +43,11 @@ impl Files {
         self.of(vm).join("serial.sock")
     }
 
+    /// Whether a VM's seed is there.
+    pub(crate) fn has_seed(&self, vm: VmId) -> bool {
+        self.seed(vm).exists()
+    }
+
     /// Writes a VM's seed. Nobody but root and, once libvirt gives it the file, QEMU's user can read it.
     pub(crate) fn write_seed(&self, vm: VmId, seed: &Seed) -> anyhow::Result<PathBuf> {
         let files: [(&str, &[u8]); 3] = [

@@ -120,4 +120,23 @@ pub struct DomainFound {
     pub disks: Vec<String>,
     /// The MAC addresses of its network interfaces.
     pub nics: Vec<MacAddr>,
+    /// In what it is other than its own description, besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<Difference>,
+}
+
+/// In what a domain that runs can be other than described, but for which disks and network interfaces it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// It stands still and should run, or the other way round.
+    Pause,
+    /// The limit of a disk or of a network interface.
+    Limits,
+    /// The size of a disk: it is smaller.
+    DiskSize,
+    /// What is in its CD drive.
+    Iso,
+    /// The file of its config drive is not there.
+    ConfigDrive,
 }

@@ -14,10 +14,13 @@
 //! Refused: to have an ejected ISO put back at each description, which guests would undo; and to take what a guest has
 //! ejected for detached, as a guest that means to put it back, or is reset, has it again.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use podzol_agent_api::host::Difference;
 use podzol_agent_api::vm::{CdromPlan, DiskPlan, DiskSource, NicPlan, VmPlan};
 use podzol_vocab::{ByteSize, InterfaceName, MacAddr, VolumeId};
 use roxmltree::{Document, Node};
-use std::path::{Path, PathBuf};
 
 use crate::xml;
 
@@ -143,6 +146,29 @@ impl Devices {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         }
+    }
+
+    /// In what those of these devices that a description has are other than in it.
+    pub fn differences(&self, plan: &VmPlan) -> BTreeSet<Difference> {
+        let mut differences = BTreeSet::new();
+        for disk in &plan.disks {
+            let Some(there) = self.disks.iter().find(|there| there.is_of(disk.volume)) else { continue };
+            if there.iops != disk.iops {
+                differences.insert(Difference::Limits);
+            }
+            if there.size < disk.size {
+                differences.insert(Difference::DiskSize);
+            }
+        }
+        for nic in plan.nics.iter().map(NicDevice::of) {
+            if self.nics.iter().any(|there| there.mac == nic.mac && *there != nic) {
+                differences.insert(Difference::Limits);
+            }
+        }
+        if !self.has_cd_of(plan) {
+            differences.insert(Difference::Iso);
+        }
+        differences
     }
 
     /// What must change for a domain with these devices to have those of a description; `files` and `bridges` are those

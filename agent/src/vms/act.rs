@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::goal::Entry;
 use super::plan::{differences, export_of, segments_of};
 use super::{Goal, Vms, runs_with_other};
+use crate::files::Files;
 use crate::mounts::Mounts;
 use crate::platform::Platform;
 
@@ -108,7 +109,11 @@ impl<P: Platform> Vms<P> {
         };
         if let Some(found) = found.filter(Found::runs) {
             // It runs, whatever becomes of the change: a failure is told, and ends nothing.
-            let error = self.change(&found, record, turn).await.err();
+            let changed = match self.change(&found, record, turn).await {
+                Ok(()) => self.replace_seed(Arc::clone(&plan)).await,
+                failed => failed,
+            };
+            let error = changed.err();
             let stands_still = if error.is_some() { found.state == DomainState::Paused } else { plan.paused };
             return (running(stands_still), error.map(|error| format!("{error:#}")), vec![]);
         }
@@ -303,6 +308,15 @@ impl<P: Platform> Vms<P> {
             hypervisor.change(plan.vm, change).await?;
         }
         Ok(())
+    }
+
+    /// Writes a running VM's seed if somebody has removed it.
+    async fn replace_seed(&self, plan: Arc<VmPlan>) -> anyhow::Result<()> {
+        let replace = move |files: &Files| match files.has_seed(plan.vm) {
+            true => Ok(()),
+            false => files.write_seed(plan.vm, &plan.seed).map(drop),
+        };
+        self.with_files(replace).await
     }
 
     /// Removes the networks and mounts that a VM needed as it was described before, and that nobody needs now.

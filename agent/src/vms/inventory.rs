@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context;
-use podzol_agent_api::host::{DomainFound, HostInventory};
+use podzol_agent_api::host::{Difference, DomainFound, HostInventory};
 use podzol_hostnet::{Links, bridge_name, uplink_name};
-use podzol_hypervisor::{Devices, Found, Hypervisor};
+use podzol_hypervisor::{Devices, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, Tag, VmId};
 
 use super::Vms;
@@ -46,9 +46,21 @@ impl<P: Platform> Vms<P> {
         let devices = if found.runs() { self.devices_of(found.vm).await? } else { None };
         let runs = devices.is_some();
         let devices = devices.unwrap_or_default();
+        let mut differs = BTreeSet::new();
+        if let (true, Ok(Record { plan, .. })) = (runs, &found.record) {
+            differs = devices.differences(plan);
+            if (found.state == DomainState::Paused) != plan.paused {
+                differs.insert(Difference::Pause);
+            }
+            let vm = found.vm;
+            if !self.with_files(move |files| files.has_seed(vm)).await {
+                differs.insert(Difference::ConfigDrive);
+            }
+        }
         Ok(DomainFound {
             vm: found.vm,
             runs,
+            differs: differs.into_iter().collect(),
             generation: found.record.ok().map(|record| record.plan.generation),
             disks: devices.disks.into_iter().map(|disk| disk.serial).collect(),
             nics: devices.nics.into_iter().map(|nic| nic.mac).collect(),

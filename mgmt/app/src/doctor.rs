@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use podzol_agent_api::host::{HostConverge, HostGet, HostInventory, HostInventoryGet};
+use podzol_agent_api::host::{Difference, HostConverge, HostGet, HostInventory, HostInventoryGet};
 use podzol_mgmt_api::doctor::{Diagnosis, Finding};
 use podzol_mgmt_api::pool::PoolState;
 use podzol_mgmt_api::vm::{Attachment, VmState};
@@ -30,6 +30,19 @@ const CALL: Duration = Duration::from_secs(30);
 
 /// How long an operation may be without its engine, in milliseconds, until another one must have taken it over.
 const ABANDONED: i64 = 30_000;
+
+/// In what a VM can be other than described, with the code of the finding and in words.
+const DIFFERENCES: [(Difference, &str, &str); 5] = [
+    (Difference::Pause, "vm_pause", "stands still and should run, or the other way round"),
+    (Difference::Limits, "vm_limits", "has other limits of traffic or I/O than it should"),
+    (Difference::DiskSize, "vm_disk_size", "has a smaller disk than it should"),
+    (Difference::Iso, "vm_iso", "has in its CD drive what should not be there, or not what should"),
+    (
+        Difference::ConfigDrive,
+        "config_drive_missing",
+        "has no config drive that it could read when it next boots",
+    ),
+];
 
 /// A VM on a host, as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +96,10 @@ impl App {
 
     /// Gives VMs that have other devices than described a new description, with which their host compares what they have.
     async fn describe_anew(&self, findings: &[Finding]) -> Result<(), AppError> {
-        let differ =
-            findings.iter().filter(|finding| matches!(finding.code.as_str(), "vm_disks" | "vm_nics"));
+        let differ = findings.iter().filter(|finding| {
+            let code = finding.code.as_str();
+            matches!(code, "vm_disks" | "vm_nics") || DIFFERENCES.iter().any(|(_, known, _)| *known == code)
+        });
         let vms: BTreeSet<VmId> = differ.filter_map(|finding| finding.subject.parse().ok()).collect();
         for id in vms {
             let tx = self.db.begin().await?;
@@ -352,6 +367,14 @@ fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInventory) -> Ve
             add("vm_nics", id.to_string(), detail, Some(behind));
         }
     }
+    for (id, domain) in &domains {
+        let Some(vm) = vms.get(id).filter(|vm| vm.settled && domain.generation == Some(vm.generation)) else {
+            continue;
+        };
+        for (_, code, what) in DIFFERENCES.iter().filter(|(which, ..)| domain.differs.contains(which)) {
+            add(code, id.to_string(), format!("VM {} {what}", vm.name), Some(behind));
+        }
+    }
     let stray = "it should not be here; it is removed when its host next reports";
     for vm in domains.keys().filter(|vm| !vms.contains_key(vm)) {
         add("vm_stray", vm.to_string(), "a domain without a VM here".into(), Some(stray));
@@ -437,7 +460,7 @@ mod tests {
         let mac = "02:00:5e:10:00:01".parse().unwrap();
         let (generation, disks, nics) = (Some(Generation(3)), vec!["d1".into()], vec![mac]);
         HostInventory {
-            domains: vec![DomainFound { vm, runs: true, generation, disks, nics }],
+            domains: vec![DomainFound { vm, runs: true, generation, disks, nics, differs: vec![] }],
             networks: vec![100.try_into().unwrap()],
             vxlans: vec![],
             odd_links: vec![],
@@ -472,6 +495,15 @@ mod tests {
         for has in [there(), HostInventory::default()] {
             assert_eq!(codes(&vms, &has), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn what_a_vm_has_otherwise_than_its_description_is_found_if_that_is_the_newest() {
+        let mut has = there();
+        has.domains[0].differs = vec![Difference::Pause, Difference::Limits, Difference::ConfigDrive];
+        assert_eq!(codes(&placed(), &has), ["vm_pause", "vm_limits", "config_drive_missing"]);
+        has.domains[0].generation = Some(Generation(2));
+        assert_eq!(codes(&placed(), &has), ["vm_outdated"]);
     }
 
     #[test]

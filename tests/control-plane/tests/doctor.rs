@@ -154,3 +154,51 @@ async fn devices_that_somebody_took_from_a_vm_are_found_and_a_repair_gives_them_
     .await;
     is_well(admin).await;
 }
+
+#[tokio::test]
+async fn what_somebody_changed_of_a_vm_is_found_and_a_repair_puts_it_right() {
+    let world = World::make(0).await;
+    let (admin, vm) = (world.admin(), world.vm.parse().unwrap());
+    let body = json!({ "limits": { "iops": 500, "network_mbps": 100 } });
+    let account = text(&admin.show_vm(&world.vm).await, "account");
+    admin.patch(&format!("/v1/accounts/{account}"), &body).await.ok();
+    wait_for("the limits to be in force", SOON, async || {
+        let shown = admin.show_vm(&world.vm).await;
+        let limited = shown["limits"]["iops"]["value"] == 500 && shown["state"] == "running";
+        if limited { Ok(()) } else { Err(format!("{shown:#}")) }
+    })
+    .await;
+    is_well(admin).await;
+    let iso = admin.iso("cd").await;
+    let shown = admin.show_vm(&world.vm).await;
+    let host = world.pod.host(&text(&shown, "host"));
+    let (mac, volume) = (text(&shown, "nics.0.mac"), text(&shown, "volumes.0.id"));
+    let hypervisor = host.hypervisor();
+    let cd = world.pod.storage.pool_folder("pool").join("templates").join(format!("{iso}.iso"));
+    std::fs::write(&cd, "an ISO of somebody's").unwrap();
+    let changes = [
+        ("vm_limits", Change::LimitNic(mac.parse().unwrap(), None)),
+        ("vm_limits", Change::LimitDisk(volume.parse().unwrap(), Some(7))),
+        ("vm_iso", Change::InsertCd(cd.clone())),
+    ];
+    for (code, change) in changes {
+        hypervisor.change(vm, change).await.unwrap();
+        is_found_and_mended(admin, code).await;
+    }
+    hypervisor.pause(vm).await.unwrap();
+    is_found_and_mended(admin, "vm_pause").await;
+    std::fs::remove_file(host.seed(vm)).unwrap();
+    is_found_and_mended(admin, "config_drive_missing").await;
+    assert!(host.seed(vm).exists());
+    std::fs::remove_file(cd).unwrap();
+}
+
+async fn is_found_and_mended(admin: &Api, code: &str) {
+    wait_for(&format!("{code} to be found"), SOON, async || {
+        let found = findings(admin).await;
+        if codes(&found) == [code] { Ok(()) } else { Err(format!("{found:#?}")) }
+    })
+    .await;
+    admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+    is_well(admin).await;
+}

@@ -1,6 +1,7 @@
 //! A simulated computing server with the real agent on it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use podzol_agent::Platform;
@@ -10,7 +11,7 @@ use podzol_hostnet::{Kind, SimulatedLinks};
 use podzol_rpc::join::{JoinToken, join};
 use podzol_rpc::{Identity, PeerId};
 use podzol_test_support::{ControlPlane, Process};
-use podzol_vocab::{HostId, InterfaceName};
+use podzol_vocab::{HostId, InterfaceName, VmId};
 use tempfile::TempDir;
 
 use crate::fault::Faults;
@@ -177,6 +178,11 @@ impl SimHost {
     pub fn restart_agent(&mut self) {
         self.kill_agent();
         self.start_agent();
+    }
+
+    /// Where the file of a VM's config drive is.
+    pub fn seed(&self, vm: VmId) -> PathBuf {
+        self.folder.path().join("vms").join(vm.to_string()).join("seed.iso")
     }
 
     /// All that VMs have left on it: domains, links, mounts and files.
