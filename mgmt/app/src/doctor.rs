@@ -22,6 +22,7 @@ use podzol_rpc::PeerId;
 use podzol_storage_api::PoolContents;
 use podzol_vocab::{Generation, MacAddr, Sha256, Tag, VmId};
 
+use crate::report::STANDS_STILL;
 use crate::work::storage_peer;
 use crate::{Actor, App, AppError, reconcile};
 
@@ -51,6 +52,8 @@ struct Placed {
     generation: Generation,
     /// Whether it must be there as described: nothing is being done with it.
     settled: bool,
+    /// Whether it is known to stand still because it could not go on.
+    stands_still: bool,
     disks: BTreeSet<String>,
     nics: BTreeSet<MacAddr>,
     networks: BTreeSet<Tag>,
@@ -200,6 +203,7 @@ impl App {
                 name: row.name.to_string(),
                 generation: Generation(row.generation as u64),
                 settled,
+                stands_still: row.error.as_deref() == Some(STANDS_STILL),
                 disks: volumes.iter().map(|volume| serial(&volume.id.to_string())).collect(),
                 nics: nics.iter().map(|nic| nic.mac.0).collect(),
                 networks: nics
@@ -371,8 +375,13 @@ fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInventory) -> Ve
         let Some(vm) = vms.get(id).filter(|vm| vm.settled && domain.generation == Some(vm.generation)) else {
             continue;
         };
-        for (_, code, what) in DIFFERENCES.iter().filter(|(which, ..)| domain.differs.contains(which)) {
-            add(code, id.to_string(), format!("VM {} {what}", vm.name), Some(behind));
+        for (which, code, what) in DIFFERENCES.iter().filter(|(which, ..)| domain.differs.contains(which)) {
+            if *which == Difference::Pause && vm.stands_still {
+                // Its host has it go on as soon as it can; a new description would change nothing.
+                add("vm_stands_still", id.to_string(), format!("VM {}: {STANDS_STILL}", vm.name), None);
+            } else {
+                add(code, id.to_string(), format!("VM {} {what}", vm.name), Some(behind));
+            }
         }
     }
     let stray = "it should not be here; it is removed when its host next reports";
@@ -447,6 +456,7 @@ mod tests {
             name: "web".into(),
             generation: Generation(3),
             settled: true,
+            stands_still: false,
             disks: ["d1".to_owned()].into(),
             nics: ["02:00:5e:10:00:01".parse().unwrap()].into(),
             networks: [100.try_into().unwrap()].into(),
@@ -502,6 +512,9 @@ mod tests {
         let mut has = there();
         has.domains[0].differs = vec![Difference::Pause, Difference::Limits, Difference::ConfigDrive];
         assert_eq!(codes(&placed(), &has), ["vm_pause", "vm_limits", "config_drive_missing"]);
+        let mut vms = placed();
+        vms.values_mut().for_each(|vm| vm.stands_still = true);
+        assert_eq!(codes(&vms, &has), ["vm_stands_still", "vm_limits", "config_drive_missing"]);
         has.domains[0].generation = Some(Generation(2));
         assert_eq!(codes(&placed(), &has), ["vm_outdated"]);
     }

@@ -29,7 +29,7 @@ const REPORTS_ARE_LATE: Duration = Duration::from_secs(10);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
 
 /// What is wrong with a VM that stands still and should not: its hypervisor has stopped it.
-const STANDS_STILL: &str = "it stands still, as a VM does whose disk cannot be written: its pool may be full; its host has it \
+pub(crate) const STANDS_STILL: &str = "it stands still, as a VM does whose disk cannot be written: its pool may be full; its host has it \
                             go on as soon as it can";
 
 impl App {
