@@ -200,5 +200,16 @@ async fn is_found_and_mended(admin: &Api, code: &str) {
     })
     .await;
     admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+    // What is being done with a VM may be so or so, and is no finding: the next change would be put right with this one.
+    wait_for("the repair to end", SOON, async || {
+        for state in ["queued", "running"] {
+            let open = admin.list(&format!("/v1/operations?state={state}")).await;
+            if !open.is_empty() {
+                return Err(format!("{open:#?}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
     is_well(admin).await;
 }
