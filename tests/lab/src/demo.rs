@@ -9,7 +9,8 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::cloud::{Cloud, wait_for};
-use crate::machine::Accelerator;
+use crate::kept;
+use crate::machine::{Accelerator, Boot};
 use crate::network::MANAGEMENT;
 use crate::proof;
 use crate::state::{AccountJson, Host, HostJson, Lab, LabJson, Role, servers};
@@ -49,9 +50,7 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>)
     let hosts = servers(computing);
     let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
     progress.say(&format!("booting {}; {}", names.join(", "), accelerator.told(why)));
-    for host in &hosts {
-        lab.boot(host, accelerator)?;
-    }
+    let boots = hosts.iter().map(|host| lab.boot(host, accelerator)).collect::<anyhow::Result<Vec<_>>>()?;
     progress.say("starting the management service");
     let cloud = lab.start_management()?;
     cloud.podzol(&format!("zone create z1 --vlans {VLANS}"))?;
@@ -66,8 +65,10 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>)
     thread::scope(|scope| {
         let ready: Vec<_> = hosts
             .iter()
-            .zip(&tokens)
-            .map(|(host, token)| (host, scope.spawn(|| make_ready(lab, &cloud, host, token, &progress))))
+            .zip(boots.iter().zip(&tokens))
+            .map(|(host, (boot, token))| {
+                (host, scope.spawn(|| make_ready(lab, &cloud, host, boot, token, &progress)))
+            })
             .collect();
         for (host, ready) in ready {
             ready.join().map_err(|_| anyhow::anyhow!("preparing {} broke off", host.name))??;
@@ -122,9 +123,22 @@ fn token(cloud: &Cloud, host: &Host) -> anyhow::Result<String> {
 }
 
 /// Makes a server part of the cloud, and a storage server's pool with the template in it.
-fn make_ready(lab: &Lab, cloud: &Cloud, host: &Host, token: &str, progress: &Progress) -> anyhow::Result<()> {
+fn make_ready(
+    lab: &Lab,
+    cloud: &Cloud,
+    host: &Host,
+    boot: &Boot,
+    token: &str,
+    progress: &Progress,
+) -> anyhow::Result<()> {
     lab.ssh(host).wait(BOOT)?;
     progress.say(&format!("{} lets us in", host.name));
+    if boot.goes_on {
+        kept::bring_up_to_date(&lab.ssh(host))?;
+    } else if boot.emulated {
+        lab.keep(host, boot)?;
+        progress.say(&format!("{} is kept as it has booted, for the next lab", host.name));
+    }
     install(lab, host, token)?;
     progress.say(&format!("{} has joined", host.name));
     wait_up(cloud, host)?;

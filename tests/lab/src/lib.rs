@@ -10,10 +10,12 @@ pub mod cloud;
 pub mod console;
 pub mod demo;
 pub mod forward;
+pub mod kept;
 pub mod machine;
 pub mod network;
 pub mod program;
 pub mod proof;
+pub mod qmp;
 pub mod ssh;
 pub mod state;
 

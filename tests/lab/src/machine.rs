@@ -1,12 +1,13 @@
 //! Booting emulated servers.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
 use podzol_image::seed::HostSeed;
 
+use crate::kept::make_overlay;
 use crate::program::{output, run};
 use crate::state::{Host, Lab, Role};
 
@@ -18,6 +19,28 @@ const COMPUTE_MEMORY: u32 = 1792;
 
 /// Memory of a storage server in MiB.
 const STORAGE_MEMORY: u32 = 640;
+
+/// A server's disk: what differs from the image.
+pub(crate) const DISK: &str = "root.qcow2";
+/// The disk of a storage server, for its pools.
+const DATA: &str = "data.img";
+/// A server's initramfs: the image's, and what makes the server itself.
+pub(crate) const INITRD: &str = "initrd.img";
+/// The key that the server shows to those who log in.
+pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
+/// The socket of QEMU's machine protocol.
+pub(crate) const MONITOR: &str = "qmp";
+
+/// How a server was started.
+#[derive(Debug)]
+pub struct Boot {
+    /// All that decides what it is by the time it has booted.
+    pub(crate) description: String,
+    /// Whether it goes on as one that was kept.
+    pub goes_on: bool,
+    /// Whether its instructions are emulated, so that its boot is worth keeping.
+    pub emulated: bool,
+}
 
 /// How the servers' instructions are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,57 +90,106 @@ async fn kvm_problem() -> Option<String> {
 }
 
 impl Lab {
-    /// Makes the lab's SSH key.
+    /// Makes the lab's SSH key, or takes the one that kept servers know.
     ///
     /// # Errors
     /// When ssh-keygen fails.
     pub fn make_key(&self) -> anyhow::Result<()> {
+        let kept = self.images.join("booted/keys");
+        if !kept.join("id.pub").exists() {
+            std::fs::create_dir_all(&kept)?;
+            // Half of one, if a lab was killed while it made it.
+            let _ = std::fs::remove_file(kept.join("id"));
+            let path = kept.join("id").display().to_string();
+            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "podzol-lab", "-f", &path])?;
+        }
         std::fs::create_dir_all(self.path("keys"))?;
-        let path = self.path("keys/id").display().to_string();
-        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "podzol-lab", "-f", &path])?;
+        for name in ["id", "id.pub"] {
+            std::fs::copy(kept.join(name), self.path("keys").join(name))?;
+        }
         Ok(())
     }
 
-    /// Starts a server.
+    /// The folder of a server.
+    pub(crate) fn server(&self, host: &Host) -> PathBuf {
+        self.path(&format!("servers/{}", host.name))
+    }
+
+    /// Starts a server: as it was kept when it had booted, or from the beginning.
     ///
     /// # Errors
     /// When a file cannot be made or QEMU does not start.
-    pub fn boot(&self, host: &Host, accelerator: Accelerator) -> anyhow::Result<()> {
-        let folder = self.path(&format!("servers/{}", host.name));
+    pub fn boot(&self, host: &Host, accelerator: Accelerator) -> anyhow::Result<Boot> {
+        let folder = self.server(host);
         std::fs::create_dir_all(&folder)?;
         let taps = self.make_taps(host)?;
-        let initrd = folder.join("initrd.img");
-        std::fs::write(&initrd, self.seed(host, &folder)?)?;
+        let arguments = self.arguments(host, &taps, accelerator)?;
+        let image = std::fs::read_to_string(self.images.join("lab-host/manifest.json"))?;
+        let description = format!("{}{}\n{image}", run(EMULATOR, &["--version"])?, arguments.join("\n"));
+        let mut boot = Boot { description, goes_on: false, emulated: accelerator == Accelerator::Emulation };
+        let kept = if boot.emulated { self.kept_like(host, &boot) } else { None };
+        let incoming = match kept {
+            Some(kept) => {
+                boot.goes_on = true;
+                self.wake(host, &kept)?.to_vec()
+            }
+            None => {
+                std::fs::write(folder.join(INITRD), self.seed(host, &folder)?)?;
+                make_overlay(&self.images.join("lab-host/root.img"), "raw", &folder.join(DISK))?;
+                Vec::new()
+            }
+        };
+        if host.role == Role::Storage {
+            make_disk(&folder.join(DATA))?;
+        }
+        let mut qemu = Command::new("ip");
+        qemu.args(["netns", "exec", &self.namespace(), EMULATOR]).args(&arguments).args(incoming);
+        output(qemu.stdout(Stdio::null())).with_context(|| format!("cannot boot {}", host.name))?;
+        if boot.goes_on {
+            self.go_on(host)?;
+        }
+        Ok(boot)
+    }
+
+    /// What QEMU is told about a server.
+    fn arguments(
+        &self,
+        host: &Host,
+        taps: &[String],
+        accelerator: Accelerator,
+    ) -> anyhow::Result<Vec<String>> {
         let image = self.images.join("lab-host");
         let command_line = std::fs::read_to_string(image.join("cmdline"))
             .with_context(|| format!("cannot read {}: are the images built?", image.display()))?;
+        let folder = self.server(host);
         let at = |name: &str| folder.join(name).display().to_string();
         let memory = if host.role == Role::Compute { COMPUTE_MEMORY } else { STORAGE_MEMORY };
-        let mut qemu = Command::new("ip");
-        qemu.args(["netns", "exec", &self.namespace(), EMULATOR, "-name", &host.name])
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-smp", "1"])
-            .args(["-machine", "q35,usb=off,sata=off,smbus=off,vmport=off,hpet=off,graphics=off"])
-            .args(accelerator.arguments())
-            .args(["-m", &memory.to_string(), "-kernel", &image.join("vmlinuz").display().to_string()])
-            .args(["-initrd", &initrd.display().to_string(), "-append", command_line.trim()])
-            .args(["-drive", &drive("root", &image.join("root.img"), "snapshot=on,")])
-            .args(["-device", "virtio-blk-pci,drive=root"])
-            .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
-            .args(["-serial", &format!("file:{}", at("console.log")), "-pidfile", &at("pid"), "-daemonize"])
-            // The throw-away overlay is kept with the lab's other files.
-            .env("TMPDIR", &folder);
+        let mut told: Vec<String> = Vec::new();
+        let mut tell = |words: &[&str]| told.extend(words.iter().map(|word| (*word).to_owned()));
+        tell(&["-name", &host.name, "-nodefaults", "-no-user-config", "-display", "none", "-smp", "1"]);
+        tell(&["-machine", "q35,usb=off,sata=off,smbus=off,vmport=off,hpet=off,graphics=off"]);
+        tell(&accelerator.arguments());
+        tell(&["-m", &memory.to_string(), "-kernel", &image.join("vmlinuz").display().to_string()]);
+        tell(&["-initrd", &at(INITRD), "-append", command_line.trim()]);
+        tell(&[
+            "-drive",
+            &drive("root", &folder.join(DISK), "qcow2"),
+            "-device",
+            "virtio-blk-pci,drive=root",
+        ]);
+        tell(&["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]);
+        tell(&["-serial", &format!("file:{}", at("console.log")), "-pidfile", &at("pid"), "-daemonize"]);
+        tell(&["-qmp", &format!("unix:{},server=on,wait=off", at(MONITOR))]);
         for (number, tap) in taps.iter().enumerate() {
             let mac = format!("52:54:00:77:{number:02x}:{:02x}", host.number);
-            qemu.args(["-netdev", &format!("tap,id=n{number},ifname={tap},script=no,downscript=no")]);
-            qemu.args(["-device", &format!("virtio-net-pci,netdev=n{number},mac={mac},romfile=")]);
+            tell(&["-netdev", &format!("tap,id=n{number},ifname={tap},script=no,downscript=no")]);
+            tell(&["-device", &format!("virtio-net-pci,netdev=n{number},mac={mac},romfile=")]);
         }
         if host.role == Role::Storage {
-            let data = folder.join("data.img");
-            make_disk(&data)?;
-            qemu.args(["-drive", &drive("data", &data, "")]).args(["-device", "virtio-blk-pci,drive=data"]);
+            tell(&["-drive", &drive("data", &folder.join(DATA), "raw")]);
+            tell(&["-device", "virtio-blk-pci,drive=data"]);
         }
-        output(qemu.stdout(Stdio::null())).with_context(|| format!("cannot boot {}", host.name))?;
-        Ok(())
+        Ok(told)
     }
 
     /// What makes a server itself, behind the image's initramfs.
@@ -125,7 +197,7 @@ impl Lab {
         let key = folder.join("host_key").display().to_string();
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", &host.name, "-f", &key])?;
         let public = std::fs::read_to_string(format!("{key}.pub"))?;
-        std::fs::write(folder.join("known_hosts"), format!("{} {public}", host.address))?;
+        std::fs::write(folder.join(KNOWN_HOSTS), format!("{} {public}", host.address))?;
         let seed = HostSeed {
             hostname: &host.name,
             machine_id: &format!("{:032x}", 0x7077_0000_u128 + u128::from(host.number)),
@@ -140,8 +212,8 @@ impl Lab {
     }
 }
 
-fn drive(id: &str, file: &Path, options: &str) -> String {
-    format!("if=none,id={id},file={},format=raw,{options}cache=unsafe,aio=threads", file.display())
+fn drive(id: &str, file: &Path, format: &str) -> String {
+    format!("if=none,id={id},file={},format={format},cache=unsafe,aio=threads", file.display())
 }
 
 /// The disk of a storage server, for its pools.

@@ -114,7 +114,7 @@ impl Ssh {
     }
 
     /// Ends the connection that is kept for further commands.
-    fn hang_up(&self) -> anyhow::Result<()> {
+    pub(crate) fn hang_up(&self) -> anyhow::Result<()> {
         let (server, options) = self.prefix.split_last().context("a server has an address")?;
         let mut command = Command::new(&options[0]);
         command.args(&options[1..]).args(["-O", "exit", server]);
