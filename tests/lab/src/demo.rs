@@ -1,7 +1,7 @@
 //! Bringing a lab up: servers, Podzol on them, and two customers with two VMs each.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::kept;
 use crate::machine::{Accelerator, Boot};
 use crate::network::MANAGEMENT;
 use crate::proof;
+use crate::ssh::Ssh;
 use crate::state::{AccountJson, Host, HostJson, Lab, LabJson, Role, servers};
 
 /// The customers of the lab. Both use the same addresses.
@@ -131,15 +132,21 @@ fn make_ready(
     token: &str,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    lab.ssh(host).wait(BOOT)?;
+    let ssh = lab.ssh(host);
+    ssh.wait(BOOT)?;
     progress.say(&format!("{} lets us in", host.name));
+    let package = package(lab, host)?;
     if boot.goes_on {
-        kept::bring_up_to_date(&lab.ssh(host))?;
-    } else if boot.emulated {
-        lab.keep(host, boot)?;
-        progress.say(&format!("{} is kept as it has booted, for the next lab", host.name));
+        kept::bring_up_to_date(&ssh)?;
     }
-    install(lab, host, token)?;
+    if !boot.goes_on || !lab.is_kept_with(host, &package)? {
+        install(&ssh, &package)?;
+    }
+    if !boot.goes_on && boot.emulated {
+        lab.keep(host, boot, &package)?;
+        progress.say(&format!("{} is kept, for the next lab", host.name));
+    }
+    join(&ssh, host, token)?;
     progress.say(&format!("{} has joined", host.name));
     wait_up(cloud, host)?;
     progress.say(&format!("{} is up", host.name));
@@ -152,43 +159,50 @@ fn make_ready(
     Ok(())
 }
 
-/// Installs Podzol's package on a server, as an operator would, and has it join.
-fn install(lab: &Lab, host: &Host, token: &str) -> anyhow::Result<()> {
-    let ssh = lab.ssh(host);
-    let (package, config) = match host.role {
-        Role::Compute => (
-            "podzol-agent",
-            format!("management = \"{MANAGEMENT}:8444\"\ntrunk = \"eth1\"\nmemory_reserved_mib = 400\n"),
-        ),
-        Role::Storage => (
-            "podzol-storage-agent",
-            format!("management = \"{MANAGEMENT}:8444\"\npool_roots = [\"/srv/podzol\"]\n"),
-        ),
-    };
-    let deb = deb(lab, package)?;
-    let deb = std::fs::read(&deb).with_context(|| format!("cannot read {}", deb.display()))?;
-    if host.role == Role::Storage {
-        ssh.run("mkdir -p /srv/podzol && mount /dev/vdb /srv/podzol")?;
+/// The name of Podzol's package, and program, for a server.
+const fn program(host: &Host) -> &'static str {
+    match host.role {
+        Role::Compute => "podzol-agent",
+        Role::Storage => "podzol-storage-agent",
     }
-    let install = format!("cat > /tmp/{package}.deb && dpkg -i /tmp/{package}.deb && rm /tmp/{package}.deb");
-    ssh.feed(&install, &deb)?;
-    let short = package.trim_start_matches("podzol-");
-    ssh.feed(&format!("cat > /etc/podzol/{short}.toml"), config.as_bytes())?;
-    ssh.feed(&format!("{package} join"), token.as_bytes())?;
-    ssh.run(&format!("systemctl restart {package}"))?;
-    Ok(())
 }
 
-/// The package that the build made.
-fn deb(lab: &Lab, package: &str) -> anyhow::Result<PathBuf> {
+/// The package for a server that the build made.
+fn package(lab: &Lab, host: &Host) -> anyhow::Result<PathBuf> {
     let folder = lab.images.join("debs");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths = entries.flatten().map(|entry| entry.path());
+    let package = program(host);
     let named = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with(&format!("{package}_")) && name.ends_with(".deb")
     };
     paths.find(named).with_context(|| format!("there is no {package} package in {}", folder.display()))
+}
+
+/// Installs Podzol's package on a server, as an operator would.
+fn install(ssh: &Ssh, package: &Path) -> anyhow::Result<()> {
+    let package = std::fs::read(package).with_context(|| format!("cannot read {}", package.display()))?;
+    ssh.feed("cat > /tmp/podzol.deb && dpkg -i /tmp/podzol.deb && rm /tmp/podzol.deb", &package)?;
+    Ok(())
+}
+
+/// Has a server join the cloud, as an operator would.
+fn join(ssh: &Ssh, host: &Host, token: &str) -> anyhow::Result<()> {
+    let config = match host.role {
+        Role::Compute => "trunk = \"eth1\"\nmemory_reserved_mib = 400\n",
+        Role::Storage => "pool_roots = [\"/srv/podzol\"]\n",
+    };
+    if host.role == Role::Storage {
+        ssh.run("mkdir -p /srv/podzol && mount /dev/vdb /srv/podzol")?;
+    }
+    let program = program(host);
+    let short = program.trim_start_matches("podzol-");
+    let config = format!("management = \"{MANAGEMENT}:8444\"\n{config}");
+    ssh.feed(&format!("cat > /etc/podzol/{short}.toml"), config.as_bytes())?;
+    ssh.feed(&format!("{program} join"), token.as_bytes())?;
+    ssh.run(&format!("systemctl restart {program}"))?;
+    Ok(())
 }
 
 fn wait_up(cloud: &Cloud, host: &Host) -> anyhow::Result<()> {

@@ -1,8 +1,10 @@
-//! Servers that have booted once are kept: memory, disk and keys of each, as they were before anything of Podzol came
-//! to them. A later lab goes on from there, which an emulated server does in a second; its boot takes half a minute.
+//! Servers that have booted once are kept: memory, disk and keys of each, as they were when Podzol's package had been
+//! installed and before they joined. A later lab goes on from there, which an emulated server does in a second; its boot
+//! and the package take three quarters of a minute.
 //!
 //! Kept servers are in the folder of the images, as they belong to one of `lab-host`: with another image, another QEMU
-//! or another command line they are booted anew. `make lab-down` leaves them, as it leaves the images.
+//! or another command line they are booted anew. With another package they are not: it is installed over the one there.
+//! `make lab-down` leaves them, as it leaves the images.
 //!
 //! # Design notes
 //! A server goes on as an incoming migration of QEMU's does, on a disk with the kept one behind it. Two things in it are
@@ -27,6 +29,8 @@ use crate::state::{Host, Lab, Role};
 const MEMORY: &str = "memory";
 /// What a kept server was started as.
 const STARTED_AS: &str = "started-as";
+/// The package that is installed on a kept server.
+const PACKAGE: &str = "package.deb";
 /// How long a server's memory may take to be written, or read.
 const PASSED: Duration = Duration::from_secs(120);
 /// How long a log-in takes to end on the server.
@@ -55,11 +59,20 @@ impl Lab {
         (started_as == boot.description).then_some(folder)
     }
 
-    /// Keeps a server that has booted. It stands still for the time of it.
+    /// Whether a package is the one that the kept server has.
+    ///
+    /// # Errors
+    /// When the package cannot be read.
+    pub fn is_kept_with(&self, host: &Host, package: &Path) -> anyhow::Result<bool> {
+        let wanted = std::fs::read(package).with_context(|| format!("cannot read {}", package.display()))?;
+        Ok(std::fs::read(self.kept(host).join(PACKAGE)).is_ok_and(|kept| kept == wanted))
+    }
+
+    /// Keeps a server that has booted, and on which the package was installed. It stands still for the time of it.
     ///
     /// # Errors
     /// When its memory or disk cannot be written; then it runs on, and nothing is kept.
-    pub fn keep(&self, host: &Host, boot: &Boot) -> anyhow::Result<()> {
+    pub fn keep(&self, host: &Host, boot: &Boot, package: &Path) -> anyhow::Result<()> {
         let folder = self.kept(host);
         let new = folder.with_extension("new");
         for old in [&folder, &new] {
@@ -83,6 +96,7 @@ impl Lab {
         let kept = write_down(&mut qmp, &own, &new);
         qmp.execute("cont", &json!({}))?;
         kept.with_context(|| format!("cannot keep {} as it has booted", host.name))?;
+        std::fs::copy(package, new.join(PACKAGE))?;
         std::fs::write(new.join(STARTED_AS), &boot.description)?;
         Ok(std::fs::rename(&new, &folder)?)
     }
