@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Timestamp;
+use crate::limits::Limits;
 
 /// A named size with limits.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -49,6 +50,14 @@ pub struct OfferingCreate {
     /// The tags that a host must have for a VM of it; 32 at the most.
     #[serde(default)]
     pub tags: BTreeSet<Name>,
+}
+
+/// Changes an offering's limits; its size stays, which its VMs were placed by.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfferingUpdate {
+    /// Limits of each VM of it, in place of those before; running VMs have them within seconds.
+    pub limits: Limits,
 }
 
 /// What a VM of an offering has.

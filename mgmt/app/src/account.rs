@@ -8,7 +8,7 @@ use podzol_mgmt_api::account::{
     Account, AccountCreate, AccountFilter, AccountUpdate, Key, KeyCreate, KeyCreated, Role, User, UserCreate,
 };
 use podzol_mgmt_api::{Page, PageQuery};
-use podzol_mgmt_db::{Tx, account, find, now};
+use podzol_mgmt_db::{Tx, account, find, now, vm};
 use podzol_vocab::{AccountId, KeyId, Name, Secret, UserId};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -180,7 +180,7 @@ impl App {
         let mut row = found.ok_or(AppError::NotFound("account"))?;
         if let Some(limits) = body.limits {
             row.limits = Some(limits.into());
-            tx.vm_limits_changed(Some(id), None).await?;
+            tx.vm_limits_changed(vm::LimitsOf::Account(id)).await?;
         }
         row.quotas = body.quotas.map(Into::into).or(row.quotas);
         tx.account_update(row.clone()).await?;

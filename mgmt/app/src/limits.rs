@@ -1,12 +1,12 @@
 //! What a VM may do at most: its offering says so, else its account, else its zone.
 //!
-//! What is in force stands in the VM's row and is part of what its generation describes. When an account's or a zone's
-//! limits change, one statement marks the rows of its VMs as stale, however many they are; a reconciler gives each that
+//! What is in force stands in the VM's row and is part of what its generation describes. When limits of an offering, an
+//! account or a zone change, one statement marks the rows of its VMs as stale, however many they are; a reconciler gives each that
 //! runs a new generation with the limits as they are then. A VM that does not run gets them when it starts.
 
 use podzol_mgmt_api::limits::{Limit, LimitFrom, Limits, VmLimits};
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_db::{Reader, account, find, vm, zone};
+use podzol_mgmt_db::{Reader, account, find, offering, vm, zone};
 use podzol_vocab::{AccountId, ZoneId};
 
 use crate::operation::start;
@@ -33,6 +33,9 @@ pub(crate) async fn in_force(
 
 /// Writes into a VM's row the limits as they are now. Its generation must change with them.
 pub(crate) async fn renew(db: &impl Reader, row: &mut vm::Model) -> Result<(), AppError> {
+    if let Some(offering) = find::<offering::Entity>(db, row.offering_id.0).await? {
+        (row.size.0.network_mbps, row.size.0.iops) = (offering.size.0.network_mbps, offering.size.0.iops);
+    }
     row.limits = Some(in_force(db, &row.size, row.account_id.0, row.zone_id.0).await?.into());
     row.limits_are_stale = false;
     Ok(())

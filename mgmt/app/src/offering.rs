@@ -1,14 +1,14 @@
 //! Offerings.
 
-use podzol_mgmt_api::offering::{Offering, OfferingCreate, Size};
+use podzol_mgmt_api::offering::{Offering, OfferingCreate, OfferingUpdate, Size};
 use podzol_mgmt_api::{Page, PageQuery};
-use podzol_mgmt_db::{find, now, offering};
+use podzol_mgmt_db::{find, now, offering, vm};
 use podzol_vocab::OfferingId;
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
 use crate::server::check_tags;
-use crate::{Actor, App, AppError, view};
+use crate::{Actor, App, AppError, limits, view};
 
 impl Secretive for Offering {}
 
@@ -60,6 +60,29 @@ impl App {
     pub async fn offering_show(&self, id: OfferingId) -> Result<Offering, AppError> {
         let row = find::<offering::Entity>(self.db.reader(), id).await?;
         Ok(view::offering(row.ok_or(AppError::NotFound("offering"))?))
+    }
+
+    /// Changes an offering's limits, and those of its VMs.
+    ///
+    /// # Errors
+    /// When the caller is no admin, there is none, or a number is out of its range.
+    pub async fn offering_update(
+        &self,
+        actor: &Actor,
+        id: OfferingId,
+        body: OfferingUpdate,
+    ) -> Result<Offering, AppError> {
+        actor.must_be_admin()?;
+        limits::check(&body.limits)?;
+        let tx = self.db.begin().await?;
+        let row = find::<offering::Entity>(tx.reader(), id).await?;
+        let mut row = row.ok_or(AppError::NotFound("offering"))?;
+        (row.size.0.network_mbps, row.size.0.iops) = (body.limits.network_mbps, body.limits.iops);
+        tx.offering_update(row.clone()).await?;
+        tx.vm_limits_changed(vm::LimitsOf::Offering(id)).await?;
+        self.record(&tx, actor, "offering.update", None, "offering", id, &row.name.0).await?;
+        tx.commit().await?;
+        Ok(view::offering(row))
     }
 
     /// Deletes an offering of which there is no VM.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use podzol_mgmt_api::zone::{IdRange, Pod, PodCreate, RangeId, Zone, ZoneCreate, ZoneUpdate};
 use podzol_mgmt_api::{Page, PageQuery};
-use podzol_mgmt_db::{find, network, now, zone};
+use podzol_mgmt_db::{find, network, now, vm, zone};
 use podzol_vocab::{PodId, Tag, ZoneId};
 
 use crate::error::Meaning;
@@ -82,7 +82,7 @@ impl App {
         let mut row = find::<zone::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("zone"))?;
         if let Some(limits) = body.limits {
             row.limits = Some(limits.into());
-            tx.vm_limits_changed(None, Some(id)).await?;
+            tx.vm_limits_changed(vm::LimitsOf::Zone(id)).await?;
         }
         if let Some(ranges) = body.vlan_ranges {
             row.vlan_ranges = ordered("vlan_ranges", ranges)?.into();

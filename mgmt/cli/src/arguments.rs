@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Pool(Verb<PoolCreate>),
     /// Offerings: named sizes with limits.
     #[command(subcommand)]
-    Offering(Verb<OfferingCreate>),
+    Offering(OfferingVerb),
     /// Templates: bootable disk images, and ISOs.
     #[command(subcommand)]
     Template(TemplateVerb),
@@ -186,6 +186,14 @@ pub(crate) enum ZoneVerb {
         /// 0 to 16.
         hosts: u32,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OfferingVerb {
+    /// Changes what each VM of one may do at most.
+    Limit(SetLimits),
+    #[command(flatten)]
+    Common(Verb<OfferingCreate>),
 }
 
 #[derive(Debug, Subcommand)]

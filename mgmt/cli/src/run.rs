@@ -15,8 +15,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
 use crate::arguments::{
-    AccountVerb, Arguments, Command, Delete, EventVerb, HostVerb, List, OperationVerb, SetLimits,
-    TemplateCreate, TemplateVerb, Verb, Wait, ZoneVerb,
+    AccountVerb, Arguments, Command, Delete, EventVerb, HostVerb, List, OfferingVerb, OperationVerb,
+    SetLimits, TemplateCreate, TemplateVerb, Verb, Wait, ZoneVerb,
 };
 use crate::names::Names;
 use crate::things::{
@@ -53,17 +53,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             session.create(POOL, body, Some(new.wait)).await
         }
         Command::Pool(verb) => session.common(POOL, verb).await,
-        Command::Offering(Verb::Create(new)) => {
-            let mut body = json!({
-                "name": new.name, "vcpus": new.vcpus, "memory_mib": new.memory_mib, "disk_gib": new.disk_gib,
-                "network_mbps": new.network_mbps, "iops": new.iops, "tags": new.tags,
-            });
-            if let Some(share) = new.cpu_share {
-                body["cpu_share"] = share.into();
-            }
-            session.create(OFFERING, body, None).await
-        }
-        Command::Offering(verb) => session.common(OFFERING, verb).await,
+        Command::Offering(verb) => session.offering(verb).await,
         Command::Template(verb) => session.template(verb).await,
         Command::Account(verb) => session.account(verb).await,
         Command::User(Verb::Create(new)) => {
@@ -260,6 +250,25 @@ impl Session {
         }
     }
 
+    async fn offering(&self, verb: OfferingVerb) -> anyhow::Result<()> {
+        match verb {
+            OfferingVerb::Common(Verb::Create(new)) => {
+                let mut body = json!({
+                    "name": new.name, "vcpus": new.vcpus, "memory_mib": new.memory_mib, "disk_gib": new.disk_gib,
+                    "network_mbps": new.network_mbps, "iops": new.iops, "tags": new.tags,
+                });
+                if let Some(share) = new.cpu_share {
+                    body["cpu_share"] = share.into();
+                }
+                self.create(OFFERING, body, None).await
+            }
+            OfferingVerb::Common(verb) => self.common(OFFERING, verb).await,
+            OfferingVerb::Limit(SetLimits { which, limits }) => {
+                self.set(OFFERING, &which, "limits", &limits).await
+            }
+        }
+    }
+
     async fn account(&self, verb: AccountVerb) -> anyhow::Result<()> {
         match verb {
             AccountVerb::Create(new) => self.create(ACCOUNT, json!({"name": new.name}), None).await,
@@ -277,7 +286,11 @@ impl Session {
     async fn set(&self, kind: Kind, which: &str, group: &str, changes: &[String]) -> anyhow::Result<()> {
         let mut numbers = kind.show(&self.api, which).await?;
         let id = numbers["id"].as_str().unwrap_or_default().to_owned();
-        let mut numbers = numbers[group].take();
+        let mut numbers = match numbers.get_mut(group) {
+            Some(numbers) => numbers.take(),
+            // An offering shows its limits among its sizes.
+            None => json!({"network_mbps": numbers["network_mbps"], "iops": numbers["iops"]}),
+        };
         for change in changes {
             let (what, most) =
                 change.split_once('=').with_context(|| format!("{change}: must be WHAT=MOST"))?;

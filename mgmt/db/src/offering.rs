@@ -41,6 +41,15 @@ impl Tx {
         self.insert::<Entity>(row)
     }
 
+    /// Writes an offering as it is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn offering_update(&self, row: Model) -> Result<(), DbError> {
+        self.changed("offering", row.id.0, None);
+        self.update::<Entity>(row)
+    }
+
     /// Removes an offering.
     ///
     /// # Errors

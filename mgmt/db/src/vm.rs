@@ -54,7 +54,7 @@ pub struct Model {
     /// What it may do at most in this generation. None for one that was made before accounts and zones had limits: then
     /// its offering's hold.
     pub limits: Option<JsonCol<VmLimits>>,
-    /// Whether the limits of its account or zone have changed since.
+    /// Whether the limits of its offering, account or zone have changed since.
     pub limits_are_stale: bool,
     /// When it goes for good, if it was deleted.
     pub expunge_at: Option<i64>,
@@ -74,6 +74,14 @@ pub struct Model {
 }
 
 crate::no_relations!();
+
+/// Whose limits are those of its VMs.
+#[derive(Debug, Clone, Copy)]
+pub enum LimitsOf {
+    Account(AccountId),
+    Offering(OfferingId),
+    Zone(ZoneId),
+}
 
 /// Network interfaces.
 pub mod nic {
@@ -269,17 +277,14 @@ impl Tx {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn vm_limits_changed(
-        &self,
-        account: Option<AccountId>,
-        zone: Option<ZoneId>,
-    ) -> Result<(), DbError> {
-        let of = Condition::all()
-            .add_option(account.map(|account| Column::AccountId.eq(Col(account))))
-            .add_option(zone.map(|zone| Column::ZoneId.eq(Col(zone))));
+    pub async fn vm_limits_changed(&self, of: LimitsOf) -> Result<(), DbError> {
         Entity::update_many()
             .col_expr(Column::LimitsAreStale, Expr::value(true))
-            .filter(of)
+            .filter(match of {
+                LimitsOf::Account(account) => Column::AccountId.eq(Col(account)),
+                LimitsOf::Offering(offering) => Column::OfferingId.eq(Col(offering)),
+                LimitsOf::Zone(zone) => Column::ZoneId.eq(Col(zone)),
+            })
             .filter(Column::HostId.is_not_null())
             .exec(self.reader())
             .await?;

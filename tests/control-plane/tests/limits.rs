@@ -105,6 +105,32 @@ async fn an_offerings_own_limits_come_first() {
 }
 
 #[tokio::test]
+async fn an_offerings_limits_change_for_vms_that_run_and_for_those_that_start_later() {
+    let world = World::make().await;
+    let api = &world.acme.api;
+    world.limit_zone(json!({ "network_mbps": 8 })).await;
+    let path = format!("/v1/offerings/{}", world.pod.offering);
+    let runs = world.pod.vm(api, "runs", &world.network).await;
+    let stands = world.pod.vm(api, "stands", &world.network).await;
+    api.stop_vm(&stands).await;
+    let run = world.pod.running(&runs)[0].1.run;
+
+    let limits = json!({ "iops": 40, "network_mbps": 16 });
+    let changed = world.admin().patch(&path, &json!({ "limits": limits })).await.ok();
+    assert_eq!((&changed["iops"], &changed["network_mbps"]), (&json!(40), &json!(16)));
+    world.has_on_host(&runs, (Some(40), Some(1953))).await;
+    assert_eq!(api.show_vm(&runs).await["limits"]["iops"], json!({ "value": 40, "from": "offering" }));
+    api.start_vm(&stands).await;
+    assert_eq!(world.on_host(&stands), (Some(40), Some(1953)));
+
+    // Without limits of its own, those of the zone hold; the VM has run on all the time.
+    world.admin().patch(&path, &json!({ "limits": {} })).await.ok();
+    world.has_on_host(&runs, (None, Some(976))).await;
+    assert_eq!(world.pod.running(&runs)[0].1.run, run);
+    api.patch(&path, &json!({ "limits": {} })).await.refused(403, "forbidden");
+}
+
+#[tokio::test]
 async fn limits_reach_a_vm_after_a_crash_of_the_service_and_a_host_that_did_not_answer() {
     let mut world = World::make().await;
     let vm = world.pod.vm(&world.acme.api, "web", &world.network).await;
@@ -120,6 +146,7 @@ async fn limits_out_of_their_range_are_refused_and_nothing_changes() {
     let world = World::make().await;
     let zone = format!("/v1/zones/{}", world.pod.zone);
     let account = format!("/v1/accounts/{}", world.acme.account);
+    let offering = format!("/v1/offerings/{}", world.pod.offering);
     for (path, body, field) in [
         (&zone, json!({ "limits": { "iops": 0 } }), "limits.iops"),
         (&zone, json!({ "limits": { "network_mbps": 1_000_001 } }), "limits.network_mbps"),
@@ -129,6 +156,10 @@ async fn limits_out_of_their_range_are_refused_and_nothing_changes() {
         (&account, json!({ "quotas": { "vms": -1 } }), "quotas.vms"),
         (&account, json!({ "quota": {} }), "quota"),
         (&zone, json!({ "name": "x" }), "name"),
+        (&offering, json!({ "limits": { "iops": 0 } }), "limits.iops"),
+        (&offering, json!({ "limits": { "network_mbps": 1_000_001 } }), "limits.network_mbps"),
+        (&offering, json!({ "limits": {}, "vcpus": 2 }), "vcpus"),
+        (&offering, json!({}), "limits"),
     ] {
         let refused = world.admin().patch(path, &body).await;
         assert!(matches!(refused.status, 400 | 422), "{body}: {refused:?}");

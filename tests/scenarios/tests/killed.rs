@@ -1,4 +1,5 @@
-//! A lab that was killed while it came up is removed whole. Run by `make test` before it brings up the lab for the others.
+//! A lab that was killed while it came up is removed whole. Run by `make test` before it brings up the lab for the others:
+//! one of whose servers goes on as it was kept here, and the others boot, though one of them was about to be kept too.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,6 +25,12 @@ fn a_lab_that_was_killed_half_way_leaves_nothing_after_down() {
         let started =
             ["servers/h1/pid", "servers/s1/pid", "mgmt.pid"].iter().all(|pid| lab.path(pid).exists());
         Ok(started.then_some(()))
+    })
+    .unwrap();
+    let booted = lab.images.join("booted");
+    wait_for("one server to be kept, and another to be about to be", Duration::from_secs(600), || {
+        let about = booted.join("h1.new").exists() || booted.join("h1").exists();
+        Ok((booted.join("s1").exists() && about).then_some(()))
     })
     .unwrap();
     up.kill().unwrap();

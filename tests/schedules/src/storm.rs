@@ -290,8 +290,10 @@ async fn request(
             post(format!("/v1/operations/{operation}/cancel"), Value::Null)
         }
         Wish::Limit => {
+            let offering = any(&admin.list("/v1/offerings").await)?;
+            let whose = [format!("/v1/accounts/{account}"), format!("/v1/offerings/{offering}")];
             let limits = json!({ "limits": { "iops": random.random_range(100..110) } });
-            Some((Method::PATCH, format!("/v1/accounts/{account}"), limits))
+            Some((Method::PATCH, whose.choose(random)?.clone(), limits))
         }
         Wish::Import => {
             let name = format!("image-{number}");

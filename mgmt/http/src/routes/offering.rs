@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::offering::{Offering, OfferingCreate};
+use podzol_mgmt_api::offering::{Offering, OfferingCreate, OfferingUpdate};
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::OfferingId;
@@ -15,9 +15,11 @@ use crate::body::{Asked, Id, Json};
 use crate::problem::Refusal;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(offering_list, offering_create))
-        .routes(routes!(offering_show, offering_delete))
+    OpenApiRouter::new().routes(routes!(offering_list, offering_create)).routes(routes!(
+        offering_show,
+        offering_update,
+        offering_delete
+    ))
 }
 
 /// The offerings, a page at a time.
@@ -49,6 +51,20 @@ async fn offering_create(
 async fn offering_show(State(app): State<App>, _user: User, id: Id<OfferingId>) -> Answer<Offering> {
     let Id(id) = id;
     Ok(axum::Json(app.offering_show(id).await?))
+}
+
+/// Changes an offering's limits, and those of its VMs.
+#[utoipa::path(patch, path = "/v1/offerings/{id}", tag = "operators", operation_id = "offering_update", params(("id" = OfferingId, Path)),
+    request_body = OfferingUpdate,
+    responses((status = 200, description = "It", body = Offering), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn offering_update(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<OfferingId>,
+    body: Json<OfferingUpdate>,
+) -> Answer<Offering> {
+    let Id(id) = id;
+    Ok(axum::Json(app.offering_update(&actor, id, body.value).await?))
 }
 
 /// Deletes an offering without VMs.

@@ -11,6 +11,7 @@ mod faults;
 mod iso;
 mod isolation;
 mod kills;
+mod limits;
 mod migration;
 mod on_hosts;
 mod restarts;
