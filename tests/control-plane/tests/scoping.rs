@@ -127,6 +127,7 @@ impl World {
             ("POST", "/v1/vms/{id}/resize") => json!({ "offering": pod.offering }),
             ("POST", "/v1/volumes/{id}/resize") => json!({ "size_gib": 9 }),
             ("PATCH", "/v1/hosts/{id}") => json!({ "maintenance": true }),
+            ("PATCH", "/v1/offerings/{id}") => json!({ "limits": {} }),
             ("POST", "/v1/pools") => json!({ "name": "x", "storage_server": pod.storage.id, "path": "/x" }),
             ("POST", "/v1/offerings") => json!({ "name": "x", "vcpus": 1, "memory_mib": 64, "disk_gib": 1 }),
             ("POST", "/v1/templates") => json!({ "name": "x", "sha256": "0".repeat(64) }),
