@@ -143,8 +143,10 @@ fn make_ready(
         install(&ssh, &package)?;
     }
     if !boot.goes_on && boot.emulated {
-        lab.keep(host, boot, &package)?;
-        progress.say(&format!("{} is kept, for the next lab", host.name));
+        match lab.keep(host, boot, &package) {
+            Ok(()) => progress.say(&format!("{} is kept, for the next lab", host.name)),
+            Err(error) => progress.say(&format!("{} is not kept: {error:#}", host.name)),
+        }
     }
     join(&ssh, host, token)?;
     progress.say(&format!("{} has joined", host.name));

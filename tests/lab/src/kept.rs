@@ -108,8 +108,7 @@ impl Lab {
             std::fs::copy(kept.join(file), own.join(file))?;
         }
         make_overlay(&kept.join(DISK), "qcow2", &own.join(DISK))?;
-        // QEMU hands this to a shell.
-        Ok(["-incoming".into(), format!("exec:cat '{}'", kept.join(MEMORY).display())])
+        Ok(["-incoming".into(), format!("exec:cat {}", quoted(&kept.join(MEMORY)))])
     }
 
     /// Has a kept server go on, once QEMU has its memory: it stood still when it was written down.
@@ -124,8 +123,8 @@ impl Lab {
 /// Writes memory and disk of a server that stands still, and copies what it was started with.
 fn write_down(qmp: &mut Qmp, own: &Path, to: &Path) -> anyhow::Result<()> {
     qmp.execute("migrate-set-parameters", &json!({ "max-bandwidth": 1_u64 << 34 }))?;
-    let command = format!("exec:cat > '{}'", to.join(MEMORY).display());
-    qmp.execute("migrate", &json!({ "uri": command }))?;
+    let uri = format!("exec:cat > {}", quoted(&to.join(MEMORY)));
+    qmp.execute("migrate", &json!({ "uri": uri }))?;
     wait_for_memory(qmp, "written")?;
     for file in [INITRD, KNOWN_HOSTS] {
         std::fs::copy(own.join(file), to.join(file))?;
@@ -133,6 +132,11 @@ fn write_down(qmp: &mut Qmp, own: &Path, to: &Path) -> anyhow::Result<()> {
     let (disk, copy) = (own.join(DISK).display().to_string(), to.join(DISK).display().to_string());
     run("cp", &["--sparse=always", &disk, &copy])?;
     Ok(())
+}
+
+/// A path as QEMU's shell takes it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 /// Waits until QEMU has passed all of a server's memory.

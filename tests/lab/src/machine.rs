@@ -125,7 +125,9 @@ impl Lab {
         let taps = self.make_taps(host)?;
         let arguments = self.arguments(host, &taps, accelerator)?;
         let image = std::fs::read_to_string(self.images.join("lab-host/manifest.json"))?;
-        let description = format!("{}{}\n{image}", run(EMULATOR, &["--version"])?, arguments.join("\n"));
+        let key = std::fs::read_to_string(self.path("keys/id.pub"))?;
+        let qemu = run(EMULATOR, &["--version"])?;
+        let description = format!("{qemu}{}\n{key}{image}", arguments.join("\n"));
         let mut boot = Boot { description, goes_on: false, emulated: accelerator == Accelerator::Emulation };
         let kept = if boot.emulated { self.kept_like(host, &boot) } else { None };
         let incoming = match kept {

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use podzol_test_support::Api;
 use tempfile::TempDir;
 
+use crate::client::Client;
+
 /// The service.
 pub(crate) struct Management {
     folder: TempDir,
@@ -75,6 +77,11 @@ impl Management {
         Ok(Api::new(self.api, &self.read("ca.pem")?, Some(key)))
     }
 
+    /// Another client, with a connection of its own.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        Client::connect(self.api, &self.read("ca.pem")?, self.read("admin.key")?.trim()).await
+    }
+
     /// How many transactions and commits its database has counted: a commit waits for the disk once.
     pub(crate) async fn written(&self, api: &Api) -> Result<(u64, u64)> {
         let metrics = String::from_utf8(api.get_bytes("/metrics").await)?;
@@ -94,28 +101,37 @@ impl Management {
         self.wait_until_it_listens()
     }
 
-    /// See proc_pid_stat(5), proc_pid_io(5) and proc_pid_status(5).
     pub(crate) fn figures(&self) -> Result<Figures> {
-        let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()));
-        let stat = of("stat")?;
-        let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        let (status, io) = (of("status")?, of("io")?);
-        let number = |text: &str, name: &str| -> Result<u64> {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).context("a field is missing")?;
-            Ok(line.split_whitespace().next().context("a number is missing")?.parse()?)
-        };
-        Ok(Figures {
-            // 100 ticks a second on every Linux of these days.
-            cpu: Duration::from_millis(ticks * 10),
-            written: number(&io, "write_bytes:")?,
-            resident_mib: number(&status, "VmRSS:")? / 1024,
-        })
+        figures(self.child.id())
     }
 
     fn read(&self, name: &str) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join("data").join(name))?)
     }
+}
+
+/// What this program has used: the clients and the simulated agents.
+pub(crate) fn own_figures() -> Result<Figures> {
+    figures(std::process::id())
+}
+
+/// See proc_pid_stat(5), proc_pid_io(5) and proc_pid_status(5).
+fn figures(process: u32) -> Result<Figures> {
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}"));
+    let stat = of("stat")?;
+    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    let (status, io) = (of("status")?, of("io")?);
+    let number = |text: &str, name: &str| -> Result<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).context("a field is missing")?;
+        Ok(line.split_whitespace().next().context("a number is missing")?.parse()?)
+    };
+    Ok(Figures {
+        // 100 ticks a second on every Linux of these days.
+        cpu: Duration::from_millis(ticks * 10),
+        written: number(&io, "write_bytes:")?,
+        resident_mib: number(&status, "VmRSS:")? / 1024,
+    })
 }
 
 impl Drop for Management {
