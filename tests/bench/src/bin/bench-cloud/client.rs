@@ -39,6 +39,7 @@ impl Client {
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;
+        self.stream.flush().await?;
         self.received.clear();
         let head = loop {
             if let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -57,9 +58,11 @@ impl Client {
     }
 
     async fn more(&mut self) -> Result<()> {
-        if self.stream.read_buf(&mut self.received).await? == 0 {
-            bail!("the service has closed the connection");
+        match self.stream.read_buf(&mut self.received).await {
+            Ok(0) | Err(_) => {
+                bail!("the connection broke off after {:?}", String::from_utf8_lossy(&self.received))
+            }
+            Ok(_) => Ok(()),
         }
-        Ok(())
     }
 }
