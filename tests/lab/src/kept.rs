@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
 use crate::cloud::wait_for;
@@ -141,13 +141,15 @@ fn quoted(path: &Path) -> String {
 
 /// Waits until QEMU has passed all of a server's memory.
 fn wait_for_memory(qmp: &mut Qmp, passed: &str) -> anyhow::Result<()> {
-    wait_for(&format!("a server's memory to be {passed}"), PASSED, || {
-        match qmp.execute("query-migrate", &json!({}))?["status"].as_str() {
-            Some("completed") => Ok(Some(())),
-            Some("failed" | "cancelled") => bail!("it cannot be {passed}"),
-            _ => Ok(None),
-        }
-    })
+    let complete = wait_for(&format!("a server's memory to be {passed}"), PASSED, || {
+        Ok(match qmp.execute("query-migrate", &json!({}))?["status"].as_str() {
+            Some("completed") => Some(true),
+            Some("failed" | "cancelled") => Some(false),
+            _ => None,
+        })
+    })?;
+    ensure!(complete, "a server's memory cannot be {passed}");
+    Ok(())
 }
 
 /// Makes a disk of what differs from another one.
