@@ -80,7 +80,7 @@ scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
 	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
 	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
 	$(MAKE) lab
-	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=1 \
+	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=1 --nocapture \
 		|| { tail -n 40 target/lab/mgmt.log; $(MAKE) lab-down; exit 1; }
 	$(MAKE) lab-down
 
