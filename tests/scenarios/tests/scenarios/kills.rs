@@ -126,13 +126,7 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
             "MIGRATE" => admin.podzol("vm migrate victim"),
             does => acme.podzol(does),
         };
-        if let Err(refused) = done {
-            // A VM may have ended since it was looked at: it was killed, and its host told of that a moment later.
-            println!("round {round}: {refused:#}");
-            wait_until_well(&lab, CONVERGES)
-                .unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error:#}"));
-            assert!(!choices(&acme, &admin).contains(&does), "seed {seed}, round {round}: {refused:#}");
-        }
+        done.unwrap();
         std::thread::sleep(pause);
         let listed = admin.podzol("vm list").unwrap();
         let vm =
