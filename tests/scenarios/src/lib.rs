@@ -1,11 +1,15 @@
 //! What the scenarios share: the lab that is up, and looking into its servers.
 //!
-//! The scenarios themselves are in `tests/scenarios`; they run one after another, because they share one lab.
+//! The scenarios themselves are in `tests/scenarios`. They share one lab, which most of them have for themselves
+//! meanwhile ([`lab`]); some share it with others ([`lab_beside_others`]).
 
 pub mod capture;
+pub mod pings;
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,14 +18,32 @@ use podzol_lab::proof::{self, DemoVm};
 use podzol_lab::{Cloud, Console, Lab};
 use serde_json::Value;
 
-/// The lab that is up, with the VMs that it was made with and no others: a scenario that failed may have left some, and what
-/// it stopped.
+static LAB: RwLock<()> = RwLock::new(());
+
+/// The lab that is up, for as long as this is held.
+#[derive(Debug)]
+pub struct Held<Hold> {
+    lab: Lab,
+    _hold: Hold,
+}
+
+impl<Hold> Deref for Held<Hold> {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
+/// The lab that is up, which no other scenario has, with the VMs that it was made with and no others: a scenario that failed
+/// may have left some, and what it stopped.
 ///
 /// # Errors
 /// When no lab is up: says how to bring one up. When a VM cannot be removed or started.
-pub fn lab() -> anyhow::Result<Lab> {
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let lab = Lab::of(&tree, Path::new("target/debug"))?;
+pub fn lab() -> anyhow::Result<Held<RwLockWriteGuard<'static, ()>>> {
+    // A scenario that failed is no reason for the others to fail.
+    let hold = LAB.write().unwrap_or_else(PoisonError::into_inner);
+    let lab = lab_of_tree()?;
     let admin = lab.cloud()?;
     let vms = admin.podzol("vm list")?;
     for vm in vms.as_array().into_iter().flatten() {
@@ -34,7 +56,21 @@ pub fn lab() -> anyhow::Result<Lab> {
             _ => continue,
         };
     }
-    Ok(lab)
+    Ok(Held { lab, _hold: hold })
+}
+
+/// The lab that is up, which other scenarios that ask for it like this may have too.
+///
+/// # Errors
+/// When no lab is up: says how to bring one up.
+pub fn lab_beside_others() -> anyhow::Result<Held<RwLockReadGuard<'static, ()>>> {
+    let hold = LAB.read().unwrap_or_else(PoisonError::into_inner);
+    Ok(Held { lab: lab_of_tree()?, _hold: hold })
+}
+
+fn lab_of_tree() -> anyhow::Result<Lab> {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Lab::of(&tree, Path::new("target/debug"))
 }
 
 /// The cloud as a user of an account sees it.

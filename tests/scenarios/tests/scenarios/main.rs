@@ -1,20 +1,18 @@
-//! What must hold on a lab: real servers, real KVM, real VLANs, real NFS. Run by `make test`, one after another.
+//! What must hold on a lab: real servers, real KVM, real VLANs, real NFS. Run by `make test`: each has the lab
+//! for itself, but for those in `beside`.
 
+mod beside;
 mod capacity;
 mod clocks;
-mod cloud_init;
 mod commands;
 mod cycles;
 mod devices;
-mod emulation;
 mod faults;
 mod iso;
 mod isolation;
 mod kills;
 mod limits;
 mod migration;
-mod on_hosts;
 mod restarts;
 mod spoofing;
-mod templates;
 mod vxlan;

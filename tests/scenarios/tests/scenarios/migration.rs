@@ -6,12 +6,10 @@ use std::time::Duration;
 use podzol_lab::cloud::wait_for;
 use podzol_lab::proof::{self, DemoVm};
 use podzol_lab::{Cloud, Lab};
+use podzol_scenarios::pings::Pings;
 use podzol_scenarios::{console_of, lab, links_of_podzol, processes_of, vlan, wait_until_well};
 
 const SHORT: Duration = Duration::from_secs(180);
-
-/// Long enough for a move there, and one ping a second meanwhile.
-const PINGS: u32 = 55;
 
 fn demo_vm(lab: &Lab, name: &str) -> DemoVm {
     proof::demo_vms(lab).unwrap().into_iter().find(|vm| vm.name == name).unwrap()
@@ -47,8 +45,8 @@ fn a_vm_goes_to_another_host_and_back_and_hardly_a_ping_is_lost() {
     let both: BTreeSet<String> = ["acme".to_owned(), "globex".to_owned()].into();
     for (to, left) in [(&stays.host, Some(&moves.host)), (&moves.host, None)] {
         let before = uptime(&lab, &admin, &moves.name);
-        let ping = format!("sh (ping -c {PINGS} {} > /run/pings 2>&1 &)", moves.address);
-        console_of(&lab, &admin, &stays.name).unwrap().ask(&ping, SHORT).unwrap();
+        let mut console = console_of(&lab, &admin, &stays.name).unwrap();
+        let pings = Pings::begin(&mut console, &moves.address).unwrap();
 
         let answer = admin.podzol(&format!("vm migrate {} --to {to} --wait", moves.id)).unwrap();
 
@@ -57,14 +55,7 @@ fn a_vm_goes_to_another_host_and_back_and_hardly_a_ping_is_lost() {
         assert!(uptime(&lab, &admin, &moves.name) > before, "it was started anew");
         let log = admin.podzol(&format!("vm console-log {}", moves.id)).unwrap();
         assert!(log["text"].as_str().unwrap().contains("tiny ready acme-2"), "{log}");
-        let mut console = console_of(&lab, &admin, &stays.name).unwrap();
-        let summary = wait_for("the pings to end", Duration::from_secs(240), || {
-            let said = console.ask("sh grep received /run/pings || true", SHORT)?;
-            Ok(said.first().cloned())
-        })
-        .unwrap();
-        let numbers: Vec<u32> = summary.split(' ').filter_map(|word| word.parse().ok()).collect();
-        assert!(numbers[0] == PINGS && numbers[1] + 3 >= PINGS, "{summary}");
+        pings.hardly_one_is_lost(&mut console).unwrap();
         // The network goes from the host with its last VM there.
         assert_eq!(networks_on(&lab, to), both);
         let expected = if left.is_some() { ["globex".to_owned()].into() } else { both.clone() };

@@ -3,12 +3,12 @@
 use std::process::Command;
 
 use podzol_lab::program::output;
-use podzol_scenarios::lab;
+use podzol_scenarios::lab_beside_others;
 use serde_json::Value;
 
 /// Builds a test program, whose name is the only one of its kind, and runs it on a server; no test in it may skip itself.
 fn run_on(server: &str, test: &str, environment: &str) {
-    let lab = lab().unwrap();
+    let lab = lab_beside_others().unwrap();
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     // For the whole workspace, as all else was built: for one package alone features differ, and most is built anew.
     cargo.args(["test", "--locked", "--workspace", "--features", "podzol-scenarios/lab"]);

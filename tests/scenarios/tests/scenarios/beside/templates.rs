@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use podzol_lab::Lab;
 use podzol_mgmt_app::Authority;
-use podzol_scenarios::lab;
+use podzol_scenarios::lab_beside_others;
 use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +57,7 @@ impl Web {
 
 #[test]
 fn a_template_comes_from_an_https_server_that_is_trusted_and_only_with_the_right_digest() {
-    let lab = lab().unwrap();
+    let lab = lab_beside_others().unwrap();
     let cloud = lab.cloud().unwrap();
     let storage = lab.ssh(&lab.host("s1").unwrap());
     // The lab's own template with one byte more, so that it is another one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use podzol_lab::cloud::wait_for;
 use podzol_lab::program::run;
 use podzol_lab::{Lab, Ssh};
-use podzol_scenarios::{account, lab, vlan};
+use podzol_scenarios::{account, lab_beside_others, vlan};
 
 /// An address in acme's network that no VM of the lab has.
 const PROBE: &str = "10.1.1.250";
@@ -48,7 +48,7 @@ impl Drop for Probe {
 
 #[test]
 fn debians_own_cloud_init_takes_name_address_keys_data_and_disk_size_from_what_podzol_gives() {
-    let lab = lab().unwrap();
+    let lab = lab_beside_others().unwrap();
     let admin = lab.cloud().unwrap();
     let acme = account(&lab, "acme").unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -58,7 +58,8 @@ fn debians_own_cloud_init_takes_name_address_keys_data_and_disk_size_from_what_p
     let before = templates().unwrap();
     let image = lab.images.join("debian/debian.qcow2");
     admin.podzol(&format!("template create debian --file {} --os Debian --wait", image.display())).unwrap();
-    admin.podzol("offering create medium --vcpus 1 --memory-mib 384 --disk-gib 3").unwrap();
+    admin.podzol("host tag h1 roomy").unwrap();
+    admin.podzol("offering create medium --vcpus 1 --memory-mib 384 --disk-gib 3 --tag roomy").unwrap();
 
     let create = "vm create web-1 --offering medium --template debian --network net";
     let user_data = folder.path().join("user-data");
@@ -96,6 +97,7 @@ fn debians_own_cloud_init_takes_name_address_keys_data_and_disk_size_from_what_p
     acme.podzol("vm delete web-1 --wait").unwrap();
     admin.podzol("template delete debian --wait").unwrap();
     admin.podzol("offering delete medium").unwrap();
+    admin.podzol("host tag h1").unwrap();
     // Nothing waits for the file of a template that was deleted; it is a leftover, and goes with the next round.
     wait_for("the pool to have let go of the template", Duration::from_secs(300), || {
         Ok((templates()? == before).then_some(()))

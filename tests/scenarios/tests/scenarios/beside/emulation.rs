@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use podzol_lab::cloud::wait_for;
 use podzol_lab::{Cloud, Lab, Ssh};
-use podzol_scenarios::{account, lab, qemu_processes};
+use podzol_scenarios::{account, lab_beside_others, qemu_processes};
 use serde_json::Value;
 
 const CREATE: &str = "--offering tiny --template tiny --network net";
@@ -69,7 +69,7 @@ fn bytes_read(host: &Ssh, id: &str) -> anyhow::Result<u64> {
 
 #[test]
 fn a_host_whose_kvm_is_broken_says_so_and_runs_vms_by_emulation_only_where_that_is_allowed() {
-    let lab = lab().unwrap();
+    let lab = lab_beside_others().unwrap();
     let admin = lab.cloud().unwrap();
     let acme = account(&lab, "acme").unwrap();
     let before = qemu_processes(&lab, "h2").unwrap();
@@ -133,7 +133,7 @@ impl Drop for KvmOfStorageServer {
 
 #[test]
 fn a_lab_uses_kvm_where_it_works_and_can_be_nested() {
-    let lab = lab().unwrap();
+    let lab = lab_beside_others().unwrap();
     let server = KvmOfStorageServer(lab.ssh(&lab.host("s1").unwrap()));
     let program = std::fs::read(lab.programs.join("podzol-lab")).unwrap();
     server.0.feed("cat > /tmp/podzol-lab && chmod 755 /tmp/podzol-lab", &program).unwrap();
