@@ -32,6 +32,10 @@ const CONVERGE: Duration = Duration::from_secs(30);
 /// Changes of links that come together are met together: each start of a VM makes several.
 const GATHER: Duration = Duration::from_secs(1);
 
+/// How many times as long as it took to converge the changes of links are left to gather after it, so that a host with
+/// many VMs, or a slow one, has most of its time for other things.
+const REST: u32 = 10;
+
 /// How long a VM that is gone is remembered by its generation.
 const REMEMBER: Duration = Duration::from_secs(3600);
 
@@ -186,9 +190,11 @@ impl<P: Platform> Vms<P> {
     async fn converge_for_ever(&self) {
         let mut links = LinkChanges::default();
         loop {
+            let began = Instant::now();
             self.converge().await;
+            let rest = (began.elapsed() * REST).clamp(GATHER, CONVERGE);
             tokio::select! {
-                () = links.next(self.0.platform.links()) => tokio::time::sleep(GATHER).await,
+                () = links.next(self.0.platform.links()) => tokio::time::sleep(rest).await,
                 () = tokio::time::sleep(CONVERGE) => {}
             }
         }
