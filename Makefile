@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check format lint unit reproducible beside-each-other schedules shapes scenarios soak bench openapi
+.PHONY: help prerequisites build images lab lab-down test check unit reproducible beside-each-other schedules shapes scenarios soak bench openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -11,7 +11,6 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
 CACHE := target/images/cache
-LINT := cargo clippy --locked --workspace --all-targets
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,22 +42,19 @@ lab-down: ## Removes all that the lab made
 		[ -x $(LAB) ] || cargo build --locked --workspace --bin podzol-lab; \
 		$(LAB) down
 
-test: format unit reproducible beside-each-other ## Runs all tests, the lab's scenarios too
+test: check unit reproducible beside-each-other ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"
 
-# The lab waits a lot; what it leaves of the processors is enough for lints and schedules, one after the other. A kernel that
+# The lab waits a lot; what it leaves of the processors is enough for the schedules. A kernel that
 # groups processes by session (sched(7), autogroup) minds their niceness within a session only, so theirs is one of its own.
-BESIDE := $(LINT) --target-dir target/lint --jobs 1 -- -D warnings && \
-	target/debug/podzol-schedules all --count 2000 --minutes 45 --jobs 1
-
 beside-each-other: images
-	setsid bash -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null || true; exec nice -n 19 bash -c "$$1"' -- '$(BESIDE)' \
-		> target/beside.log 2>&1 & beside=$$!; \
-		trap "kill -- -$$beside 2> /dev/null || true" EXIT; \
+	setsid bash -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null || true; exec nice -n 19 "$$@"' -- \
+		target/debug/podzol-schedules all --count 2000 --minutes 45 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
+		trap "kill $$schedules 2> /dev/null || true" EXIT; \
 		$(MAKE) scenarios; \
-		echo "waiting for lints and schedules, see target/beside.log"; \
-		wait $$beside || { tail -n 40 target/beside.log; exit 1; }; \
-		trap - EXIT; tail -n 4 target/beside.log
+		echo "waiting for the schedules"; \
+		wait $$schedules || { tail -n 40 target/schedules.log; exit 1; }; \
+		trap - EXIT; tail -n 4 target/schedules.log
 
 schedules: build ## Has every step fail on a simulated cloud, and runs two thousand random schedules on it
 	target/debug/podzol-schedules all
@@ -68,13 +64,9 @@ shapes: build ## Records what this version's parts say to one another, for the v
 	target/debug/podzol-schedules shapes > target/shapes.json
 	mv target/shapes.json tests/schedules/shapes/$$(target/debug/podzol --version | sed -E 's/.* ([0-9]+\.[0-9]+).*/\1/').json
 
-check: format lint ## Checks format and lints
-
-format: prerequisites
+check: prerequisites ## Checks format and lints
 	cargo fmt --all --check
-
-lint: prerequisites
-	$(LINT) -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 unit: prerequisites ## Runs the tests that need no lab
 	PODZOL_MUST_RUN=1 cargo test --locked --workspace

@@ -1,7 +1,7 @@
 //! Whatever is killed while things go on: all of it converges, and nothing differs in the end.
 //!
 //! What is done and killed, and when, comes from a seed, which is printed; `PODZOL_SEED` and `PODZOL_ROUNDS` set it and
-//! the number of rounds: 20, of some 20 s each, and at least 12 on a slow machine.
+//! the number of rounds: 20, of some 20 s each, and at least 10 on a slow machine.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use serde_json::Value;
 const CONVERGES: Duration = Duration::from_secs(600);
 
 /// How long to go on with it, after so many rounds.
-const LONG_ENOUGH: Duration = Duration::from_secs(600);
-const AT_LEAST: u64 = 12;
+const LONG_ENOUGH: Duration = Duration::from_secs(400);
+const AT_LEAST: u64 = 10;
 
 /// What is killed.
 #[derive(Debug, Clone, Copy)]
