@@ -40,7 +40,8 @@ impl Pings {
         let said = console.ask(&end, SHORT)?;
         let numbers: Vec<u32> = said.iter().filter_map(|line| line.trim().parse().ok()).collect();
         let [before, answered, last] = numbers[..] else { anyhow::bail!("not three numbers: {said:?}") };
-        ensure!(last + 1 <= answered + LOST, "of {} pings {answered} were answered", last + 1);
+        let sent = last + 1;
+        ensure!(sent <= answered + LOST, "of {sent} pings {answered} were answered");
         ensure!(before + AFTERWARDS <= answered + LOST, "no ping was answered after the {answered}th");
         Ok(())
     }
