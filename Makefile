@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check unit reproducible beside-each-other schedules shapes scenarios soak bench openapi
+.PHONY: help prerequisites build images lab lab-down test check unit unit-beside-images reproducible beside-each-other schedules shapes scenarios soak bench openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -11,6 +11,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
 CACHE := target/images/cache
+AGAIN := --out target/images-again/tiny --cache target/images-again/cache
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,8 +43,23 @@ lab-down: ## Removes all that the lab made
 		[ -x $(LAB) ] || cargo build --locked --workspace --bin podzol-lab; \
 		$(LAB) down
 
-test: check unit reproducible beside-each-other ## Runs all tests, the lab's scenarios too
+test: check unit-beside-images reproducible beside-each-other ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"
+
+# Images take minutes in which they wait for downloads and disks; compilers and tests leave them enough. The program that
+# makes them is a copy, as building the tests may build it anew.
+unit-beside-images: prerequisites
+	cargo build --locked --workspace --bin podzol-image
+	mkdir -p target/images; cp $(IMAGE) target/images/; \
+		echo "making images beside the tests, see target/images/log"; \
+		make_image() { nice -n 10 target/images/podzol-image build "$$@"; }; \
+		{ for image in lab-host tiny debian; do \
+			make_image $$image --out target/images/$$image --cache $(CACHE) || exit; \
+		done; make_image tiny $(AGAIN); } > target/images/log 2>&1 & images=$$!; \
+		trap "kill $$images 2> /dev/null || true" EXIT; \
+		$(MAKE) unit; \
+		wait $$images || { cat target/images/log; exit 1; }; \
+		trap - EXIT; cat target/images/log
 
 # The lab waits a lot; what it leaves of the processors is enough for the schedules. A kernel that
 # groups processes by session (sched(7), autogroup) minds their niceness within a session only, so theirs is one of its own.
@@ -72,7 +88,7 @@ unit: prerequisites ## Runs the tests that need no lab
 	PODZOL_MUST_RUN=1 cargo test --locked --workspace
 
 reproducible: images ## Builds the template once more elsewhere: it must be the same to the byte
-	$(IMAGE) build tiny --out target/images-again/tiny --cache target/images-again/cache
+	$(IMAGE) build tiny $(AGAIN)
 	cmp target/images/tiny/tiny.qcow2 target/images-again/tiny/tiny.qcow2
 	rm -rf target/images-again
 

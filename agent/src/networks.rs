@@ -13,7 +13,7 @@ use podzol_hostnet::{
     Converged, Desired, Error, Interface, Links, MtuRule, Peers, Segment, Tunnel, bridge_name, converge,
     uplink_name,
 };
-use podzol_vocab::{Generation, InterfaceName, NetworkId};
+use podzol_vocab::{Generation, InterfaceName, NetworkId, Tag};
 use tokio::sync::watch;
 
 /// How often, and how long each time, to wait for the tap of a VM that has just ended to go.
@@ -21,6 +21,14 @@ const TAP_GOES: (u32, Duration) = (20, Duration::from_millis(100));
 
 /// How long to wait for the address where tunnels begin: an agent that has just begun finds it out within moments.
 const TUNNEL_IS_KNOWN: Duration = Duration::from_secs(10);
+
+/// What the VMs of this host need.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) segments: BTreeSet<Segment>,
+    /// The ports that are plugged in, by whoever started their VMs, and must stay so.
+    pub(crate) ports: BTreeMap<InterfaceName, Tag>,
+}
 
 /// The networks of this host.
 #[derive(Debug)]
@@ -88,14 +96,15 @@ impl Networks {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What should exist for these segments.
-    async fn desired(&self, links: &impl Links, segments: BTreeSet<Segment>) -> Result<Desired, Error> {
+    /// What should exist for what is wanted.
+    async fn desired(&self, links: &impl Links, wanted: Wanted) -> Result<Desired, Error> {
         let mut desired = Desired {
             trunk: self.trunk.clone(),
             mtu: MtuRule::Trunk,
             tunnel: None,
             peers: BTreeMap::new(),
-            segments,
+            segments: wanted.segments,
+            ports: wanted.ports,
         };
         if desired.segments.iter().all(|segment| segment.tag.vxlan().is_none()) {
             return Ok(desired);
@@ -128,14 +137,14 @@ impl Networks {
         }
     }
 
-    /// Brings the links to what the segments say, in one pass. `segments` is asked when this pass's turn has come.
+    /// Brings the links to what is wanted, in one pass. `wanted` is asked when this pass's turn has come.
     pub(crate) async fn converge(
         &self,
         links: &impl Links,
-        segments: impl Fn() -> BTreeSet<Segment>,
+        wanted: impl Fn() -> Wanted,
     ) -> Result<Converged, Error> {
         let _turn = self.one_pass_at_a_time.lock().await;
-        let desired = self.desired(links, segments()).await?;
+        let desired = self.desired(links, wanted()).await?;
         let converged = converge(links, &desired).await?;
         for failure in &converged.failures {
             tracing::error!(error = failure as &dyn std::error::Error, "a change of the network failed");
@@ -148,7 +157,7 @@ impl Networks {
         &self,
         links: &impl Links,
         needed: &BTreeSet<Segment>,
-        segments: impl Fn() -> BTreeSet<Segment>,
+        wanted: impl Fn() -> Wanted,
     ) -> anyhow::Result<()> {
         if needed.iter().any(|segment| segment.tag.vxlan().is_some()) {
             let mut tunnel = self.tunnel.subscribe();
@@ -156,7 +165,7 @@ impl Networks {
             // If it is not, the segment's refusal says so.
             drop(known);
         }
-        let converged = self.converge(links, segments).await?;
+        let converged = self.converge(links, wanted).await?;
         if let Some(refused) = converged.refused.into_iter().find(|refused| needed.contains(&refused.segment))
         {
             return Err(refused.into());
@@ -175,13 +184,13 @@ impl Networks {
         &self,
         links: &impl Links,
         left: &BTreeSet<Segment>,
-        segments: impl Fn() -> BTreeSet<Segment>,
+        wanted: impl Fn() -> Wanted,
     ) -> Result<(), Error> {
-        self.forget(left, &segments());
+        self.forget(left, &wanted().segments);
         let bridges: BTreeSet<InterfaceName> = left.iter().map(|segment| bridge_name(segment.tag)).collect();
         let (times, pause) = TAP_GOES;
         for _ in 0..times {
-            let converged = self.converge(links, &segments).await?;
+            let converged = self.converge(links, &wanted).await?;
             if !converged.in_use.iter().any(|kept| bridges.contains(&kept.link)) {
                 return Ok(());
             }

@@ -1,5 +1,6 @@
 //! Exporting a pool's folder to hosts.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,14 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Why a folder could not be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
+    /// The list of what is exported could not be read.
+    #[error("cannot read {path}")]
+    Unread {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// The list of exports could not be written.
     #[error("cannot write {path}")]
     File {
@@ -39,6 +48,13 @@ pub trait Exporter: Send + Sync + 'static {
 
     /// Ends the export of a folder.
     fn withdraw(&self, pool: PoolId) -> impl Future<Output = Result<(), ExportError>> + Send;
+
+    /// The addresses to which a folder is exported now.
+    fn exported_to(
+        &self,
+        pool: PoolId,
+        folder: &Path,
+    ) -> impl Future<Output = Result<BTreeSet<String>, ExportError>> + Send;
 }
 
 /// How the NFS server serves (nfs.conf(5)): version 4 only, so that neither rpcbind nor lock daemons are needed; and
@@ -101,6 +117,28 @@ impl Exporter for NfsServer {
         exec::run("exportfs", &["-ra"], DEADLINE).await?;
         Ok(())
     }
+
+    async fn exported_to(&self, _pool: PoolId, folder: &Path) -> Result<BTreeSet<String>, ExportError> {
+        match std::fs::read_to_string(IN_FORCE) {
+            Ok(table) => Ok(clients(&table, folder)),
+            // Nothing has been exported since the machine was installed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(source) => Err(ExportError::Unread { path: IN_FORCE.into(), source }),
+        }
+    }
+}
+
+/// What is exported now, as exportfs(8) keeps it: a folder, a tab and `client(options)` on each line.
+const IN_FORCE: &str = "/var/lib/nfs/etab";
+
+/// The clients to which a folder is exported.
+fn clients(table: &str, folder: &Path) -> BTreeSet<String> {
+    let client = |line: &str| {
+        let (path, client) = line.split_once('\t')?;
+        let (client, _options) = client.split_once('(')?;
+        (Path::new(path) == folder).then(|| client.to_owned())
+    };
+    table.lines().filter_map(client).collect()
 }
 
 /// Writes a file, if it is not so already. True if it was written.
@@ -135,6 +173,18 @@ fn exports_line(pool: PoolId, folder: &Path, hosts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clients_of_a_folder_are_read_from_what_is_in_force() {
+        let options = "rw,sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check";
+        let line = |folder: &str, client: &str| format!("{folder}\t{client}({options})\n");
+        let table =
+            line("/srv/p", "10.0.0.11") + &line("/srv/p", "10.0.0.12") + &line("/srv/pp", "10.0.0.13");
+        let found = |folder: &str| clients(&table, Path::new(folder)).into_iter().collect::<Vec<_>>();
+        assert_eq!(found("/srv/p"), ["10.0.0.11", "10.0.0.12"]);
+        assert_eq!(found("/srv/pp"), ["10.0.0.13"]);
+        assert_eq!(found("/srv"), Vec::<String>::new());
+    }
 
     #[test]
     fn a_pool_is_exported_to_its_hosts_alone() {

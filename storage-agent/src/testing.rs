@@ -1,6 +1,6 @@
 //! What several of the tests need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -104,5 +104,10 @@ impl Exporter for Hosts {
         self.must_work()?;
         self.0.lock().unwrap().remove(&pool);
         Ok(())
+    }
+
+    async fn exported_to(&self, pool: PoolId, _folder: &Path) -> Result<BTreeSet<String>, ExportError> {
+        self.must_work()?;
+        Ok(self.of(pool).unwrap_or_default().into_iter().collect())
     }
 }

@@ -1,6 +1,6 @@
 //! The host itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use http::Method;
@@ -101,6 +101,13 @@ pub struct HostInventory {
     pub odd_links: Vec<InterfaceName>,
     /// The MAC addresses of the ports that are guarded.
     pub guarded: Vec<MacAddr>,
+    /// Whether somebody else has changed the rules about VMs' ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rules_changed: bool,
+    /// The links of VMs' ports, each with the network in whose bridge it is, or none if it is in no such bridge; nothing
+    /// from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<BTreeMap<MacAddr, Option<Tag>>>,
     /// What is mounted, such as `10.0.0.3:/srv/podzol`.
     pub mounts: Vec<String>,
     /// The VMs that have files here, such as a config drive.

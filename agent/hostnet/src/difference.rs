@@ -10,6 +10,8 @@
 //!   interface in such a bridge stays with it. Refused: to take the tap out as well.
 //! - A VLAN can pass from one network to another. The bridge is then kept only if no foreign port is on it: the taps
 //!   of the one network's VMs must not find themselves in the other network.
+//! - A VM's tap that is in no bridge, or in another segment's, goes back. Refused: to take one out of a bridge that is not
+//!   ours, as that is an operator's doing.
 //! - A missing or downed trunk refuses segments but does not remove anything: it can come back. So does an address for
 //!   tunnels that is not known or not there.
 //! - A VXLAN's peers are told one by one, and each gets a copy of what is for all; what is for one goes to the peer from
@@ -25,7 +27,7 @@ use std::net::IpAddr;
 
 use podzol_vocab::{InterfaceName, Tag, VxlanId};
 
-use crate::change::{Change, Changes, InUse, NewLink, Reason, Refused};
+use crate::change::{Change, Changes, InUse, LinkRef, NewLink, Reason, Refused, Settings};
 use crate::model::{Desired, REMOVAL_GROUPS, Segment, Tunnel, bridge_name, uplink_name};
 use crate::observed::{Kind, Link};
 use segment::{Plan, Wanted};
@@ -47,6 +49,7 @@ pub fn difference(desired: &Desired, observed: &[Link]) -> Changes {
     steps.extend(plans.iter().flat_map(|plan| plan.uplink.create.clone()));
     steps.extend(plans.iter().flat_map(|plan| plan.bridge.set.clone()));
     steps.extend(plans.iter().flat_map(|plan| plan.uplink.set.clone()));
+    steps.extend(plans.iter().flat_map(|plan| ports(desired, plan, &view)));
     steps.extend(plans.iter().flat_map(|plan| plan.peers.clone()));
     Changes { steps, refused, in_use, free_group: free_group(observed) }
 }
@@ -89,6 +92,21 @@ fn plan<'a>(
         }
     }
     (plans, refused)
+}
+
+/// The ports of a segment's bridge that are not in it and may go back.
+fn ports(desired: &Desired, plan: &Plan<'_>, view: &View<'_>) -> Vec<Change> {
+    let of_it = desired.ports.iter().filter(|(_, tag)| **tag == plan.tag);
+    let links = of_it.filter_map(|(name, _)| view.by_name(name)).filter(|link| !link.is_ours());
+    let is_out = |link: &&Link| match link.master {
+        None => true,
+        Some(master) => Some(master) != plan.master.index && view.is_ours(master),
+    };
+    let back = |link: &Link| Change::Set {
+        link: LinkRef { name: link.name.clone(), index: Some(link.index) },
+        settings: Settings { master: Some(plan.master.clone()), ..Settings::default() },
+    };
+    links.filter(is_out).map(back).collect()
 }
 
 fn usable_trunk<'a>(desired: &Desired, view: &View<'a>) -> Result<&'a Link, Reason> {

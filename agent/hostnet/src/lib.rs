@@ -14,8 +14,9 @@
 //! and to nothing else that carries Podzol's mark. [`difference`] says what to change, and why; [`Links`] is the
 //! kernel ([`Kernel`]) or its double for tests (`SimulatedLinks`, with the feature `sim`).
 //!
-//! **What it does not know**: VMs and their taps (the hypervisor attaches them), addresses, packet filters, and who
-//! decided that a network belongs here. A link without the mark is never changed, whatever its name.
+//! **What it does not know**: VMs, addresses, packet filters, and who decided that a network belongs here. A link without
+//! the mark is never changed, whatever its name, but for the taps that it is told of: the hypervisor makes and removes them
+//! and plugs them in, and one that somebody has taken out of its bridge, or whose bridge somebody has removed, goes back.
 //!
 //! **How it fails**: per link. What cannot be planned is a [`Refused`] segment, a removal that would cut off a VM is
 //! an [`InUse`], what the kernel refuses is a [`Failure`]; the rest is applied all the same. The next pass starts

@@ -36,6 +36,8 @@ pub struct Desired {
     pub peers: BTreeMap<NetworkId, Peers>,
     /// The networks.
     pub segments: BTreeSet<Segment>,
+    /// The links of VMs that must be ports of a segment's bridge. They are neither made nor removed, but put back.
+    pub ports: BTreeMap<InterfaceName, Tag>,
 }
 
 /// Where this host's VXLAN tunnels begin.

@@ -144,6 +144,22 @@ fn a_pass_cut_off_after_any_change_is_completed_by_the_next() {
 }
 
 #[test]
+fn a_port_goes_back_into_its_bridge_and_into_a_new_one() {
+    in_namespace(async |host| {
+        let wanted = desired(&[(100, NetworkId::new())]);
+        let wanted = Desired { ports: [(name("tap0"), tag(100))].into(), ..wanted };
+        host.converge(&wanted).await;
+        host.ip("link add tap0 type dummy");
+        for spoil in ["link set tap0 nomaster", "link del pzb100"] {
+            host.ip(spoil);
+            host.converge(&wanted).await;
+            assert_eq!(host.link("tap0").await.master, Some(host.link("pzb100").await.index), "{spoil}");
+            assert_eq!(host.link("pzv100").await.master, Some(host.link("pzb100").await.index), "{spoil}");
+        }
+    });
+}
+
+#[test]
 fn the_mtu_follows_the_trunk_up_and_down() {
     in_namespace(async |host| {
         let wanted = desired(&[(100, NetworkId::new())]);
@@ -396,6 +412,7 @@ fn desired(segments: &[(u32, NetworkId)]) -> Desired {
         tunnel: Some(Tunnel { local: [192, 0, 2, 1].into(), mtu: Some(1500) }),
         peers: BTreeMap::new(),
         segments: segments.collect(),
+        ports: BTreeMap::new(),
     }
 }
 

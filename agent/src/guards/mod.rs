@@ -50,6 +50,14 @@ struct Known {
     chains: Option<String>,
 }
 
+impl Known {
+    /// Whether a listing shows other rules than were made, as far as those are known.
+    fn differ_from(&self, listed: &str) -> bool {
+        let (Some(ports), Some(chains)) = (&self.ports, &self.chains) else { return false };
+        rules::chains(listed) != chains || !rules::has_elements_of(listed, ports)
+    }
+}
+
 /// The guards of this host's ports. One change at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Guards(Mutex<Known>);
@@ -83,6 +91,17 @@ impl Guards {
         Ok(())
     }
 
+    /// The rules in force, and whether somebody else has changed them since they were made.
+    ///
+    /// # Errors
+    /// When they cannot be listed, as where there are none.
+    pub(crate) async fn look(&self, filter: &impl Filter) -> Result<(String, bool), ExecError> {
+        let known = self.0.lock().await;
+        let listed = filter.in_force().await?;
+        let is_changed = known.differ_from(&listed);
+        Ok((listed, is_changed))
+    }
+
     /// As [`Guards::converge`], and makes the rules anew if somebody else has changed them.
     ///
     /// # Errors
@@ -94,12 +113,9 @@ impl Guards {
     ) -> Result<(), ExecError> {
         {
             let mut known = self.0.lock().await;
-            if let (Some(ports), Some(chains)) = (&known.ports, &known.chains) {
-                let listed = filter.in_force().await.unwrap_or_default();
-                if rules::chains(&listed) != chains || !rules::has_elements_of(&listed, ports) {
-                    tracing::warn!("somebody else has changed the rules of VMs' ports; making them anew");
-                    *known = Known::default();
-                }
+            if known.ports.is_some() && known.differ_from(&filter.in_force().await.unwrap_or_default()) {
+                tracing::warn!("somebody else has changed the rules of VMs' ports; making them anew");
+                *known = Known::default();
             }
         }
         self.converge(filter, ports).await
@@ -187,10 +203,12 @@ mod tests {
             let before = rules.changes.lock().unwrap().len();
             let text = rules.text.lock().unwrap().clone();
             *rules.text.lock().unwrap() = spoil(&text);
+            assert!(guards.look(&rules).await.unwrap().1);
             for _ in 0..2 {
                 guards.put_right(&rules, || ports(&[1])).await.unwrap();
             }
             assert_eq!(rules.changes.lock().unwrap().len(), before + 1);
+            assert!(!guards.look(&rules).await.unwrap().1);
         }
     }
 }

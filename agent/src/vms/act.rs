@@ -235,7 +235,7 @@ impl<P: Platform> Vms<P> {
     /// Makes the networks of a VM's interfaces and says which bridges they are.
     async fn bridges(&self, plan: &VmPlan) -> anyhow::Result<Vec<InterfaceName>> {
         let needed = segments_of(Some(plan));
-        self.0.networks.need(self.0.platform.links(), &needed, || self.segments()).await?;
+        self.0.networks.need(self.0.platform.links(), &needed, || self.wanted_networks()).await?;
         self.guard().await?;
         Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.tag)).collect())
     }
@@ -322,7 +322,7 @@ impl<P: Platform> Vms<P> {
     /// Removes the networks and mounts that a VM needed as it was described before, and that nobody needs now.
     async fn leave_unneeded(&self, before: &VmPlan) -> anyhow::Result<()> {
         let left = segments_of(Some(before));
-        self.0.networks.leave(self.0.platform.links(), &left, || self.segments()).await?;
+        self.0.networks.leave(self.0.platform.links(), &left, || self.wanted_networks()).await?;
         self.guard().await?;
         self.0.platform.mounts().keep_only(|| self.exports()).await;
         Ok(())
@@ -392,7 +392,9 @@ impl<P: Platform> Vms<P> {
         }
         let left = self.take_leave(vm);
         self.with_files(move |files| files.remove(vm)).await;
-        if let Err(error) = self.0.networks.leave(self.0.platform.links(), &left, || self.segments()).await {
+        if let Err(error) =
+            self.0.networks.leave(self.0.platform.links(), &left, || self.wanted_networks()).await
+        {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
         }
         if let Err(error) = self.guard().await {

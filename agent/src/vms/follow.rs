@@ -204,7 +204,8 @@ impl<P: Platform> Vms<P> {
     pub(super) async fn converge(&self) {
         let vms = self.clone();
         self.with_files(move |files| files.keep_only(|vm| vms.is_here(vm))).await;
-        if let Err(error) = self.0.networks.converge(self.0.platform.links(), || self.segments()).await {
+        if let Err(error) = self.0.networks.converge(self.0.platform.links(), || self.wanted_networks()).await
+        {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
         }
         let filter = self.0.platform.filter();

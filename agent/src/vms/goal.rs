@@ -231,6 +231,12 @@ impl Entry {
         !self.gone && matches!(state, Starting | Running | Paused | Stopping | Arriving | Leaving | Sent)
     }
 
+    /// Whether its ports are plugged in: it runs, and nothing is being done with it, as libvirt refuses to plug in a port
+    /// that is plugged in already.
+    pub(super) fn is_plugged_in(&self) -> bool {
+        !self.gone && !self.busy && matches!(self.status().state, VmState::Running | VmState::Paused)
+    }
+
     /// Whether it should come from another host, whatever is here of it.
     pub(super) fn is_awaited(&self) -> bool {
         matches!(self.goal, Goal::Arrive { .. })

@@ -1,15 +1,15 @@
 //! What there is on this host of all that Podzol makes here, looked up and not remembered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use podzol_agent_api::host::{Difference, DomainFound, HostInventory};
-use podzol_hostnet::{Links, bridge_name, uplink_name};
+use podzol_hostnet::{Interface, Links, bridge_name, uplink_name};
 use podzol_hypervisor::{Devices, DomainState, Found, Hypervisor, Record};
-use podzol_vocab::{InterfaceName, Tag, VmId};
+use podzol_vocab::{InterfaceName, MacAddr, Tag, VmId};
 
 use super::Vms;
-use crate::guards::{Filter, guarded};
+use crate::guards::guarded;
 use crate::mounts::Mounts;
 use crate::platform::Platform;
 
@@ -30,13 +30,24 @@ impl<P: Platform> Vms<P> {
         let networks: Vec<Tag> = tags.filter(is_whole).collect();
         let of_networks: BTreeSet<InterfaceName> =
             networks.iter().flat_map(|tag| [bridge_name(*tag), uplink_name(*tag)]).collect();
+        let bridges: BTreeMap<InterfaceName, Tag> =
+            networks.iter().map(|tag| (bridge_name(*tag), *tag)).collect();
+        let wanted: BTreeMap<InterfaceName, MacAddr> =
+            self.ports().into_iter().map(|port| (port.name, port.mac)).collect();
+        let port = |link: &Interface| {
+            let tag = link.master.as_ref().and_then(|master| bridges.get(master)).copied();
+            Some((*wanted.get(&link.link.name)?, tag))
+        };
+        // Where there is no table, nothing is guarded.
+        let (rules, rules_changed) = self.0.guards.look(platform.filter()).await.unwrap_or_default();
         Ok(HostInventory {
             domains,
+            ports: Some(links.iter().filter_map(port).collect()),
             odd_links: ours.difference(&of_networks).cloned().collect(),
             networks,
             vxlans: links.iter().filter_map(crate::report::vxlan).collect(),
-            // Where there is no table, nothing is guarded.
-            guarded: platform.filter().in_force().await.map(|listed| guarded(&listed)).unwrap_or_default(),
+            guarded: guarded(&rules),
+            rules_changed,
             mounts: platform.mounts().mounted().into_iter().map(|(source, _)| source).collect(),
             files: self.with_files(|files| files.list()).await,
         })

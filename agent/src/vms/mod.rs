@@ -41,7 +41,7 @@ use podzol_agent_api::host::NetworkPeers;
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{VmPutRequest, VmState, VmStatus};
 use podzol_hostnet::Segment;
-use podzol_hypervisor::Record;
+use podzol_hypervisor::{Record, port_name};
 use podzol_vocab::{ErrorCode, Generation, NetworkId, Order, VmId, WireError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ use crate::config::Config;
 use crate::files::Files;
 use crate::guards::{Guards, Port};
 use crate::mounts::Export;
-use crate::networks::Networks;
+use crate::networks::{Networks, Wanted};
 use crate::peers::Peers;
 use crate::platform::Platform;
 use goal::{Entry, Goal};
@@ -255,11 +255,17 @@ impl<P: Platform> Vms<P> {
         watched.borrow().clone()
     }
 
-    /// The networks that the VMs here need.
-    fn segments(&self) -> BTreeSet<Segment> {
+    /// The networks that the VMs here need, and the ports that must be in them.
+    fn wanted_networks(&self) -> Wanted {
         let entries = self.entries();
-        let in_need = entries.values().filter(|entry| entry.needs_host());
-        in_need.flat_map(|entry| segments_of(entry.plan.as_deref())).collect()
+        let of = |entry: &&Entry| entry.needs_host();
+        let segments = entries.values().filter(of).flat_map(|entry| segments_of(entry.plan.as_deref()));
+        let plugged = entries.values().filter(|entry| entry.is_plugged_in());
+        let nics = plugged.filter_map(|entry| entry.plan.as_deref()).flat_map(|plan| &plan.nics);
+        Wanted {
+            segments: segments.collect(),
+            ports: nics.map(|nic| (port_name(nic.mac), nic.tag)).collect(),
+        }
     }
 
     /// Notes the address where tunnels begin.
@@ -283,11 +289,11 @@ impl<P: Platform> Vms<P> {
             return Err(WireError { in_force: Some(in_force), ..error });
         }
         let of_it = |segment: &Segment| segment.network == network;
-        let needed: BTreeSet<Segment> = self.segments().into_iter().filter(of_it).collect();
+        let needed: BTreeSet<Segment> = self.wanted_networks().segments.into_iter().filter(of_it).collect();
         if needed.is_empty() {
             return Ok(());
         }
-        networks.need(links, &needed, || self.segments()).await.map_err(cannot)
+        networks.need(links, &needed, || self.wanted_networks()).await.map_err(cannot)
     }
 
     /// The ports of the VMs here.

@@ -5,12 +5,13 @@
 //! is wrong against both is a finding, as things go on changing meanwhile.
 //!
 //! [`App::mend`] has the reconcilers run now that would run anyway, and the leftovers of pools removed that would be kept
-//! for a while. Devices that somebody has changed behind the agent's back nobody looks for otherwise: their VMs get a new
-//! description, for which the agent compares what they have.
+//! for a while. What somebody has changed behind an agent's back nobody looks for otherwise: VMs with other devices get a
+//! new description, for which the agent compares what they have; pools are exported again, and templates brought again.
 
 mod compare;
+mod pools;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,13 +20,11 @@ use podzol_mgmt_api::doctor::{Diagnosis, Finding};
 use podzol_mgmt_api::pool::PoolState;
 use podzol_mgmt_api::vm::{Attachment, VmState};
 use podzol_mgmt_api::volume::VolumeState;
-use podzol_mgmt_db::{find, network, now, operation, pool, server, template, vm, volume};
+use podzol_mgmt_db::{find, network, now, operation, pool, server, vm, volume};
 use podzol_rpc::PeerId;
-use podzol_storage_api::PoolContents;
-use podzol_vocab::{Generation, Sha256, VmId};
+use podzol_vocab::{Generation, VmId};
 
 use crate::report::STANDS_STILL;
-use crate::work::storage_peer;
 use crate::{Actor, App, AppError, reconcile};
 use compare::{DIFFERENCES, Placed, compare};
 
@@ -67,8 +66,10 @@ impl App {
         reconcile::all_now(self).await?;
         let hosts = server::joined_hosts(self.db.reader()).await?;
         join_all(hosts.iter().map(|row| self.mend_host(row))).await;
+        let pools = pool::ready(self.db.reader(), None).await?;
         let found = self.diagnose(actor).await?;
         self.describe_anew(&found.findings).await?;
+        self.mend_pools(&pools, &found.findings).await?;
         Ok(found)
     }
 
@@ -181,6 +182,10 @@ impl App {
                 stands_still: row.error.as_deref() == Some(STANDS_STILL),
                 disks: volumes.iter().map(|volume| serial(&volume.id.to_string())).collect(),
                 nics: nics.iter().map(|nic| nic.mac.0).collect(),
+                ports: nics
+                    .iter()
+                    .filter_map(|nic| Some((nic.mac.0, tags.get(&nic.network_id).copied().flatten()?)))
+                    .collect(),
                 networks: nics
                     .iter()
                     .filter_map(|nic| tags.get(&nic.network_id).copied().flatten())
@@ -193,57 +198,6 @@ impl App {
             placed.insert(row.id.0, vm);
         }
         Ok(placed)
-    }
-
-    async fn diagnose_pool(&self, row: &pool::Model) -> Result<Vec<Finding>, AppError> {
-        let place = format!("pool {}", row.name.0);
-        let finding = |code: &str, subject: String, detail: &str, cause: Option<String>| Finding {
-            place: place.clone(),
-            code: code.into(),
-            subject,
-            detail: detail.into(),
-            cause,
-        };
-        let before = volume::of_pool(self.db.reader(), row.id.0).await?;
-        let contents =
-            match self.peers.call::<PoolContents>(storage_peer(row)?, &(row.id.0,), &(), CALL).await {
-                Ok(contents) => contents,
-                Err(error) => {
-                    return Ok(vec![finding("no_answer", row.id.to_string(), &error.to_string(), None)]);
-                }
-            };
-        let after = volume::of_pool(self.db.reader(), row.id.0).await?;
-        let known: HashSet<_> = before.iter().chain(&after).map(|row| row.id.0).collect();
-        let mut findings = Vec::new();
-        for volume in contents.volumes.iter().filter(|volume| !known.contains(volume)) {
-            let kept = self.settings.leftover_after.as_secs();
-            let cause =
-                format!("left over from a crash or an older database; kept for {kept} s, or until a repair");
-            findings.push(finding("volume_left_over", volume.to_string(), "nobody has it", Some(cause)));
-        }
-        for volume in
-            before.iter().filter(|row| matches!(row.state.0, VolumeState::Ready | VolumeState::Resizing))
-        {
-            if !contents.volumes.contains(&volume.id.0) && after.contains(volume) {
-                let detail = "it should be there and is not: its contents are lost, or in another place";
-                findings.push(finding("volume_missing", volume.id.to_string(), detail, None));
-            }
-        }
-        // A template that was deleted stays as long as a volume is based on it, which the pool alone can tell.
-        if contents.volumes.is_empty() {
-            let templates = template::all(self.db.reader()).await?;
-            let left = |sha256: &&Sha256| !templates.iter().any(|row| row.sha256.0 == **sha256);
-            for sha256 in contents.templates.iter().filter(left) {
-                let cause = Some("it was deleted; its file goes within a minute".to_owned());
-                findings.push(finding(
-                    "template_left_over",
-                    sha256.to_string(),
-                    "no template is made of it",
-                    cause,
-                ));
-            }
-        }
-        Ok(findings)
     }
 
     async fn diagnose_database(&self) -> Result<Vec<Finding>, AppError> {

@@ -2,6 +2,8 @@
 //!
 //! Every object is told whole, and told again it is success. A storage agent knows neither VMs nor accounts.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use podzol_rpc::{Endpoint, Refusal};
 use podzol_vocab::{ByteSize, PoolId, Secret, Sha256, StorageServerId, VolumeId};
@@ -193,6 +195,9 @@ pub struct Contents {
     pub volumes: Vec<VolumeId>,
     /// The templates.
     pub templates: Vec<Sha256>,
+    /// The addresses to which the pool is exported, looked up now; nothing if that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported_to: Option<BTreeSet<String>>,
 }
 
 /// All that is worth knowing of a storage server.

@@ -307,7 +307,8 @@ impl Pool {
         };
         volumes.retain(|volume| self.folder.has_volume(*volume));
         templates.retain(|(sha256, template)| self.folder.has_template(*sha256, template));
-        Contents { volumes, templates: templates.into_iter().map(|(sha256, _)| sha256).collect() }
+        let templates = templates.into_iter().map(|(sha256, _)| sha256).collect();
+        Contents { volumes, templates, exported_to: None }
     }
 
     /// Its space.

@@ -313,12 +313,18 @@ impl<E: Exporter> Store<E> {
         detached::on_disk(move || pool.volume_delete(volume)).await
     }
 
-    /// What is in a pool.
+    /// What is in a pool, and to whom it is exported.
     ///
     /// # Errors
     /// When there is no such pool, or it cannot be used now.
     pub async fn contents(&self, id: PoolId) -> Result<Contents, WireError> {
-        Ok(self.pool(id).await?.contents())
+        let pool = self.pool(id).await?;
+        let exported_to = self.0.exporter.exported_to(id, pool.path()).await;
+        let exported_to = exported_to.map_err(|error| {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(error = format!("{error:#}"), pool = %id, "cannot look up to whom a pool is exported");
+        });
+        Ok(Contents { exported_to: exported_to.ok(), ..pool.contents() })
     }
 }
 

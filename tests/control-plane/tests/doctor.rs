@@ -1,6 +1,7 @@
 //! The doctor finds what differs, and nothing where all is well.
 
-use podzol_hypervisor::{Change, Hypervisor};
+use podzol_hostnet::{Kind, Link};
+use podzol_hypervisor::{Change, Hypervisor, port_name};
 use podzol_rpc::{AddressBook, Client, PeerId};
 use podzol_sim::{Fault, SimPod, Step};
 use podzol_storage_api::{VolumePlan, VolumePut};
@@ -133,6 +134,86 @@ async fn a_volume_that_is_gone_from_its_pool_is_found() {
         if lost { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_template_that_is_gone_from_its_pool_is_found_and_a_repair_brings_it_again() {
+    let world = World::make(0).await;
+    let admin = world.admin();
+    let template = admin.get(&format!("/v1/templates/{}", world.pod.template)).await.ok();
+    let file = format!("{}.qcow2", text(&template, "sha256"));
+    let path = world.pod.storage.pool_folder("pool").join("templates").join(&file);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+
+    let found = findings(admin).await;
+    assert_eq!(codes(&found), ["template_missing"]);
+    assert_eq!(found[0]["subject"], world.pod.template.as_str());
+    admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+
+    // While it is brought, nothing is missing.
+    wait_for("the template to be there", SOON, async || match std::fs::read(&path) {
+        Ok(there) if there == bytes => Ok(()),
+        there => Err(format!("{:?}", there.map(|there| there.len()))),
+    })
+    .await;
+    is_well(admin).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_exported_to_others_is_found_and_a_repair_exports_it_again() {
+    let world = World::make(0).await;
+    let admin = world.admin();
+    let (exports, folder) = (&world.pod.storage.exports, world.pod.storage.pool_folder("pool"));
+    let (before, host) = (exports.of(&folder), world.pod.hosts[1].address().to_string());
+    exports.withdraw_from(&folder, &host);
+
+    let found = findings(admin).await;
+    assert_eq!(codes(&found), ["export_missing"]);
+    assert_eq!(found[0]["subject"], host.as_str());
+    admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+
+    wait_for("the pool to be exported again", SOON, async || match exports.of(&folder) {
+        now if now == before => Ok(()),
+        now => Err(format!("{now:?}")),
+    })
+    .await;
+    is_well(admin).await;
+}
+
+#[tokio::test]
+async fn a_port_whose_bridge_somebody_removed_is_plugged_in_again() {
+    let world = World::make(0).await;
+    let admin = world.admin();
+    let shown = admin.show_vm(&world.vm).await;
+    let links = world.pod.host(&text(&shown, "host")).links();
+    let port = port_name(text(&shown, "nics.0.mac").parse().unwrap());
+    let bridge_of_port = || {
+        let master = links.get(&port)?.master?;
+        links.all().into_iter().find(|link| link.index == master).map(|link| link.name)
+    };
+    let bridge = bridge_of_port().unwrap();
+    let is_back = async || match bridge_of_port() {
+        Some(found) if found == bridge => Ok(()),
+        found => Err(format!("it is in {found:?}")),
+    };
+
+    links.edit(&port, |link| link.master = None);
+    wait_for("the port to be plugged in again", SOON, is_back).await;
+    links.remove(&bridge);
+    wait_for("the port to be in a new bridge", SOON, is_back).await;
+    is_well(admin).await;
+    // What an operator has plugged in elsewhere is found and left.
+    let operators =
+        links.add(Link { kind: Kind::Bridge, name: "br0".parse().unwrap(), ..links.get(&port).unwrap() });
+    links.edit(&port, |link| link.master = Some(operators));
+    admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+    let found = findings(admin).await;
+    assert_eq!(codes(&found), ["port_unplugged"]);
+    links.edit(&port, |link| link.master = None);
+    is_well(admin).await;
+    links.remove(&port);
+    assert_eq!(codes(&findings(admin).await), ["port_missing"]);
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ struct World {
 
 impl World {
     async fn make(hosts: Vec<(&'static str, u64)>) -> Self {
-        let control_plane = ControlPlane::start().await;
+        Self::on(ControlPlane::start().await, hosts).await
+    }
+
+    async fn on(control_plane: ControlPlane, hosts: Vec<(&'static str, u64)>) -> Self {
         let pod = SimPod::with(&control_plane, PodPlan { hosts, ..PodPlan::default() }).await;
         let network = pod.network(&control_plane.admin, "n1", "10.1.1.0/24").await;
         Self { control_plane, pod, network }
@@ -177,6 +180,21 @@ async fn what_is_kept_for_a_host_that_fails_is_told_and_there_when_one_does() {
     let drained = admin.patch(&path, &json!({ "maintenance": true })).await.ok();
     admin.succeeded(&text(&drained, "operation.id")).await;
     assert!(vms.iter().all(|vm| world.pod.running(vm).len() == 1));
+}
+
+#[tokio::test]
+async fn as_much_memory_is_promised_as_the_operator_allows_and_not_more() {
+    for (percent, fits) in [(100, 4), (150, 6)] {
+        let control_plane = ControlPlane::with(|config| config.memory_overcommit_percent = percent).await;
+        let world = World::on(control_plane, vec![("h1", 256)]).await;
+        assert_eq!(world.capacity().await, (fits, "memory".into()), "{percent} %");
+        for number in 0..fits {
+            world.vm(&format!("vm{number}"), json!({})).await;
+        }
+        let body = world.body("one-more", json!({}));
+        let refused = world.admin().post("/v1/vms", &body).await.refused(409, "no_host_fits");
+        assert_eq!(refused["reasons"], json!(["1 host: not enough memory (h1)"]), "{percent} %");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podzol_rpc::PeerId;
 use podzol_rpc::weather::{self, Call, Fate};
-use podzol_sim::{Fault, SimHost, Step};
+use podzol_sim::{Fault, Step};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ impl Mishap {
         self != Self::Unheard || Step::WITH_EFFECT.contains(&step)
     }
 
-    /// Has it happen at this step, on whichever host comes to it.
+    /// Has it happen at this step, on whichever server comes to it.
     pub(crate) fn arrange(self, world: &World, step: Step) {
         let fault = match self {
             Self::Fails => Fault::Fails(1),
@@ -54,19 +54,20 @@ impl Mishap {
             Self::Unheard => Fault::Unheard(1),
             Self::AgentDies => Fault::Hangs,
         };
-        world.pod.hosts.iter().for_each(|host| host.hypervisor().fault(step, fault));
+        world.fault(step, fault);
     }
 
-    /// Has it be over.
+    /// Has it be over. The agent that dies of what a web server does is the one that imports from it.
     pub(crate) fn end(self, world: &mut World, step: Step) {
-        let hosts = &mut world.pod.hosts;
-        if self == Self::AgentDies {
-            hosts.iter_mut().for_each(SimHost::kill_agent);
-        }
-        hosts.iter().for_each(|host| host.hypervisor().heal(step));
-        if self == Self::AgentDies {
-            hosts.iter_mut().for_each(SimHost::start_agent);
-        }
+        let of_hosts = Step::OF_HYPERVISOR.contains(&step) || Step::OF_HOST.contains(&step);
+        let parts: Vec<Part> = match self {
+            Self::AgentDies if of_hosts => (0..world.pod.hosts.len()).map(Part::Agent).collect(),
+            Self::AgentDies => vec![Part::Storage],
+            _ => vec![],
+        };
+        parts.iter().for_each(|part| world.end(*part));
+        world.heal(step);
+        parts.iter().for_each(|part| world.start_agent(*part));
     }
 }
 
@@ -147,8 +148,8 @@ pub(crate) fn trouble_at(world: &World, troubles: &[(usize, Trouble)]) -> Counte
     let troubles: HashMap<usize, Trouble> = troubles.iter().copied().collect();
     let counted = Counted::default();
     let (count, killer) = (counted.clone(), world.killer.clone());
-    let parts: HashMap<PeerId, Part> =
-        world.pod.hosts.iter().map(|host| (host.peer(), world.part_of(host.peer()))).collect();
+    let peers = world.pod.hosts.iter().map(|host| host.peer()).chain([PeerId::Management]);
+    let parts: HashMap<PeerId, Part> = peers.map(|peer| (peer, world.part_of(peer))).collect();
     weather::set(move |call| {
         if !is_step(call) {
             return Fate::Arrives;

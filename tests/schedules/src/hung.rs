@@ -1,9 +1,9 @@
-//! One host hangs: what is asked of the others takes no longer, and what is asked of it ends with a reason.
+//! One server hangs: what is asked of the others takes no longer, and what is asked of it ends with a reason.
 
 use std::time::Duration;
 
 use podzol_rpc::weather::{self, Fate};
-use podzol_sim::{Fault, Step};
+use podzol_sim::{Fault, SimStorage, Step};
 use podzol_test_support::text;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ async fn of_others(world: &World) -> Vec<(&'static str, Duration)> {
     times
 }
 
-/// Has a host hang in each way.
+/// Has a host hang in each way, and a storage server.
 ///
 /// # Errors
 /// When the others notice, or when something does not end or converge.
@@ -97,43 +97,76 @@ pub(crate) async fn run_all() -> Result<(), String> {
     for hang in HANGS {
         run(&mut world, hang).await.map_err(|error| format!("{hang:?}: {error}"))?;
     }
+    storage_hangs(&mut world).await.map_err(|error| format!("a storage server hangs: {error}"))
+}
+
+/// Has VMs run, four on each host.
+async fn fill(world: &World) -> String {
+    let network = world.pod.network(&world.acme.api, "net", "10.1.1.0/24").await;
+    for number in 0..12 {
+        world.pod.vm(&world.acme.api, &format!("vm-{number}"), &network).await;
+    }
+    network
+}
+
+/// Whether things take no longer than before.
+fn no_longer(hang: &str, before: &[(&str, Duration)], during: &[(&str, Duration)]) -> Result<(), String> {
+    for ((what, before), (_, during)) in before.iter().zip(during) {
+        println!("{hang}: {what}: {before:?} before, {during:?} meanwhile");
+        if *during > *before + STEPPING {
+            return Err(format!("{what} takes {during:?}, not {before:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether operations have a reason why they are not done; and, if they are to be given up, have ended.
+async fn have_reasons(world: &World, hang: &str, operations: &[(&str, &str, bool)]) -> Result<(), String> {
+    for (what, id, ends) in operations {
+        let shown = world.admin().get(&format!("/v1/operations/{id}")).await.ok();
+        println!("{hang}: {what}: {} {}", shown["state"], shown["error"]);
+        if shown["error"]["detail"].as_str().is_none_or(str::is_empty) {
+            return Err(format!("{what} does not say what keeps it: {shown}"));
+        }
+        if *ends && shown["state"] != "failed" {
+            return Err(format!("{what} did not end: {shown}"));
+        }
+    }
     Ok(())
 }
 
 async fn run(world: &mut World, hang: Hang) -> Result<(), String> {
     let api = world.acme.api.clone();
-    let network = world.pod.network(&api, "net", "10.1.1.0/24").await;
-    for number in 0..6 {
-        world.pod.vm(&api, &format!("vm-{number}"), &network).await;
-    }
+    fill(world).await;
+    let other = world.second_network("other", "10.1.2.0/24").await;
+    let volume = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 1 });
+    let volume = api.post("/v1/volumes", &volume).await.ok();
+    api.succeeded(&text(&volume, "operation.id")).await;
     let before = of_others(world).await;
     let hung = vms_on(world, 0).await;
-    assert_eq!(hung.len(), 2, "VMs are spread");
+    assert_eq!(hung.len(), 4, "VMs are spread");
 
     hang.begin(world);
     let reboot = api.change_vm(&hung[0], "reboot", Value::Null).await;
     let stop = api.change_vm(&hung[1], "stop", json!({ "grace_secs": 0 })).await;
+    let attach = format!("/v1/volumes/{}/attach", text(&volume, "object.id"));
+    let attach = text(&api.post(&attach, &json!({ "vm": hung[2] })).await.ok(), "operation.id");
+    let nic = api.change_vm(&hung[3], "nics", json!({ "network": other })).await;
     sleep(Duration::from_secs(1)).await;
     let during = of_others(world).await;
-    for ((what, before), (_, during)) in before.iter().zip(&during) {
-        println!("{hang:?}: {what}: {before:?} before, {during:?} while a host hangs");
-        if *during > *before + STEPPING {
-            return Err(format!("{what} takes {during:?}, not {before:?}"));
-        }
-    }
+    let name = format!("{hang:?}");
+    no_longer(&name, &before, &during)?;
 
     sleep(DEADLINE).await;
-    let operation = async |id: &str| world.admin().get(&format!("/v1/operations/{id}")).await.ok();
-    let (rebooted, stopped) = (operation(&reboot).await, operation(&stop).await);
-    println!("{hang:?}: the reboot: {rebooted}\n{hang:?}: the stop: {stopped}");
+    // What is late is done all the same.
     if !matches!(hang, Hang::Slow(_)) {
-        // What is late is done all the same.
-        if rebooted["state"] != "failed" || rebooted["error"]["detail"].as_str().is_none_or(str::is_empty) {
-            return Err(format!("the reboot did not end with a reason: {rebooted}"));
-        }
-        if stopped["error"]["detail"].as_str().is_none_or(str::is_empty) {
-            return Err(format!("the stop does not say what keeps it: {stopped}"));
-        }
+        let operations = [
+            ("the reboot", &*reboot, true),
+            ("the stop", &*stop, false),
+            ("attaching the volume", &*attach, true),
+            ("adding the NIC", &*nic, true),
+        ];
+        have_reasons(world, &name, &operations).await?;
     }
     hang.end(world);
     world.converge().await?;
@@ -143,4 +176,46 @@ async fn run(world: &mut World, hang: Hang) -> Result<(), String> {
         return Err(format!("the VM that was to be stopped is not: {shown}"));
     }
     world.clean().await
+}
+
+/// A storage server answers no call, but goes on reporting: hosts, and another storage server, go on as before.
+async fn storage_hangs(world: &mut World) -> Result<(), String> {
+    const HANG: &str = "SilentStorage";
+    let api = world.acme.api.clone();
+    let network = fill(world).await;
+    let second = SimStorage::join(&world.control_plane, &world.pod.pod, "s2", 5).await;
+    let server = format!("/v1/storage-servers/{}", second.id);
+    world.admin().in_state(&server, "up").await;
+    let mut before = of_others(world).await;
+    before.push(pool_comes_and_goes(world, &second).await);
+
+    let peer = world.pod.storage.peer();
+    weather::set(move |call| if call.peer == peer { Fate::NeverArrives } else { Fate::Arrives });
+    let create =
+        text(&api.vm("web", &world.pod.offering, &world.pod.template, &network).await.ok(), "operation.id");
+    let volume = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 1 });
+    let volume = text(&api.post("/v1/volumes", &volume).await.ok(), "operation.id");
+    sleep(Duration::from_secs(1)).await;
+    let mut during = of_others(world).await;
+    during.push(pool_comes_and_goes(world, &second).await);
+    no_longer(HANG, &before, &during)?;
+
+    sleep(DEADLINE).await;
+    let operations = [("the start of a new VM", &*create, true), ("making a volume", &*volume, true)];
+    have_reasons(world, HANG, &operations).await?;
+    calls::fair();
+    world.converge().await?;
+    world.holds().await?;
+    world.admin().delete(&server).await.ok();
+    world.clean().await
+}
+
+/// How long it takes to make and remove a pool on a storage server.
+async fn pool_comes_and_goes(world: &World, server: &SimStorage) -> (&'static str, Duration) {
+    let begun = Instant::now();
+    let folder = server.pool_folder("second").display().to_string();
+    let pool = world.admin().pool("second", &server.id, &folder).await;
+    let deleted = world.admin().delete(&format!("/v1/pools/{pool}")).await.ok();
+    world.admin().succeeded(&text(&deleted, "operation.id")).await;
+    ("a pool on another storage server", begun.elapsed())
 }

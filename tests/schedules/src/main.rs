@@ -11,6 +11,7 @@
 mod beside;
 mod calls;
 mod hung;
+mod join;
 mod steps;
 mod storm;
 mod world;
@@ -71,9 +72,9 @@ enum What {
         #[arg(long, default_value_t = 2)]
         jobs: u64,
     },
-    /// Has a host join while its call goes wrong in every way.
+    /// Has servers join and leave while every step of it fails in every way.
     Join,
-    /// Has a host hang, and sees what becomes of the others.
+    /// Has a server hang, and sees what becomes of the others.
     Hung,
     /// Has agents of the version before do what they could.
     Beside,
@@ -156,8 +157,8 @@ fn run_command(command: What) -> anyhow::Result<()> {
             share_out(shares)?;
         }
         What::Join => {
-            let failures = virtual_time::run(steps::join_and_leave()).map_err(anyhow::Error::msg)?;
-            println!("{failures} failures of a join");
+            let failures = virtual_time::run(join::run_all()).map_err(anyhow::Error::msg)?;
+            println!("{failures} failures of servers that join and leave");
         }
         What::Hung => virtual_time::run(hung::run_all()).map_err(anyhow::Error::msg)?,
         What::Beside => virtual_time::run(beside::run()).map_err(anyhow::Error::msg)?,

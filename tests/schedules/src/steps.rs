@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use podzol_sim::{SimHost, Step};
+use podzol_sim::Step;
 use podzol_test_support::{Api, image, text};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -44,10 +44,13 @@ pub(crate) enum Flow {
     IsoDetach,
     CreateOfIso,
     Import,
+    ImportUrl,
+    PoolCreate,
+    PoolDelete,
 }
 
 /// All of them.
-pub(crate) const FLOWS: [Flow; 27] = [
+pub(crate) const FLOWS: [Flow; 30] = [
     Flow::Create,
     Flow::Start,
     Flow::Stop,
@@ -75,6 +78,9 @@ pub(crate) const FLOWS: [Flow; 27] = [
     Flow::IsoDetach,
     Flow::CreateOfIso,
     Flow::Import,
+    Flow::ImportUrl,
+    Flow::PoolCreate,
+    Flow::PoolDelete,
 ];
 
 /// What a flow is about.
@@ -84,6 +90,7 @@ struct Things {
     vm: String,
     volume: String,
     iso: String,
+    pool: String,
 }
 
 impl Flow {
@@ -92,8 +99,8 @@ impl Flow {
         let api = &world.acme.api;
         let network = world.pod.network(api, "net", "10.1.1.0/24").await;
         let other = world.second_network("other", "10.1.2.0/24").await;
-        let (vm, volume, iso) = (String::new(), String::new(), String::new());
-        let mut things = Things { network, other, vm, volume, iso };
+        let none = String::new;
+        let mut things = Things { network, other, vm: none(), volume: none(), iso: none(), pool: none() };
         if !matches!(
             self,
             Flow::Create
@@ -102,6 +109,9 @@ impl Flow {
                 | Flow::VolumeDelete
                 | Flow::CreateOfIso
                 | Flow::Import
+                | Flow::ImportUrl
+                | Flow::PoolCreate
+                | Flow::PoolDelete
         ) {
             things.vm = world.pod.vm(api, "web", &things.network).await;
         }
@@ -123,6 +133,10 @@ impl Flow {
         }
         if matches!(self, Flow::IsoAttach | Flow::IsoDetach | Flow::CreateOfIso) {
             things.iso = world.iso().await;
+        }
+        if self == Flow::PoolDelete {
+            let folder = world.pod.storage.pool_folder("second").display().to_string();
+            things.pool = world.admin().pool("second", &world.pod.storage.id, &folder).await;
         }
         if self == Flow::IsoDetach {
             let path = format!("/v1/vms/{}/iso", things.vm);
@@ -203,6 +217,18 @@ impl Flow {
                 let made = world.admin().post("/v1/templates", &body).await.ok();
                 world.admin().put(&format!("/v1/templates/{}/data", text(&made, "id")), &bytes).await.ok();
             }
+            Flow::ImportUrl => {
+                let body = json!({ "name": "another", "sha256": world.image_afar, "url": world.web.url() });
+                drop(world.admin().post("/v1/templates", &body).await.ok());
+            }
+            Flow::PoolCreate => {
+                let path = world.pod.storage.pool_folder("second").display().to_string();
+                let body = json!({ "name": "second", "storage_server": world.pod.storage.id, "path": path });
+                drop(world.admin().post("/v1/pools", &body).await.ok());
+            }
+            Flow::PoolDelete => {
+                drop(world.admin().delete(&format!("/v1/pools/{}", things.pool)).await.ok());
+            }
         }
     }
 }
@@ -218,68 +244,90 @@ async fn done(api: &Api, method: Method, path: &str, body: Value) -> String {
 const COMES: Duration = Duration::from_secs(40);
 
 /// What a run of a flow came to.
-struct Course {
+pub(crate) struct Course {
     /// The calls that it made.
-    calls: Vec<String>,
-    /// The steps that agents took in it.
-    steps: BTreeSet<Step>,
+    pub(crate) calls: Vec<String>,
+    /// The steps that servers took in it.
+    pub(crate) steps: BTreeSet<Step>,
     /// How often hosts started a VM in it.
     starts: u64,
 }
 
 /// What goes wrong in a run of a flow.
 #[derive(Debug, Clone, Copy)]
-enum Wrong<'a> {
+pub(crate) enum Wrong<'a> {
     /// Calls of these numbers go wrong.
     At(&'a [(usize, Trouble)]),
-    /// A step that agents take goes wrong.
+    /// A step that servers take goes wrong.
     In(Step, Mishap),
+}
+
+/// A run of a flow from its beginning on.
+pub(crate) struct Run<'a> {
+    wrong: Wrong<'a>,
+    counted: Counted,
+    /// How often hosts had started VMs before.
+    starts: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Has something go wrong from now on, or nothing.
+    pub(crate) fn begin(world: &World, wrong: Wrong<'a>) -> Self {
+        world.steps_taken();
+        let troubles = match wrong {
+            Wrong::At(troubles) => troubles,
+            Wrong::In(step, mishap) => {
+                mishap.arrange(world, step);
+                &[]
+            }
+        };
+        Self { wrong, counted: calls::trouble_at(world, troubles), starts: world.starts() }
+    }
+
+    /// Waits until it has gone wrong and all is as it should be.
+    pub(crate) async fn end(self, world: &mut World) -> Result<Course, String> {
+        world.pass(Duration::from_millis(500)).await?;
+        let mut steps = world.steps_taken();
+        if let Wrong::In(step, mishap) = self.wrong {
+            let deadline = Instant::now() + COMES;
+            while !steps.contains(&step) {
+                if Instant::now() > deadline {
+                    return Err("it did not come to that step".into());
+                }
+                world.pass(Duration::from_millis(100)).await?;
+                steps.extend(world.steps_taken());
+            }
+            mishap.end(world, step);
+        }
+        let troubles = if let Wrong::At(troubles) = self.wrong { troubles } else { &[] };
+        if troubles.iter().any(|(_, trouble)| *trouble == Trouble::Overtaken) {
+            overtake(world).await;
+        }
+        world.converge().await?;
+        steps.extend(world.steps_taken());
+        calls::fair();
+        world.holds().await?;
+        let calls = self.counted.calls();
+        if troubles.first().is_some_and(|(number, _)| *number > calls.len()) {
+            return Err(format!("it made {} calls: nothing went wrong in it", calls.len()));
+        }
+        Ok(Course { calls, steps, starts: world.starts() - self.starts })
+    }
 }
 
 /// Runs a flow in which something goes wrong, or nothing.
 async fn run(world: &mut World, flow: Flow, wrong: Wrong<'_>) -> Result<Course, String> {
     let things = flow.prepare(world).await;
-    let starts = world.starts();
-    world.steps_taken();
-    let troubles = match wrong {
-        Wrong::At(troubles) => troubles,
-        Wrong::In(step, mishap) => {
-            mishap.arrange(world, step);
-            &[]
-        }
-    };
-    let counted: Counted = calls::trouble_at(world, troubles);
+    let begun = Run::begin(world, wrong);
     flow.begin(world, &things).await;
-    world.pass(Duration::from_millis(500)).await?;
-    let mut steps = world.steps_taken();
-    if let Wrong::In(step, mishap) = wrong {
-        let deadline = Instant::now() + COMES;
-        while !steps.contains(&step) {
-            if Instant::now() > deadline {
-                return Err("it did not come to that step".into());
-            }
-            world.pass(Duration::from_millis(100)).await?;
-            steps.extend(world.steps_taken());
-        }
-        mishap.end(world, step);
-    }
-    if troubles.iter().any(|(_, trouble)| *trouble == Trouble::Overtaken) {
-        overtake(world).await;
-    }
-    world.converge().await?;
-    steps.extend(world.steps_taken());
-    calls::fair();
-    world.holds().await?;
-    let made = counted.calls().len();
-    if troubles.first().is_some_and(|(number, _)| *number > made) {
-        return Err(format!("it made {made} calls: nothing went wrong in it"));
-    }
-    let course = Course { calls: counted.calls(), steps, starts: world.starts() - starts };
+    let course = begun.end(world).await?;
     world.clean().await?;
-    if flow == Flow::Import {
-        for template in world.admin().list("/v1/templates?name=another").await {
-            world.admin().delete(&format!("/v1/templates/{}", text(&template, "id"))).await.ok();
-        }
+    for template in world.admin().list("/v1/templates?name=another").await {
+        world.admin().delete(&format!("/v1/templates/{}", text(&template, "id"))).await.ok();
+        world.converge().await?;
+    }
+    for pool in world.admin().list("/v1/pools?name=second").await {
+        world.admin().delete(&format!("/v1/pools/{}", text(&pool, "id"))).await.ok();
         world.converge().await?;
     }
     Ok(course)
@@ -356,64 +404,4 @@ async fn checked(world: &mut World, flow: Flow, smooth: &Course, wrong: Wrong<'_
         return Err(told("a VM was started once too often".into()));
     }
     Ok(course)
-}
-
-/// A host joins while its call goes wrong in each way, and one is removed while the calls that follow from that do; nothing
-/// of it is left then.
-///
-/// # Errors
-/// When it does not join, or something is left.
-pub(crate) async fn join_and_leave() -> Result<usize, String> {
-    let mut world = World::make().await;
-    Ok(join(&mut world).await? + leave(&mut world).await?)
-}
-
-async fn leave(world: &mut World) -> Result<usize, String> {
-    let mut failures = 0;
-    for trouble in TROUBLES {
-        let told = |error: String| format!("leave, {trouble:?}: {error}");
-        let exports = world.pod.storage.exports.clone();
-        let host = SimHost::join(&world.control_plane, exports, &world.pod.pod, 9, ("h9", 1024), 5).await;
-        let path = format!("/v1/hosts/{}", host.id);
-        world.admin().in_state(&path, "up").await;
-        world.converge().await.map_err(told)?;
-        world.ask(Method::PATCH, &path, &json!({ "maintenance": true })).await;
-        world.converge().await.map_err(told)?;
-        let counted = calls::trouble_at(world, &[(1, trouble)]);
-        world.admin().delete(&path).await.ok();
-        drop(host);
-        world.converge().await.map_err(told)?;
-        calls::fair();
-        if counted.calls().is_empty() {
-            return Err(told("nobody was called: nothing went wrong in it".into()));
-        }
-        world.holds().await.map_err(told)?;
-        failures += 1;
-    }
-    Ok(failures)
-}
-
-async fn join(world: &mut World) -> Result<usize, String> {
-    let mut failures = 0;
-    for trouble in TROUBLES {
-        // The caller is the host, which an operator would have join again.
-        if matches!(trouble, Trouble::Kill(..)) {
-            continue;
-        }
-        let told = |error: String| format!("join, {trouble:?}: {error}");
-        calls::trouble_at(world, &[(1, trouble)]);
-        let exports = world.pod.storage.exports.clone();
-        let host = SimHost::join(&world.control_plane, exports, &world.pod.pod, 9, ("h9", 1024), 5).await;
-        let path = format!("/v1/hosts/{}", host.id);
-        world.admin().in_state(&path, "up").await;
-        world.converge().await.map_err(told)?;
-        drop(host);
-        world.ask(Method::PATCH, &path, &json!({ "maintenance": true })).await;
-        world.pass(Duration::from_secs(1)).await?;
-        world.admin().delete(&path).await.ok();
-        world.converge().await.map_err(told)?;
-        failures += 1;
-    }
-    calls::fair();
-    Ok(failures)
 }

@@ -78,7 +78,7 @@ enum Blow {
     EndDomain,
     /// A host is started anew.
     ResetHost(usize),
-    /// A host stumbles the next time that it comes to a step.
+    /// A host, or whichever server takes it, stumbles the next time that it comes to a step.
     Stumble(usize, Step, Fault),
 }
 
@@ -139,9 +139,7 @@ async fn schedule(world: &mut World, seed: u64, log: bool) -> Result<(), String>
         world.pass(pause).await?;
     }
     calls::stormy(world, seed, 0.0, log);
-    for host in &world.pod.hosts {
-        any_step().for_each(|step| host.hypervisor().heal(step));
-    }
+    any_step().for_each(|step| world.heal(step));
     world.end_maintenance().await;
     world.converge().await?;
     world.holds().await?;
@@ -152,10 +150,16 @@ async fn schedule(world: &mut World, seed: u64, log: bool) -> Result<(), String>
 async fn forget_templates(world: &mut World) -> Result<(), String> {
     let templates = world.admin().list("/v1/templates").await;
     let is_kept = |template: &Value| template["name"] == "tiny" || template["name"] == "cd";
-    for template in templates.iter().filter(|template| !is_kept(template)) {
+    let forgotten: Vec<&Value> = templates.iter().filter(|template| !is_kept(template)).collect();
+    for template in &forgotten {
         world.admin().delete(&format!("/v1/templates/{}", text(template, "id"))).await.ok();
     }
-    Ok(())
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+    // Their files go within a minute, or at once with a repair; the next schedule would find them.
+    world.ask(Method::POST, "/v1/doctor/repair", &Value::Null).await;
+    world.converge_for(Duration::ZERO).await
 }
 
 fn blow(random: &mut StdRng, hosts: usize) -> Blow {
@@ -171,7 +175,7 @@ fn blow(random: &mut StdRng, hosts: usize) -> Blow {
 }
 
 fn any_step() -> impl Iterator<Item = Step> {
-    Step::OF_HYPERVISOR.into_iter().chain(Step::OF_HOST)
+    Step::OF_HYPERVISOR.into_iter().chain(Step::OF_HOST).chain(Step::OF_STORAGE).chain(Step::OF_WEB)
 }
 
 fn stumble(random: &mut StdRng) -> Fault {
@@ -197,6 +201,9 @@ async fn strike(world: &mut World, blow: Blow, away: Duration, random: &mut StdR
             if let Some((host, domain)) = domains.choose(random) {
                 host.hypervisor().kill_domain(domain.record.plan.vm);
             }
+        }
+        Blow::Stumble(_, step, fault) if Step::OF_STORAGE.contains(&step) || Step::OF_WEB.contains(&step) => {
+            world.fault(step, fault);
         }
         Blow::Stumble(host, step, fault) => world.pod.hosts[host].hypervisor().fault(step, fault),
         Blow::ResetHost(host) => {
@@ -294,6 +301,13 @@ async fn request(
             let whose = [format!("/v1/accounts/{account}"), format!("/v1/offerings/{offering}")];
             let limits = json!({ "limits": { "iops": random.random_range(100..110) } });
             Some((Method::PATCH, whose.choose(random)?.clone(), limits))
+        }
+        Wish::Import if random.random_bool(0.5) => {
+            let name = format!("image-{number}");
+            post(
+                "/v1/templates".into(),
+                json!({ "name": name, "sha256": world.image_afar, "url": world.web.url() }),
+            )
         }
         Wish::Import => {
             let name = format!("image-{number}");

@@ -1,11 +1,12 @@
 //! A cloud on a simulated pod, what happens to it, and what must hold of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use podzol_rpc::PeerId;
-use podzol_sim::{PodPlan, SimPod, Step};
-use podzol_test_support::{Answer, Api, ControlPlane, Customer, text};
+use podzol_sim::{Fault, PodPlan, SimPod, SimWeb, Step};
+use podzol_test_support::{Answer, Api, ControlPlane, Customer, image, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -38,6 +39,11 @@ pub(crate) struct World {
     pub(crate) control_plane: ControlPlane,
     pub(crate) pod: SimPod,
     pub(crate) acme: Customer,
+    /// Has the image of which [`World::image_afar`] is the digest.
+    pub(crate) web: SimWeb,
+    pub(crate) image_afar: String,
+    /// The latest generation of each VM that was seen.
+    generations: HashMap<String, u64>,
     /// Whether agents are of the version before, which know neither VXLANs nor ISOs.
     pub(crate) has_older_agents: bool,
     /// Whoever decides about calls asks here for parts to be killed.
@@ -57,7 +63,18 @@ impl World {
         let pod = SimPod::with(&control_plane, PodPlan { hosts, report_secs: 5, ..PodPlan::default() }).await;
         let acme = control_plane.admin.customer("acme").await;
         let (killer, kills) = unbounded_channel();
-        Self { control_plane, pod, acme, has_older_agents: false, killer, kills }
+        let bytes = image::qcow2(64, "afar");
+        Self {
+            control_plane,
+            pod,
+            acme,
+            image_afar: image::sha256(&bytes),
+            web: SimWeb::start(bytes),
+            generations: HashMap::new(),
+            has_older_agents: false,
+            killer,
+            kills,
+        }
     }
 
     pub(crate) fn admin(&self) -> &Api {
@@ -102,17 +119,48 @@ impl World {
 
     /// Kills a part, and starts it again after a while.
     pub(crate) async fn kill(&mut self, part: Part, away: Duration) {
+        self.end(part);
+        sleep(away).await;
+        match part {
+            Part::Management => self.control_plane.start_again().await,
+            part => self.start_agent(part),
+        }
+    }
+
+    /// Kills a part.
+    pub(crate) fn end(&mut self, part: Part) {
         match part {
             Part::Management => self.control_plane.kill(),
             Part::Agent(host) => self.pod.hosts[host].kill_agent(),
             Part::Storage => self.pod.storage.kill_agent(),
         }
-        sleep(away).await;
+    }
+
+    /// Starts an agent.
+    pub(crate) fn start_agent(&mut self, part: Part) {
         match part {
-            Part::Management => self.control_plane.start_again().await,
+            Part::Management => {}
             Part::Agent(host) => self.pod.hosts[host].start_agent(),
             Part::Storage => self.pod.storage.start_agent(),
         }
+    }
+
+    /// Makes a step go wrong from now on, on whichever server takes it.
+    pub(crate) fn fault(&self, step: Step, fault: Fault) {
+        if Step::OF_STORAGE.contains(&step) {
+            self.pod.storage.fault(step, fault);
+        } else if Step::OF_WEB.contains(&step) {
+            self.web.fault(step, fault);
+        } else {
+            self.pod.hosts.iter().for_each(|host| host.hypervisor().fault(step, fault));
+        }
+    }
+
+    /// Makes a step go well from now on.
+    pub(crate) fn heal(&self, step: Step) {
+        self.pod.storage.heal(step);
+        self.web.heal(step);
+        self.pod.hosts.iter().for_each(|host| host.hypervisor().heal(step));
     }
 
     /// Lets time pass, in which parts are killed as they were asked to.
@@ -146,13 +194,17 @@ impl World {
         self.converge_for(STEADY).await
     }
 
-    async fn converge_for(&mut self, steady: Duration) -> Result<(), String> {
+    /// As [`World::converge`], for so long.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn converge_for(&mut self, steady: Duration) -> Result<(), String> {
         let deadline = Instant::now() + CONVERGES;
         loop {
-            let mut wrong = self.wrong().await;
+            let mut wrong = self.wrong().await?;
             if wrong.is_none() && !steady.is_zero() {
                 self.pass(steady).await?;
-                wrong = self.wrong().await;
+                wrong = self.wrong().await?;
             }
             match wrong {
                 None => return Ok(()),
@@ -167,11 +219,14 @@ impl World {
     }
 
     /// What is not yet as it should be.
-    async fn wrong(&self) -> Option<String> {
+    ///
+    /// # Errors
+    /// When something is as it must never be.
+    async fn wrong(&mut self) -> Result<Option<String>, String> {
         for state in ["queued", "running"] {
             let operations = self.admin().list(&format!("/v1/operations?state={state}")).await;
             if let Some(operation) = operations.first() {
-                return Some(operation.to_string());
+                return Ok(Some(operation.to_string()));
             }
         }
         // An operation that was queued again just then is in neither list.
@@ -182,12 +237,14 @@ impl World {
                 .any(|state| vm["state"] == *state)
                 || !vm["moving_to"].is_null()
         };
-        if let Some(vm) = self.admin().list("/v1/vms?limit=500").await.iter().find(is_on_its_way) {
-            return Some(vm.to_string());
+        let vms = self.admin().list("/v1/vms?limit=500").await;
+        self.generations_are(&vms)?;
+        if let Some(vm) = vms.iter().find(is_on_its_way) {
+            return Ok(Some(vm.to_string()));
         }
         let diagnosis = self.admin().get("/v1/doctor").await.ok();
         let findings = diagnosis["findings"].as_array().map_or(0, Vec::len);
-        (findings > 0).then(|| format!("{:#}", diagnosis["findings"]))
+        Ok((findings > 0).then(|| format!("{:#}", diagnosis["findings"])))
     }
 
     /// What must hold at any moment.
@@ -212,9 +269,10 @@ impl World {
         }
     }
 
-    /// The steps that agents have taken since this was last asked, but for looks, which they take at any time.
+    /// The steps that servers have taken since this was last asked, but for looks, which they take at any time.
     pub(crate) fn steps_taken(&self) -> BTreeSet<Step> {
-        let all = self.pod.hosts.iter().flat_map(|host| host.hypervisor().taken());
+        let of_hosts = self.pod.hosts.iter().flat_map(|host| host.hypervisor().taken());
+        let all = of_hosts.chain(self.pod.storage.taken()).chain(self.web.taken());
         all.filter(|step| *step != Step::List).collect()
     }
 
@@ -233,6 +291,8 @@ impl World {
         self.domains_are(&vms)?;
         self.drives_are(&vms)?;
         self.files_are(&volumes)?;
+        self.templates_are(&admin.list("/v1/templates?limit=500").await, volumes.is_empty())?;
+        self.exports_are().await?;
         self.given_is_sum(&vms, &volumes).await?;
         let nics: Vec<&Value> = vms.iter().flat_map(|vm| list(&vm["nics"])).collect();
         once("MAC address", nics.iter().map(|nic| nic["mac"].to_string()))?;
@@ -343,6 +403,46 @@ impl World {
             return Ok(());
         }
         Err(format!("the pool lacks {missing:?} and has {foreign:?} for nobody"))
+    }
+
+    /// Whether the pool has the files of all templates that are ready, and of no others: of those that were deleted, files
+    /// may stay for a while, but not once no volume is there that could be based on them.
+    fn templates_are(&self, templates: &[Value], without_volumes: bool) -> Result<(), String> {
+        let suffix = |template: &Value| if template["format"] == "iso" { "iso" } else { "qcow2" };
+        let ready = templates.iter().filter(|template| template["state"] == "ready");
+        let wanted: BTreeSet<String> =
+            ready.map(|template| format!("{}.{}", text(template, "sha256"), suffix(template))).collect();
+        let found: BTreeSet<String> = self.pod.storage.templates("pool").into_iter().collect();
+        let is_whole = if without_volumes { wanted == found } else { wanted.is_subset(&found) };
+        if is_whole { Ok(()) } else { Err(format!("the pool has templates {found:?} for {wanted:?}")) }
+    }
+
+    /// Whether exactly the pools that there are are exported, each to all hosts.
+    async fn exports_are(&self) -> Result<(), String> {
+        let hosts = self.admin().list("/v1/hosts?limit=500").await;
+        let addresses = hosts.iter().filter_map(|host| host["address"].as_str()?.rsplit_once(':'));
+        let mut addresses: Vec<String> = addresses.map(|(address, _)| address.to_owned()).collect();
+        addresses.sort();
+        let pools = self.admin().list("/v1/pools?limit=500").await;
+        let wanted: BTreeMap<PathBuf, Vec<String>> =
+            pools.iter().map(|pool| (text(pool, "path").into(), addresses.clone())).collect();
+        let found = self.pod.storage.exports.all_of_them();
+        if wanted == found { Ok(()) } else { Err(format!("exported are {found:?} for {wanted:?}")) }
+    }
+
+    /// Whether no VM's description has a lower number than before.
+    fn generations_are(&mut self, vms: &[Value]) -> Result<(), String> {
+        for vm in vms {
+            let (id, generation) = (text(vm, "id"), vm["generation"].as_u64().unwrap_or(0));
+            let before = self.generations.insert(id, generation).unwrap_or(0);
+            if generation < before {
+                return Err(format!(
+                    "the description of {} went back from {before} to {generation}",
+                    vm["id"]
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Deletes all that the account has, and sees that nothing is left of it.

@@ -1,6 +1,6 @@
 //! What simulated storage servers export: the wire between [`SimStorage`](crate::SimStorage) and the mounts of hosts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,12 +8,14 @@ use podzol_storage_agent::export::{ExportError, Exporter};
 use podzol_vocab::PoolId;
 
 use crate::Locks;
+use crate::fault::{Faults, Step};
 
 /// The exports of a pod's storage servers. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Exports {
     all: Arc<Mutex<All>>,
     locks: Locks,
+    faults: Arc<Faults>,
 }
 
 /// Of each pool: its folder, and the addresses to which it is exported.
@@ -27,6 +29,22 @@ impl Exports {
     /// The locks on the images in what is exported.
     pub fn locks(&self) -> &Locks {
         &self.locks
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Ends the export of a folder to an address, as somebody on the storage server would.
+    pub fn withdraw_from(&self, folder: &Path, address: &str) {
+        for (_, hosts) in self.all().values_mut().filter(|(exported, _)| exported == folder) {
+            hosts.retain(|host| host != address);
+        }
+    }
+
+    /// The folders that are exported, each with the addresses to which it is.
+    pub fn all_of_them(&self) -> BTreeMap<PathBuf, Vec<String>> {
+        self.all().values().cloned().collect()
     }
 
     /// Whether a folder is exported to a host with this address.
@@ -48,12 +66,22 @@ impl Exports {
 
 impl Exporter for Exports {
     async fn export(&self, pool: PoolId, folder: &Path, hosts: &[String]) -> Result<(), ExportError> {
-        self.all().insert(pool, (folder.to_owned(), hosts.to_vec()));
-        Ok(())
+        let export = || {
+            self.all().insert(pool, (folder.to_owned(), hosts.to_vec()));
+            Ok(())
+        };
+        self.faults.run(Step::Export, export).await
     }
 
     async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
-        self.all().remove(&pool);
-        Ok(())
+        let withdraw = || {
+            self.all().remove(&pool);
+            Ok(())
+        };
+        self.faults.run(Step::Withdraw, withdraw).await
+    }
+
+    async fn exported_to(&self, pool: PoolId, _folder: &Path) -> Result<BTreeSet<String>, ExportError> {
+        Ok(self.all().get(&pool).map(|(_, hosts)| hosts.iter().cloned().collect()).unwrap_or_default())
     }
 }

@@ -10,7 +10,7 @@ use podzol_hypervisor::HypervisorError;
 use podzol_rpc::exec::ExecError;
 use tokio::sync::watch;
 
-/// Something that an agent asks of its host: the hypervisor, the kernel or a program.
+/// Something that an agent asks of its server, the hypervisor, the kernel or a program, or of a web server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// List its domains, or find one.
@@ -49,6 +49,14 @@ pub enum Step {
     Guard,
     /// Mount a pool.
     Mount,
+    /// Export a pool.
+    Export,
+    /// End the export of a pool.
+    Withdraw,
+    /// Begin to answer with an image.
+    Serve,
+    /// Send the second half of an image.
+    ServeRest,
 }
 
 impl Step {
@@ -74,8 +82,14 @@ impl Step {
     /// Those of the kernel and of programs.
     pub const OF_HOST: [Self; 3] = [Self::Link, Self::Guard, Self::Mount];
 
+    /// Those of a storage server's programs.
+    pub const OF_STORAGE: [Self; 2] = [Self::Export, Self::Withdraw];
+
+    /// Those of a web server.
+    pub const OF_WEB: [Self; 2] = [Self::Serve, Self::ServeRest];
+
     /// The steps after which something is other than before, and of which it can be unheard that they were taken.
-    pub const WITH_EFFECT: [Self; 11] = [
+    pub const WITH_EFFECT: [Self; 13] = [
         Self::Start,
         Self::ShutDown,
         Self::Reboot,
@@ -87,6 +101,8 @@ impl Step {
         Self::Link,
         Self::Guard,
         Self::Mount,
+        Self::Export,
+        Self::Withdraw,
     ];
 }
 
@@ -227,5 +243,7 @@ pub(crate) fn name(step: Step) -> &'static str {
         Step::Link => "change network links",
         Step::Guard => "nft",
         Step::Mount => "mount",
+        Step::Export | Step::Withdraw => "exportfs",
+        Step::Serve | Step::ServeRest => "send an image",
     }
 }

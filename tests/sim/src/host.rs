@@ -87,6 +87,21 @@ impl SimHost {
         let (id, token) = control_plane.admin.host(name, pod).await;
         let token: JoinToken = token.parse().expect("the API gives valid tokens");
         let identity = join(&control_plane.agent_address(), &token).await.expect("the token is good");
+        Self::joined(control_plane, (id, identity), exports, number, (name, memory_mib), report_secs)
+    }
+
+    /// A host that has joined, with its agent running. `number` makes its address.
+    ///
+    /// # Panics
+    /// When there is no room for its folder.
+    pub fn joined(
+        control_plane: &ControlPlane,
+        (id, identity): (String, Identity),
+        exports: Exports,
+        number: u8,
+        (name, memory_mib): (&str, u64),
+        report_secs: u64,
+    ) -> Self {
         let address = Ipv4Addr::new(127, 0, 1, number);
         let folder = tempfile::tempdir().expect("a folder can be made");
         let trunk: InterfaceName = "eth1".parse().expect("a short name");
@@ -144,6 +159,11 @@ impl SimHost {
     /// Its network links.
     pub fn links(&self) -> &SimulatedLinks {
         &self.machine.links.links
+    }
+
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.config.listen.ip()
     }
 
     /// Its identity among Podzol's parts.

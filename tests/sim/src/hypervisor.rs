@@ -15,6 +15,7 @@ use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_hostnet::SimulatedLinks;
 use podzol_hypervisor::{
     Cd, Change, Devices, DiskDevice, Domain, DomainState, Found, Hypervisor, HypervisorError, Record, Route,
+    port_name,
 };
 use podzol_vocab::{InterfaceName, MacAddr, VmId, VolumeId};
 use tokio::runtime::Handle;
@@ -42,7 +43,6 @@ pub struct SimulatedHypervisor {
 struct State {
     domains: BTreeMap<VmId, SimulatedDomain>,
     starts: u64,
-    taps: u64,
     guests_are_deaf: bool,
     /// Domains that are on their way to another host.
     leaving: HashSet<VmId>,
@@ -287,7 +287,7 @@ impl SimulatedHypervisor {
     ) -> Result<BTreeMap<MacAddr, InterfaceName>, String> {
         let mut taps = BTreeMap::new();
         for (mac, bridge) in bridges {
-            match self.plug(bridge) {
+            match self.plug(*mac, bridge) {
                 Ok(tap) => drop(taps.insert(*mac, tap)),
                 Err(error) => {
                     taps.values().for_each(|tap| self.links.remove(tap));
@@ -311,8 +311,11 @@ impl SimulatedHypervisor {
         is_there
     }
 
-    fn plug(&self, bridge: &InterfaceName) -> Result<InterfaceName, String> {
-        let tap = self.new_tap();
+    fn plug(&self, mac: MacAddr, bridge: &InterfaceName) -> Result<InterfaceName, String> {
+        let tap = port_name(mac);
+        if self.links.get(&tap).is_some() {
+            return Err(format!("Unable to create tap device {tap}: Device or resource busy"));
+        }
         let plugged = self.links.plug(tap.clone(), bridge);
         plugged
             .then_some(tap)
@@ -331,7 +334,7 @@ impl SimulatedHypervisor {
             }
             Change::AttachDisk(_, file) => self.locks.take(std::slice::from_ref(file), &self.host, vm)?,
             Change::AttachNic(nic, bridge) if !there.taps.contains_key(&nic.mac) => {
-                tap = Some((nic.mac, self.plug(bridge)?));
+                tap = Some((nic.mac, self.plug(nic.mac, bridge)?));
             }
             Change::DetachNic(mac) => there.taps.get(mac).into_iter().for_each(|tap| self.links.remove(tap)),
             _ => {}
@@ -355,12 +358,6 @@ impl SimulatedHypervisor {
             self.locks.keep(&domain.disks, &self.host, vm);
         }
         Ok(())
-    }
-
-    fn new_tap(&self) -> InterfaceName {
-        let mut state = self.state();
-        state.taps += 1;
-        format!("vnet{}", state.taps).parse().expect("a short name is an interface name")
     }
 }
 

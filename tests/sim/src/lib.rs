@@ -17,6 +17,7 @@ mod mounts;
 mod pod;
 mod storage;
 mod transit;
+mod web;
 
 pub use exports::Exports;
 pub use fault::{Fault, Step};
@@ -27,3 +28,4 @@ pub use locks::Locks;
 pub use mounts::SimulatedMounts;
 pub use pod::{PodPlan, SimPod};
 pub use storage::SimStorage;
+pub use web::SimWeb;

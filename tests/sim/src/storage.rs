@@ -1,5 +1,6 @@
 //! A simulated storage server with the real agent on it: its pools are folders on this machine.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use podzol_test_support::{ControlPlane, Process};
 use tempfile::TempDir;
 
 use crate::Exports;
+use crate::fault::{Fault, Step};
 
 /// A simulated storage server. Its agent can be stopped, killed and started again; its pools stay.
 pub struct SimStorage {
@@ -33,6 +35,19 @@ impl SimStorage {
         let (id, token) = control_plane.admin.storage_server(name, pod).await;
         let token: JoinToken = token.parse().expect("the API gives valid tokens");
         let identity = join(&control_plane.agent_address(), &token).await.expect("the token is good");
+        Self::joined(control_plane, (id, identity), Exports::default(), report_secs)
+    }
+
+    /// A storage server that has joined, with its agent running.
+    ///
+    /// # Panics
+    /// When there is no room for its folder.
+    pub fn joined(
+        control_plane: &ControlPlane,
+        (id, identity): (String, Identity),
+        exports: Exports,
+        report_secs: u64,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 2, 1));
         let config = Config {
@@ -45,7 +60,6 @@ impl SimStorage {
             report_secs,
             log: String::new(),
         };
-        let exports = Exports::default();
         let mut storage = Self { id, identity, exports, config, folder, agent: None };
         storage.start_agent();
         storage
@@ -77,6 +91,21 @@ impl SimStorage {
     pub fn restart_agent(&mut self) {
         self.kill_agent();
         self.start_agent();
+    }
+
+    /// Makes a step of it go wrong from now on.
+    pub fn fault(&self, step: Step, fault: Fault) {
+        self.exports.faults().set(step, Some(fault));
+    }
+
+    /// Makes a step go well from now on; what hangs in it goes on.
+    pub fn heal(&self, step: Step) {
+        self.exports.faults().set(step, None);
+    }
+
+    /// The steps that its programs were asked to take since this was last asked.
+    pub fn taken(&self) -> HashSet<Step> {
+        self.exports.faults().taken()
     }
 
     /// The folder of a pool of that name.

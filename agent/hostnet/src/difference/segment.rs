@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use podzol_vocab::InterfaceName;
+use podzol_vocab::{InterfaceName, Tag};
 
 use super::view::View;
 use crate::change::{Change, LinkRef, Mark, NewLink, Reason, Settings};
@@ -22,6 +22,9 @@ pub(super) struct Wanted<'a> {
 
 /// What to do for one segment.
 pub(super) struct Plan<'a> {
+    pub(super) tag: Tag,
+    /// The bridge, of which the segment's other links are ports.
+    pub(super) master: LinkRef,
     /// Links of ours to remove first: in the way, or what cannot be repaired.
     pub(super) replaced: Vec<&'a Link>,
     /// What to do to the bridge.
@@ -56,6 +59,8 @@ impl<'a> Plan<'a> {
         let known = needs.peers.map(|peers| peers.generation);
         let uplink_mark = Mark { peers: known.or(found.kept.and_then(Link::peers_generation)), ..mark };
         Ok(Self {
+            tag: segment.tag,
+            master: master.clone(),
             peers: needs.peers.and_then(|peers| peers_plan(found.kept, &uplink_name, peers)),
             replaced: [bridge.replaced, found.replaced].into_iter().flatten().chain(in_the_way).collect(),
             bridge: LinkPlan::new(bridge.kept, bridge_name, NewLink::Bridge, mtu, mark, None),

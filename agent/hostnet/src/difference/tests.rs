@@ -52,6 +52,49 @@ fn only_what_differs_is_repaired() {
 }
 
 #[test]
+fn a_port_that_was_taken_out_goes_back_unless_an_operator_has_it() {
+    let wanted =
+        || Desired { ports: [(name("pzt1"), tag(100))].into(), ..desired(&[(100, 'A'), (101, 'B')]) };
+    let back = "set pzt1: master pzb100";
+    let with = |master: Option<u32>| {
+        let mut links = segment_links(100, 'A');
+        links.extend([bridge(20, 101, 'B'), vlan_interface(21, 101, 'B', Some(LinkIndex(20)))]);
+        links.push(Link { index: LinkIndex(30), name: name("br0"), kind: Kind::Bridge, ..trunk() });
+        links.push(Link { name: name("pzt1"), master: master.map(LinkIndex), ..tap(40, LinkIndex(0)) });
+        links
+    };
+    check(wanted(), with(None), back);
+    check(wanted(), with(Some(20)), back);
+    check(wanted(), with(Some(10)), "");
+    check(wanted(), with(Some(30)), "");
+    let mut gone = with(None);
+    gone.pop();
+    check(wanted(), gone, "");
+    // Nothing is plugged into a network that cannot be had.
+    let mut down = with(None);
+    down[0].up = false;
+    let changes = difference(&wanted(), &down);
+    assert!(changes.is_empty(), "{changes}");
+}
+
+#[test]
+fn a_bridge_that_somebody_removed_gets_its_ports_back() {
+    let wanted = Desired { ports: [(name("pzt1"), tag(100))].into(), ..desired(&[(100, 'A')]) };
+    let mut links = segment_links(100, 'A');
+    links.remove(1);
+    links[1].master = None;
+    links.push(Link { name: name("pzt1"), master: None, ..tap(40, LinkIndex(0)) });
+    check(
+        wanted,
+        links,
+        "create bridge pzb100, mtu 1500
+         set pzb100: mark of network A, no IPv6, up
+         set pzv100: master pzb100
+         set pzt1: master pzb100",
+    );
+}
+
+#[test]
 fn the_mtu_follows_the_trunk_up_to_the_limit() {
     let mut links = segment_links(100, 'A');
     links[0].mtu = 9000;
@@ -277,6 +320,7 @@ fn desired(segments: &[(u32, char)]) -> Desired {
         tunnel: Some(Tunnel { local: local(), mtu: Some(1500) }),
         peers: BTreeMap::new(),
         segments: segments.collect(),
+        ports: BTreeMap::new(),
     }
 }
 

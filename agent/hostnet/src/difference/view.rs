@@ -47,6 +47,11 @@ impl<'a> View<'a> {
         self.by_tag.get(&(trunk, tag)).into_iter().flatten().copied()
     }
 
+    /// Whether the link of this index is ours.
+    pub(super) fn is_ours(&self, index: LinkIndex) -> bool {
+        self.by_index.get(&index).is_some_and(|link| link.is_ours())
+    }
+
     /// The foreign links that are ports of this link or stacked on it.
     pub(super) fn users(&self, link: &Link) -> Vec<InterfaceName> {
         self.foreign_users.get(&link.index).into_iter().flatten().map(|name| (*name).clone()).collect()

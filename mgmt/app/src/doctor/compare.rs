@@ -32,6 +32,8 @@ pub(super) struct Placed {
     pub(super) stands_still: bool,
     pub(super) disks: BTreeSet<String>,
     pub(super) nics: BTreeSet<MacAddr>,
+    /// In which network's bridge each of its ports is.
+    pub(super) ports: BTreeMap<MacAddr, Tag>,
     pub(super) networks: BTreeSet<Tag>,
     pub(super) mounts: BTreeSet<String>,
 }
@@ -78,6 +80,23 @@ pub(super) fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInven
                 add(code, id.to_string(), format!("VM {} {what}", vm.name), Some(behind));
             }
         }
+        let Some(ports) = &has.ports else { continue };
+        for (mac, tag) in vm.ports.iter().filter(|(mac, _)| domain.nics.contains(mac)) {
+            match ports.get(mac) {
+                None => {
+                    let cause = "somebody else has removed it; the VM gets another when it is next started";
+                    let detail = format!("the link of the port of {mac} is gone");
+                    add("port_missing", mac.to_string(), detail, Some(cause));
+                }
+                Some(found) if *found == Some(*tag) => {}
+                Some(_) => {
+                    let cause =
+                        "the agent plugs it in when it next looks, unless it is in an operator's bridge";
+                    let detail = format!("the port of {mac} is not in the bridge of {tag}");
+                    add("port_unplugged", mac.to_string(), detail, Some(cause));
+                }
+            }
+        }
     }
     let stray = "it should not be here; it is removed when its host next reports";
     for vm in domains.keys().filter(|vm| !vms.contains_key(vm)) {
@@ -108,6 +127,10 @@ pub(super) fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInven
         if !allowed.iter().any(half) {
             add("link_left_over", link.to_string(), format!("{link} is half of a network"), Some(agent));
         }
+    }
+    if has.rules_changed {
+        let detail = "the rules about VMs' ports are not as they were made".to_owned();
+        add("rules_changed", "podzol".into(), detail, Some(agent));
     }
     let needed: BTreeSet<MacAddr> = all(true).flat_map(|vm| vm.nics.clone()).collect();
     let allowed: BTreeSet<MacAddr> = all(false).flat_map(|vm| vm.nics.clone()).collect();
@@ -154,6 +177,7 @@ mod tests {
             stands_still: false,
             disks: ["d1".to_owned()].into(),
             nics: ["02:00:5e:10:00:01".parse().unwrap()].into(),
+            ports: [("02:00:5e:10:00:01".parse().unwrap(), 100.try_into().unwrap())].into(),
             networks: [100.try_into().unwrap()].into(),
             mounts: ["s:/p".to_owned()].into(),
         };
@@ -170,6 +194,8 @@ mod tests {
             vxlans: vec![],
             odd_links: vec![],
             guarded: vec![mac],
+            rules_changed: false,
+            ports: Some([(mac, Some(100.try_into().unwrap()))].into()),
             mounts: vec!["s:/p".into()],
             files: vec![vm],
         }
@@ -191,6 +217,19 @@ mod tests {
         assert_eq!(codes(&placed(), &HostInventory::default()), missing);
         let left = ["vm_stray", "files_left_over", "network_left_over", "rules_left_over", "mount_left_over"];
         assert_eq!(codes(&BTreeMap::new(), &there()), left);
+    }
+
+    #[test]
+    fn a_port_in_another_bridge_or_without_its_link_is_found_and_so_are_other_rules() {
+        let mac = "02:00:5e:10:00:01".parse().unwrap();
+        for elsewhere in [None, Some(101.try_into().unwrap())] {
+            let ports = Some([(mac, elsewhere)].into());
+            assert_eq!(codes(&placed(), &HostInventory { ports, ..there() }), ["port_unplugged"]);
+        }
+        let gone = HostInventory { ports: Some(BTreeMap::new()), ..there() };
+        assert_eq!(codes(&placed(), &gone), ["port_missing"]);
+        assert_eq!(codes(&placed(), &HostInventory { ports: None, ..there() }), Vec::<String>::new());
+        assert_eq!(codes(&placed(), &HostInventory { rules_changed: true, ..there() }), ["rules_changed"]);
     }
 
     #[test]

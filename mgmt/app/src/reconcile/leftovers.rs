@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmState as OnHost, VmStatus};
+use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_db::{find, pool, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
@@ -72,12 +73,21 @@ impl App {
         }
         let templates = template::all(self.db.reader()).await?;
         for sha256 in contents.templates {
-            if templates.iter().any(|row| row.sha256.0 == sha256) {
+            // Of one whose import was called off, a pool may have finished bringing the file.
+            let is_of = |row: &&template::Model| row.sha256.0 == sha256;
+            if templates.iter().filter(is_of).any(|row| row.state.0 != TemplateState::Failed) {
                 continue;
             }
             match self.peers.call::<TemplateDelete>(peer, &(row.id.0, sha256), &(), CALL).await {
                 Ok(()) => {
-                    self.notice("leftover.removed", "management", "template", sha256, "it was deleted").await
+                    self.notice(
+                        "leftover.removed",
+                        "management",
+                        "template",
+                        sha256,
+                        "no template is made of it",
+                    )
+                    .await
                 }
                 Err(error) => tracing::debug!(%error, %sha256, "cannot remove a leftover template"),
             }

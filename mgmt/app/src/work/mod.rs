@@ -23,7 +23,7 @@ use podzol_vocab::{ErrorCode, StorageServerId};
 use crate::operation::NewOperation;
 use crate::{App, AppError};
 
-pub(crate) use pool::without_port;
+pub(crate) use pool::{host_addresses, without_port};
 
 /// How long a step takes that is shown.
 const SEEN: Duration = Duration::from_millis(300);

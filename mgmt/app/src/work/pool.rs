@@ -30,7 +30,7 @@ impl App {
     }
 
     async fn pool_make(&self, row: pool::Model) -> Result<Outcome, AppError> {
-        let hosts = addresses(self.db.reader(), row.zone_id.0).await?;
+        let hosts = host_addresses(self.db.reader(), row.zone_id.0).await?;
         let plan = PoolPlan { path: row.path.clone(), hosts };
         match self.peers.call::<PoolPut>(storage_peer(&row)?, &(row.id.0,), &plan, CALL).await {
             Ok(status) => self.pool_is_ready(&row, status, plan.hosts).await,
@@ -55,7 +55,7 @@ impl App {
         row.state = JsonCol(PoolState::Ready);
         row.server = Some(status.server);
         row.export = Some(status.export);
-        let hosts = addresses(tx.reader(), row.zone_id.0).await?;
+        let hosts = host_addresses(tx.reader(), row.zone_id.0).await?;
         let out_of_date = hosts != exported_to;
         row.exported_to = Arc::new(exported_to).into();
         row.capacity_bytes = status.capacity.0 as i64;
@@ -131,7 +131,7 @@ impl App {
 }
 
 /// The addresses of a zone's hosts, to which its pools are exported, in their order.
-async fn addresses(db: &impl Reader, zone: ZoneId) -> Result<Vec<String>, AppError> {
+pub(crate) async fn host_addresses(db: &impl Reader, zone: ZoneId) -> Result<Vec<String>, AppError> {
     let known = server::host_addresses(db, zone).await?;
     let mut addresses: Vec<String> = known.iter().map(|address| without_port(address).to_owned()).collect();
     addresses.sort();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use podzol_lab::cloud::wait_for;
 use podzol_lab::{Cloud, Lab, proof};
 use podzol_scenarios::{account, console_of, lab, processes_of, wait_until_well};
+use podzol_test_support::image;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -94,11 +95,41 @@ fn wait_booted(lab: &Lab, admin: &Cloud) {
     .unwrap();
 }
 
+/// Moves the VM.
+const MIGRATE: &str = "MIGRATE";
+
+/// Brings a template.
+const IMPORT: &str = "IMPORT";
+
+/// A template that is brought while something is killed. It is deleted again in the end, which says that it came.
+struct Imported(String);
+
+impl Imported {
+    /// Begins to bring a template of that name, of so many bytes that it takes seconds.
+    fn begin(admin: &Cloud, name: String) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = image::qcow2(64, &name);
+        bytes.resize(48 << 20, 0);
+        std::fs::write(file.path(), bytes).unwrap();
+        admin.podzol(&format!("template create {name} --file {}", file.path().display())).unwrap();
+        Self(name)
+    }
+
+    fn is_there_and_goes(self, admin: &Cloud) {
+        let shown = admin.podzol(&format!("template show {}", self.0)).unwrap();
+        assert_eq!(shown["state"], "ready", "{shown}");
+        admin.podzol(&format!("template delete {}", self.0)).unwrap();
+    }
+}
+
 /// What can be done with the VM and the volume as they are now.
 fn choices(vm: Option<&Value>, acme: &Cloud) -> Vec<String> {
     let volume = found(&acme.podzol("volume list").unwrap(), "victims-data").expect("it is not deleted");
+    let size = volume["size_bytes"].as_u64().expect("a size") >> 30;
+    let resize = format!("volume resize victims-data --size-gib {}", size + 1);
     let Some(vm) = vm else {
-        return vec!["vm create victim --offering tiny --template tiny --network net".into()];
+        let create = "vm create victim --offering tiny --template tiny --network net";
+        return vec![create.into(), create.into(), create.into(), resize, IMPORT.into()];
     };
     let mut choices = match vm["state"].as_str().unwrap() {
         "running" => {
@@ -109,7 +140,14 @@ fn choices(vm: Option<&Value>, acme: &Cloud) -> Vec<String> {
     };
     if vm["state"] == "running" {
         // The more often, as this is the longest way.
-        choices.extend(["MIGRATE", "MIGRATE", "MIGRATE"]);
+        choices.extend([MIGRATE; 3]);
+    }
+    let remove = format!("vm nic remove {}", vm["nics"][1]["id"].as_str().unwrap_or_default());
+    choices.extend([&*resize, IMPORT]);
+    match (vm["nics"].as_array().unwrap().len(), vm["state"].as_str().unwrap()) {
+        (1, "running" | "stopped") => choices.push("vm nic add victim --network victims-net"),
+        (2, "running" | "stopped") => choices.push(&remove),
+        _ => {}
     }
     match (volume["vm"].is_null(), vm["state"] == "paused") {
         (true, _) => choices.push("volume attach victims-data --vm victim"),
@@ -130,6 +168,7 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
     let lab = lab().unwrap();
     let (admin, acme) = (lab.cloud().unwrap(), account(&lab, "acme").unwrap());
     acme.podzol("volume create victims-data --size-gib 1 --zone z1 --wait").unwrap();
+    acme.podzol("network create victims-net --zone z1 --cidr 10.3.3.0/24").unwrap();
     let mut resets = 0;
     let mut vm = settled(&lab, &admin).unwrap();
     for round in 1..=rounds {
@@ -148,11 +187,14 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
         }
         let pause = Duration::from_millis(random.random_range(0..4000));
         println!("round {round}: {does}, then {victim:?} after {} ms", pause.as_millis());
-        if does == "MIGRATE" {
-            wait_booted(&lab, &admin);
-            admin.podzol("vm migrate victim").unwrap();
-        } else {
-            acme.podzol(&does).unwrap();
+        let mut imported = None;
+        match does.as_str() {
+            MIGRATE => {
+                wait_booted(&lab, &admin);
+                admin.podzol("vm migrate victim").unwrap();
+            }
+            IMPORT => imported = Some(Imported::begin(&admin, format!("import-{round}"))),
+            does => drop(acme.podzol(does).unwrap()),
         }
         std::thread::sleep(pause);
         let now = found(&admin.podzol("vm list").unwrap(), "victim");
@@ -161,6 +203,9 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
 
         vm = settled(&lab, &admin).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error:#}"));
 
+        if let Some(imported) = imported {
+            imported.is_there_and_goes(&admin);
+        }
         let running = processes_of(&lab, &id).unwrap();
         assert!(running.len() <= 1, "seed {seed}, round {round}: it runs on {running:?}");
     }
@@ -169,6 +214,7 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
     }
     wait_until_well(&lab, CONVERGES).unwrap();
     acme.podzol("volume delete victims-data --wait").unwrap();
+    acme.podzol("network delete victims-net").unwrap();
     let vms = proof::demo_vms(&lab).unwrap();
     proof::wait_ready(&lab, &vms).unwrap();
     proof::reachability(&lab, &vms).unwrap();

@@ -182,7 +182,8 @@ impl Hostnet {
 
     async fn converge(&self, segments: BTreeSet<Segment>) -> Result<()> {
         let trunk: InterfaceName = "trunk".parse()?;
-        let desired = Desired { trunk, mtu: MtuRule::Trunk, tunnel: None, peers: BTreeMap::new(), segments };
+        let (mtu, peers, ports) = (MtuRule::Trunk, BTreeMap::new(), BTreeMap::new());
+        let desired = Desired { trunk, mtu, tunnel: None, peers, segments, ports };
         let pass = converge(&self.kernel, &desired).await?;
         if let Some(failure) = pass.failures.into_iter().next() {
             return Err(failure.into());
