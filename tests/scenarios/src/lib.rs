@@ -172,6 +172,16 @@ pub fn wait_until_well(lab: &Lab, longest: Duration) -> anyhow::Result<()> {
     })
 }
 
+/// What the doctor finds. The status of the command says whether it has found something.
+///
+/// # Errors
+/// When it does not say.
+pub fn findings(admin: &Cloud) -> anyhow::Result<Vec<Value>> {
+    let told = admin.command().args(["--json", "doctor"]).output()?;
+    let diagnosis: Value = serde_json::from_slice(&told.stdout).context("the doctor says nothing")?;
+    Ok(diagnosis["findings"].as_array().context("there are no findings")?.clone())
+}
+
 /// The process ids of the QEMU processes on a host, by the name of the domain.
 ///
 /// # Errors

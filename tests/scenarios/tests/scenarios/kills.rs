@@ -18,7 +18,7 @@ use serde_json::Value;
 const CONVERGES: Duration = Duration::from_secs(600);
 
 /// How long to go on with it, after so many rounds.
-const LONG_ENOUGH: Duration = Duration::from_secs(400);
+const LONG_ENOUGH: Duration = Duration::from_secs(600);
 const AT_LEAST: u64 = 10;
 
 /// What is killed.

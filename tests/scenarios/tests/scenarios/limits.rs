@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use podzol_lab::cloud::wait_for;
 use podzol_lab::{Cloud, Lab, Ssh};
-use podzol_scenarios::{account, lab, wait_until_well};
+use podzol_scenarios::{account, findings, lab, wait_until_well};
 use serde_json::Value;
 
 /// A running VM on its host.
@@ -50,13 +50,6 @@ impl OnHost {
     }
 }
 
-/// What doctor finds: its status says whether it found something.
-fn findings(admin: &Cloud) -> Vec<Value> {
-    let told = admin.command().args(["--json", "doctor"]).output().unwrap();
-    let diagnosis: Value = serde_json::from_slice(&told.stdout).unwrap();
-    diagnosis["findings"].as_array().unwrap().clone()
-}
-
 #[test]
 fn an_offerings_limits_change_at_a_running_vm_and_what_was_changed_by_hand_is_found_and_repaired() {
     let lab = lab().unwrap();
@@ -77,7 +70,7 @@ fn an_offerings_limits_change_at_a_running_vm_and_what_was_changed_by_hand_is_fo
 
     wait_until_well(&lab, Duration::from_secs(240)).unwrap();
     vm.virsh("blkdeviotune vda --total-iops-sec 77 --live");
-    let found = findings(&admin);
+    let found = findings(&admin).unwrap();
     let of_it = |finding: &Value| finding["code"] == "vm_limits" && finding["subject"] == vm.id.as_str();
     assert!(found.iter().any(of_it), "{found:?}");
     admin.command().args(["doctor", "--repair"]).output().unwrap();

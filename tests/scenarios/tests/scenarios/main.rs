@@ -7,6 +7,7 @@ mod clocks;
 mod commands;
 mod cycles;
 mod devices;
+mod doctor;
 mod faults;
 mod iso;
 mod isolation;
