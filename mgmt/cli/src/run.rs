@@ -213,16 +213,12 @@ impl Session {
         if self.json {
             self.print(&diagnosis).await?;
         } else if findings.is_empty() {
-            let asked = |what: &str| diagnosis[what].as_u64().unwrap_or_default();
-            output::print(&format!(
-                "all is well: {} hosts and {} pools asked\n",
-                asked("hosts"),
-                asked("pools")
-            ))?;
+            let asked = |what: &str| counted(diagnosis[what].as_u64().unwrap_or_default(), what);
+            output::print(&format!("all is well: {} and {} asked\n", asked("hosts"), asked("pools")))?;
         } else {
             output::print(&output::list(FINDING, findings))?;
         }
-        anyhow::ensure!(findings.is_empty(), "{} differences", findings.len());
+        anyhow::ensure!(findings.is_empty(), counted(findings.len() as u64, "differences"));
         Ok(())
     }
 
@@ -422,4 +418,10 @@ fn digest(path: &Path) -> anyhow::Result<Sha256> {
     let mut digest = sha2::Sha256::new();
     std::io::copy(&mut file, &mut digest).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Sha256::from_bytes(digest.finalize().into()))
+}
+
+/// So many things, of which `things` is the plural.
+fn counted(number: u64, things: &str) -> String {
+    let one = if number == 1 { things.trim_end_matches('s') } else { things };
+    format!("{number} {one}")
 }
