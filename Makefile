@@ -35,7 +35,7 @@ images: prerequisites ## Builds the template, the image of the lab's servers, an
 		for image in lab-host tiny; do \
 			$(IMAGE) build $$image --out target/images/$$image --cache $(CACHE) || exit; \
 		done > target/images/log 2>&1 & images=$$!; \
-		trap "kill $$images 2> /dev/null || true" EXIT; \
+		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
 		cargo build --locked $(PACKAGES) --bins; \
 		wait $$images || { cat target/images/log; exit 1; }; \
 		trap - EXIT; cat target/images/log
@@ -56,13 +56,13 @@ test: check unit-beside-images reproducible beside-each-other ## Runs all tests,
 # makes them is a copy, as building the tests may build it anew.
 unit-beside-images: prerequisites
 	cargo build --locked --workspace --bin podzol-image
-	mkdir -p target/images; cp $(IMAGE) target/images/; \
+	mkdir -p target/images; cp --remove-destination $(IMAGE) target/images/; \
 		echo "making images beside the tests, see target/images/log"; \
 		make_image() { nice -n 10 target/images/podzol-image build "$$@"; }; \
 		{ for image in lab-host tiny debian; do \
 			make_image $$image --out target/images/$$image --cache $(CACHE) || exit; \
 		done; make_image tiny $(AGAIN); } > target/images/log 2>&1 & images=$$!; \
-		trap "kill $$images 2> /dev/null || true" EXIT; \
+		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
 		$(MAKE) unit; \
 		wait $$images || { cat target/images/log; exit 1; }; \
 		trap - EXIT; cat target/images/log

@@ -44,7 +44,7 @@ pub enum Change {
         /// Its MTU in bytes.
         mtu: u32,
     },
-    /// Changes settings of a link of ours.
+    /// Changes settings of a link of ours, or the master of a VM's port.
     Set {
         /// The link.
         link: LinkRef,
@@ -83,7 +83,7 @@ pub enum NewLink {
     },
 }
 
-/// A link of ours, which may only exist once an earlier change was applied.
+/// A link of ours, which may only exist once an earlier change was applied; or a VM's port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkRef {
     /// Its name.

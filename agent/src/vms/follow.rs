@@ -204,16 +204,17 @@ impl<P: Platform> Vms<P> {
     pub(super) async fn converge(&self) {
         let vms = self.clone();
         self.with_files(move |files| files.keep_only(|vm| vms.is_here(vm))).await;
-        if let Err(error) = self.0.networks.converge(self.0.platform.links(), || self.wanted_networks()).await
-        {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
-        }
+        // Before the networks, which can plug ports in.
         let filter = self.0.platform.filter();
         if let Err(error) = self.0.guards.put_right(filter, || self.ports()).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "cannot change the rules of VMs' ports"
             );
+        }
+        if let Err(error) = self.0.networks.converge(self.0.platform.links(), || self.wanted_networks()).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot look at the network");
         }
         self.0.platform.mounts().keep_only(|| self.exports()).await;
     }

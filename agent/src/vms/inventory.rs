@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use podzol_agent_api::host::{Difference, DomainFound, HostInventory};
 use podzol_hostnet::{Interface, Links, bridge_name, uplink_name};
-use podzol_hypervisor::{Devices, DomainState, Found, Hypervisor, Record};
+use podzol_hypervisor::{Devices, DomainState, Found, Hypervisor, Record, port_name};
 use podzol_vocab::{InterfaceName, MacAddr, Tag, VmId};
 
 use super::Vms;
@@ -32,11 +32,11 @@ impl<P: Platform> Vms<P> {
             networks.iter().flat_map(|tag| [bridge_name(*tag), uplink_name(*tag)]).collect();
         let bridges: BTreeMap<InterfaceName, Tag> =
             networks.iter().map(|tag| (bridge_name(*tag), *tag)).collect();
-        let wanted: BTreeMap<InterfaceName, MacAddr> =
-            self.ports().into_iter().map(|port| (port.name, port.mac)).collect();
+        let nics = domains.iter().flat_map(|domain: &DomainFound| &domain.nics);
+        let ports: BTreeMap<InterfaceName, MacAddr> = nics.map(|mac| (port_name(*mac), *mac)).collect();
         let port = |link: &Interface| {
             let tag = link.master.as_ref().and_then(|master| bridges.get(master)).copied();
-            Some((*wanted.get(&link.link.name)?, tag))
+            Some((*ports.get(&link.link.name)?, tag))
         };
         // Where there is no table, nothing is guarded.
         let (rules, rules_changed) = self.0.guards.look(platform.filter()).await.unwrap_or_default();

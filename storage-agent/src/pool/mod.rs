@@ -303,7 +303,9 @@ impl Pool {
         let (mut volumes, mut templates) = {
             let state = self.state();
             let templates = state.templates.iter().map(|(sha256, template)| (*sha256, *template));
-            (state.volumes.keys().copied().collect::<Vec<_>>(), templates.collect::<Vec<_>>())
+            // One that grows is there all the time; whether another one is there yet or still, its file says.
+            let busy = state.busy.iter().filter(|(_, plan)| plan.is_some()).map(|(volume, _)| *volume);
+            (state.volumes.keys().copied().chain(busy).collect::<Vec<_>>(), templates.collect::<Vec<_>>())
         };
         volumes.retain(|volume| self.folder.has_volume(*volume));
         templates.retain(|(sha256, template)| self.folder.has_template(*sha256, template));

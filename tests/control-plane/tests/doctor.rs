@@ -166,11 +166,14 @@ async fn a_pool_that_is_exported_to_others_is_found_and_a_repair_exports_it_agai
     let admin = world.admin();
     let (exports, folder) = (&world.pod.storage.exports, world.pod.storage.pool_folder("pool"));
     let (before, host) = (exports.of(&folder), world.pod.hosts[1].address().to_string());
-    exports.withdraw_from(&folder, &host);
+    exports.edit(&folder, |hosts| {
+        hosts.retain(|known| *known != host);
+        hosts.push("192.0.2.9".into());
+    });
 
     let found = findings(admin).await;
-    assert_eq!(codes(&found), ["export_missing"]);
-    assert_eq!(found[0]["subject"], host.as_str());
+    assert_eq!(codes(&found), ["export_left_over", "export_missing"]);
+    assert_eq!((&found[0]["subject"], &found[1]["subject"]), (&json!("192.0.2.9"), &json!(host)));
     admin.post("/v1/doctor/repair", &Value::Null).await.ok();
 
     wait_for("the pool to be exported again", SOON, async || match exports.of(&folder) {

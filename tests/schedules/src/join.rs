@@ -115,8 +115,8 @@ async fn storage_server_joins(world: &mut World, wrong: Wrong<'_>) -> Result<Cou
     world.ask(Method::DELETE, &format!("/v1/pools/{pool}"), &Value::Null).await.ok();
     world.converge().await?;
     world.admin().delete(&path).await.ok();
-    if server.pool_folder("ninth").join("volumes").exists() {
-        return Err("its pool's files are left".into());
+    if server.pool_folder("ninth").join("volumes").exists() || !server.exports.all_of_them().is_empty() {
+        return Err(format!("its pool's files are left, or its export: {:?}", server.exports.all_of_them()));
     }
     drop(server);
     world.converge().await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use podzol_sim::Step;
-use podzol_test_support::{Api, image, text};
+use podzol_test_support::{Api, SOON, image, text, wait_for};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -137,6 +137,13 @@ impl Flow {
         if self == Flow::PoolDelete {
             let folder = world.pod.storage.pool_folder("second").display().to_string();
             things.pool = world.admin().pool("second", &world.pod.storage.id, &folder).await;
+            // Templates are brought into it.
+            wait_for("operations to end", SOON, async || {
+                let list = world.admin().list("/v1/operations?limit=500").await;
+                let open = list.into_iter().find(|one| one["finished_at"].is_null());
+                open.map_or(Ok(()), |open| Err(open.to_string()))
+            })
+            .await;
         }
         if self == Flow::IsoDetach {
             let path = format!("/v1/vms/{}/iso", things.vm);

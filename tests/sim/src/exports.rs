@@ -35,10 +35,10 @@ impl Exports {
         &self.faults
     }
 
-    /// Ends the export of a folder to an address, as somebody on the storage server would.
-    pub fn withdraw_from(&self, folder: &Path, address: &str) {
-        for (_, hosts) in self.all().values_mut().filter(|(exported, _)| exported == folder) {
-            hosts.retain(|host| host != address);
+    /// Changes to whom a folder is exported, as somebody on the storage server would.
+    pub fn edit(&self, folder: &Path, edit: impl FnOnce(&mut Vec<String>)) {
+        if let Some((_, hosts)) = self.all().values_mut().find(|(exported, _)| exported == folder) {
+            edit(hosts);
         }
     }
 

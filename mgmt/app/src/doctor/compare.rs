@@ -81,7 +81,9 @@ pub(super) fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInven
             }
         }
         let Some(ports) = &has.ports else { continue };
-        for (mac, tag) in vm.ports.iter().filter(|(mac, _)| domain.nics.contains(mac)) {
+        // Of a network that is not whole, that is the finding.
+        let to_look_at = |mac: &MacAddr, tag: &Tag| domain.nics.contains(mac) && has.networks.contains(tag);
+        for (mac, tag) in vm.ports.iter().filter(|(mac, tag)| to_look_at(mac, tag)) {
             match ports.get(mac) {
                 None => {
                     let cause = "somebody else has removed it; the VM gets another when it is next started";

@@ -52,17 +52,22 @@ impl App {
 
     async fn expected_of(&self, row: &pool::Model) -> Result<Expected, AppError> {
         let db = self.db.reader();
-        let open = operation::all_open_subjects(db).await?;
         let must_be_there = |state| matches!(state, VolumeState::Ready | VolumeState::Resizing);
         let volumes = volume::of_pool(db, row.id.0).await?;
+        let mut rows = template::all(db).await?;
+        rows.retain(|row| row.state.0 != TemplateState::Failed);
+        let hosts = host_addresses(db, row.zone_id.0).await?;
+        // Last: what had an operation that has ended meanwhile is as it should be.
+        let open = operation::all_open_subjects(db).await?;
+        let at_work: BTreeSet<Sha256> =
+            rows.iter().filter(|row| open.contains(&row.id.to_string())).map(|row| row.sha256.0).collect();
         let mut templates = BTreeMap::new();
-        for row in template::all(db).await?.iter().filter(|row| row.state.0 != TemplateState::Failed) {
-            let is_there = row.state.0 == TemplateState::Ready && !open.contains(&row.id.to_string());
+        for row in rows {
+            let is_there = row.state.0 == TemplateState::Ready && !at_work.contains(&row.sha256.0);
             // Several can be of the same bytes.
             let known = templates.entry(row.sha256.0).or_insert(None);
             *known = known.or(is_there.then_some(row.id.0));
         }
-        let hosts = host_addresses(db, row.zone_id.0).await?;
         Ok(Expected {
             volumes: volumes.iter().map(|volume| (volume.id.0, must_be_there(volume.state.0))).collect(),
             templates,
@@ -138,12 +143,16 @@ fn compare(place: &str, expected: &Expected, has: &Contents) -> Vec<Finding> {
     }
     for (sha256, id) in &expected.templates {
         if let Some(id) = id.filter(|_| !has.templates.contains(sha256)) {
-            let cause = "somebody else has removed its file; it is brought again when a volume needs it, or by a repair";
+            let cause = "somebody else has removed its file, or it could not be brought into this pool; it is brought again \
+                         when a volume needs it, or by a repair";
             add("template_missing", id.to_string(), "it should be there and is not", Some(cause.to_owned()));
         }
     }
     if let (Some(wanted), Some(found)) = (&expected.exported_to, &has.exported_to) {
-        let cause = || Some("somebody else has changed the exports; a repair puts them right".to_owned());
+        let cause = || {
+            let cause = "somebody else has changed the exports; a repair puts right all but what stands in /etc/exports";
+            Some(cause.to_owned())
+        };
         for host in wanted.difference(found) {
             add("export_missing", host.clone(), "the pool is not exported to this host", cause());
         }

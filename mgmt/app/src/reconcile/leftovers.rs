@@ -15,7 +15,7 @@ use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_db::{find, pool, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
-use podzol_vocab::{Generation, HostId, VolumeId};
+use podzol_vocab::{Generation, HostId, Sha256, VolumeId};
 use tokio::time::Instant;
 
 use crate::work::storage_peer;
@@ -71,11 +71,15 @@ impl App {
                 Err(error) => tracing::warn!(%error, %volume, "cannot remove a leftover volume"),
             }
         }
-        let templates = template::all(self.db.reader()).await?;
-        for sha256 in contents.templates {
-            // Of one whose import was called off, a pool may have finished bringing the file.
+        // Of one whose import was called off, a pool may have finished bringing the file.
+        let is_wanted = |templates: &[template::Model], sha256: Sha256| {
             let is_of = |row: &&template::Model| row.sha256.0 == sha256;
-            if templates.iter().filter(is_of).any(|row| row.state.0 != TemplateState::Failed) {
+            templates.iter().filter(is_of).any(|row| row.state.0 != TemplateState::Failed)
+        };
+        let templates = template::all(self.db.reader()).await?;
+        for sha256 in contents.templates.into_iter().filter(|sha256| !is_wanted(&templates, *sha256)) {
+            // What was removed before may have taken long.
+            if is_wanted(&template::all(self.db.reader()).await?, sha256) {
                 continue;
             }
             match self.peers.call::<TemplateDelete>(peer, &(row.id.0, sha256), &(), CALL).await {
