@@ -340,3 +340,28 @@ pub(super) fn is_passing(state: VmState) -> bool {
 fn lives(state: VmState) -> bool {
     matches!(state, VmState::Running | VmState::Paused | VmState::Leaving | VmState::Sent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_put_back_only_while_a_vm_runs_and_nothing_is_done_with_it() {
+        let mut entry = Entry::absent(VmId::new());
+        let mut is_plugged_in = |state, busy, gone| {
+            entry.status.send_modify(|status| status.state = state);
+            (entry.busy, entry.gone) = (busy, gone);
+            entry.is_plugged_in()
+        };
+        assert!(is_plugged_in(VmState::Running, false, false));
+        assert!(is_plugged_in(VmState::Paused, false, false));
+        assert!(!is_plugged_in(VmState::Running, true, false));
+        assert!(!is_plugged_in(VmState::Running, false, true));
+        // A change of devices passes through `starting` too.
+        for state in
+            [VmState::Starting, VmState::Stopping, VmState::Arriving, VmState::Leaving, VmState::Absent]
+        {
+            assert!(!is_plugged_in(state, false, false), "{state:?}");
+        }
+    }
+}
