@@ -13,12 +13,6 @@ IMAGE := target/debug/podzol-image
 CACHE := target/images/cache
 AGAIN := --out target/images-again/tiny --cache target/images-again/cache
 
-# What a lab needs, as long as nothing else was built here: that takes minutes less. All programs from then on, so that
-# tests and labs do not build the same crates in turn, each with other features.
-OF_LAB := agent storage-agent mgmt cli lab image
-PACKAGES ?= $(if $(wildcard target/debug/podzol-schedules),--workspace,$(OF_LAB:%=-p podzol-%))
-test beside-each-other reproducible scenarios: export PACKAGES := --workspace
-
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -30,13 +24,13 @@ build: prerequisites ## Builds all programs
 
 # Images are made beside the build of the programs, whose large crates leave a processor idle.
 images: prerequisites ## Builds the template, the image of the lab's servers, and the Debian packages
-	cargo build --locked $(PACKAGES) --bin podzol-image
+	cargo build --locked --workspace --bin podzol-image
 	mkdir -p target/images; echo "making images beside the build, see target/images/log"; \
 		for image in lab-host tiny; do \
 			$(IMAGE) build $$image --out target/images/$$image --cache $(CACHE) || exit; \
 		done > target/images/log 2>&1 & images=$$!; \
 		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
-		cargo build --locked $(PACKAGES) --bins; \
+		cargo build --locked --workspace --bins; \
 		wait $$images || { cat target/images/log; exit 1; }; \
 		trap - EXIT; cat target/images/log
 	$(IMAGE) build debs --bin-dir target/debug --out target/images/debs --cache $(CACHE)
