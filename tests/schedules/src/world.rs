@@ -148,9 +148,9 @@ impl World {
     /// Makes a step go wrong from now on, on whichever server takes it.
     pub(crate) fn fault(&self, step: Step, fault: Fault) {
         if Step::OF_STORAGE.contains(&step) {
-            self.pod.storage.fault(step, fault);
+            self.pod.storage.faults().fault(step, fault);
         } else if Step::OF_WEB.contains(&step) {
-            self.web.fault(step, fault);
+            self.web.faults().fault(step, fault);
         } else {
             self.pod.hosts.iter().for_each(|host| host.hypervisor().fault(step, fault));
         }
@@ -158,8 +158,8 @@ impl World {
 
     /// Makes a step go well from now on.
     pub(crate) fn heal(&self, step: Step) {
-        self.pod.storage.heal(step);
-        self.web.heal(step);
+        self.pod.storage.faults().heal(step);
+        self.web.faults().heal(step);
         self.pod.hosts.iter().for_each(|host| host.hypervisor().heal(step));
     }
 
@@ -272,7 +272,7 @@ impl World {
     /// The steps that servers have taken since this was last asked, but for looks, which they take at any time.
     pub(crate) fn steps_taken(&self) -> BTreeSet<Step> {
         let of_hosts = self.pod.hosts.iter().flat_map(|host| host.hypervisor().taken());
-        let all = of_hosts.chain(self.pod.storage.taken()).chain(self.web.taken());
+        let all = of_hosts.chain(self.pod.storage.faults().taken()).chain(self.web.faults().taken());
         all.filter(|step| *step != Step::List).collect()
     }
 

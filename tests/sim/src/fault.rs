@@ -123,7 +123,7 @@ pub enum Fault {
 
 /// The faults that a server has now.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     now: watch::Sender<HashMap<Step, Fault>>,
     /// The steps that were taken.
     taken: Mutex<HashSet<Step>>,
@@ -131,11 +131,21 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// The steps that were taken since this was last asked.
-    pub(crate) fn taken(&self) -> HashSet<Step> {
+    pub fn taken(&self) -> HashSet<Step> {
         std::mem::take(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn set(&self, step: Step, fault: Option<Fault>) {
+    /// Makes a step go wrong from now on.
+    pub fn fault(&self, step: Step, fault: Fault) {
+        self.set(step, Some(fault));
+    }
+
+    /// Makes a step go well from now on; what hangs in it goes on.
+    pub fn heal(&self, step: Step) {
+        self.set(step, None);
+    }
+
+    fn set(&self, step: Step, fault: Option<Fault>) {
         self.now.send_modify(|faults| match fault {
             Some(fault) => drop(faults.insert(step, fault)),
             None => drop(faults.remove(&step)),

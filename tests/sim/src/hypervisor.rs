@@ -131,12 +131,12 @@ impl SimulatedHypervisor {
 
     /// Makes a step go wrong from now on, of the rest of the host too.
     pub fn fault(&self, step: Step, fault: Fault) {
-        self.faults.set(step, Some(fault));
+        self.faults.fault(step, fault);
     }
 
     /// Makes a step go well from now on; what hangs in it goes on.
     pub fn heal(&self, step: Step) {
-        self.faults.set(step, None);
+        self.faults.heal(step);
     }
 
     /// The steps that it was asked to take since this was last asked.

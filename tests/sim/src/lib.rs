@@ -20,7 +20,7 @@ mod transit;
 mod web;
 
 pub use exports::Exports;
-pub use fault::{Fault, Step};
+pub use fault::{Fault, Faults, Step};
 pub use filter::SimulatedFilter;
 pub use host::SimHost;
 pub use hypervisor::{SimulatedDomain, SimulatedHypervisor};

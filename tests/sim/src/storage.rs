@@ -1,6 +1,5 @@
 //! A simulated storage server with the real agent on it: its pools are folders on this machine.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use podzol_test_support::{ControlPlane, Process};
 use tempfile::TempDir;
 
 use crate::Exports;
-use crate::fault::{Fault, Step};
+use crate::fault::Faults;
 
 /// A simulated storage server. Its agent can be stopped, killed and started again; its pools stay.
 pub struct SimStorage {
@@ -93,19 +92,9 @@ impl SimStorage {
         self.start_agent();
     }
 
-    /// Makes a step of it go wrong from now on.
-    pub fn fault(&self, step: Step, fault: Fault) {
-        self.exports.faults().set(step, Some(fault));
-    }
-
-    /// Makes a step go well from now on; what hangs in it goes on.
-    pub fn heal(&self, step: Step) {
-        self.exports.faults().set(step, None);
-    }
-
-    /// The steps that its programs were asked to take since this was last asked.
-    pub fn taken(&self) -> HashSet<Step> {
-        self.exports.faults().taken()
+    /// The faults of [`Step::OF_STORAGE`](crate::Step::OF_STORAGE).
+    pub fn faults(&self) -> &Faults {
+        self.exports.faults()
     }
 
     /// The folder of a pool of that name.

@@ -1,6 +1,5 @@
 //! A web server somewhere, from which storage servers import an image.
 
-use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use podzol_test_support::Process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::fault::{Fault, Faults, Step, Stumble};
+use crate::fault::{Faults, Step, Stumble};
 
 /// A web server that has one image.
 pub struct SimWeb {
@@ -44,19 +43,9 @@ impl SimWeb {
         format!("http://{}/image.qcow2", self.address)
     }
 
-    /// Makes one of [`Step::OF_WEB`] go wrong from now on.
-    pub fn fault(&self, step: Step, fault: Fault) {
-        self.faults.set(step, Some(fault));
-    }
-
-    /// Makes a step go well from now on; what hangs in it goes on.
-    pub fn heal(&self, step: Step) {
-        self.faults.set(step, None);
-    }
-
-    /// The steps that it has taken since this was last asked.
-    pub fn taken(&self) -> HashSet<Step> {
-        self.faults.taken()
+    /// The faults of [`Step::OF_WEB`].
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 }
 
