@@ -26,7 +26,7 @@ pub struct Metrics {
     /// Callers and connections that were refused, by what for.
     pub refusals: IntCounterVec,
     /// What the database has counted itself; set by one at a time.
-    written: Mutex<[IntCounter; 2]>,
+    written: Mutex<[IntCounter; 3]>,
     hosts: IntGaugeVec,
     vms: IntGaugeVec,
 }
@@ -62,10 +62,8 @@ impl Default for Metrics {
             refusals: counter("podzol_refusals_total", "Refused callers and connections", &["action"]),
             written: Mutex::new([
                 total("podzol_database_transactions_total", "Transactions that are durable"),
-                total(
-                    "podzol_database_commits_total",
-                    "Commits, each of one or several transactions and with one wait for the disk",
-                ),
+                total("podzol_database_commits_total", "Commits, each of one or several transactions"),
+                total("podzol_database_waits_total", "Waits for the disk, each for one or several commits"),
             ]),
             hosts: gauge("podzol_hosts", "Hosts in each state"),
             vms: gauge("podzol_vms", "VMs in each state"),
@@ -84,10 +82,12 @@ impl App {
         set(&metrics.hosts, server::count_hosts_by_state(self.db.reader()).await?);
         set(&metrics.vms, vm::count_by_state(self.db.reader()).await?);
         {
-            let [transactions, commits] = &*metrics.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = metrics.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let [transactions, commits, waits] = &*written;
             let counted = self.db.counts();
             transactions.inc_by(counted.transactions - transactions.get());
             commits.inc_by(counted.commits - commits.get());
+            waits.inc_by(counted.waits - waits.get());
         }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&metrics.registry.gather(), &mut text) {

@@ -54,7 +54,7 @@ pub(crate) fn numbered(changes: Vec<Noted>, last: i64) -> Vec<Model> {
 pub(crate) const AT_ONCE: usize = 1000;
 
 /// The most recent changes, in memory: whoever follows them asks at every commit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Recent {
     changes: Mutex<VecDeque<Model>>,
     last: watch::Sender<i64>,
@@ -64,8 +64,9 @@ pub(crate) struct Recent {
 const RECENT: usize = 8192;
 
 impl Recent {
-    pub(crate) fn new(last: i64) -> Self {
-        Self { changes: Mutex::default(), last: watch::Sender::new(last) }
+    /// Says that changes up to this number were there before.
+    pub(crate) fn begin_after(&self, last: i64) {
+        self.last.send_replace(last);
     }
 
     pub(crate) fn last(&self) -> i64 {
@@ -150,7 +151,8 @@ mod tests {
 
     #[test]
     fn what_is_not_recent_any_more_or_was_before_the_start_is_read_from_the_database() {
-        let recent = Recent::new(10);
+        let recent = Recent::default();
+        recent.begin_after(10);
         assert_eq!(recent.after(10, 5), Some(vec![]));
         assert_eq!(recent.after(9, 5), None);
         recent.add(changes(11..=14), 14);

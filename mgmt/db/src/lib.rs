@@ -58,6 +58,7 @@ pub mod affinity;
 mod background;
 pub mod change;
 mod column;
+mod durable;
 mod error;
 pub mod event;
 mod fetch;

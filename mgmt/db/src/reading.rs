@@ -1,4 +1,4 @@
-//! Reading outside of transactions: what is durable.
+//! Reading outside of transactions: what is durable. If something was read that is not, this waits until it is.
 //!
 //! Nothing in a statement waits, so a task that runs many lets others go on now and then. One in a transaction does not:
 //! who waits for its turn would wait for all of those.
@@ -10,9 +10,10 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 use tokio::task::coop::consume_budget;
 
 use crate::Reader;
+use crate::durable::Durable;
 use crate::ledger::{self, Ledger};
 use crate::rows::Rows;
-use crate::sqlite::{Connections, values_of};
+use crate::sqlite::{Connection, Connections, values_of};
 use crate::texts::Selection;
 
 /// What to read with, outside of transactions.
@@ -21,6 +22,16 @@ pub struct Reading {
     pub(crate) connections: Arc<Connections>,
     pub(crate) rows: Arc<Rows>,
     pub(crate) ledger: ledger::Shared,
+    pub(crate) durable: Durable,
+}
+
+impl Reading {
+    async fn with<T>(&self, does: impl FnOnce(&Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+        consume_budget().await;
+        let done = self.connections.with(does);
+        self.durable.wait().await;
+        done
+    }
 }
 
 impl Reader for Reading {
@@ -33,8 +44,7 @@ impl Reader for Reading {
         selection: Selection<'_>,
         make: impl FnMut(Vec<Value>) -> Result<T, DbErr> + Send,
     ) -> Result<Vec<T>, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| connection.select(selection, make))
+        self.with(|connection| connection.select(selection, make)).await
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -49,8 +59,7 @@ impl ConnectionTrait for Reading {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| connection.execute(&statement.sql, values_of(&statement)))
+        self.with(|connection| connection.execute(&statement.sql, values_of(&statement))).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -58,12 +67,10 @@ impl ConnectionTrait for Reading {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| Ok(connection.query(&statement, 1)?.pop()))
+        self.with(|connection| Ok(connection.query(&statement, 1)?.pop())).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        consume_budget().await;
-        self.connections.with(|connection| connection.query(&statement, usize::MAX))
+        self.with(|connection| connection.query(&statement, usize::MAX)).await
     }
 }

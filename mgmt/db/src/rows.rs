@@ -1,17 +1,21 @@
 //! Rows of small tables that nearly every request asks for, kept in memory as they were last committed.
 //!
 //! An id is unique in the installation, so it alone says which row is meant. What a transaction has written it reads from
-//! the database itself, and what it committed is forgotten here before the commit is told to anybody. Read at the same time
-//! as somebody commits, a row may be of the state before; it is not kept then, which the count of commits shows.
+//! the database itself, and what it committed is forgotten here before anybody can have read it. Read at the same time as
+//! somebody commits, a row may be of the state before: it is kept only if none of the commits meanwhile wrote it, of which
+//! the last [`RECENT`] are remembered.
 //!
 //! Refused: rows of VMs, volumes and operations. They change with every step, and are read once or twice in between.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most rows that are kept; then all are read anew.
 const MOST: usize = 200_000;
+
+/// Of how many commits it is remembered what they wrote. Reading a row takes a few milliseconds.
+const RECENT: usize = 64;
 
 /// The rows that are kept.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ struct Kept {
     rows: HashMap<String, Arc<dyn Any + Send + Sync>>,
     /// How often some were forgotten.
     commits: u64,
+    /// What the last of those commits wrote, the newest last.
+    recent: VecDeque<HashSet<String>>,
 }
 
 impl Rows {
@@ -31,10 +37,13 @@ impl Rows {
         kept.rows.get(id).and_then(|row| row.downcast_ref::<M>()).cloned().ok_or(kept.commits)
     }
 
-    /// Keeps a row that was read, unless somebody has committed meanwhile.
+    /// Keeps a row that was read, unless somebody has written it meanwhile, after so many commits.
     pub(crate) fn keep<M: Send + Sync + 'static>(&self, id: String, row: M, commits: u64) {
         let mut kept = self.kept();
-        if kept.commits != commits {
+        let meanwhile = (kept.commits - commits) as usize;
+        if meanwhile > kept.recent.len()
+            || kept.recent.iter().rev().take(meanwhile).any(|ids| ids.contains(&id))
+        {
             return;
         }
         if kept.rows.len() >= MOST {
@@ -44,11 +53,15 @@ impl Rows {
     }
 
     /// Forgets what was written.
-    pub(crate) fn forget(&self, written: &HashSet<String>) {
+    pub(crate) fn forget(&self, written: HashSet<String>) {
         let mut kept = self.kept();
         kept.commits += 1;
-        for id in written {
+        for id in &written {
             kept.rows.remove(id);
+        }
+        kept.recent.push_back(written);
+        if kept.recent.len() > RECENT {
+            kept.recent.pop_front();
         }
     }
 
@@ -62,16 +75,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_that_was_read_before_a_commit_is_not_kept_after_it() {
+    fn a_row_that_was_read_before_it_was_written_is_not_kept_after_that() {
         let rows = Rows::default();
         let before = rows.get::<u8>("a").unwrap_err();
-        rows.forget(&["a".to_owned()].into());
+        rows.forget(["a".to_owned()].into());
         rows.keep("a".into(), 1u8, before);
         let now = rows.get::<u8>("a").unwrap_err();
+        rows.forget(["b".to_owned()].into());
         rows.keep("a".into(), 2u8, now);
         assert_eq!(rows.get("a"), Ok(2u8));
         assert!(rows.get::<u16>("a").is_err(), "a row of another table");
-        rows.forget(&["a".to_owned()].into());
-        assert!(rows.get::<u8>("a").is_err());
+        rows.forget(["a".to_owned()].into());
+        let now = rows.get::<u8>("a").unwrap_err();
+        for _ in 0..=RECENT {
+            rows.forget(HashSet::new());
+        }
+        rows.keep("a".into(), 3u8, now);
+        assert!(rows.get::<u8>("a").is_err(), "nobody remembers whether it was written");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! # Design notes
 //! What most statements need is in memory. To hand each to a thread of its own and wait for its answer, as drivers for many
-//! databases do, has two threads woken for it. So statements run in place, and only what waits for the disk, a commit, goes to
-//! a thread that may wait; tests/bench/README.md has what that changed. SeaORM makes the statements and reads the rows, as
+//! databases do, has two threads woken for it. So statements run in place, and only waiting for the disk is left to
+//! [a thread](crate::durable); tests/bench/README.md has what that changed. SeaORM makes the statements and reads the rows, as
 //! for any database; another one would be another [`ConnectionTrait`](sea_orm::ConnectionTrait) beside this.
 //!
 //! Refused: sqlx, which has the thread of its own. Half of the CPU time of a VM's creation was the kernel's, for waking.
@@ -11,11 +11,14 @@
 //! Whole rows are read by position, see [`fetch`](crate::fetch). All others are read by their columns' names: the row that SeaORM
 //! takes from drivers it does not know itself is sorted by name, so a position in it is another column.
 
+use std::cell::Cell;
+use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ffi};
 use sea_orm::prelude::async_trait;
@@ -37,6 +40,18 @@ const KEPT_KIB: i64 = 32 << 10;
 
 /// The longest that others may keep the file locked, such as a program that copies it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+thread_local! {
+    /// How many pages the write-ahead log has after the last commit on this thread.
+    static LOGGED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How far the pages of the write-ahead log are in the database itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checkpoint {
+    pub(crate) logged: u64,
+    pub(crate) written: u64,
+}
 
 /// A connection to the database's file.
 #[derive(Debug)]
@@ -64,7 +79,7 @@ impl Connection {
     fn of(connection: rusqlite::Connection) -> rusqlite::Result<Self> {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", -KEPT_KIB)?;
-        // What is needed to go back to a savepoint, which is as short as one transaction, would be written to a file else.
+        // What is needed to take a statement back would be written to a file else.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
         Ok(Self(Mutex::new(connection)))
@@ -93,6 +108,38 @@ impl Connection {
         let begun = self.run("BEGIN IMMEDIATE");
         has(PATIENCE)?;
         begun
+    }
+
+    /// Leaves it to [`crate::durable`] to wait for the disk, and to others to write into the database itself what is in the
+    /// log.
+    pub(crate) fn leave_waiting(&self) -> Result<(), DbErr> {
+        let logged = |_: &Wal, pages: std::ffi::c_int| {
+            LOGGED.set(pages.unsigned_abs().into());
+            Ok(())
+        };
+        let connection = self.get();
+        // This takes the place of SQLite's own, which does that with each so many pages.
+        connection.wal_hook(Some(logged));
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(|error| failed(&error))
+    }
+
+    /// Commits, and tells how many pages the log has by then.
+    pub(crate) fn commit(&self) -> Result<u64, DbErr> {
+        LOGGED.set(0);
+        self.run("COMMIT")?;
+        Ok(LOGGED.get())
+    }
+
+    /// Writes into the database itself what is in the log, as far as nobody reads what was there before. Waits for the disk
+    /// twice, and holds up nobody.
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint, DbErr> {
+        let made = self.get().query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| {
+            Ok(Checkpoint {
+                logged: row.get::<_, i64>(1)?.unsigned_abs(),
+                written: row.get::<_, i64>(2)?.unsigned_abs(),
+            })
+        });
+        made.map_err(|error| failed(&error))
     }
 
     /// Gives up what is open, if anything is.
@@ -162,6 +209,13 @@ impl ProxyDatabaseTrait for OfSeaOrm {
     async fn execute(&self, statement: Statement) -> Result<ProxyExecResult, DbErr> {
         self.0.execute_for_proxy(&statement.sql, values_of(&statement))
     }
+}
+
+/// The write-ahead log of a database that is open.
+pub(crate) fn open_log(file: &Path) -> Result<File, DbErr> {
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    File::open(&log).map_err(|error| DbErr::Custom(format!("cannot open {}: {error}", log.display())))
 }
 
 /// What a column was declared to hold, if it is one of a table.

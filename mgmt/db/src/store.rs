@@ -1,11 +1,18 @@
 //! Opening the database, and its transactions.
 //!
 //! # Group commits
-//! Transactions write one after the other, and a commit that is durable costs a wait for the disk. So one that is ready
+//! Transactions write one after the other, and each commit writes every page that it changed. So one that is ready
 //! while another waits for its turn does not commit by itself: the next continues in the same transaction of the database,
-//! behind a savepoint if it writes, and the last of them commits for all. Each is told that it is durable when it is. One
-//! that is given up takes back what it did and nothing else. If the commit fails, nothing of any of them has happened, and all
-//! are told.
+//! and the last of them commits for all. Each is told that it is durable when it is, for which nobody's turn waits: see
+//! [`durable`](crate::durable). One that is given up takes back what it did and nothing else: see
+//! [`writing`](crate::writing).
+//! If the commit fails, nothing of any of them has happened, and all are told.
+//!
+//! # The log
+//! What is committed is in SQLite's write-ahead log, from where a thread writes it into the database itself, with each
+//! [`PAGES`] that come. Nobody is held up by that, but the log can be begun anew only when all of it was written: so while
+//! commits go on without a pause it grows, and with [`MOST_PAGES`] what has come meanwhile is written by whoever has the
+//! turn.
 //!
 //! # Work behind calls
 //! A client waits for its answer; an operation that goes on behind it does not. While many clients ask for much at once, the
@@ -19,7 +26,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use podzol_vocab::AccountId;
@@ -30,12 +37,13 @@ use tokio::time::Instant;
 
 use crate::background::Background;
 use crate::change::{self, Recent};
+use crate::durable::{Committed, Counts, Durable};
 use crate::ledger::{self, Draft, Ledger};
 use crate::lock::Lock;
 use crate::reading::Reading;
 use crate::sqlite::{self, Connection, Connections};
 use crate::texts::{Selection, values_of};
-use crate::writing::Writing;
+use crate::writing::{Done, Writing};
 use crate::{DbError, Table, migration};
 
 /// The database. Cloning is cheap.
@@ -48,6 +56,7 @@ pub struct Db {
     waiting: Arc<AtomicUsize>,
     changes: Arc<Recent>,
     counts: Arc<Counts>,
+    checkpoints: Arc<Checkpoints>,
     /// The places in line for a turn that work behind calls has.
     places_behind: Arc<Semaphore>,
     is_behind: bool,
@@ -63,20 +72,31 @@ impl Db {
         let lock = Lock::take(file).await?;
         let connection = Arc::new(Connection::open(file)?);
         migration::bring_up_to_date(&connection).await?;
+        connection.leave_waiting()?;
+        let (changes, counts) = (Arc::<Recent>::default(), Arc::<Counts>::default());
+        let log = sqlite::open_log(file)?;
         let reading = Reading {
             connections: Arc::new(Connections::to(file)),
             rows: Arc::default(),
             ledger: ledger::Shared::new(Ledger::default()),
+            durable: Durable::start(move || log.sync_data(), Arc::clone(&changes), Arc::clone(&counts))?,
         };
         let last = change::last(&reading).await?;
-        let writer = Writer { connection, group: None, last_change: last, ledger_is_right: false };
+        changes.begin_after(last);
+        let writer =
+            Writer { connection, group: None, committed: last, last_change: last, ledger_is_right: false };
         let db = Self {
             reading,
             background: Background::start()?,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: Arc::default(),
-            changes: Arc::new(Recent::new(last)),
-            counts: Arc::default(),
+            changes,
+            counts,
+            checkpoints: Arc::new(Checkpoints {
+                connection: Connection::open(file)?,
+                is_running: AtomicBool::new(false),
+                until: AtomicU64::new(0),
+            }),
             places_behind: Arc::new(Semaphore::new(BEHIND)),
             is_behind: false,
             _lock: Arc::new(lock),
@@ -99,6 +119,7 @@ impl Db {
         Counted {
             transactions: self.counts.transactions.load(Ordering::Relaxed),
             commits: self.counts.commits.load(Ordering::Relaxed),
+            waits: self.counts.waits.load(Ordering::Relaxed),
         }
     }
 
@@ -123,9 +144,8 @@ impl Db {
     pub async fn begin_alone(&self) -> Result<Tx, DbError> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         if let Some(group) = writer.group.take() {
-            let db = self.clone();
             // Its members are told how it went.
-            (writer, _) = self.background.run(move || end(&db, writer, group)).await?;
+            let _ = self.end(&mut writer, group);
         }
         self.begin_in(Turn::of(self, writer)).await
     }
@@ -139,7 +159,7 @@ impl Db {
         if turn.writer().group.is_none() {
             // What was under way if its end broke off.
             connection.roll_back();
-            turn.writer_mut().last_change = self.changes.last();
+            turn.writer_mut().last_change = turn.writer().committed;
             let is_open = connection.begin(Duration::ZERO);
             if is_open.as_ref().is_err_and(sqlite::is_busy) {
                 // Some other program has it. The turn goes along, for what it is if nobody waits any more.
@@ -158,8 +178,7 @@ impl Db {
             rows: Arc::clone(&self.reading.rows),
             ledger: self.reading.ledger.clone(),
             written: Arc::clone(&group.written),
-            is_first: group.members.is_empty(),
-            savepoint: Arc::clone(&turn.savepoint),
+            done: Arc::clone(&group.done),
             failed: Arc::clone(&group.failed),
         };
         let draft = Draft::new(self.reading.ledger.clone());
@@ -204,17 +223,82 @@ impl Db {
     /// When the last writes cannot be finished.
     pub async fn close(self) -> Result<(), DbError> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        let Some(group) = writer.group.take() else { return Ok(()) };
-        let db = self.clone();
-        let (_, committed) = self.background.run(move || end(&db, writer, group)).await?;
+        let committed = writer.group.take().map_or(Ok(()), |group| self.end(&mut writer, group));
+        self.reading.durable.wait().await;
         committed
+    }
+
+    /// Commits a group. Its members are told when it is durable, or that it has failed.
+    fn end(&self, writer: &mut Writer, group: Group) -> Result<(), DbError> {
+        writer.ledger_is_right = false;
+        let number = self.reading.durable.begin();
+        let committed = writer.connection.commit();
+        match &committed {
+            Ok(pages) => {
+                writer.ledger_is_right = true;
+                writer.committed = writer.last_change;
+                let mut written = group.written.lock().unwrap_or_else(PoisonError::into_inner);
+                self.reading.rows.forget(std::mem::take(&mut *written));
+                if self.checkpoints.are_due(*pages) {
+                    let db = self.clone();
+                    self.background.begin(move || db.checkpoint());
+                }
+            }
+            Err(_) => {
+                writer.connection.roll_back();
+                writer.last_change = writer.committed;
+            }
+        }
+        let why = |error: DbErr| group.failed.get().cloned().unwrap_or_else(|| error.into());
+        let outcome = committed.map(drop).map_err(why);
+        self.reading.durable.end(Committed {
+            number,
+            outcome: outcome.clone(),
+            members: group.members,
+            changes: group.changes,
+            last_change: writer.committed,
+        });
+        outcome
+    }
+
+    /// Writes the log into the database itself.
+    fn checkpoint(&self) {
+        let Checkpoints { connection, is_running, until } = &*self.checkpoints;
+        let made = connection.checkpoint().and_then(|made| {
+            if made.logged < MOST_PAGES || made.written == made.logged {
+                return Ok(made);
+            }
+            let mut writer = Arc::clone(&self.writer).blocking_lock_owned();
+            if let Some(group) = writer.group.take() {
+                let _ = self.end(&mut writer, group);
+            }
+            connection.checkpoint()
+        });
+        match made {
+            Ok(made) => until.store(made.written, Ordering::SeqCst),
+            Err(error) => tracing::warn!(%error, "the database's log cannot be written into it, and grows"),
+        }
+        is_running.store(false, Ordering::SeqCst);
     }
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    transactions: AtomicU64,
-    commits: AtomicU64,
+/// What writes the log into the database itself.
+#[derive(Debug)]
+struct Checkpoints {
+    connection: Connection,
+    is_running: AtomicBool,
+    /// How many pages of the log it had written by the last time.
+    until: AtomicU64,
+}
+
+impl Checkpoints {
+    /// Whether it is to begin, now that the log has so many pages; then whoever asked begins it.
+    fn are_due(&self, pages: u64) -> bool {
+        let until = self.until.load(Ordering::SeqCst);
+        // A log that has fewer was begun anew.
+        let new = if pages < until { pages } else { pages - until };
+        new >= PAGES && !self.is_running.swap(true, Ordering::SeqCst)
+    }
 }
 
 /// What a database has written since it was opened.
@@ -222,9 +306,17 @@ struct Counts {
 pub struct Counted {
     /// Transactions that are durable.
     pub transactions: u64,
-    /// Commits of the database, of one or several transactions: each waits once for the disk.
+    /// Commits of the database, of one or several transactions.
     pub commits: u64,
+    /// Waits for the disk, for one or several commits.
+    pub waits: u64,
 }
+
+/// How many pages, of 4 KiB, the log has anew when they are written into the database itself.
+const PAGES: u64 = 4 << 10;
+
+/// How many pages the log may have before whoever writes waits until all of it is written: 128 MiB.
+const MOST_PAGES: u64 = 32 << 10;
 
 /// How many transactions of work stand in line.
 const BEHIND: usize = 8;
@@ -239,9 +331,11 @@ const PATIENCE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 struct Writer {
     connection: Arc<Connection>,
-    /// Those that are ready and not durable yet.
+    /// Those that are ready and not committed yet.
     group: Option<Group>,
-    /// The number of the last change, of those too.
+    /// The number of the last change that was committed.
+    committed: i64,
+    /// The number of the last change, of those that are ready too.
     last_change: i64,
     /// Whether the ledger is of what is in the database: not after a commit that failed.
     ledger_is_right: bool,
@@ -253,6 +347,9 @@ struct Group {
     members: Vec<oneshot::Sender<Result<(), DbError>>>,
     changes: Vec<change::Model>,
     written: Arc<Mutex<HashSet<String>>>,
+    done: Arc<Mutex<Vec<Done>>>,
+    /// How many of those statements are of members.
+    done_by_members: usize,
     /// Why the database has ended the transaction by itself, if it has.
     failed: Arc<OnceLock<DbError>>,
 }
@@ -264,8 +361,27 @@ impl Group {
             members: vec![],
             changes: vec![],
             written: Arc::default(),
+            done: Arc::default(),
+            done_by_members: 0,
             failed: Arc::default(),
         }
+    }
+
+    fn done(&self) -> MutexGuard<'_, Vec<Done>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back what was done by somebody who is no member.
+    fn without_others(&self, connection: &Connection) -> Result<(), DbErr> {
+        let mut done = self.done();
+        // A transaction that the database has ended cannot be had back.
+        if done.len() == self.done_by_members || !connection.is_in_transaction() {
+            return Ok(());
+        }
+        done.truncate(self.done_by_members);
+        connection.roll_back();
+        connection.begin(Duration::ZERO)?;
+        done.iter().try_for_each(|done| connection.execute(&done.sql, &done.values).map(drop))
     }
 }
 
@@ -301,15 +417,13 @@ impl Drop for LeftBehind {
 struct Turn {
     writer: Option<OwnedMutexGuard<Writer>>,
     db: Db,
-    /// Whether a savepoint stands open behind which this one has written.
-    savepoint: Arc<AtomicBool>,
     /// Its place in the line, if it is work's.
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
     fn of(db: &Db, writer: OwnedMutexGuard<Writer>) -> Self {
-        Self { writer: Some(writer), db: db.clone(), savepoint: Arc::default(), place: None }
+        Self { writer: Some(writer), db: db.clone(), place: None }
     }
 
     fn writer(&self) -> &Writer {
@@ -335,47 +449,13 @@ impl Drop for Turn {
             writer.connection.roll_back();
             return;
         };
-        if self.savepoint.load(Ordering::Relaxed) {
-            let connection = &writer.connection;
-            let taken_back =
-                connection.run("ROLLBACK TO podzol").and_then(|()| connection.run("RELEASE podzol"));
-            if let Err(error) = taken_back {
-                // Nothing of it may be committed, so nothing at all is, which the commit will find.
-                let _ = group.failed.set(error.into());
-                connection.roll_back();
-            }
-        }
-        let db = self.db.clone();
-        self.db.background.begin(move || drop(end(&db, writer, group)));
-    }
-}
-
-/// Commits a group, tells its members, and gives the turn back. Waits for the disk.
-fn end(
-    db: &Db,
-    mut writer: OwnedMutexGuard<Writer>,
-    group: Group,
-) -> (OwnedMutexGuard<Writer>, Result<(), DbError>) {
-    writer.ledger_is_right = false;
-    let committed = writer.connection.run("COMMIT");
-    let committed = committed.map_err(|error| group.failed.get().cloned().unwrap_or_else(|| error.into()));
-    match &committed {
-        Ok(()) => {
-            db.counts.commits.fetch_add(1, Ordering::Relaxed);
-            db.counts.transactions.fetch_add(group.members.len() as u64, Ordering::Relaxed);
-            writer.ledger_is_right = true;
-            db.reading.rows.forget(&group.written.lock().unwrap_or_else(PoisonError::into_inner));
-            db.changes.add(group.changes, writer.last_change);
-        }
-        Err(_) => {
+        if let Err(error) = group.without_others(&writer.connection) {
+            // Nothing is known of it any more, so nothing is committed, which the commit will find.
+            let _ = group.failed.set(error.into());
             writer.connection.roll_back();
-            writer.last_change = db.changes.last();
         }
+        drop(self.db.end(&mut writer, group));
     }
-    for member in group.members {
-        let _ = member.send(committed.clone());
-    }
-    (writer, committed)
 }
 
 /// One transaction that writes.
@@ -415,7 +495,7 @@ impl Tx {
         statement: &impl QueryTrait<QueryStatement: StatementBuilder>,
     ) -> Result<(), DbError> {
         let statement = statement.build(DbBackend::Sqlite);
-        self.writing.execute(&statement.sql, sqlite::values_of(&statement))?;
+        self.writing.execute_statement(statement)?;
         Ok(())
     }
 
@@ -443,7 +523,7 @@ impl Tx {
         let mut values = vec![];
         values_of::<E>(row, &mut values)?;
         values[0] = Value::BigInt(None);
-        Ok(self.writing.execute(&E::texts().insert(1), &values)?.last_insert_id())
+        Ok(self.writing.execute(E::texts().insert(1), values)?.last_insert_id())
     }
 
     /// Writes a row as it is now: the columns that differ, so that no index is written of which none does.
@@ -461,7 +541,7 @@ impl Tx {
         if !changed.is_empty() {
             let changes = changed.iter().map(|column| values[*column].clone());
             let changes: Vec<Value> = changes.chain(key.iter().cloned()).collect();
-            self.writing.execute(&texts.update(&changed), &changes)?;
+            self.writing.execute(texts.update(&changed), changes)?;
         }
         Ok(())
     }
@@ -485,13 +565,14 @@ impl Tx {
         for some in changes.chunks(change::AT_ONCE) {
             writing.insert_all::<change::Entity>(some.iter().cloned())?;
         }
-        writing.release()?;
         draft.keep();
         let (durable, is_durable) = oneshot::channel();
         let writer = turn.writer_mut();
         writer.last_change = changes.last().map_or(writer.last_change, |change| change.seq);
         if let Some(group) = &mut writer.group {
             group.changes.extend(changes);
+            let done = group.done().len();
+            group.done_by_members = done;
             group.members.push(durable);
         }
         if turn.is_continued() {

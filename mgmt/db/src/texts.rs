@@ -3,6 +3,8 @@
 //! SeaORM makes a statement anew each time that it runs, which is right for those that differ. For the few on which every
 //! request and every operation depends, that takes longer than SQLite takes to run them.
 
+use std::borrow::Cow;
+
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbErr, EntityTrait, IdenStatic, IntoActiveModel,
     Iterable, PrimaryKeyToColumn, Value,
@@ -39,7 +41,8 @@ pub struct Texts {
     pub(crate) find: String,
     /// Up to the values of the rows.
     insert: String,
-    insert_one: String,
+    /// For one row, two, and so on.
+    insert_few: [String; 6],
 }
 
 impl Texts {
@@ -56,7 +59,7 @@ impl Texts {
         Self {
             kinds: E::Column::iter().map(|column| kind(column.def().get_column_type())).collect(),
             find: format!(r#"SELECT {names} FROM "{table}" WHERE {}"#, are(&columns, &key, " AND ")),
-            insert_one: rows(&insert, columns.len(), 1),
+            insert_few: std::array::from_fn(|before| rows(&insert, columns.len(), before + 1)),
             insert,
             table,
             columns,
@@ -71,10 +74,10 @@ impl Texts {
     }
 
     /// Adds so many rows.
-    pub(crate) fn insert(&self, count: usize) -> std::borrow::Cow<'_, str> {
-        match count {
-            1 => self.insert_one.as_str().into(),
-            count => rows(&self.insert, self.kinds.len(), count).into(),
+    pub(crate) fn insert(&self, count: usize) -> Cow<'_, str> {
+        match count.checked_sub(1).and_then(|before| self.insert_few.get(before)) {
+            Some(text) => text.into(),
+            None => rows(&self.insert, self.kinds.len(), count).into(),
         }
     }
 }

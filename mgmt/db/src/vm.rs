@@ -9,7 +9,7 @@ use podzol_vocab::{
     AccountId, AffinityGroupId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, TemplateId, VmId, ZoneId,
 };
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
 use sea_orm::{Condition, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
@@ -194,13 +194,18 @@ pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, 
             Condition::any()
                 .add(Column::Id.in_subquery(nics))
                 .add(Column::Id.in_subquery(with_volumes))
-                .add(Column::IsoAttachment.is_in(passing()))
+                .add(not_attached(Column::IsoAttachment).and(Column::IsoAttachment.is_in(passing())))
                 .add(Column::MovingTo.is_not_null()),
         )
         .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
         .limit(1000)
         .fetch(db)
         .await?)
+}
+
+/// That something is not attached, in the words of the index of what is not.
+pub(crate) fn not_attached(attachment: impl ColumnTrait) -> SimpleExpr {
+    Expr::col(attachment.as_column_ref()).ne(Expr::cust(r#"'"attached"'"#))
 }
 
 /// VMs whose rows contradict themselves: one that runs or is on its way has no host, or one that is stopped has one.
@@ -222,7 +227,7 @@ pub async fn contradictory(db: &impl Reader) -> Result<Vec<Model>, DbError> {
 pub async fn with_stale_limits(db: &impl Reader, most: u64) -> Result<Vec<Model>, DbError> {
     let settled = [VmState::Running, VmState::Paused].map(JsonCol);
     Ok(Entity::find()
-        .filter(Column::LimitsAreStale.eq(true))
+        .filter(Expr::col((Entity, Column::LimitsAreStale)))
         .filter(Column::State.is_in(settled))
         .limit(most)
         .fetch(db)

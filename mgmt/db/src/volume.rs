@@ -8,6 +8,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
+use crate::vm::not_attached;
 use crate::zone::PageOf;
 use crate::{Col, DbError, JsonCol, Reader, Tx};
 
@@ -132,7 +133,8 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
 /// The VMs that have volumes in these stages of coming and going, as a subquery.
 pub(crate) fn vms_with(stages: [JsonCol<Attachment>; 2]) -> SelectStatement {
     let vms = Entity::find().select_only().column(Column::VmId);
-    vms.filter(Column::VmId.is_not_null()).filter(Column::Attachment.is_in(stages)).into_query()
+    let passing = not_attached(Column::Attachment).and(Column::Attachment.is_in(stages));
+    vms.filter(Column::VmId.is_not_null()).filter(passing).into_query()
 }
 
 impl Tx {

@@ -13,6 +13,7 @@ mod m0002_volumes;
 mod m0003_live;
 mod m0004_iso;
 mod m0005_vxlan;
+mod m0006_rare;
 
 struct Migrator;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_live::Migration),
             Box::new(m0004_iso::Migration),
             Box::new(m0005_vxlan::Migration),
+            Box::new(m0006_rare::Migration),
         ]
     }
 }

@@ -141,11 +141,11 @@ async fn creates(management: &Management, api: &Api, cloud: &Cloud, vms: usize) 
         ensure!(began.elapsed() < Duration::from_secs(1800), "only {} run", cloud.fleet.running());
     }
     let all = management.figures()?.since(&before);
-    let (transactions, commits) = management.written(api).await?;
+    let until_now = management.written(api).await?;
+    let [transactions, commits, waits] =
+        std::array::from_fn(|count| (until_now[count] - written[count]) as f64 / vms as f64);
     println!(
-        "of {vms} VMs: {:.2} transactions each, {:.3} commits each",
-        (transactions - written.0) as f64 / vms as f64,
-        (commits - written.1) as f64 / vms as f64
+        "of {vms} VMs: {transactions:.2} transactions each, {commits:.3} commits each, {waits:.3} waits for the disk each"
     );
     println!(
         "all running after {:.1} s, {:.0}/s; {}",

@@ -82,15 +82,19 @@ impl Management {
         Client::connect(self.api, &self.read("ca.pem")?, self.read("admin.key")?.trim()).await
     }
 
-    /// How many transactions and commits its database has counted: a commit waits for the disk once.
-    pub(crate) async fn written(&self, api: &Api) -> Result<(u64, u64)> {
+    /// How many transactions, commits and waits for the disk its database has counted.
+    pub(crate) async fn written(&self, api: &Api) -> Result<[u64; 3]> {
         let metrics = String::from_utf8(api.get_bytes("/metrics").await)?;
         let count = |name: &str| -> Result<u64> {
             let line =
                 metrics.lines().find_map(|line| line.strip_prefix(name)).context("it is not counted")?;
             Ok(line.trim().parse()?)
         };
-        Ok((count("podzol_database_transactions_total ")?, count("podzol_database_commits_total ")?))
+        Ok([
+            count("podzol_database_transactions_total ")?,
+            count("podzol_database_commits_total ")?,
+            count("podzol_database_waits_total ")?,
+        ])
     }
 
     /// Kills it, and starts it again.
