@@ -185,22 +185,21 @@ pub async fn passing_without_operation(db: &impl Reader) -> Result<Vec<Model>, D
 /// # Errors
 /// When the database cannot be read.
 pub async fn changing_without_operation(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    let idle = Column::Id.not_in_subquery(crate::operation::open_subjects());
+    Ok(changing().filter(idle).limit(1000).fetch(db).await?)
+}
+
+fn changing() -> Select<Entity> {
     let passing = || [Attachment::Attaching, Attachment::Detaching].map(JsonCol);
     let nics = nic::Entity::find().select_only().column(nic::Column::VmId);
     let nics = nics.filter(nic::Column::Attachment.is_in(passing())).into_query();
     let with_volumes = crate::volume::vms_with(passing());
-    Ok(Entity::find()
-        .filter(
-            Condition::any()
-                .add(Column::Id.in_subquery(nics))
-                .add(Column::Id.in_subquery(with_volumes))
-                .add(not_attached(Column::IsoAttachment).and(Column::IsoAttachment.is_in(passing())))
-                .add(Column::MovingTo.is_not_null()),
-        )
-        .filter(Column::Id.not_in_subquery(crate::operation::open_subjects()))
-        .limit(1000)
-        .fetch(db)
-        .await?)
+    let which = Condition::any()
+        .add(Column::Id.in_subquery(nics))
+        .add(Column::Id.in_subquery(with_volumes))
+        .add(not_attached(Column::IsoAttachment).and(Column::IsoAttachment.is_in(passing())))
+        .add(Column::MovingTo.is_not_null());
+    Entity::find().filter(which)
 }
 
 /// That something is not attached, in the words of the index of what is not.
@@ -225,13 +224,13 @@ pub async fn contradictory(db: &impl Reader) -> Result<Vec<Model>, DbError> {
 /// # Errors
 /// When the database cannot be read.
 pub async fn with_stale_limits(db: &impl Reader, most: u64) -> Result<Vec<Model>, DbError> {
+    Ok(stale(most).fetch(db).await?)
+}
+
+fn stale(most: u64) -> Select<Entity> {
     let settled = [VmState::Running, VmState::Paused].map(JsonCol);
-    Ok(Entity::find()
-        .filter(Expr::col((Entity, Column::LimitsAreStale)))
-        .filter(Column::State.is_in(settled))
-        .limit(most)
-        .fetch(db)
-        .await?)
+    let stale = Entity::find().filter(Expr::col((Entity, Column::LimitsAreStale)));
+    stale.filter(Column::State.is_in(settled)).limit(most)
 }
 
 /// Deleted VMs whose time to be recovered is up; at most so many.
@@ -239,9 +238,13 @@ pub async fn with_stale_limits(db: &impl Reader, most: u64) -> Result<Vec<Model>
 /// # Errors
 /// When the database cannot be read.
 pub async fn to_expunge(db: &impl Reader, now: i64, most: u64) -> Result<Vec<Model>, DbError> {
+    Ok(expunged_by(now, most).all(db).await?)
+}
+
+fn expunged_by(now: i64, most: u64) -> Select<Entity> {
     let due = Entity::find().filter(Column::ExpungeAt.lte(now)).filter(Column::HostId.is_null());
     let due = due.filter(Column::Desired.ne(JsonCol(Desired::Deleted)));
-    Ok(due.order_by_asc(Column::ExpungeAt).limit(most).all(db).await?)
+    due.order_by_asc(Column::ExpungeAt).limit(most)
 }
 
 /// How many VMs are in each state.
@@ -344,5 +347,39 @@ impl Tx {
         self.draft.no_nic(id.0);
         nic::Entity::delete_by_id(id).exec(self.reader()).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::DbBackend;
+
+    use super::*;
+    use crate::sqlite::Connection;
+
+    #[tokio::test]
+    async fn what_is_rare_is_found_without_a_look_at_all_vms() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = std::sync::Arc::new(Connection::open(&folder.path().join("db")).unwrap());
+        crate::migration::bring_up_to_date(&connection).await.unwrap();
+        let group = Entity::find().filter(Column::GroupId.eq(Col(AffinityGroupId::new())));
+        let host = Col(HostId::new());
+        let of_host = Condition::any().add(Column::HostId.eq(host)).add(Column::MovingTo.eq(host));
+        for (query, indexes) in [
+            (stale(9), vec!["vms_by_stale_limits"]),
+            (expunged_by(7, 9), vec!["vms_by_expunge_at"]),
+            (group, vec!["vms_by_group"]),
+            (Entity::find().filter(of_host), vec!["vms_by_host", "vms_by_moving_to"]),
+            (changing(), vec!["volumes_by_attachment", "vms_by_iso_attachment", "vms_by_moving_to"]),
+        ] {
+            let mut statement = query.build(DbBackend::Sqlite);
+            statement.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+            let steps = connection.query(&statement, usize::MAX).unwrap();
+            let steps: Vec<String> = steps.iter().map(|step| step.try_get("", "detail").unwrap()).collect();
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN vms")), "{steps:#?}");
+            for index in indexes {
+                assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:#?}");
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@ use podzol_vocab::Name;
 
 use super::*;
 use crate::{account, find, now};
+use sea_orm::EntityTrait;
 
 async fn database() -> (tempfile::TempDir, Db) {
     let folder = tempfile::tempdir().unwrap();
@@ -142,4 +143,28 @@ async fn of_work_only_so_many_stand_in_line_before_a_call() {
     let order = order.lock().unwrap().clone();
     assert_eq!(order.len(), 3 * BEHIND + 1);
     assert_eq!(order.iter().position(|name| name == "call"), Some(BEHIND), "{order:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_does_not_grow_without_bound_while_commits_go_on() {
+    let (folder, db) = database().await;
+    let write = |writer: usize| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            for number in 0..500 {
+                let tx = db.begin().await.unwrap();
+                tx.account_create(account(format!("a{writer}-{number}"))).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+        })
+    };
+    for writer in [0, 1, 2, 3].map(write) {
+        writer.await.unwrap();
+    }
+    let log = std::fs::metadata(folder.path().join("db-wal")).unwrap().len();
+    let written = db.counts().commits * 4096;
+    assert!(log < 4 * checkpoints::MOST_PAGES * 4096 && log < written, "{log} bytes, of {written} at least");
+    let found = account::Entity::find().all(db.reader()).await.unwrap();
+    assert_eq!(found.len(), 4 * 500 + 1);
+    db.close().await.unwrap();
 }
