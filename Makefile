@@ -8,11 +8,6 @@ SHELL := /bin/bash
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-# What helps to build a second time costs time in the first.
-ifeq ($(wildcard target/debug/podzol-mgmt),)
-export CARGO_INCREMENTAL ?= 0
-endif
-
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
 CACHE := target/images/cache

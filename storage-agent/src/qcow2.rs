@@ -125,6 +125,14 @@ pub(crate) fn grow(file: &File, size: ByteSize) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// The size of the disk in an image, whatever it is over.
+pub(crate) fn size_of(file: &File) -> Option<ByteSize> {
+    let mut header = [0; 32];
+    file.read_exact_at(&mut header, 0).ok()?;
+    let size = header[24..].try_into().map(u64::from_be_bytes).ok()?;
+    header.starts_with(&MAGIC).then_some(ByteSize(size))
+}
+
 /// The size of the disk in an image that came from elsewhere.
 ///
 /// # Errors

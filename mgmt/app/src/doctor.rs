@@ -63,6 +63,9 @@ impl App {
     pub async fn mend(&self, actor: &Actor) -> Result<Diagnosis, AppError> {
         actor.must_be_admin()?;
         self.notice("doctor.repair", "management", "installation", "all", actor.label()).await;
+        if !self.db.drift().await?.is_empty() {
+            self.db.count_anew().await?;
+        }
         reconcile::all_now(self).await?;
         let hosts = server::joined_hosts(self.db.reader()).await?;
         join_all(hosts.iter().map(|row| self.mend_host(row))).await;
@@ -248,6 +251,10 @@ impl App {
         for row in volume::of_strangers(db).await? {
             let detail = "a volume belongs to a VM of another account".to_owned();
             findings.push(finding("contradiction", row.id.to_string(), detail, None));
+        }
+        for drift in self.db.drift().await? {
+            let cause = Some("an error in this program; a repair, or a restart, counts anew");
+            findings.push(finding("allocation", drift.subject, drift.detail, cause));
         }
         Ok(findings)
     }

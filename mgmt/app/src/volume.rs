@@ -176,6 +176,16 @@ impl App {
         let pool = pool_of(tx.reader(), &row).await?;
         self.must_have_room(tx.reader(), &pool, more)?;
         row.size_bytes = size.0 as i64;
+        self.volume_grow_again(tx, row).await
+    }
+
+    /// Starts what brings the size about that a volume should have, if no VM on a host has it.
+    pub(crate) async fn volume_grow_again(
+        &self,
+        tx: &Tx,
+        mut row: volume::Model,
+    ) -> Result<volume::Model, AppError> {
+        let pool = pool_of(tx.reader(), &row).await?;
         row.state = JsonCol(VolumeState::Resizing);
         (row.has_grown, row.error) = (true, None);
         tx.volume_update(row.clone()).await?;

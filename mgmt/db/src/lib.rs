@@ -85,7 +85,7 @@ pub mod zone;
 
 pub use column::{Col, JsonCol};
 pub use error::DbError;
-pub use ledger::{Ledger, Taken};
+pub use ledger::{Drift, Ledger, Taken};
 pub use reading::Reading;
 pub use rows::Rows;
 pub use store::{Counted, Db, Tx};

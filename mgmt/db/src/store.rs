@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::background::Background;
 use crate::change::{self, Recent};
 use crate::durable::{Counts, Durable};
-use crate::ledger::{self, Draft, Ledger};
+use crate::ledger::{self, Draft, Drift, Ledger};
 use crate::lock::Lock;
 use crate::reading::Reading;
 use crate::sqlite::{self, Connection, Connections};
@@ -99,6 +99,24 @@ impl Db {
             commits: self.counts.commits.load(Ordering::Relaxed),
             waits: self.counts.waits.load(Ordering::Relaxed),
         }
+    }
+
+    /// What of all that is given out is not counted as the tables have it: nothing, if the ledger is right.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn drift(&self) -> Result<Vec<Drift>, DbError> {
+        self.reading.ledger.drift(&self.reading).await
+    }
+
+    /// Counts anew what is given out; whoever writes waits meanwhile.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count_anew(&self) -> Result<(), DbError> {
+        let mut turn = self.turn().await;
+        turn.writer_mut().ledger_is_right = false;
+        self.begin_in(turn).await.map(drop)
     }
 
     /// What to read with.

@@ -195,6 +195,9 @@ pub struct Contents {
     pub volumes: Vec<VolumeId>,
     /// The templates.
     pub templates: Vec<Sha256>,
+    /// How large the disks of volumes are, as their files say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sizes: BTreeMap<VolumeId, ByteSize>,
     /// The addresses to which the pool is exported, looked up now; nothing if that cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exported_to: Option<BTreeSet<String>>,

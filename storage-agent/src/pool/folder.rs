@@ -241,6 +241,11 @@ impl Folder {
         std::fs::metadata(self.volume_file(volume)).is_ok()
     }
 
+    /// How large the disk of a volume is, as its file says.
+    pub(super) fn volume_size(&self, volume: VolumeId) -> Option<ByteSize> {
+        qcow2::size_of(&File::open(self.volume_file(volume)).ok()?)
+    }
+
     pub(super) fn remove_template(&self, sha256: Sha256) -> std::io::Result<()> {
         FORMATS.into_iter().try_for_each(|format| remove_if_there(&self.template_file(sha256, format)))
     }

@@ -210,7 +210,8 @@ impl Pool {
         Ok(state.templates.remove(&sha256))
     }
 
-    /// Makes a volume, or gives it a larger size; the same again is success. A volume that a VM has open has its new size
+    /// Makes a volume, or gives it a larger size; the same again is success, and puts right a size that somebody else has
+    /// changed. A volume that a VM has open has its new size
     /// from there first; then this only notes it.
     ///
     /// # Errors
@@ -242,8 +243,12 @@ impl Pool {
         self.must_be_open(&state)?;
         state.must_not_be_busy(volume)?;
         match state.volumes.get(&volume) {
-            Some(there) if there == plan => return Ok(None),
-            Some(there) if there.template == plan.template && there.size < plan.size => {
+            Some(there)
+                if there == plan && self.folder.volume_size(volume).is_none_or(|size| size >= plan.size) =>
+            {
+                return Ok(None);
+            }
+            Some(there) if there.template == plan.template && there.size <= plan.size => {
                 let whole = state.volumes.remove(&volume);
                 state.busy.insert(volume, Some(plan.clone()));
                 return Ok(Some(Turn { pool: self, volume, whole }));
@@ -310,7 +315,9 @@ impl Pool {
         volumes.retain(|volume| self.folder.has_volume(*volume));
         templates.retain(|(sha256, template)| self.folder.has_template(*sha256, template));
         let templates = templates.into_iter().map(|(sha256, _)| sha256).collect();
-        Contents { volumes, templates, exported_to: None }
+        let size = |volume: &VolumeId| Some((*volume, self.folder.volume_size(*volume)?));
+        let sizes = volumes.iter().filter_map(size).collect();
+        Contents { volumes, templates, sizes, exported_to: None }
     }
 
     /// Its space.

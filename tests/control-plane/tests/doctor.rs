@@ -1,5 +1,7 @@
 //! The doctor finds what differs, and nothing where all is well.
 
+use std::os::unix::fs::FileExt;
+
 use podzol_hostnet::{Kind, Link};
 use podzol_hypervisor::{Change, Hypervisor, port_name};
 use podzol_rpc::{AddressBook, Client, PeerId};
@@ -134,6 +136,34 @@ async fn a_volume_that_is_gone_from_its_pool_is_found() {
         if lost { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_volume_whose_disk_is_smaller_than_it_should_be_is_found_and_a_repair_makes_it_larger() {
+    let world = World::make(0).await;
+    let admin = world.admin();
+    let body = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 2 });
+    let made = admin.post("/v1/volumes", &body).await.ok();
+    admin.succeeded(&text(&made, "operation.id")).await;
+    let volume = text(&made, "object.id");
+    let path = world.pod.storage.pool_folder("pool").join(format!("volumes/{volume}.qcow2"));
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    // Where a qcow2 image has its disk's size.
+    file.write_all_at(&ByteSize::from_gib(1).0.to_be_bytes(), 24).unwrap();
+
+    let found = findings(admin).await;
+    assert_eq!(codes(&found), ["volume_size"]);
+    let words = (&found[0]["subject"], &found[0]["detail"]);
+    assert_eq!(words, (&json!(volume), &json!("its disk has 1.0 GiB and should have 2.0 GiB")));
+    admin.post("/v1/doctor/repair", &Value::Null).await.ok();
+    wait_for("the disk to be large again", SOON, async || {
+        let mut size = [0; 8];
+        file.read_exact_at(&mut size, 24).unwrap();
+        let size = ByteSize(u64::from_be_bytes(size));
+        if size == ByteSize::from_gib(2) { Ok(()) } else { Err(size.to_string()) }
+    })
+    .await;
+    is_well(admin).await;
 }
 
 #[tokio::test]

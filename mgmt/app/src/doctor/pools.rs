@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use podzol_mgmt_api::doctor::Finding;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::volume::VolumeState;
-use podzol_mgmt_db::{find, operation, pool, template, volume};
+use podzol_mgmt_db::{find, operation, pool, template, vm, volume};
 use podzol_storage_api::{Contents, PoolContents};
-use podzol_vocab::{Sha256, TemplateId, VolumeId};
+use podzol_vocab::{ByteSize, Sha256, TemplateId, VolumeId};
 
 use super::CALL;
 use crate::pool::pool_operation;
@@ -19,6 +19,8 @@ use crate::{App, AppError};
 struct Expected {
     /// The volumes that may be in it, each with whether it must be.
     volumes: BTreeMap<VolumeId, bool>,
+    /// How large the disks are of those with which nothing is being done.
+    sizes: BTreeMap<VolumeId, ByteSize>,
     /// The templates that may be in it, each with its id if it must be.
     templates: BTreeMap<Sha256, Option<TemplateId>>,
     /// To whom it must be exported; nothing while that is being changed.
@@ -68,7 +70,14 @@ impl App {
             let known = templates.entry(row.sha256.0).or_insert(None);
             *known = known.or(is_there.then_some(row.id.0));
         }
+        let settled = |one: &&volume::Model| {
+            let of_vm = one.vm_id.is_some_and(|vm| open.contains(&vm.to_string()));
+            one.state.0 == VolumeState::Ready && !of_vm && !open.contains(&one.id.to_string())
+        };
+        // An image has whole sectors.
+        let size = |one: &volume::Model| (one.id.0, ByteSize((one.size_bytes as u64).next_multiple_of(512)));
         Ok(Expected {
+            sizes: volumes.iter().filter(settled).map(size).collect(),
             volumes: volumes.iter().map(|volume| (volume.id.0, must_be_there(volume.state.0))).collect(),
             templates,
             exported_to: (!open.contains(&row.id.to_string())).then(|| hosts.into_iter().collect()),
@@ -76,8 +85,8 @@ impl App {
         })
     }
 
-    /// Has templates brought again that are missing in a pool, and pools exported again that are exported to others than
-    /// they should be.
+    /// Has templates brought again that are missing in a pool, pools exported again that are exported to others than
+    /// they should be, and volumes made as large as they should be.
     pub(super) async fn mend_pools(
         &self,
         pools: &[pool::Model],
@@ -92,6 +101,26 @@ impl App {
             let Some(row) = find::<template::Entity>(tx.reader(), id).await? else { continue };
             if operation::open_of(tx.reader(), &id.to_string()).await?.is_empty() {
                 self.template_import_again(&tx, &row).await?;
+                tx.commit().await?;
+            }
+        }
+        for id in with(&["volume_size"]).iter().filter_map(|finding| finding.subject.parse().ok()) {
+            let id: VolumeId = id;
+            let tx = self.db.begin().await?;
+            let Some(row) = find::<volume::Entity>(tx.reader(), id).await? else { continue };
+            let vm = row.vm_id.map(|vm| vm.to_string());
+            let busy = [Some(id.to_string()), vm].into_iter().flatten();
+            let mut open = Vec::new();
+            for subject in busy {
+                open.extend(operation::open_of(tx.reader(), &subject).await?);
+            }
+            // An image that a host has open is that host's to write.
+            let on_host = match row.vm_id {
+                Some(vm) => find::<vm::Entity>(tx.reader(), vm).await?.is_some_and(|vm| vm.host_id.is_some()),
+                None => false,
+            };
+            if open.is_empty() && row.state.0 == VolumeState::Ready && !on_host {
+                self.volume_grow_again(&tx, row).await?;
                 tx.commit().await?;
             }
         }
@@ -134,6 +163,17 @@ fn compare(place: &str, expected: &Expected, has: &Contents) -> Vec<Finding> {
             add("volume_missing", volume.to_string(), detail, None);
         }
     }
+    for (volume, should) in &expected.sizes {
+        let Some(is) = has.sizes.get(volume).filter(|is| *is != should) else { continue };
+        let cause = match is < should {
+            true => {
+                "somebody else has made it smaller; it gets its size when its VM next starts, or by a repair with that stopped"
+            }
+            false => "somebody else has made it larger; it is what it should be once it is resized to that",
+        };
+        let detail = format!("its disk has {is} and should have {should}");
+        add("volume_size", volume.to_string(), &detail, Some(cause.to_owned()));
+    }
     // A template that was deleted stays as long as a volume is based on it, which the pool alone can tell.
     if has.volumes.is_empty() {
         for sha256 in has.templates.iter().filter(|sha256| !expected.templates.contains_key(sha256)) {
@@ -175,6 +215,7 @@ mod tests {
     fn expected() -> Expected {
         Expected {
             volumes: [(VolumeId::from_bytes([1; 16]), true), (VolumeId::from_bytes([2; 16]), false)].into(),
+            sizes: [(VolumeId::from_bytes([1; 16]), ByteSize(512))].into(),
             templates: [
                 (Sha256::from_bytes([1; 32]), Some(TemplateId::from_bytes([1; 16]))),
                 (Sha256::from_bytes([2; 32]), None),
@@ -189,12 +230,22 @@ mod tests {
         Contents {
             volumes: vec![VolumeId::from_bytes([1; 16])],
             templates: vec![Sha256::from_bytes([1; 32])],
+            sizes: [(VolumeId::from_bytes([1; 16]), ByteSize(512))].into(),
             exported_to: Some(["10.0.0.1".to_owned()].into()),
         }
     }
 
     fn codes(expected: &Expected, has: &Contents) -> Vec<String> {
         compare("pool p", expected, has).into_iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn a_volume_of_another_size_is_found_unless_something_is_being_done_with_it_or_nobody_told() {
+        let other = Contents { sizes: [(VolumeId::from_bytes([1; 16]), ByteSize(1024))].into(), ..there() };
+        assert_eq!(codes(&expected(), &other), ["volume_size"]);
+        assert_eq!(codes(&Expected { sizes: BTreeMap::new(), ..expected() }, &other), Vec::<String>::new());
+        let untold = Contents { sizes: BTreeMap::new(), ..there() };
+        assert_eq!(codes(&expected(), &untold), Vec::<String>::new());
     }
 
     #[test]
@@ -206,7 +257,12 @@ mod tests {
 
     #[test]
     fn all_that_is_missing_is_found_and_all_that_is_left_over() {
-        let nothing = Contents { volumes: vec![], templates: vec![], exported_to: Some(BTreeSet::new()) };
+        let nothing = Contents {
+            volumes: vec![],
+            templates: vec![],
+            sizes: BTreeMap::new(),
+            exported_to: Some(BTreeSet::new()),
+        };
         assert_eq!(codes(&expected(), &nothing), ["volume_missing", "template_missing", "export_missing"]);
         assert_eq!(codes(&Expected { exported_to: None, ..expected() }, &nothing).len(), 2);
         let empty = Expected { exported_to: Some(BTreeSet::new()), ..Expected::default() };

@@ -1,8 +1,8 @@
 use podzol_mgmt_api::Timestamp;
-use podzol_vocab::Name;
+use podzol_vocab::{HostId, Name, VmId};
 
 use super::*;
-use crate::{account, find, now};
+use crate::{Reader, Taken, account, find, now};
 use sea_orm::EntityTrait;
 
 async fn database() -> (tempfile::TempDir, Db) {
@@ -167,4 +167,24 @@ async fn the_log_does_not_grow_without_bound_while_commits_go_on() {
     let found = account::Entity::find().all(db.reader()).await.unwrap();
     assert_eq!(found.len(), 4 * 500 + 1);
     db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_counted_as_the_tables_have_it_is_found_and_counted_anew() {
+    let (_folder, db) = database().await;
+    let (host, vm) = (HostId::new(), VmId::new());
+    assert_eq!(db.drift().await.unwrap(), []);
+    db.reading.ledger.get().set_taken(vm, host, 2, 64);
+
+    let found = db.drift().await.unwrap();
+    let mut subjects: Vec<&str> = found.iter().map(|drift| drift.subject.as_str()).collect();
+    subjects.sort_unstable();
+    let mut expected = [vm.to_string(), host.to_string()];
+    expected.sort_unstable();
+    assert_eq!(subjects, expected);
+    assert!(found.iter().all(|drift| drift.detail.ends_with("and the tables say nothing")), "{found:?}");
+
+    db.count_anew().await.unwrap();
+    assert_eq!(db.drift().await.unwrap(), []);
+    assert_eq!(db.reader().ledger().taken(host), Taken::default());
 }

@@ -332,5 +332,5 @@ async fn volume_put(
 }
 
 async fn contents() -> axum::Json<Contents> {
-    axum::Json(Contents { volumes: vec![], templates: vec![], exported_to: None })
+    axum::Json(Contents { volumes: vec![], templates: vec![], sizes: BTreeMap::new(), exported_to: None })
 }
