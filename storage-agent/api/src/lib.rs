@@ -2,7 +2,7 @@
 //!
 //! Every object is told whole, and told again it is success. A storage agent knows neither VMs nor accounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use podzol_rpc::{Endpoint, Refusal};

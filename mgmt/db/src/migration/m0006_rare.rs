@@ -7,13 +7,14 @@ use sea_orm_migration::prelude::*;
 pub(crate) struct Migration;
 
 /// Whoever searches one of these says the same of its column, or SQLite could not use it.
-const RARE: [(&str, &str, &str, &str); 8] = [
+const RARE: [(&str, &str, &str, &str); 9] = [
     ("INDEX", "vms_by_moving_to", "vms (moving_to)", "moving_to IS NOT NULL"),
     ("INDEX", "vms_by_stale_limits", "vms (limits_are_stale)", "limits_are_stale"),
     ("INDEX", "vms_by_expunge_at", "vms (expunge_at)", "expunge_at IS NOT NULL"),
     ("INDEX", "vms_by_group", "vms (group_id)", "group_id IS NOT NULL"),
     ("INDEX", "vms_by_iso", "vms (iso_id)", "iso_id IS NOT NULL"),
     ("INDEX", "vms_by_iso_attachment", "vms (iso_attachment)", r#"iso_attachment <> '"attached"'"#),
+    ("INDEX", "nics_by_attachment", "nics (attachment)", r#"attachment <> '"attached"'"#),
     ("INDEX", "volumes_by_attachment", "volumes (attachment)", r#"attachment <> '"attached"'"#),
     ("UNIQUE INDEX", "one_volume_of_a_name", "volumes (account_id, name)", "name IS NOT NULL"),
 ];
@@ -27,7 +28,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         for (kind, name, on, which) in RARE {
-            connection.execute_unprepared(&format!("DROP INDEX {name}")).await?;
+            connection.execute_unprepared(&format!("DROP INDEX IF EXISTS {name}")).await?;
             connection.execute_unprepared(&format!("CREATE {kind} {name} ON {on} WHERE {which}")).await?;
         }
         // Changes are forgotten in the order of their numbers.

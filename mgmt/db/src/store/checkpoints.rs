@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sea_orm::DbErr;
-
 use super::Db;
 use crate::sqlite::Connection;
 
@@ -49,9 +47,10 @@ impl Db {
     pub(super) fn checkpoint(&self) {
         let Checkpoints { connection, is_running, until } = &*self.checkpoints;
         let made = connection.checkpoint().and_then(|made| {
-            if made.logged < MOST_PAGES || made.written == made.logged {
+            if made.logged < MOST_PAGES {
                 return Ok(made);
             }
+            // What has come since this one began was not written. Once all is, the next to write begins the log anew.
             let mut writer = Arc::clone(&self.writer).blocking_lock_owned();
             if let Some(group) = writer.group.take() {
                 let _ = self.end(&mut writer, group);
