@@ -187,7 +187,8 @@ pub fn findings(admin: &Cloud) -> anyhow::Result<Vec<Value>> {
 /// # Errors
 /// When the host does not answer.
 pub fn qemu_processes(lab: &Lab, host: &str) -> anyhow::Result<BTreeSet<String>> {
-    let text = lab.ssh(&lab.host(host)?).run("pgrep -f '^/usr/bin/qemu-system' || true")?;
+    // Those without a name are libvirt's own, which asks QEMU what it can do.
+    let text = lab.ssh(&lab.host(host)?).run("pgrep -f '^/usr/bin/qemu-system[^ ]* -name guest=' || true")?;
     Ok(text.lines().map(str::to_owned).collect())
 }
 

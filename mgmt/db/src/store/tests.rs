@@ -188,3 +188,16 @@ async fn what_is_not_counted_as_the_tables_have_it_is_found_and_counted_anew() {
     assert_eq!(db.drift().await.unwrap(), []);
     assert_eq!(db.reader().ledger().taken(host), Taken::default());
 }
+
+#[tokio::test]
+async fn a_commit_that_is_told_has_waited_for_the_disk() {
+    let (_folder, db) = database().await;
+    for number in 0..5 {
+        let before = db.counts();
+        let tx = db.begin().await.unwrap();
+        tx.account_create(account(format!("a{number}"))).await.unwrap();
+        tx.commit().await.unwrap();
+        let after = db.counts();
+        assert_eq!((after.commits, after.waits), (before.commits + 1, before.waits + 1));
+    }
+}
