@@ -1,4 +1,4 @@
-//! A thread for what waits for the disk, or for other programs.
+//! A thread for what takes long, or waits for other programs.
 //!
 //! Refused: tokio's threads for blocking work, which are made when they are wanted: one that cannot be made is a panic, with a
 //! group's commit half-way.
@@ -24,11 +24,11 @@ impl Background {
         let work = move || {
             for job in jobs {
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    tracing::error!("a commit has panicked");
+                    tracing::error!("work on the database has panicked");
                 }
             }
         };
-        let started = thread::Builder::new().name("commits".into()).spawn(work);
+        let started = thread::Builder::new().name("database".into()).spawn(work);
         started.map_err(|error| failed(&format!("it cannot have a thread: {error}")))?;
         Ok(Self(tell))
     }

@@ -114,9 +114,13 @@ impl Db {
     /// # Errors
     /// When the database cannot be read.
     pub async fn count_anew(&self) -> Result<(), DbError> {
-        let mut turn = self.turn().await;
-        turn.writer_mut().ledger_is_right = false;
-        self.begin_in(turn).await.map(drop)
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        if let Some(group) = writer.group.take() {
+            // What is not committed would not be counted.
+            let _ = self.end(&mut writer, group);
+        }
+        writer.ledger_is_right = false;
+        self.begin_in(Turn::of(self, writer)).await.map(drop)
     }
 
     /// What to read with.
