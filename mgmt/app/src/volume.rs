@@ -189,11 +189,7 @@ impl App {
         row.state = JsonCol(VolumeState::Resizing);
         (row.has_grown, row.error) = (true, None);
         tx.volume_update(row.clone()).await?;
-        let on_host = match row.vm_id {
-            Some(vm) => find::<vm::Entity>(tx.reader(), vm).await?.is_some_and(|vm| vm.host_id.is_some()),
-            None => false,
-        };
-        if !on_host {
+        if !is_on_host(tx.reader(), &row).await? {
             operation::start(tx, volume_operation("volume.resize", &row, &pool)).await?;
         }
         Ok(row)
@@ -322,6 +318,14 @@ impl App {
         let name = row.name.as_ref().map(ToString::to_string).unwrap_or_default();
         self.record(tx, actor, action, Some(row.account_id.0), "volume", row.id.0, &name).await
     }
+}
+
+/// Whether a VM that is on a host has a volume.
+pub(crate) async fn is_on_host(db: &impl Reader, row: &volume::Model) -> Result<bool, AppError> {
+    Ok(match row.vm_id {
+        Some(vm) => find::<vm::Entity>(db, vm).await?.is_some_and(|vm| vm.host_id.is_some()),
+        None => false,
+    })
 }
 
 /// How what a VM is given comes into it: a VM without a host has it at once.

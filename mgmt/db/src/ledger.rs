@@ -8,24 +8,23 @@
 //! sums kept in tables, which may come to differ from what they are the sums of, and stay so.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use podzol_mgmt_api::host::ServerState;
 use podzol_vocab::{HostId, NetworkId, NicId, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{EntityTrait, FromQueryResult, QuerySelect};
 
+mod drift;
+
+pub use drift::Drift;
+
 use crate::fetch::Fetch;
 use crate::runs::Runs;
 use crate::{Col, DbError, Reader, network, pool, server, vm, volume};
-
-/// What was being written at the first look is written by the second.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// What VMs take of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,15 +50,6 @@ impl Share {
         let hosts = [row.host_id, row.moving_to].map(|host| host.map(|host| host.0));
         Self { hosts, vcpus: row.vcpus, memory_mib: row.memory_mib }
     }
-}
-
-/// Something given out that is not counted as the tables have it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Drift {
-    /// The id of what it is.
-    pub subject: String,
-    /// What is counted, and what is in the tables.
-    pub detail: String,
 }
 
 /// What is given out, and what there is to give.
@@ -158,29 +148,6 @@ impl Ledger {
             ledger.set_vxlan(network, true);
         }
         Ok(ledger)
-    }
-
-    /// What is not as in the other, with what is so here and there.
-    fn drift_from(&self, tables: &Self) -> HashSet<Drift> {
-        let mut found = HashSet::new();
-        differ("what a VM takes of hosts", &self.vms, &tables.vms, &mut found);
-        differ("the room of a volume", &self.volumes, &tables.volumes, &mut found);
-        differ("the address of an interface", &self.nics, &tables.nics, &mut found);
-        // A sum of nothing may be there or not.
-        let some = |taken: &HashMap<HostId, Taken>| -> HashMap<HostId, Taken> {
-            taken
-                .iter()
-                .filter(|(_, taken)| **taken != Taken::default())
-                .map(|(id, taken)| (*id, *taken))
-                .collect()
-        };
-        differ("what is taken of a host", &some(&self.taken), &some(&tables.taken), &mut found);
-        let some = |promised: &HashMap<PoolId, i64>| -> HashMap<PoolId, i64> {
-            promised.iter().filter(|(_, bytes)| **bytes != 0).map(|(id, bytes)| (*id, *bytes)).collect()
-        };
-        differ("what is promised of a pool", &some(&self.promised), &some(&tables.promised), &mut found);
-        differ("the addresses of a network", &self.addresses, &tables.addresses, &mut found);
-        found
     }
 
     /// What VMs take of a host.
@@ -311,24 +278,6 @@ impl Ledger {
     }
 }
 
-/// Notes what differs in two maps.
-fn differ<K: Eq + Hash + Display, V: PartialEq + Debug>(
-    what: &str,
-    here: &HashMap<K, V>,
-    tables: &HashMap<K, V>,
-    found: &mut HashSet<Drift>,
-) {
-    let keys: HashSet<&K> = here.keys().chain(tables.keys()).collect();
-    for key in keys {
-        let (is, should) = (here.get(key), tables.get(key));
-        if is != should {
-            let show = |value: Option<&V>| value.map_or("nothing".to_owned(), |value| format!("{value:?}"));
-            let detail = format!("{what}: {} is counted, and the tables say {}", show(is), show(should));
-            found.insert(Drift { subject: key.to_string(), detail });
-        }
-    }
-}
-
 /// Puts a value in place of another, or of none, and gives that.
 fn put<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: Option<V>) -> Option<V> {
     match value {
@@ -348,21 +297,6 @@ impl Shared {
 
     pub(crate) fn get(&self) -> MutexGuard<'_, Ledger> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What has not been as the tables have it, in two looks at all of them. In between, what was being written has been.
-    pub(crate) async fn drift(&self, db: &impl Reader) -> Result<Vec<Drift>, DbError> {
-        let look = async || {
-            let tables = Ledger::load(db).await?;
-            Ok::<_, DbError>(self.get().drift_from(&tables))
-        };
-        let mut found = look().await?;
-        if !found.is_empty() {
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-            let still = look().await?;
-            found.retain(|drift| still.contains(drift));
-        }
-        Ok(found.into_iter().collect())
     }
 
     /// Puts another in its place, of which nobody knows what is different.

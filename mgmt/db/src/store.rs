@@ -106,7 +106,18 @@ impl Db {
     /// # Errors
     /// When the database cannot be read.
     pub async fn drift(&self) -> Result<Vec<Drift>, DbError> {
-        self.reading.ledger.drift(&self.reading).await
+        let look = async || {
+            let tables = Ledger::load(&self.reading).await?;
+            Ok::<_, DbError>(self.reading.ledger.get().drift_from(&tables))
+        };
+        let mut found = look().await?;
+        if !found.is_empty() {
+            // What was being written is in the tables after this, or given up.
+            drop(self.begin_alone().await?);
+            let still = look().await?;
+            found.retain(|drift| still.contains(drift));
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Counts anew what is given out; whoever writes waits meanwhile.
@@ -114,13 +125,10 @@ impl Db {
     /// # Errors
     /// When the database cannot be read.
     pub async fn count_anew(&self) -> Result<(), DbError> {
-        let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        if let Some(group) = writer.group.take() {
-            // What is not committed would not be counted.
-            let _ = self.end(&mut writer, group);
-        }
-        writer.ledger_is_right = false;
-        self.begin_in(Turn::of(self, writer)).await.map(drop)
+        // What is not committed would not be counted.
+        let mut turn = self.turn_alone().await;
+        turn.writer_mut().ledger_is_right = false;
+        self.begin_in(turn).await.map(drop)
     }
 
     /// What to read with.
@@ -142,12 +150,8 @@ impl Db {
     /// # Errors
     /// When the database is not usable.
     pub async fn begin_alone(&self) -> Result<Tx, DbError> {
-        let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        if let Some(group) = writer.group.take() {
-            // Its members are told how it went.
-            let _ = self.end(&mut writer, group);
-        }
-        self.begin_in(Turn::of(self, writer)).await
+        let turn = self.turn_alone().await;
+        self.begin_in(turn).await
     }
 
     async fn begin_in(&self, mut turn: Turn) -> Result<Tx, DbError> {

@@ -4,8 +4,8 @@
 //! Of those that commit together, one may be given up. What the others wrote is remembered as statements, and done again after
 //! the database's transaction was rolled back. That is seldom: most that are refused are so before they write.
 //!
-//! Refused: a savepoint for each. SQLite copies every page that changes behind one, which took a tenth of the time of a VM's
-//! creation, for nothing nearly always.
+//! Refused: a savepoint for each. SQLite copies every page that changes behind one, for nothing nearly always; see
+//! tests/bench/README.md.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

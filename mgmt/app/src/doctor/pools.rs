@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use podzol_mgmt_api::doctor::Finding;
 use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_api::volume::VolumeState;
-use podzol_mgmt_db::{find, operation, pool, template, vm, volume};
+use podzol_mgmt_db::{find, operation, pool, template, volume};
 use podzol_storage_api::{Contents, PoolContents};
 use podzol_vocab::{ByteSize, Sha256, TemplateId, VolumeId};
 
 use super::CALL;
 use crate::pool::pool_operation;
+use crate::volume::is_on_host;
 use crate::work::{host_addresses, storage_peer};
 use crate::{App, AppError};
 
@@ -115,11 +116,8 @@ impl App {
                 open.extend(operation::open_of(tx.reader(), &subject).await?);
             }
             // An image that a host has open is that host's to write.
-            let on_host = match row.vm_id {
-                Some(vm) => find::<vm::Entity>(tx.reader(), vm).await?.is_some_and(|vm| vm.host_id.is_some()),
-                None => false,
-            };
-            if open.is_empty() && row.state.0 == VolumeState::Ready && !on_host {
+            let free = open.is_empty() && !is_on_host(tx.reader(), &row).await?;
+            if free && row.state.0 == VolumeState::Ready {
                 self.volume_grow_again(&tx, row).await?;
                 tx.commit().await?;
             }

@@ -191,6 +191,16 @@ impl Db {
         turn
     }
 
+    /// Waits until nobody else writes, and commits what is ready.
+    pub(super) async fn turn_alone(&self) -> Turn {
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        if let Some(group) = writer.group.take() {
+            // Its members are told how it went.
+            let _ = self.end(&mut writer, group);
+        }
+        Turn::of(self, writer)
+    }
+
     /// Commits a group. Its members are told when it is durable, or that it has failed.
     pub(super) fn end(&self, writer: &mut Writer, group: Group) -> Result<(), DbError> {
         writer.ledger_is_right = false;
