@@ -1,4 +1,5 @@
-//! The tiny test VM's init, compiled as a static program with the same bytes in every folder.
+//! The programs that are the first process of a template, each compiled as a static program with the same bytes in every
+//! folder.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -14,18 +15,22 @@ use crate::tools::Tool;
 pub const TOOLS: [Tool; 1] = [Tool::new("cargo", "cargo")];
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-const PACKAGE: &str = "podzol-tiny-init";
-/// The workspace's profile for it: small, because it is unpacked in every VM's memory at every start.
-const PROFILE: &str = "tiny-init";
+/// The workspace's profile for them: small, because they are unpacked in every VM's memory at every start.
+const PROFILE: &str = "init";
+
+/// The init of the tiny test VM.
+pub const TINY: &str = "podzol-tiny-init";
+/// The routing appliance.
+pub const APPLIANCE: &str = "podzol-appliance";
 /// A cold compile with link-time optimisation took half a minute on two cores; a loaded machine is much slower.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
-/// Compiles it from the workspace that has this folder, with a target folder of its own in the cache, and gives the
-/// program's path.
+/// Compiles the program of a package from the workspace that has this folder, with a target folder of its own in the cache,
+/// and gives the program's path.
 ///
 /// # Errors
 /// When it does not compile, or is not static.
-pub fn compile(source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
+pub fn compile(package: &str, source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
     let locate = Program::new("cargo").args(["locate-project", "--workspace", "--message-format", "plain"]);
     let manifest = PathBuf::from(locate.folder(source).run()?.trim());
     let workspace = manifest.parent().unwrap_or(source);
@@ -39,7 +44,7 @@ pub fn compile(source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
             "--target",
             TARGET,
             "--package",
-            PACKAGE,
+            package,
             "--target-dir",
         ])
         .arg(&target)
@@ -48,7 +53,7 @@ pub fn compile(source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
         .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace))
         .deadline(DEADLINE)
         .run()?;
-    let program = target.join(TARGET).join(PROFILE).join(PACKAGE);
+    let program = target.join(TARGET).join(PROFILE).join(package);
     check(&program)?;
     Ok(program)
 }

@@ -1,5 +1,5 @@
-//! Builds what Podzol ships: the templates of the tiny test VM and of a Debian VM, the lab's host image and the Debian
-//! packages.
+//! Builds what Podzol ships: the templates of the routing appliance, of the tiny test VM and of a Debian VM, the lab's host
+//! image and the Debian packages.
 //!
 //! A recipe converges an output folder to its inputs: it first finds out what those are (the packages that the mirror
 //! has now, the binaries, the tools, the source epoch and the recipe itself), and if the folder's manifest names the same
@@ -26,6 +26,7 @@ pub mod files;
 pub mod grub;
 pub mod init;
 pub mod kernel;
+pub mod libraries;
 pub mod manifest;
 pub mod program;
 pub mod recipe;
@@ -52,6 +53,9 @@ pub enum BuildError {
     /// apt answered what is not understood.
     #[error(transparent)]
     Apt(#[from] apt::AptError),
+    /// A library of a program is missing.
+    #[error(transparent)]
+    Library(#[from] libraries::MissingLibrary),
     /// A kernel module is missing or in an unknown form.
     #[error(transparent)]
     Kernel(#[from] kernel::KernelError),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podzol_image::manifest::{FILE_NAME, Manifest};
-use podzol_image::recipe::{self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Tiny};
+use podzol_image::recipe::{self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, Tiny};
 use podzol_image::steps::Steps;
 
 /// Builds Podzol's VM templates, lab host image and Debian packages, byte for byte reproducible.
@@ -40,10 +40,10 @@ struct Build {
     /// The time that outputs carry, in seconds since 1970.
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = DEFAULT_EPOCH)]
     epoch: u64,
-    /// Podzol's source tree (tiny: the init's source; debs: the `package/` folders).
+    /// Podzol's source tree (tiny, router: the init's source; debs: the `package/` folders).
     #[arg(long, value_name = "DIR", default_value = ".")]
     source: PathBuf,
-    /// tiny: a compiled init, to be taken instead of compiling it.
+    /// tiny, router: a compiled init, to be taken instead of compiling it.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// debs: the folder with the compiled programs.
@@ -59,6 +59,8 @@ enum RecipeName {
     LabHost,
     /// The template of a Debian VM with cloud-init.
     Debian,
+    /// The template of the routing appliance.
+    Router,
     /// Podzol's own Debian packages.
     Debs,
 }
@@ -86,6 +88,7 @@ fn run(build: Build) -> anyhow::Result<()> {
         RecipeName::Tiny => Box::new(Tiny { source, init: build.init.map(absolute).transpose()? }),
         RecipeName::LabHost => Box::new(LabHost),
         RecipeName::Debian => Box::new(Debian),
+        RecipeName::Router => Box::new(Router { source, init: build.init.map(absolute).transpose()? }),
         RecipeName::Debs => Box::new(Debs { source, binaries: absolute(build.bin_dir)? }),
     };
     let out = build.out.unwrap_or_else(|| PathBuf::from("images").join(recipe.name()));

@@ -3,6 +3,7 @@
 mod debian;
 mod debs;
 mod lab_host;
+mod router;
 mod system;
 mod tiny;
 
@@ -21,6 +22,7 @@ use crate::tools::{self, Tool};
 pub use debian::Debian;
 pub use debs::Debs;
 pub use lab_host::LabHost;
+pub use router::Router;
 pub use tiny::Tiny;
 
 /// SHA-256 of this crate's code and recipes.

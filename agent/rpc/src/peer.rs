@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use podzol_vocab::{HostId, Invalid, Sha256, StorageServerId};
+use podzol_vocab::{HostId, Invalid, Sha256, StorageServerId, VmId};
 use sha2::Digest;
 
 /// An identity in a certificate: the only one of its DNS names that is in a domain which exists nowhere else. A
@@ -17,6 +17,8 @@ pub enum PeerId {
     Host(HostId),
     /// The agent of a storage server.
     StorageServer(StorageServerId),
+    /// A router, which is a VM. It is called, and calls nobody.
+    Router(VmId),
 }
 
 impl fmt::Display for PeerId {
@@ -25,6 +27,7 @@ impl fmt::Display for PeerId {
             Self::Management => f.write_str("management.podzol.internal"),
             Self::Host(id) => write!(f, "{id}.host.podzol.internal"),
             Self::StorageServer(id) => write!(f, "{id}.storage.podzol.internal"),
+            Self::Router(id) => write!(f, "{id}.router.podzol.internal"),
         }
     }
 }
@@ -39,6 +42,7 @@ impl FromStr for PeerId {
             None if rest == "management" => Ok(Self::Management),
             Some((id, "host")) => Ok(Self::Host(id.parse()?)),
             Some((id, "storage")) => Ok(Self::StorageServer(id.parse()?)),
+            Some((id, "router")) => Ok(Self::Router(id.parse()?)),
             _ => Err(unknown()),
         }
     }
@@ -102,9 +106,12 @@ mod tests {
 
     #[test]
     fn an_identity_survives_its_text() {
-        for peer in
-            [PeerId::Management, PeerId::Host(HostId::new()), PeerId::StorageServer(StorageServerId::new())]
-        {
+        for peer in [
+            PeerId::Management,
+            PeerId::Host(HostId::new()),
+            PeerId::StorageServer(StorageServerId::new()),
+            PeerId::Router(VmId::new()),
+        ] {
             assert_eq!(peer.to_string().parse::<PeerId>().unwrap(), peer);
         }
         for other in

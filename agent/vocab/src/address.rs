@@ -80,6 +80,16 @@ impl Cidr {
         bits >= self.0.network().to_bits() + 2 && bits < self.0.broadcast().to_bits()
     }
 
+    /// Whether two ranges have an address in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.contains(&other.0) || other.0.contains(&self.0)
+    }
+
+    /// The same range as a network of any prefix length.
+    pub const fn net(&self) -> Ipv4Net {
+        self.0
+    }
+
     /// The number of leading one bits in the netmask.
     pub fn prefix_len(&self) -> u8 {
         self.0.prefix_len()

@@ -88,6 +88,16 @@ typed_id! {
     NicId;
     /// A virtual disk.
     VolumeId;
+    /// Ports of a public address that lead to a VM.
+    PortForwardId;
+    /// A public address that is a VM's.
+    StaticNatId;
+    /// What may come in from outside to a public address.
+    FirewallRuleId;
+    /// An exception to what a network may send outside.
+    EgressRuleId;
+    /// A port of a public address that leads to several VMs.
+    LoadBalancerId;
     /// The work that an asynchronous API call started.
     OperationId;
 }

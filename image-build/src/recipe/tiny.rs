@@ -62,7 +62,7 @@ impl Recipe for Tiny {
         let boot_code = disk::boot_code()?;
         let init = steps.run("compile the init", || match &self.init {
             Some(path) => init::check(path).map(|()| path.clone()),
-            None => init::compile(&self.source, &place.cache),
+            None => init::compile(init::TINY, &self.source, &place.cache),
         })?;
         let hash = |path: &Path| files::hash_file(path).map(|(hash, _)| hash);
         let hashes = vec![("init".to_owned(), hash(&init)?), ("mbr.bin".to_owned(), hash(&boot_code)?)];

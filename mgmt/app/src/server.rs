@@ -38,7 +38,7 @@ pub(crate) fn peer_of(row: &server::Model) -> PeerId {
 /// The row of the server that a peer is, removed ones included.
 pub(crate) async fn row_of(db: &impl Reader, peer: PeerId) -> Result<Option<server::Model>, AppError> {
     Ok(match peer {
-        PeerId::Management => None,
+        PeerId::Management | PeerId::Router(_) => None,
         PeerId::Host(id) => server::host(db, id).await?,
         PeerId::StorageServer(id) => server::storage_server(db, id).await?,
     })
@@ -300,8 +300,8 @@ impl App {
         let id = match peer {
             PeerId::Host(id) => id.to_string(),
             PeerId::StorageServer(id) => id.to_string(),
-            PeerId::Management => {
-                return Err(AppError::Internal("the management service does not join".into()));
+            PeerId::Management | PeerId::Router(_) => {
+                return Err(AppError::Internal(format!("{peer} does not join")));
             }
         };
         let row = server::Model {

@@ -98,6 +98,9 @@ fn wait_booted(lab: &Lab, admin: &Cloud) {
 /// Moves the VM.
 const MIGRATE: &str = "MIGRATE";
 
+/// Empties its host.
+const DRAIN: &str = "DRAIN";
+
 /// Brings a template.
 const IMPORT: &str = "IMPORT";
 
@@ -122,6 +125,30 @@ impl Imported {
     }
 }
 
+/// A host that is being emptied while something is killed. It is empty before it may carry VMs again.
+struct Drained(String);
+
+impl Drained {
+    fn begin(admin: &Cloud, host: &Value) -> Self {
+        let hosts = admin.podzol("host list").unwrap();
+        let name = hosts.as_array().unwrap().iter().find(|one| one["id"] == *host).expect("it is there");
+        let name = name["name"].as_str().unwrap().to_owned();
+        admin.podzol(&format!("host maintenance {name} on")).unwrap();
+        Self(name)
+    }
+
+    fn is_empty_and_comes_back(self, admin: &Cloud) {
+        wait_for("the host to be empty", CONVERGES, || {
+            let shown = admin.podzol(&format!("host show {}", self.0))?;
+            let is_empty = shown["state"] == "maintenance" && shown["vms"] == 0;
+            anyhow::ensure!(is_empty, "it is {} and has {} VMs", shown["state"], shown["vms"]);
+            Ok(Some(()))
+        })
+        .unwrap();
+        admin.podzol(&format!("host maintenance {} off", self.0)).unwrap();
+    }
+}
+
 /// What can be done with the VM and the volume as they are now.
 fn choices(vm: Option<&Value>, acme: &Cloud) -> Vec<String> {
     let volume = found(&acme.podzol("volume list").unwrap(), "victims-data").expect("it is not deleted");
@@ -140,7 +167,7 @@ fn choices(vm: Option<&Value>, acme: &Cloud) -> Vec<String> {
     };
     if vm["state"] == "running" {
         // The more often, as this is the longest way.
-        choices.extend([MIGRATE; 3]);
+        choices.extend([MIGRATE, MIGRATE, MIGRATE, DRAIN]);
     }
     let remove = format!("vm nic remove {}", vm["nics"][1]["id"].as_str().unwrap_or_default());
     choices.extend([&*resize, IMPORT]);
@@ -187,11 +214,15 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
         }
         let pause = Duration::from_millis(random.random_range(0..4000));
         println!("round {round}: {does}, then {victim:?} after {} ms", pause.as_millis());
-        let mut imported = None;
+        let (mut imported, mut drained) = (None, None);
         match does.as_str() {
             MIGRATE => {
                 wait_booted(&lab, &admin);
                 admin.podzol("vm migrate victim").unwrap();
+            }
+            DRAIN => {
+                wait_booted(&lab, &admin);
+                drained = Some(Drained::begin(&admin, &vm.as_ref().expect("it runs")["host"]));
             }
             IMPORT => imported = Some(Imported::begin(&admin, format!("import-{round}"))),
             does => drop(acme.podzol(does).unwrap()),
@@ -200,6 +231,9 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
         let now = found(&admin.podzol("vm list").unwrap(), "victim");
         let id = now.as_ref().and_then(|vm| vm["id"].as_str()).unwrap_or("no such VM").to_owned();
         kill(&lab, victim, &id);
+        if let Some(drained) = drained {
+            drained.is_empty_and_comes_back(&admin);
+        }
 
         vm = settled(&lab, &admin).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error:#}"));
 

@@ -1,0 +1,221 @@
+//! What is different between two documents.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use podzol_vocab::{
+    EgressRuleId, FirewallRuleId, Generation, LoadBalancerId, NetworkId, NicId, PortForwardId, StaticNatId,
+    VmId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Balancer, Document, GuestNetwork, PortForward, PublicSide, StaticNat, VmFacts, VmNic};
+use crate::firewall::{EgressRule, IngressRule};
+
+/// What makes one document of another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delta {
+    /// The generation that it begins at.
+    pub from: Generation,
+    /// The generation that it leads to.
+    pub to: Generation,
+    /// The side to the outside, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicSide>,
+    /// The name servers, if they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarders: Option<Vec<IpAddr>>,
+    /// Networks.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub guests: Entries<NetworkId, GuestNetwork>,
+    /// VMs.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub vms: Entries<VmId, VmFacts>,
+    /// Their network interfaces.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub nics: Entries<NicId, VmNic>,
+    /// Port forwards.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub port_forwards: Entries<PortForwardId, PortForward>,
+    /// Static NAT.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub static_nats: Entries<StaticNatId, StaticNat>,
+    /// What may come in.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub ingress: Entries<FirewallRuleId, IngressRule>,
+    /// Exceptions to what may go out.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub egress: Entries<EgressRuleId, EgressRule>,
+    /// Balancers.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub balancers: Entries<LoadBalancerId, Balancer>,
+}
+
+/// What is different among entries under ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"))]
+pub struct Entries<K, V> {
+    /// Those that are new or other than before.
+    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+    pub put: BTreeMap<K, V>,
+    /// Those that are no more.
+    #[serde(default = "BTreeSet::new", skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<K>,
+}
+
+impl<K, V> Default for Entries<K, V> {
+    fn default() -> Self {
+        Self { put: BTreeMap::new(), gone: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord + Copy, V: Clone + PartialEq> Entries<K, V> {
+    fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.gone.is_empty()
+    }
+
+    fn between(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Self {
+        let put = to.iter().filter(|(id, entry)| from.get(id) != Some(entry));
+        let gone = from.keys().filter(|id| !to.contains_key(id));
+        Self { put: put.map(|(id, entry)| (*id, entry.clone())).collect(), gone: gone.copied().collect() }
+    }
+
+    fn apply(&self, entries: &mut BTreeMap<K, V>) {
+        for id in &self.gone {
+            entries.remove(id);
+        }
+        entries.extend(self.put.iter().map(|(id, entry)| (*id, entry.clone())));
+    }
+}
+
+/// Why a delta leads to no document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeltaError {
+    /// It begins at another generation than the one in force.
+    Elsewhere {
+        /// The one in force.
+        in_force: Generation,
+    },
+    /// It leads to no later generation.
+    Backwards,
+}
+
+impl Delta {
+    /// What makes `to` of `from`; nothing if that takes the whole document, because the side to the outside goes.
+    pub fn between(from: &Document, to: &Document) -> Option<Self> {
+        if from.public.is_some() && to.public.is_none() {
+            return None;
+        }
+        Some(Self {
+            from: from.generation,
+            to: to.generation,
+            public: to.public.clone().filter(|_| from.public != to.public),
+            forwarders: (from.forwarders != to.forwarders).then(|| to.forwarders.clone()),
+            guests: Entries::between(&from.guests, &to.guests),
+            vms: Entries::between(&from.vms, &to.vms),
+            nics: Entries::between(&from.nics, &to.nics),
+            port_forwards: Entries::between(&from.port_forwards, &to.port_forwards),
+            static_nats: Entries::between(&from.static_nats, &to.static_nats),
+            ingress: Entries::between(&from.ingress, &to.ingress),
+            egress: Entries::between(&from.egress, &to.egress),
+            balancers: Entries::between(&from.balancers, &to.balancers),
+        })
+    }
+
+    /// Changes a document in place.
+    ///
+    /// # Errors
+    /// When it does not begin at this document, which stays as it is then.
+    pub fn apply(&self, document: &mut Document) -> Result<(), DeltaError> {
+        if self.from != document.generation {
+            return Err(DeltaError::Elsewhere { in_force: document.generation });
+        }
+        if self.to <= self.from {
+            return Err(DeltaError::Backwards);
+        }
+        document.generation = self.to;
+        if let Some(public) = &self.public {
+            document.public = Some(public.clone());
+        }
+        if let Some(forwarders) = &self.forwarders {
+            document.forwarders.clone_from(forwarders);
+        }
+        self.guests.apply(&mut document.guests);
+        self.vms.apply(&mut document.vms);
+        self.nics.apply(&mut document.nics);
+        self.port_forwards.apply(&mut document.port_forwards);
+        self.static_nats.apply(&mut document.static_nats);
+        self.ingress.apply(&mut document.ingress);
+        self.egress.apply(&mut document.egress);
+        self.balancers.apply(&mut document.balancers);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podzol_vocab::PortForwardId;
+
+    use super::*;
+
+    fn forward(port: u16) -> PortForward {
+        PortForward {
+            public: [203, 0, 113, 10].into(),
+            transport: crate::firewall::Transport::Tcp,
+            ports: port.to_string().parse().unwrap(),
+            to: [10, 1, 1, 2].into(),
+            to_port: port,
+        }
+    }
+
+    fn document(generation: u64, ports: &[u16]) -> Document {
+        let id = |port: u16| {
+            let mut bytes = [0; 16];
+            bytes[..2].copy_from_slice(&port.to_be_bytes());
+            PortForwardId::from_bytes(bytes)
+        };
+        Document {
+            generation: Generation(generation),
+            port_forwards: ports.iter().map(|port| (id(*port), forward(*port))).collect(),
+            ..Document::default()
+        }
+    }
+
+    #[test]
+    fn a_delta_makes_one_document_of_another_and_says_no_more_than_what_differs() {
+        let (from, to) = (document(3, &[1, 2, 3]), document(4, &[2, 3, 4]));
+        let delta = Delta::between(&from, &to).unwrap();
+        assert_eq!((delta.port_forwards.put.len(), delta.port_forwards.gone.len()), (1, 1));
+        let text = serde_json::to_string(&delta).unwrap();
+        assert!(text.len() < 400, "{text}");
+        let read: Delta = serde_json::from_str(&text).unwrap();
+        let mut document = from;
+        read.apply(&mut document).unwrap();
+        assert_eq!(document, to);
+    }
+
+    #[test]
+    fn a_delta_that_begins_elsewhere_or_leads_back_changes_nothing() {
+        let delta = Delta::between(&document(3, &[]), &document(4, &[1])).unwrap();
+        let mut other = document(2, &[7]);
+        let elsewhere = DeltaError::Elsewhere { in_force: Generation(2) };
+        assert_eq!(delta.apply(&mut other), Err(elsewhere));
+        assert_eq!(other, document(2, &[7]));
+        let back = Delta { from: Generation(2), to: Generation(2), ..delta };
+        assert_eq!(back.apply(&mut other), Err(DeltaError::Backwards));
+        assert_eq!(other, document(2, &[7]));
+    }
+
+    #[test]
+    fn a_side_to_the_outside_that_goes_takes_the_whole_document() {
+        let public = PublicSide {
+            mac: podzol_vocab::MacAddr::local([2; 6]),
+            mtu: 1500,
+            addresses: BTreeMap::new(),
+            gateway: [203, 0, 113, 1].into(),
+        };
+        let with = Document { public: Some(public), ..document(1, &[]) };
+        assert_eq!(Delta::between(&with, &document(2, &[])), None);
+    }
+}

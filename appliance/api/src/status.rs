@@ -1,0 +1,102 @@
+//! What a router says of itself.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use podzol_vocab::{Generation, NicId, Sha256, VmId};
+use serde::{Deserialize, Serialize};
+
+/// What a router does, looked up now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterStatus {
+    /// The document in force; none right after its start.
+    pub generation: Option<Generation>,
+    /// Which template it was started from: the id in the image's manifest.
+    pub image: String,
+    /// The appliance's version.
+    pub version: String,
+    /// Which start of its kernel this is.
+    pub boot_id: String,
+    /// How long each step of its start took, in the order of the steps.
+    pub boot: Vec<Phase>,
+    /// Each service, and how it is.
+    pub health: BTreeMap<String, Health>,
+    /// SHA-256 of what the kernel really has: links, addresses, routes and rules, in a form of its own.
+    pub kernel: Sha256,
+    /// How often something that was not as it should be was put right.
+    pub repairs: u64,
+    /// What interfaces of VMs have sent to outside their network and received from there, since the router's start.
+    pub nics: BTreeMap<NicId, Counters>,
+    /// What went through public addresses since the router's start.
+    pub public: BTreeMap<Ipv4Addr, Counters>,
+    /// The VMs that have set the password they were given.
+    pub passwords_set: Vec<VmId>,
+}
+
+/// A step of a router's start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// What was done.
+    pub step: String,
+    /// When it was done, in microseconds since the kernel began.
+    pub done_micros: u64,
+}
+
+/// How a service is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Health {
+    /// It works.
+    Up,
+    /// It does not.
+    Down {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// What went through, seen from the VM or the public address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Packets sent.
+    pub sent_packets: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Packets received.
+    pub received_packets: u64,
+}
+
+/// The last lines of a router's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// The lines, oldest first.
+    pub lines: Vec<LogLine>,
+    /// How many older ones are gone.
+    pub dropped: u64,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its number since the router's start.
+    pub number: u64,
+    /// Its text.
+    pub text: String,
+}
+
+/// What there is in a router, for people who look for what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Its links and their addresses, one a line.
+    pub links: Vec<String>,
+    /// Its routes, one a line.
+    pub routes: Vec<String>,
+    /// Its packet filter's rules, as nftables lists them, without the elements of sets and maps.
+    pub rules: String,
+    /// How many connections are being followed, and how many there can be.
+    pub connections: (u64, u64),
+    /// Memory that is free, in KiB, and all there is.
+    pub memory_kib: (u64, u64),
+}
