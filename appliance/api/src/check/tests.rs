@@ -157,7 +157,7 @@ fn every_rule_has_its_bad_case_and_names_its_field() {
         (|d| forward_of(d).to = [10, 2, 1, 2].into(), "port_forwards.*.to"),
         (|d| forward_of(d).to_port = 0, "port_forwards.*.to_port"),
         (|d| forward_of(d).to_port = 65_530, "port_forwards.*.to_port"),
-        (|d| drop(d.port_forwards.insert(PortForwardId::new(), forward("8010", 1))), "port_forwards.*.ports"),
+        (|d| d.port_forwards.extend([(PortForwardId::new(), forward("8010", 1))]), "port_forwards.*.ports"),
         (|d| forward_of(d).ports = "440-450".parse().unwrap(), "balancers.*.port"),
         (|d| ingress_of(d).sources = vec![], "ingress.*.sources"),
         (|d| ingress_of(d).sources = ranges(&["192.0.2.1/24"]), "ingress.*.sources"),
