@@ -241,8 +241,7 @@ pub enum Method {
     RoundRobin,
     /// The same for all connections of one source address, by their weights.
     SourceHash,
-    /// The one with the fewest connections for its weight. The kernel's own choice is by chance in these proportions,
-    /// which are taken anew every second.
+    /// By chance, in the proportions of their weights: many short connections spread evenly, and nobody counts them.
     LeastLoad,
 }
 

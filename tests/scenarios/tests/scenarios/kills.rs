@@ -166,8 +166,8 @@ fn choices(vm: Option<&Value>, acme: &Cloud) -> Vec<String> {
         _ => vec!["vm start victim", "vm start victim", "vm delete victim"],
     };
     if vm["state"] == "running" {
-        // The more often, as this is the longest way.
-        choices.extend([MIGRATE, MIGRATE, MIGRATE, DRAIN]);
+        // The more often, as these are the longest ways.
+        choices.extend([MIGRATE, MIGRATE, DRAIN, DRAIN]);
     }
     let remove = format!("vm nic remove {}", vm["nics"][1]["id"].as_str().unwrap_or_default());
     choices.extend([&*resize, IMPORT]);

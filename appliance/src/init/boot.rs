@@ -1,0 +1,83 @@
+//! The first steps: pseudo file systems, kernel modules, and the settings of the kernel's network.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+
+/// The folder with the module files, and the list of those to load, in order, one name a line: made with the image.
+const MODULES: &str = "/lib/modules";
+
+const MOUNTS: [(&str, &str, &str); 4] = [
+    ("devtmpfs", "/dev", "mode=0755"),
+    ("proc", "/proc", ""),
+    ("sysfs", "/sys", ""),
+    ("tmpfs", "/run", "mode=0755,size=8m"),
+];
+
+const SETTINGS: [(&str, &str); 14] = [
+    ("/proc/sys/kernel/printk", "3 4 1 3"),
+    // A kernel that is not sure of itself starts anew, in a second.
+    ("/proc/sys/kernel/panic", "1"),
+    ("/proc/sys/kernel/panic_on_oops", "1"),
+    ("/proc/sys/net/ipv4/ip_forward", "1"),
+    // An address is answered for on its own link only.
+    ("/proc/sys/net/ipv4/conf/all/arp_ignore", "1"),
+    ("/proc/sys/net/ipv4/conf/all/arp_announce", "2"),
+    ("/proc/sys/net/ipv4/conf/all/accept_redirects", "0"),
+    ("/proc/sys/net/ipv4/conf/default/accept_redirects", "0"),
+    ("/proc/sys/net/ipv4/conf/all/send_redirects", "0"),
+    ("/proc/sys/net/ipv4/conf/default/send_redirects", "0"),
+    ("/proc/sys/net/ipv4/icmp_echo_ignore_broadcasts", "1"),
+    // Customers' networks have no IPv6 yet.
+    ("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"),
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
+    // Neighbours in networks of up to 4,096 VMs, without forgetting those in use.
+    ("/proc/sys/net/ipv4/neigh/default/gc_thresh3", "16384"),
+];
+
+/// Settings that are there once connections are followed.
+const LATE_SETTINGS: [(&str, &str); 2] = [
+    // Somewhat over 300 bytes each: 20 MB of a router's memory at most.
+    ("/proc/sys/net/netfilter/nf_conntrack_max", "65536"),
+    // Connections that a router before this one has followed go on.
+    ("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "1"),
+];
+
+/// Mounts, loads and sets. Gives notes about what failed.
+pub(super) fn prepare() -> Vec<String> {
+    let mut notes = Vec::new();
+    for (kind, target, data) in MOUNTS {
+        let mounted = fs::create_dir_all(target)
+            .and_then(|()| Ok(mount(Some(kind), target, Some(kind), MsFlags::empty(), Some(data))?));
+        // A kernel that mounts /dev by itself has done it already.
+        let failed = mounted.err().filter(|error| error.raw_os_error() != Some(Errno::EBUSY as i32));
+        notes.extend(failed.map(|error| format!("cannot mount {target}: {error}")));
+    }
+    match fs::read_to_string(Path::new(MODULES).join("list")) {
+        Ok(list) => notes.extend(list.lines().filter_map(load)),
+        Err(error) => notes.push(format!("there is no list of modules: {error}")),
+    }
+    notes.extend(SETTINGS.iter().chain(&LATE_SETTINGS).filter_map(|(path, value)| set(path, value)));
+    notes
+}
+
+fn set(path: &str, value: &str) -> Option<String> {
+    // A kernel without IPv6 has nothing to turn off.
+    match fs::write(path, value) {
+        Err(error) if Path::new(path).exists() => Some(format!("cannot set {path}: {error}")),
+        _ => None,
+    }
+}
+
+/// Loads one module by name, and says why if that is not possible. One that is there already is no error.
+fn load(name: &str) -> Option<String> {
+    let file = File::open(Path::new(MODULES).join(format!("{name}.ko")));
+    let loaded = file.and_then(|file| match finit_module(file, c"", ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    });
+    loaded.err().map(|error| format!("cannot load the module {name}: {error}"))
+}

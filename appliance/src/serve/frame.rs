@@ -1,0 +1,79 @@
+//! An Ethernet frame with a UDP packet for a client that has no address yet, and so answers no ARP.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use podzol_vocab::MacAddr;
+
+/// The frame (RFC 894, 791 and 768).
+pub(super) fn udp(
+    (from_mac, from): (MacAddr, SocketAddrV4),
+    (to_mac, to): (MacAddr, SocketAddrV4),
+    payload: &[u8],
+) -> Vec<u8> {
+    let udp_length = 8 + payload.len() as u16;
+    let mut ip = [0; 20];
+    ip[0] = 0x45;
+    // Interactive network control: what DHCP servers use.
+    ip[1] = 0x10;
+    ip[2..4].copy_from_slice(&(20 + udp_length).to_be_bytes());
+    // Do not fragment, so the identification may be zero (RFC 6864, 4.1).
+    ip[6] = 0x40;
+    ip[8] = 64;
+    ip[9] = 17;
+    ip[12..16].copy_from_slice(&from.ip().octets());
+    ip[16..].copy_from_slice(&to.ip().octets());
+    let sum = checksum(&[&ip]);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut udp = [0; 8];
+    udp[..2].copy_from_slice(&from.port().to_be_bytes());
+    udp[2..4].copy_from_slice(&to.port().to_be_bytes());
+    udp[4..6].copy_from_slice(&udp_length.to_be_bytes());
+    let sum = checksum(&[&pseudo_header(*from.ip(), *to.ip(), udp_length), &udp, payload]);
+    // Zero stands for "no checksum".
+    udp[6..].copy_from_slice(&(if sum == 0 { u16::MAX } else { sum }).to_be_bytes());
+    let ethernet = [&to_mac.octets()[..], &from_mac.octets(), &[8, 0]].concat();
+    [&ethernet, &ip[..], &udp, payload].concat()
+}
+
+fn pseudo_header(from: Ipv4Addr, to: Ipv4Addr, length: u16) -> [u8; 12] {
+    let mut header = [0; 12];
+    header[..4].copy_from_slice(&from.octets());
+    header[4..8].copy_from_slice(&to.octets());
+    header[9] = 17;
+    header[10..].copy_from_slice(&length.to_be_bytes());
+    header
+}
+
+/// The Internet checksum (RFC 1071) of parts, of which all but the last have an even length.
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in parts.iter().flat_map(|part| part.chunks(2)) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_has_right_lengths_and_checksums() {
+        let mac = |last| MacAddr::local([2, 0, 0, 0, 0, last]);
+        let at = |last, port| SocketAddrV4::new(Ipv4Addr::new(10, 1, 1, last), port);
+        for payload in [&b"odd"[..], b"even", b""] {
+            let frame = udp((mac(1), at(1, 67)), (mac(2), at(7, 68)), payload);
+            assert_eq!(frame.len(), 14 + 20 + 8 + payload.len());
+            assert_eq!(frame[..14], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
+            let (ip, udp) = frame[14..].split_at(20);
+            assert_eq!(checksum(&[ip]), 0);
+            let length = udp.len() as u16;
+            assert_eq!(ip[2..4], (20 + length).to_be_bytes());
+            assert_eq!(udp[4..6], length.to_be_bytes());
+            assert_eq!(checksum(&[&pseudo_header(*at(1, 0).ip(), *at(7, 0).ip(), length), udp]), 0);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The control API, for the management service alone.
+
+use std::sync::Arc;
+
+use axum::Router as Routes;
+use axum::middleware::from_fn_with_state;
+use podzol_appliance_api::{DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, StatusGet};
+use podzol_rpc::refusals::management_alone;
+use podzol_rpc::{Endpoint, Refusals, handle};
+
+use crate::status::Overview;
+
+pub(crate) fn routes(overview: Arc<Overview>, refusals: Refusals) -> Routes {
+    type S = Arc<Overview>;
+    let put = handle::<DocumentPut, S, _, _>(|overview, _, (), document| async move {
+        overview.router.put(document).await
+    });
+    let patch = handle::<DocumentPatch, S, _, _>(|overview, _, (), delta| async move {
+        overview.router.patch(&delta).await
+    });
+    let status = handle::<StatusGet, S, _, _>(|overview, _, (), ()| async move { overview.status().await });
+    let logs = handle::<LogsGet, S, _, _>(|overview, _, (), ()| async move { Ok(overview.log.logs()) });
+    let diagnosis =
+        handle::<DiagnosisGet, S, _, _>(|overview, _, (), ()| async move { overview.diagnosis().await });
+    Routes::new()
+        .route(DocumentPut::ROUTE, put.merge(patch))
+        .route(StatusGet::ROUTE, status)
+        .route(LogsGet::ROUTE, logs)
+        .route(DiagnosisGet::ROUTE, diagnosis)
+        .with_state(overview)
+        // Last, so that it stands before every route above.
+        .layer(from_fn_with_state(refusals, management_alone))
+}

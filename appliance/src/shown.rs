@@ -1,0 +1,14 @@
+//! What services see of the document in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podzol_appliance_api::Document;
+use podzol_vocab::{InterfaceName, NetworkId};
+
+/// The document in force, and the links of its networks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown {
+    pub(crate) document: Arc<Document>,
+    pub(crate) links: BTreeMap<NetworkId, InterfaceName>,
+}

@@ -1,0 +1,22 @@
+//! A router with everything around it, each in a network namespace of its own on this machine's kernel: a management
+//! network, an outside, and VMs on a switch.
+//!
+//! ```text
+//!   management 192.168.99.1 ──── eth1 ┐
+//!                                     router ── eth0 ── switch ── vm namespaces (10.1.1.2 …)
+//!   outside    203.0.113.1  ──── eth2 ┘
+//! ```
+//!
+//! The router is the real program in a namespace, so it is not the first process of anything; all else of it is as in a
+//! VM. The namespaces and the processes in them go with the [`World`].
+
+mod certificates;
+mod client;
+mod namespace;
+mod wait;
+mod world;
+
+pub use client::Caller;
+pub use namespace::Namespace;
+pub use wait::wait_for;
+pub use world::{GATEWAY, NETWORK, OUTSIDE, PUBLIC, SECOND_PUBLIC, Vm, World};

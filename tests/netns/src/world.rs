@@ -1,0 +1,256 @@
+//! The router and all around it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use podzol_appliance_api::{
+    Document, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed, RouterStatus,
+    StatusGet, VmFacts, VmNic,
+};
+use podzol_rpc::{CallError, PeerId};
+use podzol_vocab::{Generation, MacAddr, NetworkId, NicId, VmId};
+use tempfile::TempDir;
+
+use crate::certificates::Certificates;
+use crate::client::Caller;
+use crate::namespace::{Namespace, Running};
+use crate::wait::wait_for;
+
+/// The network of VMs.
+pub const NETWORK: NetworkId = NetworkId::from_bytes([1; 16]);
+/// The router's address in it.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
+/// The router's first address outside, which VMs' connections come from.
+pub const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+/// Its second.
+pub const SECOND_PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+/// Somebody outside.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+
+const MANAGER: &str = "192.168.99.1";
+const CONTROLLED_AT: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 2);
+
+/// All of it.
+#[derive(Debug)]
+pub struct World {
+    /// The router's namespace.
+    pub router: Namespace,
+    /// Where the management service is.
+    pub management: Namespace,
+    /// What is outside.
+    pub outside: Namespace,
+    /// The management service.
+    pub manager: Caller,
+    /// What should be in force.
+    pub document: Document,
+    switch: Namespace,
+    seed: PathBuf,
+    process: Option<Running>,
+    others: Certificates,
+    _folder: TempDir,
+}
+
+/// A VM: a namespace with one interface, `eth0`, without an address.
+#[derive(Debug)]
+pub struct Vm {
+    /// Its namespace.
+    pub space: Namespace,
+    /// Its interface's id.
+    pub nic: NicId,
+    /// Its id.
+    pub id: VmId,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// The address that it should get.
+    pub address: Ipv4Addr,
+}
+
+impl World {
+    /// A router that has been started, with a network of VMs and an outside, but no VM yet.
+    pub fn new() -> Self {
+        let [router, management, outside, switch] = ["router", "mgmt", "outside", "switch"].map(Namespace::new);
+        switch.ip("link add br0 type bridge");
+        switch.ip("link set br0 up");
+        let macs: [MacAddr; 3] = std::array::from_fn(|number| MacAddr::local([2, 0, 0, 0, 1, number as u8]));
+        // Not in the order of their names, so that it is their MAC addresses that they are known by.
+        connect(&router, "a", macs[1], &management, "eth0");
+        connect(&router, "b", macs[2], &outside, "eth0");
+        connect(&router, "c", macs[0], &switch, "router");
+        switch.ip("link set router master br0");
+        management.ip(&format!("address add {MANAGER}/24 dev eth0"));
+        outside.ip(&format!("address add {OUTSIDE}/24 dev eth0"));
+        for link in [&management, &outside] {
+            link.ip("link set eth0 up");
+        }
+
+        let others = Certificates::new();
+        let id = VmId::new();
+        let own = others.of(PeerId::Router(id));
+        let seed = RouterSeed {
+            ca: own.ca_pem,
+            certificate: own.certificate_pem,
+            key: own.key_pem,
+            management: ManagementSide {
+                mac: macs[1],
+                address: CONTROLLED_AT,
+                prefix_len: 24,
+                mtu: 1500,
+                routes: Vec::new(),
+            },
+        };
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("seed");
+        std::fs::write(&path, serde_json::to_vec(&seed).expect("it is JSON")).expect("there is room");
+        let manager = Caller {
+            identity: others.of(PeerId::Management),
+            router: id,
+            address: format!("{CONTROLLED_AT}:{PORT}"),
+        };
+        let document = document(macs[0], macs[2]);
+        let mut world = Self {
+            router,
+            management,
+            outside,
+            manager,
+            document,
+            switch,
+            seed: path,
+            process: None,
+            others,
+            _folder: folder,
+        };
+        world.start_router();
+        world
+    }
+
+    /// Starts the router, anew if it runs.
+    pub fn start_router(&mut self) {
+        self.process = None;
+        let program = std::env::current_exe().expect("it has a path");
+        let program = program.parent().and_then(|folder| folder.parent()).expect("it is in target/…/deps");
+        let program = program.join("podzol-appliance");
+        assert!(program.exists(), "{} is not built", program.display());
+        let line = format!("{} router --seed {}", program.display(), self.seed.display());
+        self.process = Some(self.router.start(&line));
+        wait_for("the router to answer", || self.status().map_err(|error| format!("{error:?}")));
+    }
+
+    /// Kills the router as `kill -9` does.
+    pub fn kill_router(&mut self) {
+        self.process.as_mut().expect("it runs").kill();
+    }
+
+    /// What the router says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<RouterStatus, CallError> {
+        self.manager.call::<StatusGet>(&self.management, &())
+    }
+
+    /// Somebody else with a certificate of the same authority.
+    pub fn somebody(&self, peer: PeerId) -> Caller {
+        Caller { identity: self.others.of(peer), ..self.manager.clone() }
+    }
+
+    /// Somebody with a certificate of another authority.
+    pub fn stranger(&self) -> Caller {
+        Caller { identity: Certificates::new().of(PeerId::Management), ..self.manager.clone() }
+    }
+
+    /// Changes the document and puts it in force.
+    ///
+    /// # Panics
+    /// When the router does not take it.
+    pub fn put(&mut self, change: impl FnOnce(&mut Document)) {
+        self.try_put(change).unwrap_or_else(|error| panic!("it does not take the document: {error:?}"));
+    }
+
+    /// The same, where it may be refused. The document is then as before.
+    ///
+    /// # Errors
+    /// What the router answers.
+    pub fn try_put(&mut self, change: impl FnOnce(&mut Document)) -> Result<(), CallError> {
+        let mut document = self.document.clone();
+        change(&mut document);
+        document.generation = self.document.generation.next();
+        self.manager.call::<DocumentPut>(&self.management, &document)?;
+        self.document = document;
+        Ok(())
+    }
+
+    /// A VM on the switch with that name and last octet of its address, known to the router or not.
+    pub fn vm(&mut self, name: &str, last: u8) -> Vm {
+        let vm = self.stranger_vm(name, last);
+        let (id, nic, mac, address) = (vm.id, vm.nic, vm.mac, vm.address);
+        let facts = VmFacts {
+            name: name.parse().expect("a name"),
+            ssh_keys: vec![format!("ssh-ed25519 AAAA {name}")],
+            user_data: Some(podzol_vocab::Secret::new(format!("#!/bin/sh\necho {name}\n"))),
+            password: None,
+            zone: "z1".parse().expect("a name"),
+            offering: "small".parse().expect("a name"),
+        };
+        self.put(|document| {
+            document.vms.insert(id, facts);
+            document.nics.insert(nic, VmNic { vm: id, network: NETWORK, mac, address, primary: true });
+        });
+        vm
+    }
+
+    /// A VM that the router has not been told of.
+    pub fn stranger_vm(&self, name: &str, last: u8) -> Vm {
+        let space = Namespace::new(name);
+        let mac = MacAddr::local([2, 0, 0, 0, 2, last]);
+        connect(&space, "eth0", mac, &self.switch, &format!("vm{last}"));
+        self.switch.ip(&format!("link set vm{last} master br0"));
+        Vm { space, nic: NicId::new(), id: VmId::new(), mac, address: Ipv4Addr::new(10, 1, 1, last) }
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vm {
+    /// Sets its address and its route by hand, as a VM without DHCP has it.
+    pub fn configure(&self) {
+        self.space.ip(&format!("address add {}/24 dev eth0", self.address));
+        self.space.ip(&format!("route add default via {GATEWAY}"));
+    }
+}
+
+fn connect(one: &Namespace, name: &str, mac: MacAddr, other: &Namespace, other_name: &str) {
+    let peer = format!("peer name {other_name} netns {}", other.name());
+    one.ip(&format!("link add {name} address {mac} type veth {peer}"));
+    for (space, link) in [(one, name), (other, other_name)] {
+        space.ip(&format!("link set {link} up"));
+    }
+}
+
+/// A document with one network and an outside.
+fn document(guest: MacAddr, public: MacAddr) -> Document {
+    let network = GuestNetwork {
+        mac: guest,
+        cidr: "10.1.1.0/24".parse().expect("a range"),
+        mtu: 1500,
+        domain: "net.acme.internal".parse().expect("a domain"),
+        lease_secs: 3600,
+        source_nat: Some(PUBLIC),
+        egress: EgressPolicy::Allow,
+    };
+    Document {
+        generation: Generation(0),
+        guests: [(NETWORK, network)].into(),
+        public: Some(PublicSide {
+            mac: public,
+            mtu: 1500,
+            addresses: [(PUBLIC, 24), (SECOND_PUBLIC, 24)].into(),
+            gateway: OUTSIDE,
+        }),
+        forwarders: vec![OUTSIDE.into()],
+        ..Document::default()
+    }
+}

@@ -1,0 +1,131 @@
+//! The control API: who may call it, which documents it takes, and what becomes of a router that is changed by hand or
+//! killed.
+
+use podzol_appliance_api::{Delta, DiagnosisGet, Document, DocumentPatch, DocumentPut, Health, LogsGet, StatusGet};
+use podzol_netns_tests::{GATEWAY, NETWORK, World, wait_for};
+use podzol_rpc::{CallError, PeerId};
+use podzol_vocab::{ErrorCode, Generation, HostId, WireError};
+
+fn refusal(error: CallError) -> WireError {
+    match error {
+        CallError::Refused { source, .. } => source,
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+#[test]
+fn a_router_without_a_document_has_its_rules_and_is_reached_by_the_management_service_alone() {
+    let world = World::new();
+    let status = world.status().unwrap();
+    assert_eq!((status.generation, status.repairs), (None, 0));
+    assert_eq!(status.boot.last().unwrap().step, "ready");
+    let host = world.somebody(PeerId::Host(HostId::new()));
+    let error = refusal(host.call::<StatusGet>(&world.management, &()).unwrap_err());
+    assert_eq!(error.code, ErrorCode::Refused);
+    let stranger = world.stranger().call::<StatusGet>(&world.management, &()).unwrap_err();
+    assert!(matches!(stranger, CallError::NoAnswer { .. }), "{stranger:?}");
+    let link = world.router.run("ip -br address show eth1");
+    assert!(link.contains("192.168.99.2/24"), "{link}");
+    assert!(world.router.run("nft list ruleset").contains("table"), "there are no rules");
+}
+
+#[test]
+fn a_document_is_applied_once_and_an_older_one_or_another_of_its_generation_refused() {
+    let mut world = World::new();
+    world.put(|_| {});
+    let first = world.document.clone();
+    let put = |document: &Document| world.manager.call::<DocumentPut>(&world.management, document);
+    put(&first).unwrap();
+
+    let other = Document { forwarders: vec![], ..first.clone() };
+    assert_eq!(refusal(put(&other).unwrap_err()).code, ErrorCode::GenerationConflict);
+    let older = Document { generation: Generation(0), ..first.clone() };
+    let error = refusal(put(&older).unwrap_err());
+    assert_eq!((error.code, error.in_force), (ErrorCode::StaleGeneration, Some(Generation(1))));
+
+    let newer = Document { generation: Generation(7), ..other };
+    let delta = Delta::between(&first, &newer).unwrap();
+    let patch = |delta: &Delta| world.manager.call::<DocumentPatch>(&world.management, delta);
+    patch(&delta).unwrap();
+    // Its answer may have been lost.
+    patch(&delta).unwrap();
+    assert_eq!(world.status().unwrap().generation, Some(Generation(7)));
+    let elsewhere = Delta { from: Generation(3), to: Generation(8), ..Delta::default() };
+    let error = refusal(patch(&elsewhere).unwrap_err());
+    assert_eq!((error.code, error.in_force), (ErrorCode::StaleGeneration, Some(Generation(7))));
+}
+
+#[test]
+fn a_document_that_breaks_a_rule_or_names_an_interface_that_is_not_there_changes_nothing() {
+    let mut world = World::new();
+    world.put(|_| {});
+    let before = world.status().unwrap();
+
+    let error = refusal(world.try_put(|document| network(document).lease_secs = 1).unwrap_err());
+    assert_eq!(error.code, ErrorCode::Invalid);
+    assert_eq!(error.message, format!("guests.{NETWORK}.lease_secs: must be 120 to 604800"));
+    let nowhere = "02:00:00:00:00:99".parse().unwrap();
+    let error = refusal(world.try_put(|document| network(document).mac = nowhere).unwrap_err());
+    assert_eq!((error.code, &*error.message), (ErrorCode::Unavailable, "no interface has the MAC address 02:00:00:00:00:99"));
+
+    let after = world.status().unwrap();
+    assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
+}
+
+fn network(document: &mut Document) -> &mut podzol_appliance_api::GuestNetwork {
+    document.guests.get_mut(&NETWORK).unwrap()
+}
+
+#[test]
+fn links_have_their_names_by_mac_and_their_addresses_and_lose_them_again() {
+    let mut world = World::new();
+    world.put(|_| {});
+    let links = world.manager.call::<DiagnosisGet>(&world.management, &()).unwrap().links;
+    let guest = links.iter().find(|link| link.starts_with("eth0 ")).unwrap();
+    assert!(guest.contains("02:00:00:00:01:00 up mtu 1500 10.1.1.1/24 169.254.169.254/32"), "{links:?}");
+    let public = links.iter().find(|link| link.starts_with("eth2 ")).unwrap();
+    assert!(public.contains("203.0.113.10/24 203.0.113.11/24"), "{links:?}");
+
+    world.put(|document| {
+        *document = Document { public: document.public.take(), ..Document::default() };
+    });
+    let links = world.manager.call::<DiagnosisGet>(&world.management, &()).unwrap().links;
+    let guest = links.iter().find(|link| link.contains("02:00:00:00:01:00")).unwrap();
+    assert!(guest.contains("down") && !guest.contains(&GATEWAY.to_string()), "{links:?}");
+}
+
+#[test]
+fn what_somebody_changes_by_hand_is_put_right() {
+    let mut world = World::new();
+    world.put(|_| {});
+    let right = world.status().unwrap();
+    world.router.ip("address del 10.1.1.1/24 dev eth0");
+    world.router.ip("address add 192.0.2.77/24 dev eth2");
+    world.router.ip("link set eth0 down");
+    world.router.run("nft add table ip stray");
+    world.router.run("nft flush chain ip podzol forward");
+    assert_ne!(world.status().unwrap().kernel, right.kernel);
+
+    wait_for("all to be right again", || {
+        let status = world.status().unwrap();
+        if status.kernel == right.kernel { Ok(()) } else { Err(format!("{} repairs", status.repairs)) }
+    });
+    assert!(world.status().unwrap().repairs >= 2);
+    let logs = world.manager.call::<LogsGet>(&world.management, &()).unwrap();
+    assert!(logs.lines.iter().any(|line| line.text.contains("links were not as they should be")), "{logs:?}");
+}
+
+#[test]
+fn a_router_that_was_killed_does_the_same_again_with_the_same_document() {
+    let mut world = World::new();
+    world.put(|_| {});
+    let before = world.status().unwrap();
+    world.kill_router();
+    world.start_router();
+    assert_eq!(world.status().unwrap().generation, None);
+    let document = world.document.clone();
+    world.manager.call::<DocumentPut>(&world.management, &document).unwrap();
+    let after = world.status().unwrap();
+    assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
+    assert!(after.health.values().all(|health| *health == Health::Up), "{:?}", after.health);
+}

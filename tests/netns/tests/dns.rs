@@ -1,0 +1,67 @@
+//! Names, asked by dig.
+
+use podzol_netns_tests::{GATEWAY, OUTSIDE, Vm, World};
+
+fn dig(vm: &Vm, question: &str) -> String {
+    vm.space.run(&format!("dig +time=2 +tries=2 @{GATEWAY} {question}"))
+}
+
+fn short(vm: &Vm, question: &str) -> Vec<String> {
+    dig(vm, &format!("+short {question}")).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn vms_names_and_addresses_are_answered_for_and_what_is_not_there_is_not() {
+    let mut world = World::new();
+    let (vm, _other) = (world.vm("web-1", 2), world.vm("db-1", 3));
+    vm.configure();
+    assert_eq!(short(&vm, "db-1.net.acme.internal"), ["10.1.1.3"]);
+    assert_eq!(short(&vm, "+tcp db-1.net.acme.internal"), ["10.1.1.3"]);
+    assert_eq!(short(&vm, "-x 10.1.1.3"), ["db-1.net.acme.internal."]);
+    let missing = dig(&vm, "nobody.net.acme.internal");
+    assert!(missing.contains("status: NXDOMAIN") && missing.contains("SOA"), "{missing}");
+    let none = dig(&vm, "AAAA db-1.net.acme.internal");
+    assert!(none.contains("status: NOERROR") && none.contains("flags: qr aa"), "{none}");
+
+    world.put(|document| document.nics.retain(|_, nic| nic.address != [10, 1, 1, 3]));
+    assert!(dig(&vm, "db-1.net.acme.internal").contains("status: NXDOMAIN"));
+}
+
+#[test]
+fn other_names_are_asked_outside_once_and_again_when_that_is_lost() {
+    let mut world = World::new();
+    let vm = world.vm("web-1", 2);
+    vm.configure();
+    // A name server outside that answers every second time.
+    let server = world.outside.inside(|| std::net::UdpSocket::bind((OUTSIDE, 53)).unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut asked, mut buffer) = (0, [0; 1500]);
+        server.set_read_timeout(Some(std::time::Duration::from_secs(8))).unwrap();
+        while let Ok((length, from)) = server.recv_from(&mut buffer) {
+            asked += 1;
+            if asked % 2 == 1 {
+                continue;
+            }
+            // The question as it came, and one answer: 192.0.2.80 for 60 seconds.
+            let mut answer = buffer[..length].to_vec();
+            let end = 12 + answer[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+            answer.truncate(end);
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 80]);
+            server.send_to(&answer, from).unwrap();
+        }
+        asked
+    });
+    let ask = || vm.space.run(&format!("dig +short +time=6 +tries=1 @{GATEWAY} www.example.com"));
+    assert_eq!(ask().trim(), "192.0.2.80");
+    assert_eq!(ask().trim(), "192.0.2.80");
+    assert_eq!(answering.join().unwrap(), 2, "the second time it was known");
+}
+
+#[test]
+fn nobody_outside_is_answered() {
+    let mut world = World::new();
+    world.vm("web-1", 2);
+    let output = world.outside.output("dig +time=1 +tries=1 @203.0.113.10 web-1.net.acme.internal");
+    assert!(!output.status.success());
+}
