@@ -105,7 +105,8 @@ impl Drop for Task {
 }
 
 fn wanted(document: &Document) -> BTreeMap<Which, Asked> {
-    let with_checks = document.balancers.iter().filter_map(|(id, balancer)| Some((id, balancer, balancer.check.as_ref()?)));
+    let with_checks =
+        document.balancers.iter().filter_map(|(id, balancer)| Some((id, balancer, balancer.check.as_ref()?)));
     let members = with_checks.flat_map(|(id, balancer, check)| {
         balancer.members.iter().map(|(nic, member)| {
             ((*id, *nic), Asked { address: member.address, port: member.port, check: check.clone() })

@@ -11,6 +11,7 @@
 //!
 //! It knows no account, no host and no other router.
 
+mod health;
 pub mod init;
 mod links;
 mod log;

@@ -14,12 +14,12 @@ pub(crate) async fn apply(script: &str) -> Result<(), ExecError> {
     exec::run_with_input(PROGRAM, &["-f", "-"], script, DEADLINE).await.map(drop)
 }
 
-/// All that is in force, as JSON.
-pub(crate) async fn in_force() -> Result<String, ExecError> {
-    exec::run(PROGRAM, &["-j", "list", "ruleset"], DEADLINE).await
+/// What a listing with these arguments shows.
+pub(crate) async fn list(arguments: &[&str]) -> Result<String, ExecError> {
+    exec::run(PROGRAM, arguments, DEADLINE).await
 }
 
 /// The chains and the definitions of sets and maps, as text for people.
 pub(crate) async fn for_people() -> Result<String, ExecError> {
-    exec::run(PROGRAM, &["-t", "list", "ruleset"], DEADLINE).await
+    list(&["-t", "list", "ruleset"]).await
 }

@@ -12,12 +12,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use podzol_appliance_api::{Delta, DeltaError, Document, ManagementSide};
-use podzol_appliance_nft::Ruleset;
+use podzol_appliance_nft::{LIST, ListingError, Ruleset, Shape, observed, skeleton};
+use podzol_rpc::exec::ExecError;
 use podzol_vocab::{ErrorCode, Generation, LoadBalancerId, NicId, Order, WireError};
 use tokio::sync::{Mutex, watch};
 
 use crate::links::kernel::{Kernel, KernelError};
-use crate::links::{Missing, Names, Observed, Wanted, changes};
+use crate::links::{Missing, Names, Observed, Wanted, changes, settings};
 use crate::nft;
 use crate::shown::Shown;
 
@@ -32,6 +33,8 @@ pub(crate) type Down = BTreeSet<(LoadBalancerId, NicId)>;
 pub(crate) struct Router {
     management: ManagementSide,
     kernel: Kernel,
+    /// The rules that no document changes, as they were listed when they were made.
+    shape: Shape,
     state: Mutex<State>,
     shown: watch::Sender<Shown>,
 }
@@ -58,15 +61,29 @@ pub(crate) enum LinksError {
     Kernel(#[from] KernelError),
 }
 
+/// Why rules cannot be looked at or put right.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RulesError {
+    /// nft(8) fails.
+    #[error("cannot change or list the rules")]
+    Nft(#[from] ExecError),
+    /// What it lists is not understood.
+    #[error("cannot read the rules")]
+    Listing(#[from] ListingError),
+}
+
 impl Router {
     /// A router without a document: it has its link to the management network, and lets nothing through.
     ///
     /// # Errors
     /// When the rules cannot be loaded, or the link is not there.
     pub(crate) async fn start(management: ManagementSide, kernel: Kernel) -> anyhow::Result<Self> {
-        nft::apply(&podzol_appliance_nft::skeleton()).await?;
-        let router =
-            Self { management, kernel, state: Mutex::default(), shown: watch::Sender::new(Shown::default()) };
+        // Counters of a router before this one, in the same kernel, go with it.
+        nft::apply(&format!("flush ruleset\n{}", skeleton())).await?;
+        settings::apply();
+        let shape = observed(nft::list(&LIST).await?.as_bytes())?.shape;
+        let shown = watch::Sender::new(Shown::default());
+        let router = Self { management, kernel, shape, state: Mutex::default(), shown };
         let wanted = router.wanted(&State::default());
         let observed = router.kernel.observe().await?;
         router.kernel.apply(&changes(&wanted, &observed)?).await?;
@@ -161,7 +178,12 @@ impl Router {
         let observed = self.kernel.observe().await.map_err(|error| unavailable(error.into()))?;
         let changes = self.changes(next, &observed).map_err(unavailable)?;
         self.filter(&before.ruleset, &next.ruleset).await?;
-        let Err(error) = self.kernel.apply(&changes).await else { return Ok(()) };
+        let applied = match self.kernel.apply(&changes).await {
+            // With an address the kernel removes routes that were there when it was looked at.
+            Ok(()) if !changes.is_empty() => self.converge_links(next).await.map(drop),
+            other => other.map_err(LinksError::from),
+        };
+        let Err(error) = applied else { return Ok(()) };
         // Back to where it was. What cannot be brought back now is drift, which is put right like any other.
         if let Err(error) = self.filter(&next.ruleset, &before.ruleset).await {
             tracing::error!(%error, "the rules cannot be brought back");
@@ -204,6 +226,26 @@ impl Router {
         let ruleset = Ruleset::of(&state.document, state.names.all(), &down);
         self.filter(&state.ruleset, &ruleset).await?;
         (state.ruleset, state.down) = (ruleset, down);
+        Ok(())
+    }
+
+    /// Puts right what somebody else has changed: rules, and what is in their sets.
+    ///
+    /// # Errors
+    /// When that is not possible now.
+    pub(crate) async fn repair_rules(&self) -> Result<(), RulesError> {
+        let mut state = self.state.lock().await;
+        let listing = nft::list(&LIST).await?;
+        let (differences, script) = match observed(listing.as_bytes()) {
+            Ok(found) if found.ruleset == state.ruleset && found.shape == self.shape => return Ok(()),
+            Ok(found) => (found.shape.differences(&self.shape), state.ruleset.repair(&found, &self.shape)),
+            // An element that is in no form of ours: somebody else has put it there.
+            Err(error @ ListingError::Element { .. }) => (vec![error.to_string()], state.ruleset.whole()),
+            Err(error) => return Err(error.into()),
+        };
+        nft::apply(&script).await?;
+        tracing::warn!(?differences, "rules were not as they should be, and are now");
+        state.repairs += 1;
         Ok(())
     }
 

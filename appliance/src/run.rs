@@ -11,9 +11,9 @@ use podzol_rpc::daemon::stop_on_signal;
 use podzol_rpc::tls::{self, Clients};
 use podzol_rpc::{Identity, Refusals};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
+use crate::health;
 use crate::links::MANAGEMENT;
 use crate::links::kernel::Kernel;
 use crate::log::Ring;
@@ -54,7 +54,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     boot.push(phase("seed"));
     let RouterSeed { ca, certificate, key, management } = seed;
     let address = management.address;
-    let router = Router::start(management, Kernel::open()?).await?;
+    let router = Arc::new(Router::start(management, Kernel::open()?).await?);
     boot.push(phase("rules and link"));
     let identity = Identity { ca_pem: ca, certificate_pem: certificate, key_pem: key };
     let tls = Arc::new(tls::server_config(&identity, Clients::MustShowCertificate)?);
@@ -67,10 +67,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let services = Services::new(router.shown());
     let image = std::fs::read_to_string(IMAGE).unwrap_or_default().trim().to_owned();
     let kernel = Kernel::open()?;
+    let checking = tokio::spawn(health::follow(Arc::clone(&router), router.shown(), stop.clone()));
     let overview = Arc::new(Overview { router, services: services.clone(), log, kernel, image, boot });
     let refusals = Refusals::default();
     let routes = server::routes(Arc::clone(&overview), refusals.clone());
-    let tasks = TaskTracker::new();
     // One that ends before its time ends the router, and with it the machine, which starts anew.
     let essential = |task: tokio::task::JoinHandle<()>| {
         let stop = stop.clone();
@@ -92,9 +92,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ));
     let services = tokio::spawn(services.run(stop.clone()));
     let looking = tokio::spawn(look(overview, stop.clone()));
-    let ends = tokio::join!(essential(serving), essential(services), essential(looking));
-    tasks.close();
-    ends.0.and(ends.1).and(ends.2)
+    let ends = tokio::join!(essential(serving), essential(services), essential(looking), essential(checking));
+    ends.0.and(ends.1).and(ends.2).and(ends.3)
 }
 
 /// Puts right what somebody else has changed.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use podzol_appliance_api::{Counters, Diagnosis, Phase, RouterStatus};
+use podzol_appliance_nft::{LIST, counters, observed};
 use podzol_vocab::{ErrorCode, NicId, Sha256, WireError};
 use sha2::Digest;
 
@@ -16,7 +18,7 @@ use crate::serve::Services;
 
 /// All that the control API shows.
 pub(crate) struct Overview {
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
     pub(crate) services: Services,
     pub(crate) log: Ring,
     /// Looks, and changes nothing.
@@ -28,11 +30,12 @@ pub(crate) struct Overview {
 impl Overview {
     pub(crate) async fn status(&self) -> Result<RouterStatus, WireError> {
         let document = self.router.document().await;
-        let listing = nft::in_force().await.map_err(|error| internal(&error))?;
-        let counted =
-            podzol_appliance_nft::counters(listing.as_bytes()).map_err(|error| internal(&error))?;
+        let listing = nft::list(&LIST).await.map_err(|error| internal(&error))?;
+        let counted = counters(listing.as_bytes()).map_err(|error| internal(&error))?;
         let by_address = |address: Ipv4Addr| counted.nics.get(&address).copied().unwrap_or_default();
-        let nics: BTreeMap<NicId, Counters> = document.iter().flat_map(|document| &document.nics)
+        let nics: BTreeMap<NicId, Counters> = document
+            .iter()
+            .flat_map(|document| &document.nics)
             .map(|(id, nic)| (*id, by_address(nic.address)))
             .collect();
         Ok(RouterStatus {
@@ -52,9 +55,9 @@ impl Overview {
 
     /// SHA-256 of links, routes and rules, without what counts.
     async fn kernel_hash(&self, listing: &str) -> Result<Sha256, WireError> {
-        let observed = self.kernel.observe().await.map_err(|error| internal(&error))?;
-        let rules = podzol_appliance_nft::normalised(listing.as_bytes()).map_err(|error| internal(&error))?;
-        let hash = sha2::Sha256::digest(format!("{observed:?}\n{rules}"));
+        let links = self.kernel.observe().await.map_err(|error| internal(&error))?;
+        let rules = observed(listing.as_bytes()).map_err(|error| internal(&error))?;
+        let hash = sha2::Sha256::digest(format!("{links:?}\n{rules:?}"));
         Ok(Sha256::from_bytes(hash.into()))
     }
 
@@ -70,8 +73,10 @@ impl Overview {
             let link = observed.links.iter().find(|link| link.mac == mac);
             link.map_or("?", |link| link.name.as_str())
         };
-        let routes =
-            observed.routes.iter().map(|route| format!("{} via {} on {}", route.to, route.via, name(route.link)));
+        let routes = observed
+            .routes
+            .iter()
+            .map(|route| format!("{} via {} on {}", route.to, route.via, name(route.link)));
         let number = |path: &str| read(path).parse().unwrap_or(0);
         Ok(Diagnosis {
             links: links.collect(),

@@ -101,7 +101,15 @@ impl Apt {
     /// # Errors
     /// When one does not exist or they cannot be installed together.
     pub fn resolve_system(&self, names: &[&str]) -> Result<Vec<Package>, BuildError> {
-        let install = self.program("apt-get").args(["install", "--yes", "--print-uris", "?essential"]);
+        self.resolve_with_needs(&[&["?essential"], names].concat())
+    }
+
+    /// These packages and all that they depend on.
+    ///
+    /// # Errors
+    /// When one does not exist or they cannot be installed together.
+    pub fn resolve_with_needs(&self, names: &[&str]) -> Result<Vec<Package>, BuildError> {
+        let install = self.program("apt-get").args(["install", "--yes", "--print-uris"]);
         let text = install.args(names.iter().copied()).run()?;
         // For an installation apt prints MD5 sums, for a download SHA-256.
         let files =

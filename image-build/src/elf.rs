@@ -62,12 +62,15 @@ fn names_needed(content: &[u8]) -> Option<Vec<String>> {
     };
     let entries = content.get(dynamic.offset..dynamic.offset.checked_add(dynamic.size)?)?;
     let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
-    let entries: Vec<(u64, u64)> =
-        entries.chunks_exact(16).filter_map(|entry| Some((number(&entry[..8])?, number(&entry[8..])?))).collect();
+    let entries: Vec<(u64, u64)> = entries
+        .chunks_exact(16)
+        .filter_map(|entry| Some((number(&entry[..8])?, number(&entry[8..])?)))
+        .collect();
     let strings = entries.iter().find(|(tag, _)| *tag == DT_STRTAB)?.1;
     let place = |address: u64| {
         let inside = |segment: &&Segment| {
-            segment.kind == PT_LOAD && (segment.address..segment.address + segment.size as u64).contains(&address)
+            segment.kind == PT_LOAD
+                && (segment.address..segment.address + segment.size as u64).contains(&address)
         };
         let segment = segments.iter().find(inside)?;
         usize::try_from(address - segment.address).ok()?.checked_add(segment.offset)

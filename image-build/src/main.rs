@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podzol_image::manifest::{FILE_NAME, Manifest};
-use podzol_image::recipe::{self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, Tiny};
+use podzol_image::recipe::{
+    self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, Tiny,
+};
 use podzol_image::steps::Steps;
 
 /// Builds Podzol's VM templates, lab host image and Debian packages, byte for byte reproducible.

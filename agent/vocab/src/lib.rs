@@ -18,9 +18,9 @@ mod wire_error;
 pub use address::{Cidr, MacAddr};
 pub use generation::{Generation, Order};
 pub use id::{
-    AccountId, AffinityGroupId, EgressRuleId, FirewallRuleId, HostId, KeyId, LoadBalancerId, NetworkId, NicId,
-    OfferingId, OperationId, PodId, PoolId, PortForwardId, StaticNatId, StorageServerId, TemplateId, UserId, VmId,
-    VolumeId, ZoneId,
+    AccountId, AffinityGroupId, EgressRuleId, FirewallRuleId, HostId, KeyId, LoadBalancerId, NetworkId,
+    NicId, OfferingId, OperationId, PodId, PoolId, PortForwardId, StaticNatId, StorageServerId, TemplateId,
+    UserId, VmId, VolumeId, ZoneId,
 };
 pub use interface::InterfaceName;
 pub use name::Name;

@@ -1,4 +1,4 @@
-//! The first steps: pseudo file systems, kernel modules, and the settings of the kernel's network.
+//! The first steps: pseudo file systems, kernel modules, and what the kernel does when it fails.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,33 +17,11 @@ const MOUNTS: [(&str, &str, &str); 4] = [
     ("tmpfs", "/run", "mode=0755,size=8m"),
 ];
 
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 3] = [
     ("/proc/sys/kernel/printk", "3 4 1 3"),
     // A kernel that is not sure of itself starts anew, in a second.
     ("/proc/sys/kernel/panic", "1"),
     ("/proc/sys/kernel/panic_on_oops", "1"),
-    ("/proc/sys/net/ipv4/ip_forward", "1"),
-    // An address is answered for on its own link only.
-    ("/proc/sys/net/ipv4/conf/all/arp_ignore", "1"),
-    ("/proc/sys/net/ipv4/conf/all/arp_announce", "2"),
-    ("/proc/sys/net/ipv4/conf/all/accept_redirects", "0"),
-    ("/proc/sys/net/ipv4/conf/default/accept_redirects", "0"),
-    ("/proc/sys/net/ipv4/conf/all/send_redirects", "0"),
-    ("/proc/sys/net/ipv4/conf/default/send_redirects", "0"),
-    ("/proc/sys/net/ipv4/icmp_echo_ignore_broadcasts", "1"),
-    // Customers' networks have no IPv6 yet.
-    ("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"),
-    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
-    // Neighbours in networks of up to 4,096 VMs, without forgetting those in use.
-    ("/proc/sys/net/ipv4/neigh/default/gc_thresh3", "16384"),
-];
-
-/// Settings that are there once connections are followed.
-const LATE_SETTINGS: [(&str, &str); 2] = [
-    // Somewhat over 300 bytes each: 20 MB of a router's memory at most.
-    ("/proc/sys/net/netfilter/nf_conntrack_max", "65536"),
-    // Connections that a router before this one has followed go on.
-    ("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "1"),
 ];
 
 /// Mounts, loads and sets. Gives notes about what failed.
@@ -60,16 +38,10 @@ pub(super) fn prepare() -> Vec<String> {
         Ok(list) => notes.extend(list.lines().filter_map(load)),
         Err(error) => notes.push(format!("there is no list of modules: {error}")),
     }
-    notes.extend(SETTINGS.iter().chain(&LATE_SETTINGS).filter_map(|(path, value)| set(path, value)));
-    notes
-}
-
-fn set(path: &str, value: &str) -> Option<String> {
-    // A kernel without IPv6 has nothing to turn off.
-    match fs::write(path, value) {
-        Err(error) if Path::new(path).exists() => Some(format!("cannot set {path}: {error}")),
-        _ => None,
+    for (path, value) in SETTINGS {
+        notes.extend(fs::write(path, value).err().map(|error| format!("cannot set {path}: {error}")));
     }
+    notes
 }
 
 /// Loads one module by name, and says why if that is not possible. One that is there already is no error.

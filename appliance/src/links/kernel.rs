@@ -71,7 +71,9 @@ impl Kernel {
     async fn apply_one(&self, change: &Change) -> Result<(), rtnetlink::Error> {
         let set = |message| self.handle.link().set(message).execute();
         match change {
-            Change::RemoveRoute(route, index) => self.handle.route().del(message(route, *index)).execute().await,
+            Change::RemoveRoute(route, index) => {
+                self.handle.route().del(message(route, *index)).execute().await
+            }
             Change::RemoveAddress(index, (address, length)) => {
                 let message =
                     AddressMessageBuilder::<Ipv4Addr>::new().index(*index).address(*address, *length).build();

@@ -8,6 +8,7 @@
 //! link that nothing is known about is set down and has no addresses.
 
 pub(crate) mod kernel;
+pub(crate) mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -133,7 +134,11 @@ impl Wanted {
             wanted.routes.insert(Route { to, via: public.gateway, link: public.mac });
         }
         let routes = management.routes.iter();
-        wanted.routes.extend(routes.map(|route| Route { to: route.to, via: route.via, link: management.mac }));
+        wanted.routes.extend(routes.map(|route| Route {
+            to: route.to,
+            via: route.via,
+            link: management.mac,
+        }));
         wanted
     }
 }
@@ -192,7 +197,8 @@ fn put_aside(pairs: &[(&WantedLink, &Found)], links: &[Found], changes: &mut Vec
         let wanted = pairs.iter().find(|(_, other)| other.index == found.index).map(|(link, _)| *link);
         let is_right = wanted.is_some_and(|link| link.name.as_str() == found.name);
         if wanted.is_none() {
-            changes.extend(found.addresses.iter().map(|address| Change::RemoveAddress(found.index, *address)));
+            changes
+                .extend(found.addresses.iter().map(|address| Change::RemoveAddress(found.index, *address)));
         }
         if !is_right && found.up {
             changes.push(Change::Down(found.index));

@@ -2,12 +2,16 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use podzol_vocab::MacAddr;
+/// A MAC address, of one or of all.
+pub(super) type Mac = [u8; 6];
+
+/// The MAC address of all on a link.
+pub(super) const ALL: Mac = [0xff; 6];
 
 /// The frame (RFC 894, 791 and 768).
 pub(super) fn udp(
-    (from_mac, from): (MacAddr, SocketAddrV4),
-    (to_mac, to): (MacAddr, SocketAddrV4),
+    (from_mac, from): (Mac, SocketAddrV4),
+    (to_mac, to): (Mac, SocketAddrV4),
     payload: &[u8],
 ) -> Vec<u8> {
     let udp_length = 8 + payload.len() as u16;
@@ -31,7 +35,7 @@ pub(super) fn udp(
     let sum = checksum(&[&pseudo_header(*from.ip(), *to.ip(), udp_length), &udp, payload]);
     // Zero stands for "no checksum".
     udp[6..].copy_from_slice(&(if sum == 0 { u16::MAX } else { sum }).to_be_bytes());
-    let ethernet = [&to_mac.octets()[..], &from_mac.octets(), &[8, 0]].concat();
+    let ethernet = [&to_mac[..], &from_mac, &[8, 0]].concat();
     [&ethernet, &ip[..], &udp, payload].concat()
 }
 
@@ -62,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_frame_has_right_lengths_and_checksums() {
-        let mac = |last| MacAddr::local([2, 0, 0, 0, 0, last]);
+        let mac = |last| [2, 0, 0, 0, 0, last];
         let at = |last, port| SocketAddrV4::new(Ipv4Addr::new(10, 1, 1, last), port);
         for payload in [&b"odd"[..], b"even", b""] {
             let frame = udp((mac(1), at(1, 67)), (mac(2), at(7, 68)), payload);

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podzol_appliance_api::Health;
+use podzol_appliance_metadata::{METADATA_PORT, PASSWORD_PORT};
 use podzol_vocab::{InterfaceName, NetworkId, VmId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -102,19 +103,23 @@ impl Services {
     }
 
     /// Begins what one network needs.
-    fn serve(&self, tracker: &TaskTracker, network: NetworkId, link: &InterfaceName, end: &CancellationToken) {
+    fn serve(
+        &self,
+        tracker: &TaskTracker,
+        network: NetworkId,
+        link: &InterfaceName,
+        end: &CancellationToken,
+    ) {
         let own = || (link.clone(), end.clone(), self.healths.clone());
         let (shown, names, data) = (self.shown.clone(), self.names.clone(), self.metadata.clone());
         let (on, end, healths) = own();
-        tracker.spawn(keep("dhcp", on, end, healths, move |link| {
-            dhcp::serve(network, link, shown.clone())
-        }));
+        tracker.spawn(keep("dhcp", on, end, healths, move |link| dhcp::serve(network, link, shown.clone())));
         let (on, end, healths) = own();
         let udp = names.clone();
         tracker.spawn(keep("dns", on, end, healths, move |link| udp.clone().serve_udp(network, link)));
         let (on, end, healths) = own();
         tracker.spawn(keep("dns-tcp", on, end, healths, move |link| names.clone().serve_tcp(network, link)));
-        for (name, port) in [("metadata", metadata::PORT), ("passwords", metadata::PASSWORDS_PORT)] {
+        for (name, port) in [("metadata", METADATA_PORT), ("passwords", PASSWORD_PORT)] {
             let (on, end, healths) = own();
             let data = data.clone();
             tracker.spawn(keep(name, on, end, healths, move |link| data.clone().serve(network, link, port)));

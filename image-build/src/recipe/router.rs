@@ -99,7 +99,10 @@ impl Recipe for Router {
         steps.run("resolve packages", || {
             let apt = Apt::open(&place.cache)?;
             let kernel = apt.dependency(KERNEL, "linux-image-")?;
-            apt.resolve(&[&kernel, "nftables"])
+            let mut packages = apt.resolve(&[&kernel])?;
+            packages.extend(apt.resolve_with_needs(&["nftables"])?);
+            packages.sort();
+            Ok(packages)
         })
     }
 
@@ -131,7 +134,9 @@ impl Router {
     fn pack(&self, inputs: &Inputs, modules: &Modules, shop: &Shop<'_>) -> Result<PathBuf, BuildError> {
         let root = shop.path("packages");
         let mut archive = Archive::new();
-        for folder in ["dev", "etc", "lib", "lib/modules", "lib/x86_64-linux-gnu", "lib64", "proc", "run", "sys"] {
+        for folder in
+            ["dev", "etc", "lib", "lib/modules", "lib/x86_64-linux-gnu", "lib64", "proc", "run", "sys"]
+        {
             archive.folder(folder);
         }
         for folder in ["usr", "usr/sbin"] {

@@ -7,9 +7,10 @@
 //!   outside    203.0.113.1  ──── eth2 ┘
 //! ```
 //!
-//! The router is the real program in a namespace, so it is not the first process of anything; all else of it is as in a
-//! VM. The namespaces and the processes in them go with the [`World`].
+//! The router is the real program in a namespace; or, if `PODZOL_ROUTER` names a template, it is a VM of that under
+//! emulation, whose processor and kernel are its own. The namespaces and the processes in them go with the [`World`].
 
+mod body;
 mod certificates;
 mod client;
 mod namespace;

@@ -101,7 +101,8 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let pids = Command::new("ip").args(["netns", "pids", &self.name]).output();
-        let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let pids =
+            pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         for pid in pids.split_whitespace() {
             let _ = Command::new("kill").args(["-9", pid]).status();
         }

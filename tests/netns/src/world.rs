@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use podzol_appliance_api::{
-    Document, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed, RouterStatus,
-    StatusGet, VmFacts, VmNic,
+    Document, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed,
+    RouterStatus, StatusGet, VmFacts, VmNic,
 };
 use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{Generation, MacAddr, NetworkId, NicId, VmId};
 use tempfile::TempDir;
 
+use crate::body::{Body, connect};
 use crate::certificates::Certificates;
 use crate::client::Caller;
 use crate::namespace::{Namespace, Running};
@@ -31,10 +32,9 @@ const MANAGER: &str = "192.168.99.1";
 const CONTROLLED_AT: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 2);
 
 /// All of it.
-#[derive(Debug)]
 pub struct World {
-    /// The router's namespace.
-    pub router: Namespace,
+    /// The router's namespace, or that of the VM that it is.
+    router: Namespace,
     /// Where the management service is.
     pub management: Namespace,
     /// What is outside.
@@ -44,6 +44,9 @@ pub struct World {
     /// What should be in force.
     pub document: Document,
     switch: Namespace,
+    body: Body,
+    /// The MAC addresses of its links, in the order in which it has them.
+    macs: [MacAddr; 3],
     seed: PathBuf,
     process: Option<Running>,
     others: Certificates,
@@ -68,20 +71,19 @@ pub struct Vm {
 impl World {
     /// A router that has been started, with a network of VMs and an outside, but no VM yet.
     pub fn new() -> Self {
-        let [router, management, outside, switch] = ["router", "mgmt", "outside", "switch"].map(Namespace::new);
+        let [router, management, outside, switch] =
+            ["router", "mgmt", "outside", "switch"].map(Namespace::new);
         switch.ip("link add br0 type bridge");
         switch.ip("link set br0 up");
+        let body = Body::chosen();
         let macs: [MacAddr; 3] = std::array::from_fn(|number| MacAddr::local([2, 0, 0, 0, 1, number as u8]));
         // Not in the order of their names, so that it is their MAC addresses that they are known by.
-        connect(&router, "a", macs[1], &management, "eth0");
-        connect(&router, "b", macs[2], &outside, "eth0");
-        connect(&router, "c", macs[0], &switch, "router");
+        body.connect(&router, 1, macs[1], &management, "eth0");
+        body.connect(&router, 2, macs[2], &outside, "eth0");
+        body.connect(&router, 3, macs[0], &switch, "router");
         switch.ip("link set router master br0");
         management.ip(&format!("address add {MANAGER}/24 dev eth0"));
         outside.ip(&format!("address add {OUTSIDE}/24 dev eth0"));
-        for link in [&management, &outside] {
-            link.ip("link set eth0 up");
-        }
 
         let others = Certificates::new();
         let id = VmId::new();
@@ -100,7 +102,7 @@ impl World {
         };
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("seed");
-        std::fs::write(&path, serde_json::to_vec(&seed).expect("it is JSON")).expect("there is room");
+        std::fs::write(&path, body.seed(&seed)).expect("there is room");
         let manager = Caller {
             identity: others.of(PeerId::Management),
             router: id,
@@ -114,6 +116,8 @@ impl World {
             manager,
             document,
             switch,
+            body,
+            macs: [macs[1], macs[2], macs[0]],
             seed: path,
             process: None,
             others,
@@ -126,13 +130,13 @@ impl World {
     /// Starts the router, anew if it runs.
     pub fn start_router(&mut self) {
         self.process = None;
-        let program = std::env::current_exe().expect("it has a path");
-        let program = program.parent().and_then(|folder| folder.parent()).expect("it is in target/…/deps");
-        let program = program.join("podzol-appliance");
-        assert!(program.exists(), "{} is not built", program.display());
-        let line = format!("{} router --seed {}", program.display(), self.seed.display());
-        self.process = Some(self.router.start(&line));
+        self.process = Some(self.body.start(&self.router, &self.seed, &self.macs));
         wait_for("the router to answer", || self.status().map_err(|error| format!("{error:?}")));
+    }
+
+    /// The namespace in which the router can be changed by hand; none if it is a VM, which has no shell.
+    pub fn by_hand(&self) -> Option<&Namespace> {
+        matches!(self.body, Body::Process).then_some(&self.router)
     }
 
     /// Kills the router as `kill -9` does.
@@ -219,14 +223,6 @@ impl Vm {
     pub fn configure(&self) {
         self.space.ip(&format!("address add {}/24 dev eth0", self.address));
         self.space.ip(&format!("route add default via {GATEWAY}"));
-    }
-}
-
-fn connect(one: &Namespace, name: &str, mac: MacAddr, other: &Namespace, other_name: &str) {
-    let peer = format!("peer name {other_name} netns {}", other.name());
-    one.ip(&format!("link add {name} address {mac} type veth {peer}"));
-    for (space, link) in [(one, name), (other, other_name)] {
-        space.ip(&format!("link set {link} up"));
     }
 }
 

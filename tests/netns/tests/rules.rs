@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podzol_appliance_api::{EgressPolicy, EgressRule, IngressRule, PortForward, StaticNat, Traffic, Transport};
+use podzol_appliance_api::{
+    EgressPolicy, EgressRule, IngressRule, PortForward, StaticNat, Traffic, Transport,
+};
 use podzol_netns_tests::{GATEWAY, NETWORK, Namespace, OUTSIDE, PUBLIC, SECOND_PUBLIC, World};
 use podzol_vocab::{EgressRuleId, FirewallRuleId, PortForwardId, StaticNatId};
 
@@ -45,12 +47,12 @@ fn vms_reach_the_outside_from_the_public_address_and_nobody_reaches_them() {
     let _outside = serve(&world.outside, 8000);
     let _inside = serve(&vm.space, 80);
     assert_eq!(connect(&vm.space, OUTSIDE, 8000).unwrap(), PUBLIC.to_string());
-    vm.space.run("ping -c 1 -W 2 203.0.113.1");
+    vm.space.run("busybox ping -c 1 -W 2 203.0.113.1");
     // Not by the public address, nor by a route to the private one.
     connect(&world.outside, PUBLIC, 80).unwrap_err();
     world.outside.ip("route add 10.1.1.0/24 via 203.0.113.10");
     connect(&world.outside, vm.address, 80).unwrap_err();
-    assert!(!world.outside.output("ping -c 1 -W 1 203.0.113.10").status.success());
+    assert!(!world.outside.output("busybox ping -c 1 -W 1 203.0.113.10").status.success());
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn static_nat_gives_a_vm_an_address_of_its_own_both_ways() {
     });
     assert_eq!(connect(&world.outside, SECOND_PUBLIC, 80).unwrap(), OUTSIDE.to_string());
     assert_eq!(connect(&vm.space, OUTSIDE, 8000).unwrap(), SECOND_PUBLIC.to_string());
-    world.outside.run("ping -c 1 -W 2 203.0.113.11");
+    world.outside.run("busybox ping -c 1 -W 2 203.0.113.11");
 }
 
 #[test]
@@ -135,6 +137,6 @@ fn vms_and_the_outside_get_no_answer_from_the_management_side() {
     let _manager = serve(&world.management, 8000);
     world.management.ip("route add 10.1.1.0/24 via 192.168.99.2");
     connect(&vm.space, Ipv4Addr::new(192, 168, 99, 1), 8000).unwrap_err();
-    assert!(!vm.space.output("ping -c 1 -W 1 192.168.99.2").status.success());
-    vm.space.run("ping -c 1 -W 2 10.1.1.1");
+    assert!(!vm.space.output("busybox ping -c 1 -W 1 192.168.99.2").status.success());
+    vm.space.run("busybox ping -c 1 -W 2 10.1.1.1");
 }

@@ -1,0 +1,216 @@
+//! What nft(8) lists, as a rule set to compare with the one that is wanted.
+
+use podzol_vocab::LoadBalancerId;
+use serde_json::Value;
+
+use crate::balancer::{Chain, chain_owner};
+use crate::ruleset::{Ruleset, Set};
+use crate::shape::Shape;
+use crate::span::{Addresses, Ports, Span};
+
+/// The arguments with which nft(8) lists what [`observed`] reads.
+pub const LIST: [&str; 3] = ["-j", "list", "ruleset"];
+
+/// Why a listing cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// It is not JSON.
+    #[error("cannot read what nft lists as JSON")]
+    Json(#[from] serde_json::Error),
+    /// It is not of the form that libnftables-json(5) describes.
+    #[error("what nft lists has no list of objects in `nftables`")]
+    NoObjects,
+    /// A set has an element that is not of a form known here.
+    #[error("cannot read the element {element} of {set} that nft lists")]
+    Element {
+        /// The set.
+        set: &'static str,
+        /// The element.
+        element: String,
+    },
+}
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The elements and the balancers' chains, to compare with [`Ruleset::of`] the document.
+    pub ruleset: Ruleset,
+    /// All else, to compare with what was listed right after the skeleton was loaded.
+    pub shape: Shape,
+}
+
+/// Reads what `nft -j list ruleset` lists.
+///
+/// # Errors
+/// When that is not such a listing, or an element is in no form that the elements made here are listed in. Then somebody
+/// else has made it, and [`Ruleset::whole`] removes it.
+pub fn observed(json: &[u8]) -> Result<Observed, ListingError> {
+    let mut ruleset = Ruleset::default();
+    let mut shape = Shape::default();
+    for mut object in objects(serde_json::from_slice(json)?)? {
+        let Some((kind, body)) = object.as_object_mut().and_then(|object| object.iter_mut().next()) else {
+            continue;
+        };
+        match (kind.as_str(), owner(kind, body)) {
+            ("metainfo", _) => {}
+            ("chain", Some(id)) => {
+                ruleset.chains.entry(id).or_insert(None);
+            }
+            ("rule", Some(id)) => add_rule(&mut ruleset, id, &body["expr"]),
+            ("set" | "map", _) => {
+                add_elements(&mut ruleset, body)?;
+                shape.add(kind, body);
+            }
+            _ => shape.add(kind, body),
+        }
+    }
+    Ok(Observed { ruleset, shape })
+}
+
+/// The objects of a listing.
+pub(crate) fn objects(mut listing: Value) -> Result<Vec<Value>, ListingError> {
+    match listing["nftables"].take() {
+        Value::Array(objects) => Ok(objects),
+        _ => Err(ListingError::NoObjects),
+    }
+}
+
+/// The elements of a listed set or map.
+pub(crate) fn elements(body: &Value) -> &[Value] {
+    body["elem"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The set that a listed one is, if it is one of the skeleton's.
+pub(crate) fn set(body: &Value) -> Option<Set> {
+    if body["family"] != "ip" {
+        return None;
+    }
+    Set::named(body["table"].as_str()?, body["name"].as_str()?)
+}
+
+/// The balancer whose chain, or rule in it, this is.
+fn owner(kind: &str, body: &Value) -> Option<LoadBalancerId> {
+    let name = if kind == "rule" { &body["chain"] } else { &body["name"] };
+    let is_ours = body["family"] == "ip" && body["table"] == "podzol" && body.get("hook").is_none();
+    name.as_str().filter(|_| is_ours).and_then(chain_owner)
+}
+
+/// A chain with more than one rule is none of those that are made here.
+fn add_rule(ruleset: &mut Ruleset, id: LoadBalancerId, expressions: &Value) {
+    let chain = ruleset.chains.entry(id).or_insert(None);
+    *chain = if chain.is_none() { Chain::listed(expressions) } else { None };
+}
+
+fn add_elements(ruleset: &mut Ruleset, body: &Value) -> Result<(), ListingError> {
+    let Some(set) = set(body) else { return Ok(()) };
+    for element in elements(body) {
+        let (key, value) = match element.as_array().map(Vec::as_slice) {
+            Some([key, value]) => (text(set, key), Some(text(set, value))),
+            _ => (text(set, element), None),
+        };
+        let (Some(key), Some(value)) = (key, value.map_or(Some(None), |value| value.map(Some))) else {
+            return Err(ListingError::Element { set: set.place().1, element: element.to_string() });
+        };
+        ruleset.sets.entry(set).or_default().insert(key, value);
+    }
+    Ok(())
+}
+
+/// A key or value as the elements made here have it.
+fn text(set: Set, value: &Value) -> Option<String> {
+    let (kind, inner) = match value {
+        Value::String(link) if set.is_of_links() => return Some(format!("\"{link}\"")),
+        Value::String(text) => return Some(text.clone()),
+        Value::Number(number) => return Some(number.to_string()),
+        Value::Object(object) => object.iter().next()?,
+        _ => return None,
+    };
+    match kind.as_str() {
+        "elem" => text(set, &inner["val"]),
+        "concat" => {
+            let fields: Option<Vec<String>> =
+                inner.as_array()?.iter().map(|field| text(set, field)).collect();
+            Some(fields?.join(" . "))
+        }
+        "prefix" => {
+            let (address, length) = (inner["addr"].as_str()?, inner["len"].as_u64()?);
+            let net = ipnet::Ipv4Net::new(address.parse().ok()?, length.try_into().ok()?).ok()?;
+            Some(Addresses(Span::of(net)).to_string())
+        }
+        "range" => range(&inner[0], &inner[1]),
+        "goto" => Some(format!("goto {}", inner["target"].as_str()?)),
+        "jump" => Some(format!("jump {}", inner["target"].as_str()?)),
+        verdict if inner.is_null() => Some(verdict.to_owned()),
+        _ => None,
+    }
+}
+
+fn range(first: &Value, last: &Value) -> Option<String> {
+    if let (Some(first), Some(last)) = (first.as_u64(), last.as_u64()) {
+        return Some(Ports(Span::new(first.try_into().ok()?, last.try_into().ok()?)).to_string());
+    }
+    let bits = |address: &Value| Some(address.as_str()?.parse::<std::net::Ipv4Addr>().ok()?.to_bits());
+    Some(Addresses(Span::new(bits(first)?, bits(last)?)).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(objects: Value) -> Result<Observed, ListingError> {
+        observed(json!({ "nftables": objects }).to_string().as_bytes())
+    }
+
+    #[test]
+    fn elements_are_read_as_they_were_written() {
+        let listed = json!([
+            { "metainfo": { "version": "1.0.6" } },
+            { "set": { "family": "ip", "name": "guests", "table": "podzol", "elem": ["eth0"] } },
+            { "set": { "family": "ip", "name": "ingress", "table": "podzol", "elem": [
+                { "concat": ["203.0.113.5", "icmp", { "range": [0, 65535] }, { "prefix": { "addr": "0.0.0.0", "len": 0 } }] },
+                { "concat": ["203.0.113.5", "tcp", 22, { "range": ["10.0.0.1", "10.0.0.2"] }] },
+            ] } },
+            { "map": { "family": "ip", "name": "egress_policy", "table": "podzol", "elem": [
+                [{ "prefix": { "addr": "10.1.1.0", "len": 24 } }, { "goto": { "target": "egress_deny" } }],
+            ] } },
+            { "set": { "family": "ip", "name": "nic_sent", "table": "podzol_count", "elem": [
+                { "elem": { "val": "10.1.1.5", "counter": { "packets": 1, "bytes": 84 } } },
+            ] } },
+        ]);
+        let mut expected = Ruleset::default();
+        expected.add(Set::Guests, "\"eth0\"");
+        expected.add(Set::Ingress, "203.0.113.5 . icmp . 0-65535 . 0.0.0.0/0");
+        expected.add(Set::Ingress, "203.0.113.5 . tcp . 22 . 10.0.0.1-10.0.0.2");
+        expected.map(Set::EgressPolicy, "10.1.1.0/24", "goto egress_deny");
+        expected.add(Set::NicSent, "10.1.1.5");
+        assert_eq!(read(listed).unwrap().ruleset, expected);
+    }
+
+    #[test]
+    fn a_balancer_s_chain_with_a_second_rule_is_not_as_any_is_made() {
+        let id = LoadBalancerId::new();
+        let name = crate::balancer::chain_name(id);
+        let rule = json!({ "rule": { "family": "ip", "table": "podzol", "chain": name, "handle": 3, "expr": [
+            { "match": { "op": "==", "left": { "meta": { "key": "l4proto" } }, "right": "tcp" } },
+            { "dnat": { "family": "ip", "addr": { "map": {
+                "key": { "numgen": { "mode": "inc", "mod": 1, "offset": 0 } },
+                "data": { "set": [[0, { "concat": ["10.1.1.5", 80] }]] },
+            } } } },
+        ] } });
+        let chain = json!({ "chain": { "family": "ip", "table": "podzol", "name": name, "handle": 2 } });
+        let chains = |objects| read(objects).unwrap().ruleset.chains;
+        assert!(chains(json!([chain, rule]))[&id].is_some());
+        assert!(chains(json!([chain]))[&id].is_none());
+        assert!(chains(json!([chain, rule, rule]))[&id].is_none());
+    }
+
+    #[test]
+    fn what_is_no_listing_is_an_error() {
+        assert!(matches!(observed(b""), Err(ListingError::Json(_))));
+        assert!(matches!(observed(b"{}"), Err(ListingError::NoObjects)));
+        let odd = json!([{ "set": { "family": "ip", "name": "guests", "table": "podzol", "elem": [true] } }]);
+        assert!(matches!(read(odd), Err(ListingError::Element { set: "guests", .. })));
+    }
+}

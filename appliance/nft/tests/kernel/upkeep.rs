@@ -1,0 +1,89 @@
+//! Counting, noticing what somebody changed, and repairing it.
+
+use podzol_appliance_nft::Ruleset;
+
+use crate::router::{CLIENT, Router};
+use crate::sample::{FAR, OWN, PUBLIC, STATIC, WEB, bare, ruleset, small, tcp};
+use crate::{ALL, with_forward, with_ingress, with_static};
+
+#[test]
+fn counters_count_what_was_let_through_and_outlive_changes_and_repairs() {
+    let document = with_static(with_ingress(bare(), tcp("22"), ALL));
+    let mut router = Router::with(&document);
+    router.serve(&router.lan, &[OWN], 22);
+    router.serve(&router.far, &[FAR], 80);
+    assert!(router.outside.hears_nothing(CLIENT, (STATIC, 23)));
+    assert_eq!(router.counted().public[&STATIC].received_packets, 0);
+    assert!(router.outside.ask(CLIENT, (STATIC, 22)).unwrap().lives());
+    assert!(router.lan.ask(WEB, (FAR, 80)).unwrap().lives());
+    let (counted, own) = (router.counted(), router.nic(OWN));
+    let public = counted.public[&STATIC];
+    // A handshake, a line there, two lines back.
+    assert!(own.received_packets >= 3 && own.sent_packets >= 3, "{own:?}");
+    assert!(own.received_bytes >= 4 + 40 * own.received_packets, "{own:?}");
+    assert_eq!((public.sent_packets, public.received_packets), (own.sent_packets, own.received_packets));
+    assert!(counted.nics[&WEB].sent_packets >= 3 && counted.nics[&FAR].received_packets >= 3);
+    assert!(router.lan.ask(WEB, (STATIC, 22)).unwrap().lives());
+    assert_eq!(router.nic(OWN), own, "what stays on one link is not counted");
+    assert_eq!(counted.public[&PUBLIC], Default::default());
+    router.put(&ruleset(&with_static(bare())));
+    router.router.nft(&ruleset(&with_static(bare())).whole()).unwrap();
+    assert!(router.nic(OWN).received_packets >= own.received_packets);
+    router.assert_in_force();
+}
+
+#[test]
+fn whatever_somebody_changed_is_noticed_and_repaired() {
+    let router = Router::with(&small());
+    for change in [
+        "add element ip podzol ingress_port { 203.0.113.5 . tcp . 22 }",
+        "delete element ip podzol forward_port { 203.0.113.5 . tcp . 80 }",
+        "flush chain ip podzol lb-00000000-0000-0000-0000-000000000001",
+        "add rule ip podzol lb-00000000-0000-0000-0000-000000000001 accept",
+        "add chain ip podzol lb-00000000-0000-0000-0000-000000000002",
+        "insert rule ip podzol input accept",
+        "flush chain ip podzol forward",
+        "add chain ip podzol input { policy accept; }",
+        "add set ip podzol stray { type ipv4_addr; }",
+        "add chain ip podzol_count stray { type filter hook forward priority 0; policy drop; }",
+        "add element ip podzol_count nic_sent { 10.9.9.9 }",
+        "delete element ip podzol_count nic_sent { 10.1.1.5 }",
+        "add element ip podzol_count same_link { eth0 . eth3 }",
+        "delete table ip podzol_count",
+        "delete table ip6 podzol",
+        "delete table ip podzol",
+        "add table inet filter\nadd chain inet filter input { type filter hook input priority 0; policy drop; }",
+    ] {
+        router.router.nft(change).unwrap_or_else(|error| panic!("{change}: {error}"));
+        let found = router.observed();
+        let wanted = ruleset(&small());
+        assert!(found.ruleset != wanted || found.shape != router.good, "not noticed: {change}");
+        router.router.nft(&wanted.repair(&found, &router.good)).unwrap();
+        router.assert_in_force();
+    }
+}
+
+#[test]
+fn a_repair_opens_nothing_and_cuts_nothing() {
+    let document = with_ingress(with_forward(bare()), tcp("80"), ALL);
+    let router = Router::with(&document);
+    router.serve(&router.lan, &[WEB], 8080);
+    let mut answer = router.outside.ask(CLIENT, (PUBLIC, 80)).unwrap();
+    let whole = ruleset(&document).whole();
+    // The router's own DNS is for guests; the packets come as fast as they can while the rules are made anew.
+    let heard = router.router.hears_flood((PUBLIC, 53), &router.outside, || {
+        (0..30).for_each(|_| router.router.nft(&whole).unwrap());
+    });
+    assert_eq!(heard, 0);
+    assert!(answer.lives());
+    router.assert_in_force();
+}
+
+#[test]
+fn all_scripts_pass_nft_s_own_check() {
+    let router = Router::empty();
+    router.router.nft_with(&["-c", "-f", "-"], podzol_appliance_nft::skeleton()).unwrap();
+    router.router.nft_with(&["-c", "-f", "-"], &ruleset(&small()).whole()).unwrap();
+    let change = ruleset(&small()).script_from(&Ruleset::default()).unwrap();
+    router.router.nft_with(&["-c", "-f", "-"], &change).unwrap();
+}

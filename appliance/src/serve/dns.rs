@@ -1,0 +1,285 @@
+//! Names on all links: one server with one cache, and sockets for each link and for the forwarders.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use podzol_appliance_api::Transport;
+use podzol_appliance_dns::{Action, Client, Limits, Server, Via, Zones};
+use podzol_vocab::{InterfaceName, NetworkId};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::sockets;
+use crate::shown::Shown;
+
+const PORT: u16 = 53;
+
+/// The largest packet over UDP.
+const MAX_PACKET: usize = 4096;
+
+/// How many connections a link has at a time, and how long one may stay without a query.
+const CONNECTIONS: usize = 64;
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How many answers wait for a connection that does not take them; the next ones are lost.
+const WAITING: usize = 16;
+
+/// How long a forwarder may take over TCP: as long as clients wait.
+const UPSTREAM: Duration = Duration::from_secs(5);
+
+/// How long to wait for something to be due when nothing is.
+const NOTHING_DUE: Duration = Duration::from_secs(3600);
+
+/// The server, and where its packets go.
+#[derive(Clone)]
+pub(super) struct Names(Arc<Inner>);
+
+struct Inner {
+    server: Mutex<Server>,
+    begun: Instant,
+    shown: watch::Receiver<Shown>,
+    /// Woken when something may be due earlier than before.
+    due: Notify,
+    links: Mutex<BTreeMap<NetworkId, Arc<UdpSocket>>>,
+    connections: Mutex<HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>>,
+    upstream: Mutex<Vec<Arc<UdpSocket>>>,
+}
+
+impl Names {
+    pub(super) fn new(shown: watch::Receiver<Shown>) -> Self {
+        let zones = Zones::new(&shown.borrow().document);
+        Self(Arc::new(Inner {
+            server: Mutex::new(Server::new(zones, &Limits::default(), StdRng::from_os_rng())),
+            begun: Instant::now(),
+            shown,
+            due: Notify::new(),
+            links: Mutex::default(),
+            connections: Mutex::default(),
+            upstream: Mutex::default(),
+        }))
+    }
+
+    /// Asks forwarders and follows the document, until stopped.
+    pub(super) async fn forward(self, stop: CancellationToken) {
+        let mut shown = self.0.shown.clone();
+        loop {
+            let begun = self.ask_forwarders(&mut shown);
+            match stop.run_until_cancelled(begun).await {
+                None => return,
+                Some(Err(error)) => tracing::error!(%error, "forwarders cannot be asked"),
+                Some(Ok(())) => {}
+            }
+            if stop.run_until_cancelled(sleep(super::AGAIN)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn ask_forwarders(&self, shown: &mut watch::Receiver<Shown>) -> io::Result<()> {
+        let mut sockets = Vec::new();
+        for _ in 0..Limits::default().sockets {
+            sockets.push(Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?));
+        }
+        self.upstream().clone_from(&sockets);
+        let mut hearing = tokio::task::JoinSet::new();
+        for (number, socket) in (0..).zip(sockets) {
+            hearing.spawn(self.clone().hear(number, socket));
+        }
+        loop {
+            let now = self.now();
+            let due = self.server().next_tick().map_or(NOTHING_DUE, |due| due.saturating_sub(now));
+            tokio::select! {
+                ended = hearing.join_next() => {
+                    return ended.transpose().map_err(io::Error::other)?.unwrap_or(Ok(()));
+                }
+                changed = shown.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let zones = Zones::new(&shown.borrow_and_update().document);
+                    self.server().set_zones(zones);
+                }
+                () = self.0.due.notified() => {}
+                () = sleep(due) => {
+                    let actions = self.server().tick(self.now());
+                    self.act(actions).await;
+                }
+            }
+        }
+    }
+
+    /// Hears what forwarders answer on one socket.
+    async fn hear(self, number: u8, socket: Arc<UdpSocket>) -> io::Result<()> {
+        let mut buffer = [0; MAX_PACKET];
+        loop {
+            match socket.recv_from(&mut buffer).await {
+                Ok((length, from)) => {
+                    let via = Via::Udp { socket: number };
+                    let actions = self.server().upstream(self.now(), from, via, &buffer[..length]);
+                    self.act(actions).await;
+                }
+                // A forwarder that is not there (ICMP) is found out by its silence.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Serves a link over UDP.
+    pub(super) async fn serve_udp(self, network: NetworkId, link: InterfaceName) -> io::Result<()> {
+        let Some(own) = self.gateway(network) else { return Ok(()) };
+        let socket = Arc::new(sockets::udp(&link, own, PORT)?);
+        self.links().insert(network, Arc::clone(&socket));
+        let mut buffer = [0; MAX_PACKET];
+        loop {
+            let (length, address) = socket.recv_from(&mut buffer).await?;
+            let client = Client { network, address, transport: Transport::Udp };
+            let action = self.server().query(self.now(), client, &buffer[..length]);
+            self.act(vec![action]).await;
+        }
+    }
+
+    /// Serves a link over TCP.
+    pub(super) async fn serve_tcp(self, network: NetworkId, link: InterfaceName) -> io::Result<()> {
+        let Some(own) = self.gateway(network) else { return Ok(()) };
+        let listener = sockets::tcp(link.as_str(), own, PORT)?;
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut talking = tokio::task::JoinSet::new();
+        loop {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            while talking.try_join_next().is_some() {}
+            let (stream, address) = listener.accept().await?;
+            let names = self.clone();
+            talking.spawn(async move {
+                let client = Client { network, address, transport: Transport::Tcp };
+                // Whatever ends a connection is its client's affair.
+                let _ = names.talk(client, stream).await;
+                names.connections().remove(&address);
+                drop(place);
+            });
+        }
+    }
+
+    /// Answers the queries of a connection until its client has had enough.
+    async fn talk(&self, client: Client, mut stream: TcpStream) -> io::Result<()> {
+        let (answers, mut to_send) = mpsc::channel::<Vec<u8>>(WAITING);
+        self.connections().insert(client.address, answers);
+        let (mut reading, mut writing) = stream.split();
+        let read = async {
+            loop {
+                let length = timeout(IDLE, reading.read_u16()).await??;
+                let mut packet = vec![0; length.into()];
+                timeout(IDLE, reading.read_exact(&mut packet)).await??;
+                let action = self.server().query(self.now(), client, &packet);
+                self.act(vec![action]).await;
+            }
+        };
+        let write = async {
+            while let Some(answer) = to_send.recv().await {
+                timeout(IDLE, writing.write_all(&framed(&answer))).await??;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = read => ended,
+            ended = write => ended,
+        }
+    }
+
+    /// Does what is to be done, and what comes of it.
+    async fn act(&self, actions: Vec<Action>) {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Drop => {}
+                Action::Answer { to, bytes } => self.answer(to, bytes).await,
+                Action::Forward { to, socket, bytes, .. } => {
+                    let socket = self.upstream().get(usize::from(socket)).cloned();
+                    if let Some(socket) = socket {
+                        // As good as lost on the way.
+                        let _ = socket.send_to(&bytes, to).await;
+                    }
+                    self.0.due.notify_one();
+                }
+                Action::ForwardTcp { to, bytes, .. } => {
+                    tokio::spawn(self.clone().ask_over_tcp(to, bytes));
+                    self.0.due.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Asks a forwarder over TCP, and does what comes of it. Boxed, as that may be to ask another.
+    fn ask_over_tcp(self, to: SocketAddr, bytes: Vec<u8>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            if let Ok(Ok(answer)) = timeout(UPSTREAM, exchange(to, &bytes)).await {
+                let actions = self.server().upstream(self.now(), to, Via::Tcp, &answer);
+                self.act(actions).await;
+            }
+        })
+    }
+
+    async fn answer(&self, to: Client, bytes: Vec<u8>) {
+        match to.transport {
+            Transport::Udp => {
+                let socket = self.links().get(&to.network).cloned();
+                if let Some(socket) = socket {
+                    let _ = socket.send_to(&bytes, to.address).await;
+                }
+            }
+            Transport::Tcp => {
+                let connection = self.connections().get(&to.address).cloned();
+                if let Some(connection) = connection {
+                    let _ = connection.try_send(bytes);
+                }
+            }
+        }
+    }
+
+    fn gateway(&self, network: NetworkId) -> Option<Ipv4Addr> {
+        self.0.shown.borrow().document.guests.get(&network).map(|guest| guest.gateway())
+    }
+
+    fn now(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.0.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeMap<NetworkId, Arc<UdpSocket>>> {
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>> {
+        self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upstream(&self) -> MutexGuard<'_, Vec<Arc<UdpSocket>>> {
+        self.0.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A packet with its length before it.
+fn framed(packet: &[u8]) -> Vec<u8> {
+    [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
+}
+
+/// One question and its answer, on a connection of their own.
+async fn exchange(to: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(to).await?;
+    stream.write_all(&framed(packet)).await?;
+    let mut answer = vec![0; stream.read_u16().await?.into()];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
