@@ -25,6 +25,9 @@ use nix::unistd::Pid;
 
 pub use power::Power;
 
+/// Where the programs of the image are.
+const PATH: &str = "/usr/sbin";
+
 /// How long the router may take to end when the machine is to stop.
 const STOPPING: Duration = Duration::from_secs(5);
 
@@ -61,7 +64,8 @@ fn say(line: &str) {
 }
 
 fn start() -> std::io::Result<Child> {
-    Command::new("/proc/self/exe").arg("router").stdin(Stdio::null()).spawn()
+    // The kernel gives its first process no PATH.
+    Command::new("/proc/self/exe").arg("router").env("PATH", PATH).stdin(Stdio::null()).spawn()
 }
 
 /// Waits until the router has ended or the machine is to stop, and says how.
