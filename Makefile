@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check unit unit-beside-images reproducible beside-each-other schedules shapes scenarios soak bench openapi
+.PHONY: help prerequisites build images lab lab-down test check unit unit-beside-images reproducible router beside-each-other schedules shapes scenarios soak bench openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -11,7 +11,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
 CACHE := target/images/cache
-AGAIN := --out target/images-again/tiny --cache target/images-again/cache
+AGAIN := --out target/images-again
+AGAIN_CACHE := --cache target/images-again/cache
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,9 +54,10 @@ unit-beside-images: prerequisites
 	mkdir -p target/images; cp --remove-destination $(IMAGE) target/images/; \
 		echo "making images beside the tests, see target/images/log"; \
 		make_image() { nice -n 10 target/images/podzol-image build "$$@"; }; \
-		{ for image in lab-host tiny debian; do \
+		{ for image in lab-host tiny router debian; do \
 			make_image $$image --out target/images/$$image --cache $(CACHE) || exit; \
-		done; make_image tiny $(AGAIN); } > target/images/log 2>&1 & images=$$!; \
+		done; for image in tiny router; do make_image $$image $(AGAIN)/$$image $(AGAIN_CACHE) || exit; done; } \
+			> target/images/log 2>&1 & images=$$!; \
 		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
 		$(MAKE) unit; \
 		wait $$images || { cat target/images/log; exit 1; }; \
@@ -87,13 +89,21 @@ check: prerequisites ## Checks format and lints
 unit: prerequisites ## Runs the tests that need no lab
 	PODZOL_MUST_RUN=1 cargo test --locked --workspace
 
-reproducible: images ## Builds the template once more elsewhere: it must be the same to the byte
-	$(IMAGE) build tiny $(AGAIN)
-	cmp target/images/tiny/tiny.qcow2 target/images-again/tiny/tiny.qcow2
+reproducible: images router ## Builds templates once more elsewhere: they must be the same to the byte
+	for image in tiny router; do \
+		$(IMAGE) build $$image $(AGAIN)/$$image $(AGAIN_CACHE); \
+		cmp target/images/$$image/$$image.qcow2 target/images-again/$$image/$$image.qcow2; \
+	done
 	rm -rf target/images-again
 
-scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
+router: prerequisites ## Builds the template of the routing appliance
+	cargo build --locked --workspace --bin podzol-image
+	$(IMAGE) build router --out target/images/router --cache $(CACHE)
+
+scenarios: images router ## Runs a router's tests on its template; brings up a lab, runs the scenarios on it, and removes it
 	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
+	PODZOL_ROUTER=$(CURDIR)/target/images/router/router.qcow2 PODZOL_DEBIAN=$(CURDIR)/target/images/debian/debian.qcow2 \
+		cargo test --locked --workspace --features podzol-scenarios/lab --test netns
 	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
 	$(MAKE) lab
 	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=2 --nocapture \

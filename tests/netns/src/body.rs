@@ -1,5 +1,7 @@
 //! What a router is: a process in a namespace, or a VM.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use podzol_appliance_api::{RouterSeed, SEED_FILE};
@@ -42,14 +44,9 @@ impl Body {
         match self {
             Self::Process => connect(router, &format!("x{number}"), mac, to, name),
             Self::Vm(_) => {
-                router.ip(&format!("tuntap add dev tap{number} mode tap"));
-                router.ip(&format!("link add br{number} type bridge"));
-                connect(router, &format!("to{number}"), MacAddr::local([4, 0, 0, 0, 0, number]), to, name);
-                for link in ["tap", "to"] {
-                    router.ip(&format!("link set {link}{number} master br{number}"));
-                    router.ip(&format!("link set {link}{number} up"));
-                }
-                router.ip(&format!("link set br{number} up"));
+                let cable = format!("to{number}");
+                connect(router, &cable, MacAddr::local([4, 0, 0, 0, 0, number]), to, name);
+                connect_tap(router, number, &cable);
             }
         }
     }
@@ -69,13 +66,25 @@ impl Body {
     }
 }
 
+/// Where QEMU listens for what is done to a VM with this seed.
+fn monitor(seed: &Path) -> PathBuf {
+    seed.with_extension("monitor")
+}
+
+/// Presses the power button of a VM.
+pub(crate) fn press_power_button(seed: &Path) {
+    let mut monitor = UnixStream::connect(monitor(seed)).expect("the VM runs");
+    monitor.write_all(b"system_powerdown\n").expect("QEMU reads");
+}
+
 /// The command line of a VM with the same devices as a host's agent gives one.
 fn qemu(template: &Path, seed: &Path, macs: &[MacAddr]) -> String {
     let mut line = format!(
         "qemu-system-x86_64 -nodefaults -no-user-config -display none -machine pc -accel tcg -cpu max -m {MEMORY_MIB} \
-         -serial file:{serial} -drive file={template},format=qcow2,if=virtio,snapshot=on \
+         -serial file:{serial} -monitor unix:{monitor},server,nowait -drive file={template},format=qcow2,if=virtio,snapshot=on \
          -drive file={seed},format=raw,if=virtio,readonly=on",
         serial = seed.with_extension("serial").display(),
+        monitor = monitor(seed).display(),
         template = template.display(),
         seed = seed.display(),
     );
@@ -86,6 +95,17 @@ fn qemu(template: &Path, seed: &Path, macs: &[MacAddr]) -> String {
         );
     }
     line
+}
+
+/// Makes the tap of that number, and joins it with the end of a cable.
+pub(crate) fn connect_tap(space: &Namespace, number: u8, cable: &str) {
+    space.ip(&format!("tuntap add dev tap{number} mode tap"));
+    space.ip(&format!("link add br{number} type bridge"));
+    for link in [&format!("tap{number}"), cable] {
+        space.ip(&format!("link set {link} master br{number}"));
+        space.ip(&format!("link set {link} up"));
+    }
+    space.ip(&format!("link set br{number} up"));
 }
 
 /// Joins two namespaces by a cable.

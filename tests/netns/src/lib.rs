@@ -13,11 +13,13 @@
 mod body;
 mod certificates;
 mod client;
+mod machine;
 mod namespace;
 mod wait;
 mod world;
 
 pub use client::Caller;
+pub use machine::Machine;
 pub use namespace::Namespace;
 pub use wait::wait_for;
 pub use world::{GATEWAY, NETWORK, OUTSIDE, PUBLIC, SECOND_PUBLIC, Vm, World};

@@ -1,7 +1,7 @@
 //! A network namespace with a name, and what runs in it.
 
 use std::fs::File;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
@@ -118,6 +118,14 @@ impl Running {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("it is a child")
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.

@@ -1,8 +1,10 @@
 //! The router and all around it.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podzol_appliance_api::{
     Document, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed,
     RouterStatus, StatusGet, VmFacts, VmNic,
@@ -11,9 +13,10 @@ use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{Generation, MacAddr, NetworkId, NicId, VmId};
 use tempfile::TempDir;
 
-use crate::body::{Body, connect};
+use crate::body::{Body, connect, press_power_button};
 use crate::certificates::Certificates;
 use crate::client::Caller;
+use crate::machine::Machine;
 use crate::namespace::{Namespace, Running};
 use crate::wait::wait_for;
 
@@ -50,7 +53,7 @@ pub struct World {
     seed: PathBuf,
     process: Option<Running>,
     others: Certificates,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A VM: a namespace with one interface, `eth0`, without an address.
@@ -121,7 +124,7 @@ impl World {
             seed: path,
             process: None,
             others,
-            _folder: folder,
+            folder,
         };
         world.start_router();
         world
@@ -142,6 +145,23 @@ impl World {
     /// Kills the router as `kill -9` does.
     pub fn kill_router(&mut self) {
         self.process.as_mut().expect("it runs").kill();
+    }
+
+    /// Presses the router's power button, if it is a VM: otherwise tells the process to end. Waits until it has, in order.
+    ///
+    /// # Panics
+    /// When it does not, or not in order.
+    pub fn stop_router(&mut self) {
+        let process = self.process.as_mut().expect("it runs");
+        match self.body {
+            Body::Process => {
+                let pid = Pid::from_raw(process.pid().cast_signed());
+                kill(pid, Signal::SIGTERM).expect("it runs");
+            }
+            Body::Vm(_) => press_power_button(&self.seed),
+        }
+        let status = wait_for("the router to end", || process.ended().ok_or_else(|| "it runs".to_owned()));
+        assert!(status.success(), "{status}");
     }
 
     /// What the router says of itself.
@@ -209,6 +229,12 @@ impl World {
         connect(&space, "eth0", mac, &self.switch, &format!("vm{last}"));
         self.switch.ip(&format!("link set vm{last} master br0"));
         Vm { space, nic: NicId::new(), id: VmId::new(), mac, address: Ipv4Addr::new(10, 1, 1, last) }
+    }
+
+    /// Boots a VM of a template in place of a [`Vm`]'s namespace: its interface is a tap there, in a bridge with the cable.
+    /// It has no drive but its disk, and is told where its metadata is by the serial number of its firmware.
+    pub fn boot(&self, vm: &Vm, template: &Path) -> Machine {
+        Machine::boot(&vm.space, vm.mac, template, self.folder.path().join(format!("{}.console", vm.id)))
     }
 }
 

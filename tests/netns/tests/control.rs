@@ -138,3 +138,10 @@ fn a_router_that_was_killed_does_the_same_again_with_the_same_document() {
     assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
     assert!(after.health.values().all(|health| *health == Health::Up), "{:?}", after.health);
 }
+
+#[test]
+fn a_router_ends_in_order_when_it_is_told_to() {
+    let mut world = World::new();
+    world.put(|_| {});
+    world.stop_router();
+}

@@ -68,7 +68,7 @@ fn a_forwarded_port_is_open_for_those_whom_a_rule_lets_in() {
         to: vm.address,
         to_port: 80,
     };
-    world.put(|document| drop(document.port_forwards.insert(PortForwardId::new(), forward)));
+    world.put(|document| document.port_forwards.extend([(PortForwardId::new(), forward)]));
     connect(&world.outside, PUBLIC, 8080).unwrap_err();
     let ports = Traffic::Tcp { ports: "8080".parse().unwrap() };
     world.put(|document| document.ingress.extend([ingress("192.0.2.0/24", ports)]));
@@ -114,7 +114,7 @@ fn what_a_network_may_not_send_does_not_get_out() {
         destinations: vec!["0.0.0.0/0".parse().unwrap()],
         traffic: Traffic::Tcp { ports: port.parse().unwrap() },
     };
-    world.put(|document| drop(document.egress.insert(EgressRuleId::new(), rule("25"))));
+    world.put(|document| document.egress.extend([(EgressRuleId::new(), rule("25"))]));
     connect(&vm.space, OUTSIDE, 25).unwrap_err();
     connect(&vm.space, OUTSIDE, 8000).unwrap();
     world.put(|document| document.guests.get_mut(&NETWORK).unwrap().egress = EgressPolicy::Deny);
