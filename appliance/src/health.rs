@@ -9,13 +9,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use podzol_appliance_api::{Check, CheckKind, Document};
 use podzol_vocab::{LoadBalancerId, NicId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::router::{Down, Router, chain};
@@ -23,6 +24,12 @@ use crate::shown::Shown;
 
 /// Which member of which balancer.
 type Which = (LoadBalancerId, NicId);
+
+/// How many members are asked at a time, over all balancers.
+const AT_ONCE: usize = 64;
+
+/// How soon balancers are changed again when that was not possible.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Changes that have been found and not been told yet: more wait with those who found them.
 const WAITING: usize = 64;
@@ -65,27 +72,33 @@ impl Streak {
 /// Checks what the document in force has checks for, until stopped.
 pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown>, stop: CancellationToken) {
     let (found, mut changes) = mpsc::channel(WAITING);
-    let mut asked: BTreeMap<Which, (Asked, Task)> = BTreeMap::new();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut number = 0_u64;
+    let mut asked: BTreeMap<Which, Asking> = BTreeMap::new();
     let mut down = Down::new();
     loop {
         let wanted = wanted(&shown.borrow_and_update().document);
-        asked.retain(|which, (now, _)| wanted.get(which) == Some(now));
+        asked.retain(|which, asking| wanted.get(which) == Some(&asking.asked));
         down.retain(|which| asked.contains_key(which));
         for (which, wanted) in wanted {
             asked.entry(which).or_insert_with(|| {
-                let task = tokio::spawn(ask(which, wanted.clone(), found.clone())).abort_handle();
-                (wanted, Task(task))
+                number += 1;
+                let who = Who { which, number };
+                let asking = ask(who, wanted.clone(), found.clone(), Arc::clone(&places));
+                Asking { asked: wanted, number, task: tokio::spawn(asking).abort_handle() }
             });
         }
-        if let Err(error) = router.set_down(down.clone()).await {
-            tracing::error!(error = chain(&error), "balancers cannot be changed");
+        let set = router.set_down(down.clone()).await;
+        if let Err(error) = &set {
+            tracing::error!(error = chain(error), "balancers cannot be changed");
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            () = sleep(AGAIN), if set.is_err() => {}
             changed = shown.changed() => if changed.is_err() { return },
-            Some((which, works)) = changes.recv() => {
-                // One that is not asked any more may have said something before.
-                if asked.contains_key(&which) {
+            Some((Who { which, number }, works)) = changes.recv() => {
+                // One that is not asked any more, or in another way, may have said something before.
+                if asked.get(&which).is_some_and(|asking| asking.number == number) {
                     let (balancer, member) = which;
                     tracing::info!(%balancer, %member, works, "a member of a balancer has changed");
                     if works { down.remove(&which) } else { down.insert(which) };
@@ -95,12 +108,23 @@ pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown
     }
 }
 
-/// A task that ends when this is dropped.
-struct Task(AbortHandle);
+/// Who has found something out: one of those who have asked that member.
+#[derive(Debug, Clone, Copy)]
+struct Who {
+    which: Which,
+    number: u64,
+}
 
-impl Drop for Task {
+/// A member that is being asked, until this is dropped.
+struct Asking {
+    asked: Asked,
+    number: u64,
+    task: AbortHandle,
+}
+
+impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -116,20 +140,39 @@ fn wanted(document: &Document) -> BTreeMap<Which, Asked> {
 }
 
 /// Asks a member for ever, and tells what changes.
-async fn ask(which: Which, asked: Asked, found: mpsc::Sender<(Which, bool)>) {
+async fn ask(who: Who, asked: Asked, found: mpsc::Sender<(Who, bool)>, places: Arc<Semaphore>) {
     let mut ticks = interval(Duration::from_millis(asked.check.interval_ms.into()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut streak = Streak::NEW;
     loop {
         ticks.tick().await;
-        let begun = Instant::now();
+        let Ok(place) = places.acquire().await else { return };
         let within = Duration::from_millis(asked.check.timeout_ms.into());
-        let good = matches!(timeout(within, probe(&asked)).await, Ok(Ok(true)));
-        tracing::debug!(member = %which.1, good, took = ?begun.elapsed(), "asked");
-        if streak.note(good, &asked.check) && found.send((which, good)).await.is_err() {
+        let good = match timeout(within, probe(&asked)).await {
+            Ok(Ok(good)) => good,
+            Ok(Err(error)) if is_own(&error) => continue,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        drop(place);
+        if streak.note(good, &asked.check) && found.send((who, good)).await.is_err() {
             return;
         }
     }
+}
+
+/// Whether a failure is this router's own, and so says nothing of the member: no room for a connection, or no way to it
+/// because a link is being put right.
+fn is_own(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    let own = [
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ENOBUFS,
+        Errno::ENOMEM,
+        Errno::EADDRNOTAVAIL,
+        Errno::ENETUNREACH,
+    ];
+    errno.is_some_and(|errno| own.contains(&errno))
 }
 
 /// Whether a member gives the answer that it should.

@@ -23,3 +23,4 @@ mod serve;
 mod server;
 mod shown;
 mod status;
+mod tally;

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use podzol_appliance_api::{LogLine, Logs};
 use tracing_subscriber::fmt::MakeWriter;
@@ -13,9 +15,24 @@ const KEPT: usize = 256 << 10;
 /// The longest line that is kept whole, in bytes.
 const LONGEST: usize = 4 << 10;
 
+/// How many records wait for a console that does not take them; more are lost there, and are in the ring only.
+const WAITING: usize = 256;
+
 /// The ring. Clones are the same ring.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ring(Arc<Mutex<Lines>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Ring {
+    kept: Arc<Mutex<Lines>>,
+    console: SyncSender<Vec<u8>>,
+}
+
+impl Default for Ring {
+    /// An empty one, and a thread that writes to the console: that may take as long as it likes, and nobody waits for it.
+    fn default() -> Self {
+        let (console, records) = sync_channel::<Vec<u8>>(WAITING);
+        thread::spawn(move || records.iter().try_for_each(|record| io::stderr().write_all(&record)));
+        Self { kept: Arc::default(), console }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Lines {
@@ -46,7 +63,7 @@ impl Ring {
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,8 +74,7 @@ pub(crate) struct Line(Ring);
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         String::from_utf8_lossy(bytes).lines().for_each(|line| self.0.push(line));
-        // The console may be gone; the ring has it.
-        let _ = io::stderr().write_all(bytes);
+        let _ = self.0.console.try_send(bytes.to_vec());
         Ok(bytes.len())
     }
 

@@ -6,21 +6,25 @@
 //! Whatever refuses, nothing has changed then: the packet filter's transaction is all or nothing, and if the links cannot
 //! be changed after it, both are brought back to the document before.
 //!
-//! Rules come before links, so that a new link is never there without them.
+//! Rules come before links, so that a new link is never there without them; until it has its address, the check of sources
+//! lets nothing in by it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use podzol_appliance_api::{Delta, DeltaError, Document, ManagementSide};
-use podzol_appliance_nft::{LIST, ListingError, Ruleset, Shape, observed, skeleton};
+use podzol_appliance_api::{Counters, Delta, DeltaError, Document, ManagementSide, Problem};
+use podzol_appliance_nft::{LIST, LIST_COUNTERS, ListingError, Ruleset, Shape, counters, observed, skeleton};
 use podzol_rpc::exec::ExecError;
-use podzol_vocab::{ErrorCode, Generation, LoadBalancerId, NicId, Order, WireError};
+use podzol_vocab::{ErrorCode, Generation, LoadBalancerId, MacAddr, NicId, Order, WireError};
 use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::links::kernel::{Kernel, KernelError};
-use crate::links::{Missing, Names, Observed, Wanted, changes, settings};
+use crate::links::{MANAGEMENT, Names, Observed, Wanted, plan, settings};
 use crate::nft;
-use crate::shown::Shown;
+use crate::shown::{Link, Shown};
+use crate::tally::Tally;
 
 /// How many of a document's problems an answer names.
 const TOLD: usize = 5;
@@ -37,6 +41,8 @@ pub(crate) struct Router {
     shape: Shape,
     state: Mutex<State>,
     shown: watch::Sender<Shown>,
+    /// Cancelled when the link to the management network is another than the one that is listened on.
+    cut_off: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -46,19 +52,24 @@ struct State {
     is_told: bool,
     names: Names,
     ruleset: Ruleset,
+    /// Whether the rule set is what the kernel has, as far as is known.
+    is_sure: bool,
     down: Down,
     repairs: u64,
+    tally: Tally,
+    /// The index of the link to the management network.
+    management_index: Option<u32>,
 }
 
-/// Why links do not become what they should be.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LinksError {
-    /// One is not there.
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    /// The kernel refuses.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
+/// What a router knows of itself, at one moment.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) generation: Option<Generation>,
+    pub(crate) repairs: u64,
+    pub(crate) nics: BTreeMap<NicId, Counters>,
+    pub(crate) public: BTreeMap<Ipv4Addr, Counters>,
+    /// What nft(8) lists.
+    pub(crate) listing: String,
 }
 
 /// Why rules cannot be looked at or put right.
@@ -82,11 +93,23 @@ impl Router {
         nft::apply(&format!("flush ruleset\n{}", skeleton())).await?;
         settings::apply();
         let shape = observed(nft::list(&LIST).await?.as_bytes())?.shape;
-        let shown = watch::Sender::new(Shown::default());
-        let router = Self { management, kernel, shape, state: Mutex::default(), shown };
-        let wanted = router.wanted(&State::default());
-        let observed = router.kernel.observe().await?;
-        router.kernel.apply(&changes(&wanted, &observed)?).await?;
+        let router = Self {
+            management,
+            kernel,
+            shape,
+            state: Mutex::default(),
+            shown: watch::Sender::new(Shown::default()),
+            cut_off: CancellationToken::new(),
+        };
+        let mut state = router.state.lock().await;
+        let plan = plan(&router.wanted(&state), &router.kernel.observe().await?);
+        if let Some(mac) = plan.missing.first() {
+            anyhow::bail!("no interface has the MAC address {mac}, as that to the management network should");
+        }
+        router.kernel.apply(&plan.changes).await?;
+        state.management_index = router.index(&router.kernel.observe().await?, router.management.mac);
+        state.is_sure = true;
+        drop(state);
         Ok(router)
     }
 
@@ -95,15 +118,27 @@ impl Router {
         self.shown.subscribe()
     }
 
-    /// The document in force; none before the first.
-    pub(crate) async fn document(&self) -> Option<Arc<Document>> {
-        let state = self.state.lock().await;
-        state.is_told.then(|| Arc::clone(&state.document))
+    /// Cancelled when nobody can reach the router any more, and it had better start anew.
+    pub(crate) fn cut_off(&self) -> CancellationToken {
+        self.cut_off.clone()
     }
 
-    /// How often something was put right.
-    pub(crate) async fn repairs(&self) -> u64 {
-        self.state.lock().await.repairs
+    /// What it knows of itself.
+    ///
+    /// # Errors
+    /// When the rules cannot be looked at.
+    pub(crate) async fn facts(&self) -> Result<Facts, RulesError> {
+        let mut state = self.state.lock().await;
+        let listing = nft::list(&LIST).await?;
+        let document = Arc::clone(&state.document);
+        state.tally.look(&document, counters(listing.as_bytes())?);
+        Ok(Facts {
+            generation: state.is_told.then_some(document.generation),
+            repairs: state.repairs,
+            nics: state.tally.nics().clone(),
+            public: state.tally.public().clone(),
+            listing,
+        })
     }
 
     /// Puts a document in force.
@@ -118,10 +153,7 @@ impl Router {
                 Order::Newer => {}
                 Order::Same => return Ok(()),
                 Order::Older => return Err(stale(in_force)),
-                Order::Different => {
-                    let message = format!("another document of generation {in_force} is in force");
-                    return Err(WireError::new(ErrorCode::GenerationConflict, message));
-                }
+                Order::Different => return Err(conflict(in_force)),
             }
         }
         self.bring(&mut state, document).await
@@ -133,14 +165,15 @@ impl Router {
     /// As [`Router::put`], and when the change begins at another generation than the one in force.
     pub(crate) async fn patch(&self, delta: &Delta) -> Result<(), WireError> {
         let mut state = self.state.lock().await;
-        if state.is_told && state.document.generation == delta.to && delta.from < delta.to {
-            // The same change again, as its answer was lost. Whatever led to this generation is in force.
-            return Ok(());
+        let in_force = state.document.generation;
+        if state.is_told && in_force == delta.to && delta.from < delta.to {
+            // The same change again, as its answer was lost; or another one of the same number.
+            return if delta.is_in(&state.document) { Ok(()) } else { Err(conflict(in_force)) };
         }
         let mut document = Document::clone(&state.document);
         match delta.apply(&mut document) {
             Ok(()) if state.is_told => self.bring(&mut state, document).await,
-            Ok(()) | Err(DeltaError::Elsewhere { .. }) => Err(stale(state.document.generation)),
+            Ok(()) | Err(DeltaError::Elsewhere { .. }) => Err(stale(in_force)),
             Err(DeltaError::Backwards) => {
                 Err(WireError::new(ErrorCode::Invalid, "to: must be greater than from"))
             }
@@ -148,70 +181,132 @@ impl Router {
     }
 
     async fn bring(&self, state: &mut State, document: Document) -> Result<(), WireError> {
-        let problems = document.problems();
+        let mut problems = document.problems();
+        problems.extend(document.problems_beside(&self.management));
         if !problems.is_empty() {
-            let told: Vec<String> = problems.iter().take(TOLD).map(ToString::to_string).collect();
-            let more = problems.len().saturating_sub(TOLD);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            return Err(WireError::new(ErrorCode::Invalid, told.join("; ") + &more));
+            return Err(WireError::new(ErrorCode::Invalid, told(&problems)));
         }
         let names = state.names.follow(document.guests.keys().copied());
         let ruleset = Ruleset::of(&document, names.all(), &state.down);
+        if state.document.nics != document.nics || state.document.public != document.public {
+            // What was counted until now is of those who have the addresses now.
+            self.look_at_counters(state).await.map_err(|error| internal(&error))?;
+        }
         let next = State {
             document: Arc::new(document),
             is_told: true,
             names,
             ruleset,
+            is_sure: true,
             down: state.down.clone(),
             repairs: state.repairs,
+            tally: std::mem::take(&mut state.tally),
+            management_index: state.management_index,
         };
-        self.step(state, &next).await?;
-        self.shown.send_replace(Shown { document: next.document.clone(), links: next.names.all().clone() });
-        tracing::info!(generation = next.document.generation.0, "a document is in force");
+        let stepped = self.step(state, &next).await;
+        let observed = match stepped {
+            Ok(observed) => observed,
+            Err(error) => {
+                state.tally = next.tally;
+                return Err(error);
+            }
+        };
         *state = next;
+        self.show(state, &observed);
+        tracing::info!(generation = state.document.generation.0, "a document is in force");
         Ok(())
     }
 
-    /// Brings rules and links from one state to the next, or leaves both.
-    async fn step(&self, before: &State, next: &State) -> Result<(), WireError> {
-        let unavailable = |error: LinksError| WireError::new(ErrorCode::Unavailable, chain(&error));
-        let observed = self.kernel.observe().await.map_err(|error| unavailable(error.into()))?;
-        let changes = self.changes(next, &observed).map_err(unavailable)?;
-        self.filter(&before.ruleset, &next.ruleset).await?;
-        let applied = match self.kernel.apply(&changes).await {
-            // With an address the kernel removes routes that were there when it was looked at.
-            Ok(()) if !changes.is_empty() => self.converge_links(next).await.map(drop),
-            other => other.map_err(LinksError::from),
-        };
-        let Err(error) = applied else { return Ok(()) };
-        // Back to where it was. What cannot be brought back now is drift, which is put right like any other.
-        if let Err(error) = self.filter(&next.ruleset, &before.ruleset).await {
-            tracing::error!(%error, "the rules cannot be brought back");
-        }
-        if let Err(error) = self.converge_links(before).await {
-            tracing::error!(error = chain(&error), "the links cannot be brought back");
-        }
-        Err(WireError::new(ErrorCode::Internal, chain(&error)))
+    async fn look_at_counters(&self, state: &mut State) -> Result<(), RulesError> {
+        let counted = counters(nft::list(&LIST_COUNTERS).await?.as_bytes())?;
+        let document = Arc::clone(&state.document);
+        state.tally.look(&document, counted);
+        Ok(())
     }
 
-    async fn filter(&self, before: &Ruleset, next: &Ruleset) -> Result<(), WireError> {
-        let Some(script) = next.script_from(before) else { return Ok(()) };
-        nft::apply(&script).await.map_err(|error| WireError::new(ErrorCode::Internal, chain(&error)))
+    /// Shows services the document, and those of its networks' links that are there.
+    fn show(&self, state: &State, observed: &Observed) {
+        let links = state.names.all().iter().filter_map(|(network, name)| {
+            let guest = state.document.guests.get(network)?;
+            let index = self.index(observed, guest.mac)?;
+            Some((*network, Link { name: name.clone(), index }))
+        });
+        self.shown.send_replace(Shown { document: Arc::clone(&state.document), links: links.collect() });
+    }
+
+    fn index(&self, observed: &Observed, mac: MacAddr) -> Option<u32> {
+        observed.links.iter().find(|link| link.mac == mac).map(|link| link.index)
+    }
+
+    /// Brings rules and links from one state to the next, or leaves both. Gives the links as they are then.
+    async fn step(&self, before: &mut State, next: &State) -> Result<Observed, WireError> {
+        let observed = self.kernel.observe().await.map_err(|error| internal(&error))?;
+        let wanted = self.wanted(next);
+        let plan = plan(&wanted, &observed);
+        self.check_missing(&plan.missing, before, next)?;
+        self.filter(before, &next.ruleset).await?;
+        let mut applied = self.kernel.apply(&plan.changes).await;
+        if applied.is_ok() && !plan.changes.is_empty() {
+            // With an address the kernel removes routes that were there when it was looked at.
+            applied = self.converge(&wanted).await;
+        }
+        let error = match applied {
+            Ok(()) if plan.changes.is_empty() => return Ok(observed),
+            Ok(()) => match self.kernel.observe().await {
+                Ok(observed) => return Ok(observed),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        // Back to where it was. What cannot be brought back now is drift, which is put right like any other.
+        before.is_sure = false;
+        if let Err(error) = self.filter(before, &before.ruleset.clone()).await {
+            tracing::error!(%error, "the rules cannot be brought back");
+        }
+        if let Err(error) = self.converge(&self.wanted(before)).await {
+            tracing::error!(error = chain(&error), "the links cannot be brought back");
+        }
+        Err(internal(&error))
+    }
+
+    /// An interface may be about to be plugged in; one that was there before and is not any more stands in nobody's way.
+    fn check_missing(
+        &self,
+        missing: &BTreeSet<MacAddr>,
+        before: &State,
+        next: &State,
+    ) -> Result<(), WireError> {
+        let known: BTreeSet<MacAddr> = self.wanted(before).links.iter().map(|link| link.mac).collect();
+        let Some(mac) = missing.difference(&known).next() else { return Ok(()) };
+        let guest = next.document.guests.iter().find(|(_, guest)| guest.mac == *mac);
+        let field = guest.map_or("public.mac".to_owned(), |(id, _)| format!("guests.{id}.mac"));
+        let message = format!("{field}: no interface has the MAC address {mac}");
+        Err(WireError::new(ErrorCode::Unavailable, message))
+    }
+
+    /// Brings the rules from what is in force to another rule set. If that fails half-known, the state says so.
+    async fn filter(&self, before: &mut State, next: &Ruleset) -> Result<(), WireError> {
+        let script = if before.is_sure { next.script_from(&before.ruleset) } else { Some(next.whole()) };
+        let Some(script) = script else { return Ok(()) };
+        match nft::apply(&script).await {
+            Ok(()) => {
+                before.is_sure = true;
+                Ok(())
+            }
+            Err(error) => {
+                // One that was too slow may have done it all the same.
+                before.is_sure = before.is_sure && matches!(error, ExecError::Failed { .. });
+                Err(internal(&error))
+            }
+        }
     }
 
     fn wanted(&self, state: &State) -> Wanted {
         Wanted::of(&self.management, &state.document, &state.names)
     }
 
-    fn changes(&self, state: &State, observed: &Observed) -> Result<Vec<crate::links::Change>, LinksError> {
-        Ok(changes(&self.wanted(state), observed)?)
-    }
-
-    /// How many changes were necessary.
-    async fn converge_links(&self, state: &State) -> Result<usize, LinksError> {
-        let changes = self.changes(state, &self.kernel.observe().await?)?;
-        self.kernel.apply(&changes).await?;
-        Ok(changes.len())
+    async fn converge(&self, wanted: &Wanted) -> Result<(), KernelError> {
+        self.kernel.apply(&plan(wanted, &self.kernel.observe().await?).changes).await
     }
 
     /// Takes members of balancers out that do not work, and puts others back.
@@ -224,7 +319,7 @@ impl Router {
             return Ok(());
         }
         let ruleset = Ruleset::of(&state.document, state.names.all(), &down);
-        self.filter(&state.ruleset, &ruleset).await?;
+        self.filter(&mut state, &ruleset).await?;
         (state.ruleset, state.down) = (ruleset, down);
         Ok(())
     }
@@ -237,36 +332,89 @@ impl Router {
         let mut state = self.state.lock().await;
         let listing = nft::list(&LIST).await?;
         let (differences, script) = match observed(listing.as_bytes()) {
-            Ok(found) if found.ruleset == state.ruleset && found.shape == self.shape => return Ok(()),
+            Ok(found) if found.ruleset == state.ruleset && found.shape == self.shape => {
+                state.is_sure = true;
+                return Ok(());
+            }
             Ok(found) => (found.shape.differences(&self.shape), state.ruleset.repair(&found, &self.shape)),
             // An element that is in no form of ours: somebody else has put it there.
             Err(error @ ListingError::Element { .. }) => (vec![error.to_string()], state.ruleset.whole()),
             Err(error) => return Err(error.into()),
         };
+        // A table of counters that somebody has changed is made anew.
+        if let Ok(counted) = counters(listing.as_bytes()) {
+            let document = Arc::clone(&state.document);
+            state.tally.look(&document, counted);
+        }
         nft::apply(&script).await?;
         tracing::warn!(?differences, "rules were not as they should be, and are now");
         state.repairs += 1;
+        state.is_sure = true;
         Ok(())
     }
 
-    /// Puts right what somebody else has changed: links, addresses and routes.
+    /// Puts right what somebody else has changed: links, addresses, routes, and settings.
     ///
     /// # Errors
-    /// When that is not possible now.
-    pub(crate) async fn repair_links(&self) -> Result<(), LinksError> {
+    /// When links cannot be looked at.
+    pub(crate) async fn repair_links(&self) -> Result<(), KernelError> {
         let mut state = self.state.lock().await;
-        let changed = self.converge_links(&state).await?;
-        if changed > 0 {
-            tracing::warn!(changed, "links were not as they should be, and are now");
+        let wanted = self.wanted(&state);
+        let plan = plan(&wanted, &self.kernel.observe().await?);
+        let failures = self.kernel.apply_all(&plan.changes).await;
+        for failure in &failures {
+            tracing::warn!(error = chain(failure), "a link is not as it should be");
+        }
+        for mac in &plan.missing {
+            tracing::warn!(%mac, "no interface has this MAC address");
+        }
+        if plan.changes.len() > failures.len() {
+            tracing::warn!(changes = plan.changes.len(), "links were not as they should be, and are now");
             state.repairs += 1;
         }
+        let observed = self.kernel.observe().await?;
+        let index = self.index(&observed, self.management.mac);
+        if index.is_some() && index != state.management_index {
+            tracing::error!("{MANAGEMENT} is another interface than the one that is listened on");
+            self.cut_off.cancel();
+        }
+        self.show_if_other(&state, &observed);
         Ok(())
     }
+
+    /// Shows services the links again, if an interface is another than before.
+    fn show_if_other(&self, state: &State, observed: &Observed) {
+        let is_same = self.shown.borrow().links.iter().all(|(network, link)| {
+            let guest = state.document.guests.get(network);
+            guest.is_some_and(|guest| self.index(observed, guest.mac) == Some(link.index))
+        });
+        let all_are_shown = self.shown.borrow().links.len() == state.names.all().len();
+        if !is_same || !all_are_shown {
+            self.show(state, observed);
+        }
+    }
+}
+
+/// The first problems of a document, in one line.
+fn told(problems: &[Problem]) -> String {
+    let told: Vec<String> = problems.iter().take(TOLD).map(ToString::to_string).collect();
+    let more = problems.len().saturating_sub(TOLD);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    told.join("; ") + &more
 }
 
 fn stale(in_force: Generation) -> WireError {
     let error = WireError::new(ErrorCode::StaleGeneration, format!("generation {in_force} is in force"));
     WireError { in_force: Some(in_force), ..error }
+}
+
+fn conflict(in_force: Generation) -> WireError {
+    let message = format!("another document of generation {in_force} is in force");
+    WireError::new(ErrorCode::GenerationConflict, message)
+}
+
+fn internal(error: &dyn std::error::Error) -> WireError {
+    WireError::new(ErrorCode::Internal, chain(error))
 }
 
 /// An error with all that has led to it, in one line.

@@ -35,12 +35,14 @@ pub(crate) enum SeedError {
         source: io::Error,
     },
     /// What is in it is no seed.
-    #[error("{path} holds no seed: {source}")]
+    #[error("{path} holds no seed: its line {line} is wrong at column {column}")]
     Invalid {
         /// Which.
         path: PathBuf,
-        /// What is wrong. The text has no part of what was read: a key is in there.
-        source: serde_json::Error,
+        /// Where. What is wrong could have a part of what was read, and a key is in there.
+        line: usize,
+        /// Where in the line.
+        column: usize,
     },
 }
 
@@ -67,7 +69,11 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> SeedError {
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<RouterSeed, SeedError> {
-    serde_json::from_slice(text).map_err(|source| SeedError::Invalid { path: path.to_owned(), source })
+    serde_json::from_slice(text).map_err(|error| SeedError::Invalid {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
 }
 
 /// The first block device with the label.
@@ -179,8 +185,11 @@ mod tests {
 
     #[test]
     fn an_invalid_seed_is_not_repeated_in_the_error() {
-        let error = parse(Path::new("/dev/vdb"), br#"{"key":"hunter2"}"#).unwrap_err().to_string();
-        assert!(error.starts_with("/dev/vdb holds no seed: "), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
+        for text in [r#"{"key":"hunter2"}"#, r#""hunter2""#, r#"{"hunter2":1}"#] {
+            let error = parse(Path::new("/dev/vdb"), text.as_bytes()).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(said.starts_with("/dev/vdb holds no seed: its line 1 "), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
     }
 }

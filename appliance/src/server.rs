@@ -7,16 +7,25 @@ use axum::middleware::from_fn_with_state;
 use podzol_appliance_api::{DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, StatusGet};
 use podzol_rpc::refusals::management_alone;
 use podzol_rpc::{Endpoint, Refusals, handle};
+use podzol_vocab::{ErrorCode, WireError};
 
 use crate::status::Overview;
 
+/// Carries a change out even if its caller goes away meanwhile: half of a change is no state to be in.
+async fn to_its_end(
+    change: impl Future<Output = Result<(), WireError>> + Send + 'static,
+) -> Result<(), WireError> {
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|error| Err(WireError::new(ErrorCode::Internal, error.to_string())))
+}
+
 pub(crate) fn routes(overview: Arc<Overview>, refusals: Refusals) -> Routes {
     type S = Arc<Overview>;
-    let put = handle::<DocumentPut, S, _, _>(|overview, _, (), document| async move {
-        overview.router.put(document).await
+    let put = handle::<DocumentPut, S, _, _>(|overview, _, (), document| {
+        to_its_end(async move { overview.router.put(document).await })
     });
-    let patch = handle::<DocumentPatch, S, _, _>(|overview, _, (), delta| async move {
-        overview.router.patch(&delta).await
+    let patch = handle::<DocumentPatch, S, _, _>(|overview, _, (), delta| {
+        to_its_end(async move { overview.router.patch(&delta).await })
     });
     let status = handle::<StatusGet, S, _, _>(|overview, _, (), ()| async move { overview.status().await });
     let logs = handle::<LogsGet, S, _, _>(|overview, _, (), ()| async move { Ok(overview.log.logs()) });

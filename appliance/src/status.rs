@@ -1,14 +1,13 @@
 //! What the router says of itself: looked up when it is asked, in the kernel.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use podzol_appliance_api::{Counters, Diagnosis, Phase, RouterStatus};
-use podzol_appliance_nft::{LIST, counters, observed};
-use podzol_vocab::{ErrorCode, NicId, Sha256, WireError};
+use podzol_appliance_api::{Diagnosis, Phase, RouterStatus};
+use podzol_appliance_nft::observed;
+use podzol_vocab::{ErrorCode, Sha256, WireError};
 use sha2::Digest;
+use tokio::sync::Mutex;
 
 use crate::links::kernel::Kernel;
 use crate::log::Ring;
@@ -25,30 +24,25 @@ pub(crate) struct Overview {
     pub(crate) kernel: Kernel,
     pub(crate) image: String,
     pub(crate) boot: Vec<Phase>,
+    /// Each look lists all rules; however many ask, one at a time does.
+    pub(crate) one_look: Mutex<()>,
 }
 
 impl Overview {
     pub(crate) async fn status(&self) -> Result<RouterStatus, WireError> {
-        let document = self.router.document().await;
-        let listing = nft::list(&LIST).await.map_err(|error| internal(&error))?;
-        let counted = counters(listing.as_bytes()).map_err(|error| internal(&error))?;
-        let by_address = |address: Ipv4Addr| counted.nics.get(&address).copied().unwrap_or_default();
-        let nics: BTreeMap<NicId, Counters> = document
-            .iter()
-            .flat_map(|document| &document.nics)
-            .map(|(id, nic)| (*id, by_address(nic.address)))
-            .collect();
+        let _turn = self.one_look.lock().await;
+        let facts = self.router.facts().await.map_err(|error| internal(&error))?;
         Ok(RouterStatus {
-            generation: document.map(|document| document.generation),
+            generation: facts.generation,
             image: self.image.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             boot: self.boot.clone(),
             health: self.services.healths(),
-            kernel: self.kernel_hash(&listing).await?,
-            repairs: self.router.repairs().await,
-            nics,
-            public: counted.public,
+            kernel: self.kernel_hash(&facts.listing).await?,
+            repairs: facts.repairs,
+            nics: facts.nics,
+            public: facts.public,
             passwords_set: self.services.passwords_set(),
         })
     }
@@ -62,6 +56,7 @@ impl Overview {
     }
 
     pub(crate) async fn diagnosis(&self) -> Result<Diagnosis, WireError> {
+        let _turn = self.one_look.lock().await;
         let observed = self.kernel.observe().await.map_err(|error| internal(&error))?;
         let links = observed.links.iter().map(|link| {
             let addresses: Vec<String> =

@@ -14,7 +14,8 @@ use crate::tools::Tool;
 /// What this module runs.
 pub const TOOLS: [Tool; 1] = [Tool::new("cargo", "cargo")];
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What programs are compiled for.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The workspace's profile for them: small, because they are unpacked in every VM's memory at every start.
 const PROFILE: &str = "init";
 
@@ -31,9 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(1200);
 /// # Errors
 /// When it does not compile, or is not static.
 pub fn compile(package: &str, source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
-    let locate = Program::new("cargo").args(["locate-project", "--workspace", "--message-format", "plain"]);
-    let manifest = PathBuf::from(locate.folder(source).run()?.trim());
-    let workspace = manifest.parent().unwrap_or(source);
+    let workspace = workspace(source)?;
     let target = cache.join("init-target");
     Program::new("cargo")
         .args([
@@ -49,13 +48,20 @@ pub fn compile(package: &str, source: &Path, cache: &Path) -> Result<PathBuf, Bu
         ])
         .arg(&target)
         .arg("--manifest-path")
-        .arg(&manifest)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace))
+        .arg(workspace.join("Cargo.toml"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace))
         .deadline(DEADLINE)
         .run()?;
     let program = target.join(TARGET).join(PROFILE).join(package);
     check(&program)?;
     Ok(program)
+}
+
+/// The folder of the workspace that has this folder.
+pub(crate) fn workspace(source: &Path) -> Result<PathBuf, BuildError> {
+    let locate = Program::new("cargo").args(["locate-project", "--workspace", "--message-format", "plain"]);
+    let manifest = PathBuf::from(locate.folder(source).run()?.trim());
+    Ok(manifest.parent().unwrap_or(source).to_owned())
 }
 
 /// Refuses an init that the image cannot run.

@@ -17,6 +17,16 @@ pub enum KernelError {
     Version(PathBuf),
 }
 
+/// The version of the kernel whose modules are in a root folder's `lib/modules`, as `uname -r` says it.
+///
+/// # Errors
+/// When there is not just one kernel's.
+pub fn version(root: &Path) -> Result<String, BuildError> {
+    let all = root.join("lib/modules");
+    let [folder] = &files::list(&all)?[..] else { return Err(KernelError::Version(all).into()) };
+    Ok(folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
 /// What ends a signed module (kernel source, `include/linux/module_signature.h`).
 const SIGNATURE_MAGIC: &[u8] = b"~Module signature appended~\n";
 /// `struct module_signature`, before the magic: its last 4 bytes are the signature's length, big endian.
@@ -37,9 +47,8 @@ impl Modules {
     /// # Errors
     /// When they cannot be read, or there is not just one kernel's.
     pub fn open(root: &Path) -> Result<Self, BuildError> {
-        let all = root.join("lib/modules");
-        let [folder] = &files::list(&all)?[..] else { return Err(KernelError::Version(all).into()) };
-        let version = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let version = version(root)?;
+        let folder = root.join("lib/modules").join(&version);
         let built_in = files::read_text(&folder.join("modules.builtin"))?;
         let built_in = built_in.lines().filter_map(|line| module_name(Path::new(line))).collect();
         let paths = files::walk(&folder.join("kernel"))?;

@@ -10,6 +10,9 @@
 //! The same inputs give the same bytes, whatever the folder, the user or the clock. Nothing is fetched but from the
 //! Debian mirrors in the machine's own apt sources, and apt checks their signatures.
 //!
+//! Beside its outputs a folder has a bill of materials ([`sbom`]), and if an operator's key was given, a signature over the
+//! manifest ([`signature`]).
+//!
 //! This crate does not know what runs in the images, nor how a template gets to a storage server. It fails with the
 //! program, its arguments and what it said; with the file; or with all missing tools at once.
 //!
@@ -19,6 +22,7 @@
 
 pub mod apt;
 pub mod cpio;
+pub mod crates;
 pub mod deb;
 pub mod disk;
 pub mod elf;
@@ -30,7 +34,9 @@ pub mod libraries;
 pub mod manifest;
 pub mod program;
 pub mod recipe;
+pub mod sbom;
 pub mod seed;
+pub mod signature;
 pub mod sources;
 pub mod steps;
 pub mod tools;
@@ -74,6 +80,12 @@ pub enum BuildError {
     /// The outputs do not fit their manifest.
     #[error(transparent)]
     Manifest(#[from] manifest::ManifestError),
+    /// The crates of a program cannot be known.
+    #[error(transparent)]
+    Crates(#[from] crates::CratesError),
+    /// A key or a signature cannot be used.
+    #[error(transparent)]
+    Signing(#[from] signature::SigningError),
     /// The recipe needs more rights.
     #[error("{recipe} must be built by root: its files' owners are set by chroot and chown")]
     NotRoot {

@@ -1,6 +1,6 @@
-//! `podzol-image`: builds Podzol's images and packages, and checks what was built.
+//! `podzol-image`: builds Podzol's images and packages, signs them, and checks what was built.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,9 +8,13 @@ use podzol_image::manifest::{FILE_NAME, Manifest};
 use podzol_image::recipe::{
     self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, Tiny,
 };
+use podzol_image::signature;
 use podzol_image::steps::Steps;
 
-/// Builds Podzol's VM templates, lab host image and Debian packages, byte for byte reproducible.
+/// Builds Podzol's VM templates, lab host image and Debian packages, byte for byte reproducible, and signs them.
+///
+/// Beside its outputs, each folder has a manifest (manifest.json: what went in, and SHA-256 of every file) and a bill of
+/// materials (sbom.cdx.json: CycloneDX 1.6).
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -22,10 +26,38 @@ struct Cli {
 enum Command {
     /// Builds a recipe, unless its outputs are up to date.
     Build(Build),
-    /// Compares the files of a folder with its manifest.
+    /// Signs a folder whose files fit its manifest: writes manifest.sig.
+    ///
+    /// The signature is over the bytes of manifest.json, made with Ed25519 and written in Base64. OpenSSL checks it so:
+    /// `base64 -d manifest.sig > sig && openssl pkeyutl -verify -pubin -inkey signing.pub -rawin -in manifest.json
+    /// -sigfile sig`.
+    Sign {
+        /// The output folder of a build.
+        folder: PathBuf,
+        /// The private key: Ed25519, PKCS#8, PEM.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Compares the files of a folder with its manifest, and with a key, the manifest with its signature.
     Verify {
         /// The output folder of a build.
         folder: PathBuf,
+        /// The public key with whose private half the manifest must have been signed.
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+    /// Keys for signing.
+    #[command(subcommand)]
+    Key(Key),
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Makes a key: signing.key, which stays with who signs, and signing.pub for those who verify.
+    New {
+        /// The folder for both; keys in it are never written over.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
 }
 
@@ -33,7 +65,7 @@ enum Command {
 struct Build {
     /// What to build.
     recipe: RecipeName,
-    /// Where the outputs go [default: images/<RECIPE>].
+    /// Where the outputs go; with `all`, in a folder each below it [default: images/<RECIPE>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where fetched packages and compiled programs are kept for the next build [default: images/.cache].
@@ -45,16 +77,21 @@ struct Build {
     /// Podzol's source tree (tiny, router: the init's source; debs: the `package/` folders).
     #[arg(long, value_name = "DIR", default_value = ".")]
     source: PathBuf,
-    /// tiny, router: a compiled init, to be taken instead of compiling it.
+    /// tiny, router: a compiled init, to be taken instead of compiling it. Its crates are then not known.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// debs: the folder with the compiled programs.
     #[arg(long, value_name = "DIR", default_value = "target/release")]
     bin_dir: PathBuf,
+    /// Signs the outputs as the last step, with this private key (see `sign`).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RecipeName {
+    /// Router, tiny, debian and lab-host, one after another.
+    All,
     /// The tiny test VM's template.
     Tiny,
     /// The root file system, kernel and initramfs of the lab's emulated servers.
@@ -67,10 +104,15 @@ enum RecipeName {
     Debs,
 }
 
+/// What `all` is, the quickest first.
+const ALL: [RecipeName; 4] = [RecipeName::Router, RecipeName::Tiny, RecipeName::Debian, RecipeName::LabHost];
+
 fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
         Command::Build(build) => run(build),
-        Command::Verify { folder } => verify(&folder),
+        Command::Sign { folder, key } => sign(&folder, &key),
+        Command::Verify { folder, public_key } => verify(&folder, public_key.as_deref()),
+        Command::Key(Key::New { out }) => key_new(&out),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -84,35 +126,87 @@ fn main() -> std::process::ExitCode {
 fn run(build: Build) -> anyhow::Result<()> {
     // For the programs that the recipes run, such as the packages' own scripts: an image does not depend on the builder.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| format!("{}", path.display()));
-    let source = absolute(build.source)?;
-    let mut recipe: Box<dyn Recipe> = match build.recipe {
-        RecipeName::Tiny => Box::new(Tiny { source, init: build.init.map(absolute).transpose()? }),
-        RecipeName::LabHost => Box::new(LabHost),
-        RecipeName::Debian => Box::new(Debian),
-        RecipeName::Router => Box::new(Router { source, init: build.init.map(absolute).transpose()? }),
-        RecipeName::Debs => Box::new(Debs { source, binaries: absolute(build.bin_dir)? }),
-    };
-    let out = build.out.unwrap_or_else(|| PathBuf::from("images").join(recipe.name()));
-    let cache = build.cache.unwrap_or_else(|| PathBuf::from("images/.cache"));
-    let place = Place { out: absolute(out)?, cache: absolute(cache)?, epoch: build.epoch };
-    let mut shown = std::io::stderr();
-    let mut steps = Steps::new(&mut shown, recipe.steps());
-    match recipe::build(recipe.as_mut(), &place, &mut steps)? {
-        Outcome::Built => verify(&place.out),
-        Outcome::UpToDate => {
-            println!("{} is up to date", place.out.display());
-            Ok(())
+    // Before anything takes minutes.
+    let key = build.key.as_deref().map(signature::read_key).transpose()?;
+    let names = if build.recipe == RecipeName::All { &ALL[..] } else { &[build.recipe] };
+    anyhow::ensure!(build.init.is_none() || names.len() == 1, "--init: is for one recipe, and not for all");
+    for name in names {
+        let mut recipe = build.recipe(*name)?;
+        let place = build.place(recipe.name())?;
+        let mut shown = std::io::stderr();
+        let mut steps = Steps::new(&mut shown, recipe.steps());
+        if names.len() > 1 {
+            steps.say(&format!("{}:", recipe.name()));
         }
+        let outcome = recipe::build(recipe.as_mut(), &place, &mut steps)?;
+        if let Some(key) = &key {
+            signature::sign(&place.out, key)?;
+        }
+        match outcome {
+            Outcome::Built => verify(&place.out, None)?,
+            Outcome::UpToDate => println!("{} is up to date", place.out.display()),
+        }
+    }
+    Ok(())
+}
+
+impl Build {
+    fn recipe(&self, name: RecipeName) -> anyhow::Result<Box<dyn Recipe>> {
+        let source = absolute(&self.source)?;
+        let init = self.init.as_deref().map(absolute).transpose()?;
+        Ok(match name {
+            RecipeName::All => anyhow::bail!("all: is not one recipe"),
+            RecipeName::Tiny => Box::new(Tiny { source, init }),
+            RecipeName::LabHost => Box::new(LabHost),
+            RecipeName::Debian => Box::new(Debian),
+            RecipeName::Router => Box::new(Router { source, init }),
+            RecipeName::Debs => Box::new(Debs { source, binaries: absolute(&self.bin_dir)? }),
+        })
+    }
+
+    fn place(&self, recipe: &str) -> anyhow::Result<Place> {
+        let out = match &self.out {
+            Some(out) if self.recipe != RecipeName::All => out.clone(),
+            Some(out) => out.join(recipe),
+            None => Path::new("images").join(recipe),
+        };
+        let cache = self.cache.as_deref().unwrap_or(Path::new("images/.cache"));
+        Ok(Place { out: absolute(&out)?, cache: absolute(cache)?, epoch: self.epoch })
     }
 }
 
-fn verify(folder: &std::path::Path) -> anyhow::Result<()> {
-    let manifest =
-        Manifest::read(folder)?.with_context(|| format!("{} has no {FILE_NAME}", folder.display()))?;
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{}", path.display()))
+}
+
+fn verify(folder: &Path, public_key: Option<&Path>) -> anyhow::Result<()> {
+    let manifest = match public_key {
+        Some(key) => signature::verify(folder, &signature::read_public_key(key)?)?,
+        None => {
+            Manifest::read(folder)?.with_context(|| format!("{} has no {FILE_NAME}", folder.display()))?
+        }
+    };
     manifest.verify(folder)?;
     for file in &manifest.files {
         println!("{}  {} ({} bytes)", file.sha256, folder.join(&file.name).display(), file.size);
     }
+    let signature = folder.join(signature::FILE_NAME);
+    match public_key {
+        Some(key) => println!("signed with the key of {}", key.display()),
+        None if signature.exists() => println!("signed; `podzol-image verify --public-key` says by whom"),
+        None => {}
+    }
+    Ok(())
+}
+
+fn sign(folder: &Path, key: &Path) -> anyhow::Result<()> {
+    signature::sign(folder, &signature::read_key(key)?)?;
+    println!("{}", folder.join(signature::FILE_NAME).display());
+    Ok(())
+}
+
+fn key_new(out: &Path) -> anyhow::Result<()> {
+    let public = signature::make_key(out)?;
+    println!("{}\n{}", out.join(signature::PRIVATE_KEY).display(), public.display());
     Ok(())
 }

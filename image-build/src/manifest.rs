@@ -40,7 +40,13 @@ pub struct Manifest {
     pub inputs: String,
     /// The time that the outputs' files carry, in seconds since 1970.
     pub epoch: u64,
-    /// The outputs, sorted by name.
+    /// The version of the kernel in them, as `uname -r` says it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// SHA-256 of the `Cargo.lock` by which the program in them was compiled, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cargo_lock: Option<String>,
+    /// The outputs and their bill of materials, sorted by name.
     pub files: Vec<Output>,
     /// The Debian packages that went in, sorted by name.
     pub packages: Vec<Package>,
@@ -89,10 +95,16 @@ impl Manifest {
         if !path.exists() {
             return Ok(None);
         }
-        let text = files::read(&path)?;
-        let manifest =
-            serde_json::from_slice(&text).map_err(|source| ManifestError::Invalid { path, source })?;
-        Ok(Some(manifest))
+        Self::parse(&path, &files::read(&path)?).map(Some)
+    }
+
+    /// Reads a manifest's text, which is that of this file.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, BuildError> {
+        let invalid = |source| ManifestError::Invalid { path: path.to_owned(), source };
+        Ok(serde_json::from_slice(text).map_err(invalid)?)
     }
 
     /// Writes it into its folder: as a whole, or not at all.
@@ -175,6 +187,8 @@ mod tests {
             recipe: "r".into(),
             inputs: "i".into(),
             epoch: 1,
+            kernel: Some("6.1.0-1-cloud-amd64".into()),
+            cargo_lock: None,
             files: outputs.into(),
             packages: Vec::new(),
         };

@@ -2,6 +2,7 @@
 
 mod debian;
 mod debs;
+mod inputs;
 mod lab_host;
 mod router;
 mod system;
@@ -16,17 +17,18 @@ use tempfile::TempDir;
 use crate::BuildError;
 use crate::files;
 use crate::manifest::{self, Manifest, ManifestError, Output, Package};
+use crate::recipe::inputs::hash;
+use crate::sbom;
+use crate::signature;
 use crate::steps::Steps;
 use crate::tools::{self, Tool};
 
 pub use debian::Debian;
 pub use debs::Debs;
+pub use inputs::{Inputs, Programs};
 pub use lab_host::LabHost;
 pub use router::Router;
 pub use tiny::Tiny;
-
-/// SHA-256 of this crate's code and recipes.
-const CODE: &str = env!("PODZOL_IMAGE_CODE");
 
 /// The time that outputs carry unless another is asked for: 2025-10-09, the day of Debian's images that the recipes
 /// were first made with. Any fixed time would do.
@@ -58,13 +60,23 @@ pub enum Outcome {
     UpToDate,
 }
 
-/// All that decides about a recipe's outputs.
-#[derive(Debug, Clone, Default)]
-pub struct Inputs {
-    /// The Debian packages that go in.
-    pub packages: Vec<Package>,
-    /// Other files, each by a name that does not depend on the machine, with its SHA-256.
-    pub files: Vec<(String, String)>,
+/// What a recipe has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    names: Vec<String>,
+    kernel: Option<String>,
+}
+
+impl Made {
+    /// Files of these names in the folder `finished`.
+    pub fn files<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self { names: names.into_iter().map(Into::into).collect(), kernel: None }
+    }
+
+    /// In them is a kernel of this version.
+    pub fn with_kernel(self, version: String) -> Self {
+        Self { kernel: Some(version), ..self }
+    }
 }
 
 /// One kind of output.
@@ -75,6 +87,10 @@ pub trait Recipe {
     fn tools(&self) -> Vec<Tool>;
     /// How many steps it has, those of [`Recipe::files`] and [`Recipe::packages`] included.
     fn steps(&self) -> usize;
+    /// The programs of Podzol's own that go in.
+    fn programs(&self) -> Programs {
+        Programs::None
+    }
     /// Finds out which files go in beside packages, making them if need be.
     ///
     /// # Errors
@@ -87,16 +103,11 @@ pub trait Recipe {
     fn packages(&self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Vec<Package>, BuildError> {
         Ok(Vec::new())
     }
-    /// Makes the outputs in the folder `finished` of the working folder, and gives their names.
+    /// Makes the outputs in the folder `finished` of the working folder.
     ///
     /// # Errors
     /// When a step fails.
-    fn make(
-        &self,
-        inputs: &Inputs,
-        shop: &Shop<'_>,
-        steps: &mut Steps<'_>,
-    ) -> Result<Vec<String>, BuildError>;
+    fn make(&self, inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError>;
 }
 
 /// Where a recipe works.
@@ -131,38 +142,56 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     files::create_folder(&place.cache)?;
     let _lock = lock(&place.cache, steps)?;
     remove_leftovers(&place.out, steps)?;
+    let own_programs = recipe.programs();
     let files = recipe.files(place, steps)?;
+    let mut inputs = Inputs { packages: Vec::new(), files, crates: own_programs.crates()? };
+    let hash_of = |inputs: &Inputs| hash(recipe.name(), place.epoch, inputs, &tools, &programs);
     let before = usable_manifest(&place.out)?.filter(|manifest| manifest.is_untouched(&place.out));
-    let hash_with =
-        |packages: &[Package]| hash(recipe.name(), place.epoch, packages, &files, &tools, &programs);
-    if let Some(manifest) = &before
-        && Manifest::age(&place.out).is_some_and(|age| age < PACKAGES_HOLD)
-        && manifest.inputs == hash_with(&manifest.packages)?
-    {
-        return Ok(Outcome::UpToDate);
+    let is_fresh = Manifest::age(&place.out).is_some_and(|age| age < PACKAGES_HOLD);
+    if let Some(manifest) = before.as_ref().filter(|_| is_fresh) {
+        inputs.packages.clone_from(&manifest.packages);
+        if manifest.inputs == hash_of(&inputs)? {
+            return Ok(Outcome::UpToDate);
+        }
     }
-    let packages = recipe.packages(place, steps)?;
-    let hash = hash_with(&packages)?;
+    inputs.packages = recipe.packages(place, steps)?;
+    let hash = hash_of(&inputs)?;
     if let Some(manifest) = before.filter(|manifest| manifest.inputs == hash) {
         manifest.write(&place.out)?;
         return Ok(Outcome::UpToDate);
     }
-    let inputs = Inputs { packages, files };
     files::create_folder(&place.out)?;
     let folder = tempfile::Builder::new().prefix(WORK).tempdir_in(&place.out);
     let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
     files::create_folder(&shop.path("finished"))?;
-    let mut names = recipe.make(&inputs, &shop, steps)?;
-    names.sort();
-    files::remove(&place.out.join(manifest::FILE_NAME))?;
-    for name in &names {
-        files::rename(&shop.output(name), &place.out.join(name))?;
-    }
-    let files = names.iter().map(|name| Output::of(&place.out, name)).collect::<Result<_, _>>()?;
-    let recipe = recipe.name().to_owned();
-    Manifest { recipe, inputs: hash, epoch: place.epoch, files, packages: inputs.packages }
-        .write(&place.out)?;
+    let mut made = recipe.make(&inputs, &shop, steps)?;
+    let bill = sbom::text(recipe.name(), place.epoch, &inputs, &own_programs, &hash);
+    files::write(&shop.output(sbom::FILE_NAME), bill)?;
+    made.names.push(sbom::FILE_NAME.to_owned());
+    made.names.sort();
+    let manifest = Manifest {
+        recipe: recipe.name().to_owned(),
+        inputs: hash,
+        epoch: place.epoch,
+        kernel: made.kernel,
+        cargo_lock: inputs.crates.map(|crates| crates.lock),
+        files: place_outputs(&made.names, &shop)?,
+        packages: inputs.packages,
+    };
+    manifest.write(&place.out)?;
     Ok(Outcome::Built)
+}
+
+/// Moves the outputs to their places. Until the new manifest is there, the folder has none, nor a signature.
+fn place_outputs(names: &[String], shop: &Shop<'_>) -> Result<Vec<Output>, BuildError> {
+    let out = &shop.place.out;
+    for name in [signature::FILE_NAME, manifest::FILE_NAME] {
+        files::remove(&out.join(name))?;
+    }
+    for name in names {
+        files::rename(&shop.output(name), &out.join(name))?;
+    }
+    names.iter().map(|name| Output::of(out, name)).collect()
 }
 
 /// One build at a time uses a cache.
@@ -200,28 +229,6 @@ fn remove_leftovers(out: &Path, steps: &mut Steps<'_>) -> Result<(), BuildError>
     Ok(())
 }
 
-/// SHA-256 of all that decides about the outputs. Tools count by their content, because another mkfs writes other bytes.
-fn hash(
-    recipe: &str,
-    epoch: u64,
-    packages: &[Package],
-    files: &[(String, String)],
-    tools: &[Tool],
-    programs: &[PathBuf],
-) -> Result<String, BuildError> {
-    let mut text = format!("recipe {recipe}\ncode {CODE}\nepoch {epoch}\n");
-    for package in packages {
-        text.push_str(&format!("package {} {}\n", package.file_name(), package.sha256));
-    }
-    for (name, sha256) in files {
-        text.push_str(&format!("file {name} {sha256}\n"));
-    }
-    for (tool, path) in tools.iter().zip(programs) {
-        text.push_str(&format!("tool {} {}\n", tool.program, files::hash_file(path)?.0));
-    }
-    Ok(files::hash(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,9 +262,9 @@ mod tests {
             _inputs: &Inputs,
             shop: &Shop<'_>,
             _steps: &mut Steps<'_>,
-        ) -> Result<Vec<String>, BuildError> {
+        ) -> Result<Made, BuildError> {
             files::write(&shop.output("copy"), self.0)?;
-            Ok(vec!["copy".to_owned()])
+            Ok(Made::files(["copy"]).with_kernel("6.1.0".to_owned()))
         }
     }
 
@@ -266,7 +273,8 @@ mod tests {
         assert_eq!(build(&mut Copying(content), place, &mut Steps::new(&mut shown, 0)).unwrap(), expected);
         assert_eq!(files::read_text(&place.out.join("copy")).unwrap(), content);
         let left: Vec<PathBuf> = files::list(&place.out).unwrap();
-        assert_eq!(left, [place.out.join("copy"), place.out.join(manifest::FILE_NAME)]);
+        let names = ["copy", manifest::FILE_NAME, sbom::FILE_NAME];
+        assert_eq!(left, names.map(|name| place.out.join(name)));
     }
 
     #[test]
@@ -283,6 +291,27 @@ mod tests {
 
     fn place_in(folder: &Path) -> Place {
         Place { out: folder.join("out"), cache: folder.join("cache"), epoch: 1 }
+    }
+
+    #[test]
+    fn the_manifest_has_the_bill_of_materials_and_the_kernel_and_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path());
+        check(&place, "one", Outcome::Built);
+        let manifest = Manifest::read(&place.out).unwrap().unwrap();
+        manifest.verify(&place.out).unwrap();
+        let names: Vec<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["copy", sbom::FILE_NAME]);
+        assert_eq!((manifest.kernel.as_deref(), manifest.cargo_lock), (Some("6.1.0"), None));
+    }
+
+    #[test]
+    fn a_signature_goes_with_the_outputs_that_it_is_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path());
+        check(&place, "one", Outcome::Built);
+        files::write(&place.out.join(signature::FILE_NAME), "of the first").unwrap();
+        check(&place, "two", Outcome::Built);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The folders in which pools may be made.
     pub pool_roots: Vec<PathBuf>,
+    /// Files of public keys (PEM), with one of which every template must be signed; none is asked for when left out.
+    #[serde(default)]
+    pub template_keys: Vec<PathBuf>,
     /// The user id as which the hosts' QEMU opens volumes; Debian's libvirt-qemu when left out.
     #[serde(default = "default_owner")]
     pub volume_owner: u32,
@@ -64,6 +67,7 @@ impl Check for Config {
         must(self.state_dir.is_absolute(), "state_dir: must be an absolute path");
         must(!self.pool_roots.is_empty(), "pool_roots: must name at least one folder");
         must(self.pool_roots.iter().all(|root| root.is_absolute()), "pool_roots: must be absolute paths");
+        must(self.template_keys.iter().all(|key| key.is_absolute()), "template_keys: must be absolute paths");
         must((1..=60).contains(&self.report_secs), "report_secs: must be 1 to 60");
         must(
             EnvFilter::try_new(&self.log).is_ok(),
@@ -90,12 +94,13 @@ mod tests {
     #[test]
     fn every_rule_has_its_error_and_all_come_at_once() {
         check(
-            "management = 'mgmt:0'\nstate_dir = 'x'\npool_roots = ['srv']\nreport_secs = 61\nlog = 'a=b=c'\nexports = 1\n",
+            "management = 'mgmt:0'\nstate_dir = 'x'\npool_roots = ['srv']\ntemplate_keys = ['a.pub']\nreport_secs = 61\nlog = 'a=b=c'\nexports = 1\n",
             &[
                 "exports: is not a known key",
                 "management: must be host:port",
                 "state_dir: must be an absolute path",
                 "pool_roots: must be absolute paths",
+                "template_keys: must be absolute paths",
                 "report_secs: must be 1 to 60",
                 "log: must be a filter, such as info or podzol_storage_agent=debug,info",
             ],

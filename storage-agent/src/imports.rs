@@ -133,38 +133,14 @@ fn is_end(status: &TemplateStatus) -> bool {
 #[cfg(test)]
 mod tests {
     use sha2::Digest;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
 
     use super::*;
-    use crate::testing::{client, image, iso, pool};
+    use crate::testing::{client, image, iso, pool, source, with_body};
 
     const LONG: u64 = 30_000;
 
-    /// A web server that answers every request with these bytes, and keeps the connection open then.
-    async fn source(answer: Vec<u8>) -> TemplateSource {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/t", listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            let mut open = Vec::new();
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = [0; 1];
-                let _ = stream.read_exact(&mut request).await;
-                let _ = stream.write_all(&answer).await;
-                open.push(stream);
-            }
-        });
-        TemplateSource::Url { url: podzol_vocab::Secret::new(url) }
-    }
-
-    fn with_body(body: &[u8]) -> Vec<u8> {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        [head.as_bytes(), body].concat()
-    }
-
     fn plan(source: TemplateSource, wait_ms: u64) -> TemplatePlan {
-        TemplatePlan { source, format: TemplateFormat::Qcow2, wait_ms }
+        TemplatePlan { source, format: TemplateFormat::Qcow2, signed: None, wait_ms }
     }
 
     fn impatient() -> Imports {

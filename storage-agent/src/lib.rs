@@ -17,6 +17,7 @@ mod report;
 mod restore;
 mod server;
 mod store;
+mod template_keys;
 #[cfg(test)]
 mod testing;
 mod troubles;

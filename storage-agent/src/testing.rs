@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use podzol_image_signature::SigningKey;
 use podzol_rpc::exec::ExecError;
 use podzol_rpc::{AddressBook, Client, Identity};
+use podzol_storage_api::TemplateSource;
 use podzol_vocab::{ByteSize, PoolId, Secret, Sha256};
 use sha2::Digest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::export::{ExportError, Exporter};
@@ -42,6 +46,45 @@ pub(crate) fn iso() -> Vec<u8> {
     bytes[16 * 2048 + 128..16 * 2048 + 130].copy_from_slice(&2048u16.to_le_bytes());
     bytes[17 * 2048..17 * 2048 + 7].copy_from_slice(b"\xffCD001\x01");
     bytes
+}
+
+/// A web server that answers every request with these bytes, and keeps the connection open then.
+pub(crate) async fn source(answer: Vec<u8>) -> TemplateSource {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/t", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1];
+            let _ = stream.read_exact(&mut request).await;
+            let _ = stream.write_all(&answer).await;
+            open.push(stream);
+        }
+    });
+    TemplateSource::Url { url: Secret::new(url) }
+}
+
+/// An answer with this body.
+pub(crate) fn with_body(body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// The signing key of this number.
+pub(crate) fn signing_key(number: u8) -> SigningKey {
+    // 16 bytes that begin a PKCS#8 structure (RFC 8410, section 7), and 32 of the key itself, in Base64.
+    let key = String::from(char::from(b'A' + number)).repeat(43);
+    let text =
+        format!("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI{key}\n-----END PRIVATE KEY-----\n");
+    SigningKey::from_pem(&Secret::new(text)).unwrap()
+}
+
+/// A manifest as podzol-image writes it, with one file.
+pub(crate) fn manifest(sha256: Sha256) -> String {
+    format!(
+        "{{\"recipe\": \"r\", \"files\": [{{\"name\": \"r.qcow2\", \"size\": 1, \"sha256\": \"{sha256}\"}}], \"packages\": []}}\n"
+    )
 }
 
 /// A client that knows nobody.

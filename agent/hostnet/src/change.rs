@@ -147,6 +147,9 @@ pub enum Reason {
     /// The link for tunnels takes no packet of the size that they need.
     #[error("the link with the address {0} takes {1} bytes, and tunnels need {2}")]
     TunnelTooSmall(IpAddr, u32, u32),
+    /// It is a network of the host's own, whose bridge is the operator's to make.
+    #[error("its bridge is the operator's to make")]
+    NotOurs,
     /// Another network wants the same VLAN or VXLAN, or the same network another one.
     #[error("another segment has the same {0}")]
     Duplicate(&'static str),

@@ -11,7 +11,8 @@
 //! - A VLAN can pass from one network to another. The bridge is then kept only if no foreign port is on it: the taps
 //!   of the one network's VMs must not find themselves in the other network.
 //! - A VM's tap that is in no bridge, or in another segment's, goes back. Refused: to take one out of a bridge that is not
-//!   ours, as that is an operator's doing.
+//!   ours, as that is an operator's doing. A tap whose place is in a bridge of the operator's goes back there in the same
+//!   way, and nothing else of that bridge is looked at.
 //! - A missing or downed trunk refuses segments but does not remove anything: it can come back. So does an address for
 //!   tunnels that is not known or not there.
 //! - A VXLAN's peers are told one by one, and each gets a copy of what is for all; what is for one goes to the peer from
@@ -49,7 +50,8 @@ pub fn difference(desired: &Desired, observed: &[Link]) -> Changes {
     steps.extend(plans.iter().flat_map(|plan| plan.uplink.create.clone()));
     steps.extend(plans.iter().flat_map(|plan| plan.bridge.set.clone()));
     steps.extend(plans.iter().flat_map(|plan| plan.uplink.set.clone()));
-    steps.extend(plans.iter().flat_map(|plan| ports(desired, plan, &view)));
+    steps.extend(plans.iter().flat_map(|plan| ports(desired, plan.tag, &plan.master, &view)));
+    steps.extend(operators(desired, &view).flat_map(|(tag, bridge)| ports(desired, tag, &bridge, &view)));
     steps.extend(plans.iter().flat_map(|plan| plan.peers.clone()));
     Changes { steps, refused, in_use, free_group: free_group(observed) }
 }
@@ -74,6 +76,7 @@ fn plan<'a>(
         Tag::Vxlan(id) => {
             usable_tunnel(desired.tunnel).map(|local| (NewLink::Vxlan { id, local }, VxlanId::MTU))
         }
+        Tag::Traffic(_) => Err(Reason::NotOurs),
     };
     let plan_one = |segment: &Segment| match uplink(segment) {
         _ if count_of_tag[&segment.tag] > 1 => Err(Reason::Duplicate("VLAN or VXLAN")),
@@ -94,17 +97,25 @@ fn plan<'a>(
     (plans, refused)
 }
 
-/// The ports of a segment's bridge that are not in it and may go back.
-fn ports(desired: &Desired, plan: &Plan<'_>, view: &View<'_>) -> Vec<Change> {
-    let of_it = desired.ports.iter().filter(|(_, tag)| **tag == plan.tag);
+/// The operator's bridges that are there.
+fn operators<'a>(desired: &Desired, view: &View<'a>) -> impl Iterator<Item = (Tag, LinkRef)> {
+    desired.traffic.iter().filter_map(|(traffic, name)| {
+        let bridge = view.by_name(name).filter(|link| link.is_operators_bridge())?;
+        Some((Tag::Traffic(*traffic), LinkRef { name: name.clone(), index: Some(bridge.index) }))
+    })
+}
+
+/// The ports of a bridge that are not in it and may go back.
+fn ports(desired: &Desired, tag: Tag, bridge: &LinkRef, view: &View<'_>) -> Vec<Change> {
+    let of_it = desired.ports.iter().filter(|(_, of)| **of == tag);
     let links = of_it.filter_map(|(name, _)| view.by_name(name)).filter(|link| !link.is_ours());
     let is_out = |link: &&Link| match link.master {
         None => true,
-        Some(master) => Some(master) != plan.master.index && view.is_ours(master),
+        Some(master) => Some(master) != bridge.index && view.is_ours(master),
     };
     let back = |link: &Link| Change::Set {
         link: LinkRef { name: link.name.clone(), index: Some(link.index) },
-        settings: Settings { master: Some(plan.master.clone()), ..Settings::default() },
+        settings: Settings { master: Some(bridge.clone()), ..Settings::default() },
     };
     links.filter(is_out).map(back).collect()
 }

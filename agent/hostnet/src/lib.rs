@@ -17,6 +17,7 @@
 //! **What it does not know**: VMs, addresses, packet filters, and who decided that a network belongs here. A link without
 //! the mark is never changed, whatever its name, but for the taps that it is told of: the hypervisor makes and removes them
 //! and plugs them in, and one that somebody has taken out of its bridge, or whose bridge somebody has removed, goes back.
+//! That bridge can be one of the operator's, on a network of the host itself; nothing else is done with such a one.
 //!
 //! **How it fails**: per link. What cannot be planned is a [`Refused`] segment, a removal that would cut off a VM is
 //! an [`InUse`], what the kernel refuses is a [`Failure`]; the rest is applied all the same. The next pass starts

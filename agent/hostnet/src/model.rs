@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use podzol_vocab::{Generation, InterfaceName, NetworkId, Tag};
+use podzol_vocab::{Generation, InterfaceName, NetworkId, Tag, TrafficType};
 
 /// The link group of every link that Podzol made: `podz` in ASCII.
 pub const MARK_GROUP: u32 = 0x706f_647a;
@@ -36,7 +36,10 @@ pub struct Desired {
     pub peers: BTreeMap<NetworkId, Peers>,
     /// The networks.
     pub segments: BTreeSet<Segment>,
-    /// The links of VMs that must be ports of a segment's bridge. They are neither made nor removed, but put back.
+    /// The operator's bridges on the host's own networks. They are never made, changed or removed.
+    pub traffic: BTreeMap<TrafficType, InterfaceName>,
+    /// The links of VMs that must be ports of a segment's bridge, or of one of the operator's. They are neither made nor
+    /// removed, but put back.
     pub ports: BTreeMap<InterfaceName, Tag>,
 }
 
@@ -68,7 +71,7 @@ pub struct Peers {
 /// A network on its VLAN or VXLAN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Segment {
-    /// The VLAN or VXLAN.
+    /// The VLAN or VXLAN. A host's own network is no segment: one with such a tag is refused.
     pub tag: Tag,
     /// The network. A host carries a network on one of them only.
     pub network: NetworkId,
@@ -102,7 +105,8 @@ pub fn bridge_name(tag: Tag) -> InterfaceName {
 /// The name of the interface by which a segment leaves the host: `pzv100` on a VLAN, `pzx5000` on a VXLAN.
 pub fn uplink_name(tag: Tag) -> InterfaceName {
     let prefix = match tag {
-        Tag::Vlan(_) => "pzv",
+        // Of a host's own network none is made, whatever its name.
+        Tag::Vlan(_) | Tag::Traffic(_) => "pzv",
         Tag::Vxlan(_) => "pzx",
     };
     name(prefix, tag)

@@ -91,6 +91,11 @@ impl Link {
         self.group == MARK_GROUP || REMOVAL_GROUPS.contains(&self.group) || self.network().is_some()
     }
 
+    /// Whether it is a bridge that somebody else made.
+    pub fn is_operators_bridge(&self) -> bool {
+        self.kind == Kind::Bridge && !self.is_ours()
+    }
+
     /// The network that it says it belongs to.
     pub fn network(&self) -> Option<NetworkId> {
         self.alias.as_deref().and_then(read_alias).map(|(network, _)| network)

@@ -56,6 +56,11 @@ impl SimulatedLinks {
         index
     }
 
+    /// Adds a bridge, as an operator would.
+    pub fn add_bridge(&self, name: InterfaceName) {
+        self.add(Link { kind: Kind::Bridge, ..foreign(name) });
+    }
+
     /// Gives an address to a link.
     pub fn give_address(&self, name: &InterfaceName, address: IpAddr, prefix_len: u8) {
         let mut state = self.state();

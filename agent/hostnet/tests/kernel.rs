@@ -412,6 +412,7 @@ fn desired(segments: &[(u32, NetworkId)]) -> Desired {
         tunnel: Some(Tunnel { local: [192, 0, 2, 1].into(), mtu: Some(1500) }),
         peers: BTreeMap::new(),
         segments: segments.collect(),
+        traffic: BTreeMap::new(),
         ports: BTreeMap::new(),
     }
 }

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use crate::peer::Caller;
 
-/// The largest request body that a server reads, in bytes. A VM plan with the largest user-data is under 200 KiB; a
+/// The largest request body that a server reads, in bytes, unless its endpoint says otherwise. A VM plan with the largest user-data is under 200 KiB; a
 /// report of a host with 1,000 VMs is under 1 MiB.
 const MAX_BODY: usize = 4 << 20;
 
@@ -30,6 +30,8 @@ pub(crate) const REQUEST_ID: &str = "x-request-id";
 pub trait Endpoint {
     /// The HTTP method.
     const METHOD: Method;
+    /// The largest request body, in bytes.
+    const MAX_BODY: usize = MAX_BODY;
     /// The path, with `{name}` for each part that varies, as axum routes it.
     const ROUTE: &'static str;
     /// The parts of the path that vary: `()`, one value, or a tuple.
@@ -64,7 +66,7 @@ where
             let request_id = request_id(&headers);
             let span = span::<E>(request_id.as_deref(), &caller);
             let work = async move {
-                let outcome = match read::<E::Request>(body, BODY).await {
+                let outcome = match read::<E::Request>(body, E::MAX_BODY, BODY).await {
                     Ok(request) => handler(state, caller, path, request).await,
                     Err(error) => Err(error),
                 };
@@ -89,9 +91,9 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     (id.len() <= 64).then(|| id.to_owned())
 }
 
-async fn read<T: DeserializeOwned>(body: Body, within: Duration) -> Result<T, WireError> {
+async fn read<T: DeserializeOwned>(body: Body, largest: usize, within: Duration) -> Result<T, WireError> {
     let invalid = |message: String| WireError::new(ErrorCode::Invalid, message);
-    let collected = http_body_util::Limited::new(body, MAX_BODY).collect();
+    let collected = http_body_util::Limited::new(body, largest).collect();
     let bytes = tokio::time::timeout(within, collected)
         .await
         .map_err(|_| WireError::new(ErrorCode::Unavailable, "the body did not come in time"))?
@@ -117,9 +119,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_one_value_and_nothing_behind_it() {
-        assert_eq!(read::<u8>(Body::from("1 "), BODY).await, Ok(1));
-        assert_eq!(read::<()>(Body::empty(), BODY).await, Ok(()));
-        let error = read::<u8>(Body::from("1 2"), BODY).await.unwrap_err();
+        assert_eq!(read::<u8>(Body::from("1 "), MAX_BODY, BODY).await, Ok(1));
+        assert_eq!(read::<()>(Body::empty(), MAX_BODY, BODY).await, Ok(()));
+        let error = read::<u8>(Body::from("1 2"), MAX_BODY, BODY).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Invalid);
         assert!(error.message.starts_with("more than one value: "), "{error}");
     }
@@ -127,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_does_not_end_is_not_waited_for() {
         let body = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
-        let error = read::<u8>(body, Duration::ZERO).await.unwrap_err();
+        let error = read::<u8>(body, MAX_BODY, Duration::ZERO).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, VlanId};
+use crate::{Invalid, TrafficType, VlanId};
 
 /// A VXLAN network identifier: 4096 to 16777215 (RFC 7348 has 24 bits). Lower ones are left out, so that a number is
 /// either a VLAN's or a VXLAN's.
@@ -60,7 +60,9 @@ impl utoipa::PartialSchema for VxlanId {
 #[cfg(feature = "openapi")]
 impl utoipa::ToSchema for VxlanId {}
 
-/// What keeps a network apart from others between hosts. It is written as one number.
+/// What keeps a network apart from others between hosts. It is written as one number, by which the networks of a zone are
+/// unique. Those of the hosts themselves have numbers beyond the 24 bits of a VXLAN's: so a zone has each of them once, they
+/// are never those of a customer, and agents that do not know them refuse them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub enum Tag {
@@ -68,6 +70,8 @@ pub enum Tag {
     Vlan(VlanId),
     /// A tunnel from host to host.
     Vxlan(VxlanId),
+    /// A network of the hosts themselves, on a bridge of the operator's.
+    Traffic(TrafficType),
 }
 
 impl Tag {
@@ -75,15 +79,23 @@ impl Tag {
     pub const fn vlan(self) -> Option<VlanId> {
         match self {
             Self::Vlan(id) => Some(id),
-            Self::Vxlan(_) => None,
+            Self::Vxlan(_) | Self::Traffic(_) => None,
         }
     }
 
     /// The VXLAN, if it is one.
     pub const fn vxlan(self) -> Option<VxlanId> {
         match self {
-            Self::Vlan(_) => None,
+            Self::Vlan(_) | Self::Traffic(_) => None,
             Self::Vxlan(id) => Some(id),
+        }
+    }
+
+    /// The network of the hosts themselves, if it is one.
+    pub const fn traffic(self) -> Option<TrafficType> {
+        match self {
+            Self::Vlan(_) | Self::Vxlan(_) => None,
+            Self::Traffic(traffic) => Some(traffic),
         }
     }
 }
@@ -94,8 +106,14 @@ impl TryFrom<u32> for Tag {
     fn try_from(number: u32) -> Result<Self, Invalid> {
         let vlan = u16::try_from(number).ok().and_then(|id| VlanId::try_from(id).ok()).map(Self::Vlan);
         let vxlan = || VxlanId::try_from(number).ok().map(Self::Vxlan);
-        let rule = || Invalid::new("must be a VLAN id from 1 to 4094 or a VXLAN id from 4096 to 16777215");
-        vlan.or_else(vxlan).ok_or_else(rule)
+        let traffic = || TrafficType::ALL.into_iter().find(|traffic| traffic.number() == number).map(Self::Traffic);
+        let rule = || {
+            Invalid::new(
+                "must be a VLAN id from 1 to 4094, a VXLAN id from 4096 to 16777215, 16777216 for the management network or \
+                 16777217 for the public one",
+            )
+        };
+        vlan.or_else(vxlan).or_else(traffic).ok_or_else(rule)
     }
 }
 
@@ -104,6 +122,7 @@ impl From<Tag> for u32 {
         match tag {
             Tag::Vlan(id) => id.get().into(),
             Tag::Vxlan(id) => id.get(),
+            Tag::Traffic(traffic) => traffic.number(),
         }
     }
 }
@@ -113,6 +132,7 @@ impl fmt::Display for Tag {
         match self {
             Self::Vlan(id) => write!(f, "VLAN {id}"),
             Self::Vxlan(id) => write!(f, "VXLAN {id}"),
+            Self::Traffic(traffic) => write!(f, "the {traffic} network"),
         }
     }
 }
@@ -122,15 +142,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_a_vlans_or_a_vxlans_or_neither() {
-        for (number, expected) in
-            [(1, "VLAN 1"), (4094, "VLAN 4094"), (4096, "VXLAN 4096"), (0xff_ffff, "VXLAN 16777215")]
-        {
+    fn a_number_is_a_vlans_or_a_vxlans_or_of_the_hosts_own_traffic_or_nothing() {
+        for (number, expected) in [
+            (1, "VLAN 1"),
+            (4094, "VLAN 4094"),
+            (4096, "VXLAN 4096"),
+            (0xff_ffff, "VXLAN 16777215"),
+            (0x100_0000, "the management network"),
+            (0x100_0001, "the public network"),
+        ] {
             let tag = Tag::try_from(number).unwrap();
             assert_eq!((tag.to_string().as_str(), u32::from(tag)), (expected, number));
         }
-        for number in [0, 4095, 0x100_0000, u32::MAX] {
+        for number in [0, 4095, 0x100_0002, u32::MAX] {
             assert!(Tag::try_from(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_the_hosts_own_traffic_has_no_vlan_and_no_vxlan() {
+        for traffic in TrafficType::ALL {
+            let tag = Tag::Traffic(traffic);
+            assert_eq!((tag.vlan(), tag.vxlan(), tag.traffic()), (None, None, Some(traffic)));
         }
     }
 }

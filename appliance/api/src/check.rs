@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::document::{Balancer, CheckKind, Document, PortForward};
+use crate::METADATA_ADDRESS;
+use crate::document::{Balancer, CheckKind, Document, PortForward, PublicSide};
 use crate::firewall::{PortRange, Traffic, Transport};
+use crate::seed::ManagementSide;
 
 /// What is wrong with a document: which field, and which rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,16 @@ const MAX_FORWARDERS: usize = 8;
 const MAX_RANGES: usize = 64;
 const MAX_MEMBERS: usize = 64;
 
+/// So many have names and addresses in a router's memory of 96 MiB, with all else that it does.
+const MAX_VMS: usize = 4096;
+/// Twice as many as are measured (`bench-router`).
+const MAX_RULES: usize = 10_000;
+const MAX_BALANCERS: usize = 1000;
+/// Bytes of user data and keys: 128 VMs with the largest user data there is.
+const MAX_TEXTS: usize = 8 << 20;
+/// What one rule can become many of in the packet filter.
+const MAX_PIECES: u32 = 65_536;
+
 /// The smallest packet that IPv4 hosts must take whole (RFC 791, 3.1), and the largest on Ethernet with jumbo frames.
 const MTUS: std::ops::RangeInclusive<u16> = 576..=9216;
 
@@ -38,7 +50,9 @@ impl Document {
     /// All that is wrong with it.
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Found::default();
+        self.check_limits(&mut found);
         self.check_sides(&mut found);
+        self.check_public(&mut found);
         self.check_nics(&mut found);
         self.check_addresses(&mut found);
         self.check_ports(&mut found);
@@ -77,6 +91,88 @@ impl Document {
         found.must(fits, "public.addresses", "must have prefix lengths from 1 to 32");
     }
 
+    fn check_public(&self, found: &mut Found) {
+        for (id, guest) in &self.guests {
+            let has = |address: Ipv4Addr| guest.cidr.net().contains(&address);
+            found.must(!has(METADATA_ADDRESS), format!("guests.{id}.cidr"), "must not hold 169.254.169.254");
+            let public = self.public.iter().flat_map(|public| public.ranges().chain([public.gateway.into()]));
+            let overlaps = public.into_iter().any(|range| overlap(range, guest.cidr.net()));
+            found.must(!overlaps, format!("guests.{id}.cidr"), "must not overlap with a public range");
+        }
+        if let Some(public) = &self.public {
+            let are_hosts = public.addresses.keys().all(|address| is_host(*address));
+            found.must(are_hosts, "public.addresses", "must be addresses of hosts");
+            let is_other = is_host(public.gateway) && !public.addresses.contains_key(&public.gateway);
+            found.must(is_other, "public.gateway", "must be the address of another host");
+        }
+        let mut seen = BTreeSet::new();
+        let good = |forwarder: &IpAddr| match forwarder {
+            IpAddr::V4(address) => is_host(*address) && !self.is_own(*address),
+            IpAddr::V6(_) => false,
+        };
+        let are_good = self.forwarders.iter().all(|one| good(one) && seen.insert(*one));
+        found.must(are_good, "forwarders", "must be IPv4 addresses of other hosts, each once");
+    }
+
+    /// Whether an address is the router's.
+    fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.has_public(address) || self.guests.values().any(|guest| guest.gateway() == address)
+    }
+
+    /// What can be many is bounded, and so is what the packet filter and a router's memory make of it.
+    fn check_limits(&self, found: &mut Found) {
+        for (field, count, most) in [
+            ("vms", self.vms.len(), MAX_VMS),
+            ("nics", self.nics.len(), MAX_VMS),
+            ("port_forwards", self.port_forwards.len(), MAX_RULES),
+            ("static_nats", self.static_nats.len(), MAX_RULES),
+            ("ingress", self.ingress.len(), MAX_RULES),
+            ("egress", self.egress.len(), MAX_RULES),
+            ("balancers", self.balancers.len(), MAX_BALANCERS),
+        ] {
+            found.must(count <= most, field, format!("must be at most {most}"));
+        }
+        let texts = self.vms.values().map(|facts| {
+            let keys: usize = facts.ssh_keys.iter().map(String::len).sum();
+            keys + facts.user_data.as_ref().map_or(0, |data| data.expose().len())
+        });
+        let is_small = texts.sum::<usize>() <= MAX_TEXTS;
+        found.must(
+            is_small,
+            "vms",
+            format!("must have at most {MAX_TEXTS} bytes of user data and keys together"),
+        );
+        let shifted = self.port_forwards.values().filter(|forward| forward.ports.first() != forward.to_port);
+        let single: u32 = shifted.map(|forward| forward.ports.count()).sum();
+        let rule = format!("must lead to other ports for at most {MAX_PIECES} ports together");
+        found.must(single <= MAX_PIECES, "port_forwards", rule);
+        let areas =
+            self.egress.values().map(|rule| rule.sources.len() as u32 * rule.destinations.len() as u32);
+        let rule = format!("must have at most {MAX_PIECES} pairs of a source and a destination together");
+        found.must(areas.sum::<u32>() <= MAX_PIECES, "egress", rule);
+    }
+
+    /// What of it does not go with the side to the management network.
+    pub fn problems_beside(&self, management: &ManagementSide) -> Vec<Problem> {
+        let mut found = Found::default();
+        let own = Ipv4Net::new(management.address, management.prefix_len)
+            .map_or_else(|_| management.address.into(), |net| net.trunc());
+        let taken: Vec<Ipv4Net> = management.routes.iter().map(|route| route.to).chain([own]).collect();
+        let is_free = |range: Ipv4Net| !taken.iter().any(|taken| overlap(*taken, range));
+        const APART: &str = "must not overlap with the management network";
+        for (id, guest) in &self.guests {
+            found.must(guest.mac != management.mac, format!("guests.{id}.mac"), "must be its own");
+            found.must(is_free(guest.cidr.net()), format!("guests.{id}.cidr"), APART);
+        }
+        if let Some(public) = &self.public {
+            found.must(public.mac != management.mac, "public.mac", "must be its own");
+            let are_free = public.ranges().all(is_free);
+            found.must(are_free, "public.addresses", APART);
+            found.must(is_free(public.gateway.into()), "public.gateway", APART);
+        }
+        found.0
+    }
+
     fn check_nics(&self, found: &mut Found) {
         let (mut macs, mut addresses, mut primaries) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (id, nic) in &self.nics {
@@ -86,7 +182,9 @@ impl Document {
             found.must(network.is_some(), field("network"), "must be one of the networks");
             let inside = network.is_none_or(|network| network.cidr.is_vm_address(nic.address));
             found.must(inside, field("address"), "must be in its network, and a VM's");
-            found.must(macs.insert((nic.network, nic.mac)), field("mac"), "must be its own in its network");
+            let is_gateways = network.is_some_and(|network| network.mac == nic.mac);
+            let is_own = !is_gateways && macs.insert((nic.network, nic.mac));
+            found.must(is_own, field("mac"), "must be its own in its network");
             found.must(addresses.insert(nic.address), field("address"), "must be its own");
             found.must(
                 !nic.primary || primaries.insert(nic.vm),
@@ -207,6 +305,26 @@ impl Document {
             || self.port_forwards.values().any(|forward| forward.public == address)
             || self.balancers.values().any(|balancer| balancer.public == address)
     }
+}
+
+impl PublicSide {
+    /// The ranges that its addresses are in.
+    fn ranges(&self) -> impl Iterator<Item = Ipv4Net> {
+        let range = |(address, length): (&Ipv4Addr, &u8)| Ipv4Net::new(*address, *length).ok();
+        self.addresses.iter().filter_map(range).map(|range| range.trunc())
+    }
+}
+
+/// Whether two ranges have an address in common.
+fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
+    one.contains(&other) || other.contains(&one)
+}
+
+/// Whether a host can have an address: it is none of those that begin with 0, 127, or 224 and above (RFC 1122, 3.2.1.3;
+/// RFC 1112, 4).
+fn is_host(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    first != 0 && first != 127 && first < 224
 }
 
 fn check_check(found: &mut Found, balancer: &Balancer, field: &str) {

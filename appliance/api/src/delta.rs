@@ -81,6 +81,11 @@ impl<K: Ord + Copy, V: Clone + PartialEq> Entries<K, V> {
         Self { put: put.map(|(id, entry)| (*id, entry.clone())).collect(), gone: gone.copied().collect() }
     }
 
+    fn is_in(&self, entries: &BTreeMap<K, V>) -> bool {
+        self.put.iter().all(|(id, entry)| entries.get(id) == Some(entry))
+            && self.gone.iter().all(|id| !entries.contains_key(id))
+    }
+
     fn apply(&self, entries: &mut BTreeMap<K, V>) {
         for id in &self.gone {
             entries.remove(id);
@@ -121,6 +126,20 @@ impl Delta {
             egress: Entries::between(&from.egress, &to.egress),
             balancers: Entries::between(&from.balancers, &to.balancers),
         })
+    }
+
+    /// Whether all that it changes is so in a document.
+    pub fn is_in(&self, document: &Document) -> bool {
+        self.public.as_ref().is_none_or(|public| document.public.as_ref() == Some(public))
+            && self.forwarders.as_ref().is_none_or(|forwarders| document.forwarders == *forwarders)
+            && self.guests.is_in(&document.guests)
+            && self.vms.is_in(&document.vms)
+            && self.nics.is_in(&document.nics)
+            && self.port_forwards.is_in(&document.port_forwards)
+            && self.static_nats.is_in(&document.static_nats)
+            && self.ingress.is_in(&document.ingress)
+            && self.egress.is_in(&document.egress)
+            && self.balancers.is_in(&document.balancers)
     }
 
     /// Changes a document in place.
@@ -191,8 +210,10 @@ mod tests {
         assert!(text.len() < 400, "{text}");
         let read: Delta = serde_json::from_str(&text).unwrap();
         let mut document = from;
+        assert!(!read.is_in(&document));
         read.apply(&mut document).unwrap();
         assert_eq!(document, to);
+        assert!(read.is_in(&document));
     }
 
     #[test]

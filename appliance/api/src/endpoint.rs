@@ -5,6 +5,9 @@ use podzol_rpc::Endpoint;
 
 use crate::{Delta, Diagnosis, Document, Logs, RouterStatus};
 
+/// The largest document in bytes: more than one that keeps the rules' limits takes.
+const LARGEST: usize = 24 << 20;
+
 /// Puts the document in force, whole. A newer one is applied, the same is success, an older one is refused, and another
 /// one of the same generation is an error of its own. One that cannot be applied changes nothing.
 #[derive(Debug)]
@@ -12,6 +15,7 @@ pub struct DocumentPut;
 
 impl Endpoint for DocumentPut {
     const METHOD: Method = Method::PUT;
+    const MAX_BODY: usize = LARGEST;
     const ROUTE: &'static str = "/v1/document";
     type Path = ();
     type Request = Document;
@@ -29,6 +33,7 @@ pub struct DocumentPatch;
 
 impl Endpoint for DocumentPatch {
     const METHOD: Method = Method::PATCH;
+    const MAX_BODY: usize = LARGEST;
     const ROUTE: &'static str = "/v1/document";
     type Path = ();
     type Request = Delta;

@@ -13,25 +13,36 @@
 mod boot;
 mod power;
 
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use power::Button;
 pub use power::Power;
 
 /// Where the programs of the image are.
 const PATH: &str = "/usr/sbin";
 
+/// How many files the router may have open: a connection is one.
+const FILES: u64 = 65_536;
+
 /// How long the router may take to end when the machine is to stop.
 const STOPPING: Duration = Duration::from_secs(5);
 
-/// How often ends are looked for while there is nothing to wait for.
+/// How often ends of children are looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The same while the machine is about to stop.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the last words may take to get out by the serial line before the machine reboots.
@@ -41,6 +52,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub fn run() -> ! {
     for note in boot::prepare() {
         say(&note);
+    }
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES) {
+        say(&format!("few files can be open at a time: {error}"));
     }
     let router = start();
     let action = match router {
@@ -58,9 +72,11 @@ pub fn run() -> ! {
     }
 }
 
-/// Writes a line to the console, which is all there is for last words.
+/// Writes a line to the console, which is all there is for last words. If nobody takes it, it is lost: this process never
+/// waits for anybody.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "podzol-appliance: {line}");
+    let console = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open("/dev/console");
+    let _ = console.and_then(|mut console| writeln!(console, "podzol-appliance: {line}"));
 }
 
 fn start() -> std::io::Result<Child> {
@@ -70,7 +86,10 @@ fn start() -> std::io::Result<Child> {
 
 /// Waits until the router has ended or the machine is to stop, and says how.
 fn watch(router: Child) -> Power {
-    let button = power::watch(say);
+    let button = Button::watch(say);
+    if let Err(error) = power::ignore_ctrl_alt_del() {
+        say(&format!("Ctrl-Alt-Del resets the machine: {error}"));
+    }
     let pid = Pid::from_raw(router.id().cast_signed());
     loop {
         match reap(pid) {
@@ -79,7 +98,7 @@ fn watch(router: Child) -> Power {
                 return Power::Reboot;
             }
             None => {
-                if let Ok(action) = button.recv_timeout(PAUSE.max(Duration::from_millis(200))) {
+                if let Some(action) = button.wait(LOOK) {
                     stop(pid);
                     return action;
                 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::reboot::{RebootMode, reboot};
@@ -22,6 +23,11 @@ pub enum Power {
     Reboot,
 }
 
+/// Has the kernel leave Ctrl-Alt-Del to this program, which does nothing at it.
+pub(super) fn ignore_ctrl_alt_del() -> nix::Result<()> {
+    nix::sys::reboot::set_cad_enabled(false)
+}
+
 /// Stops the machine. It comes back with the reason if the kernel refuses.
 pub(super) fn act(action: Power) -> Errno {
     let mode = match action {
@@ -34,25 +40,36 @@ pub(super) fn act(action: Power) -> Errno {
     }
 }
 
-/// Watches all input devices for the power button, each in a thread of its own.
-pub(super) fn watch(say: fn(&str)) -> Receiver<Power> {
-    let (pressed, receiver) = channel();
-    match inputs() {
-        Ok(inputs) => inputs.into_iter().for_each(|input| follow(input, pressed.clone())),
-        Err(error) => say(&format!("there is no power button: {error}")),
-    }
-    receiver
+/// The power button.
+#[derive(Debug)]
+pub(super) struct Button {
+    presses: Receiver<Power>,
+    /// So that waiting goes on where no device could be a button.
+    _other_end: Sender<Power>,
 }
 
-fn inputs() -> io::Result<Vec<File>> {
-    let mut inputs = Vec::new();
-    for entry in fs::read_dir("/dev/input")? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"event") {
-            inputs.push(File::open(entry.path())?);
+impl Button {
+    /// Watches all input devices, each in a thread of its own.
+    pub(super) fn watch(say: fn(&str)) -> Self {
+        let (pressed, presses) = channel();
+        match inputs() {
+            Ok(inputs) => inputs.into_iter().for_each(|input| follow(input, pressed.clone())),
+            Err(error) => say(&format!("there is no power button: {error}")),
         }
+        Self { presses, _other_end: pressed }
     }
-    Ok(inputs)
+
+    /// Waits so long for a press.
+    pub(super) fn wait(&self, longest: Duration) -> Option<Power> {
+        self.presses.recv_timeout(longest).ok()
+    }
+}
+
+/// Those that can be opened.
+fn inputs() -> io::Result<Vec<File>> {
+    let entries = fs::read_dir("/dev/input")?.flatten();
+    let events = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"event"));
+    Ok(events.filter_map(|entry| File::open(entry.path()).ok()).collect())
 }
 
 fn follow(mut input: File, pressed: Sender<Power>) {

@@ -5,10 +5,13 @@ use std::net::Ipv4Addr;
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
+use nix::errno::Errno;
 use podzol_vocab::MacAddr;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
+};
 use rtnetlink::packet_route::{AddressFamily, route::RouteProtocol};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 use tokio::task::AbortHandle;
@@ -63,20 +66,42 @@ impl Kernel {
     /// Applies changes in order, up to the first that fails.
     pub(crate) async fn apply(&self, changes: &[Change]) -> Result<(), KernelError> {
         for change in changes {
-            self.apply_one(change).await.map_err(|error| KernelError::Change(change.clone(), error))?;
+            self.apply_one(change).await?;
         }
         Ok(())
     }
 
-    async fn apply_one(&self, change: &Change) -> Result<(), rtnetlink::Error> {
+    /// Applies all changes that can be, and gives the failures of the others.
+    pub(crate) async fn apply_all(&self, changes: &[Change]) -> Vec<KernelError> {
+        let mut failures = Vec::new();
+        for change in changes {
+            failures.extend(self.apply_one(change).await.err());
+        }
+        failures
+    }
+
+    async fn apply_one(&self, change: &Change) -> Result<(), KernelError> {
+        match self.request(change).await {
+            Err(error) if change.is_removal() && is_gone(&error) => Ok(()),
+            other => other.map_err(|error| KernelError::Change(change.clone(), error)),
+        }
+    }
+
+    async fn request(&self, change: &Change) -> Result<(), rtnetlink::Error> {
         let set = |message| self.handle.link().set(message).execute();
         match change {
             Change::RemoveRoute(route, index) => {
-                self.handle.route().del(message(route, *index)).execute().await
+                // Whoever has made it, and however.
+                let mut message = message(route, *index);
+                message.header.protocol = RouteProtocol::Unspec;
+                message.header.scope = RouteScope::NoWhere;
+                self.handle.route().del(message).execute().await
             }
             Change::RemoveAddress(index, (address, length)) => {
-                let message =
-                    AddressMessageBuilder::<Ipv4Addr>::new().index(*index).address(*address, *length).build();
+                let builder = AddressMessageBuilder::<Ipv4Addr>::new().index(*index);
+                let mut message = builder.address(*address, *length).build();
+                // Whatever its other end is.
+                message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Address(_)));
                 self.handle.address().del(message).execute().await
             }
             Change::Down(index) => set(LinkUnspec::new_with_index(*index).down().build()).await,
@@ -98,6 +123,13 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// Whether the kernel says that there is nothing to remove: somebody was faster, or it went with something else.
+fn is_gone(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else { return false };
+    let errno = Errno::from_raw(message.raw_code().abs());
+    matches!(errno, Errno::ESRCH | Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENOENT)
 }
 
 fn up(index: u32, mtu: u32) -> LinkMessage {

@@ -79,10 +79,12 @@ pub(crate) enum Change {
     AddRoute(Route, u32),
 }
 
-/// No link has this MAC address: an interface that is being plugged in may come in a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no interface has the MAC address {0}")]
-pub(crate) struct Missing(pub(crate) MacAddr);
+impl Change {
+    /// Whether it takes something away.
+    pub(crate) const fn is_removal(&self) -> bool {
+        matches!(self, Self::RemoveRoute(..) | Self::RemoveAddress(..))
+    }
+}
 
 /// The names of the links to networks of VMs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -148,15 +150,19 @@ fn fixed(name: &str) -> InterfaceName {
 }
 
 /// What has to be done, in order.
-///
-/// # Errors
-/// When a link that should be is not there; nothing is to be done then.
-pub(crate) fn changes(wanted: &Wanted, observed: &Observed) -> Result<Vec<Change>, Missing> {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Plan {
+    pub(crate) changes: Vec<Change>,
+    /// The links that should be and are not there. The others do not wait for them.
+    pub(crate) missing: BTreeSet<MacAddr>,
+}
+
+/// What has to be done for the links that are there.
+pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
     let by_mac: BTreeMap<MacAddr, &Found> = observed.links.iter().map(|link| (link.mac, link)).collect();
-    let mut pairs = Vec::with_capacity(wanted.links.len());
-    for link in &wanted.links {
-        pairs.push((link, *by_mac.get(&link.mac).ok_or(Missing(link.mac))?));
-    }
+    let there = wanted.links.iter().filter_map(|link| Some((link, *by_mac.get(&link.mac)?)));
+    let pairs: Vec<(&WantedLink, &Found)> = there.collect();
+    let missing = wanted.links.iter().map(|link| link.mac).filter(|mac| !by_mac.contains_key(mac)).collect();
     let index = |mac: &MacAddr| by_mac.get(mac).map(|found| found.index);
     let mut changes = Vec::new();
     for route in observed.routes.difference(&wanted.routes) {
@@ -183,11 +189,10 @@ pub(crate) fn changes(wanted: &Wanted, observed: &Observed) -> Result<Vec<Change
     }
     for route in &wanted.routes {
         if !observed.routes.contains(route) || fallen.contains(&route.link) {
-            let index = index(&route.link).ok_or(Missing(route.link))?;
-            changes.push(Change::AddRoute(route.clone(), index));
+            changes.extend(index(&route.link).map(|index| Change::AddRoute(route.clone(), index)));
         }
     }
-    Ok(changes)
+    Plan { changes, missing }
 }
 
 /// Sets links down that nothing is known about, and gives links that are to have another name, or have a name that another
@@ -233,7 +238,7 @@ mod tests {
     fn check(links: &[WantedLink], observed: &[Found], expected: &[Change]) {
         let wanted = Wanted { links: links.to_vec(), routes: BTreeSet::new() };
         let observed = Observed { links: observed.to_vec(), routes: BTreeSet::new() };
-        assert_eq!(changes(&wanted, &observed).unwrap(), expected);
+        assert_eq!(plan(&wanted, &observed).changes, expected);
     }
 
     #[test]
@@ -274,9 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_not_there_is_named_by_its_mac() {
-        let wanted = Wanted { links: vec![wanted(9, "eth0", &[])], routes: BTreeSet::new() };
-        assert_eq!(changes(&wanted, &Observed::default()), Err(Missing(mac(9))));
+    fn the_others_do_not_wait_for_a_link_that_is_not_there() {
+        let links = vec![wanted(9, "eth0", &[]), wanted(2, "eth1", &[ONE])];
+        let observed = Observed { links: vec![found(2, "eth1", true, &[])], routes: BTreeSet::new() };
+        let plan = plan(&Wanted { links, routes: BTreeSet::new() }, &observed);
+        assert_eq!(plan.missing, [mac(9)].into());
+        assert_eq!(plan.changes, [Change::AddAddress(2, ONE)]);
     }
 
     #[test]
@@ -286,7 +294,7 @@ mod tests {
         let stray = Route { via: Ipv4Addr::new(192, 0, 2, 9), ..route.clone() };
         let observed = Observed { links: vec![found(2, "eth2", false, &[])], routes: [stray.clone()].into() };
         assert_eq!(
-            changes(&wanted, &observed).unwrap(),
+            plan(&wanted, &observed).changes,
             [Change::RemoveRoute(stray, 2), Change::Up(2, 1500), Change::AddRoute(route, 2)]
         );
     }

@@ -50,7 +50,12 @@ pub(super) async fn serve(
             continue;
         }
         match table.answer(network, packet, *from.ip()) {
-            Some(Answer::Reply(reply)) => line.send(&reply).await?,
+            // One that does not get out is as good as lost on the way; the client asks again.
+            Some(Answer::Reply(reply)) => {
+                if let Err(error) = line.send(&reply).await {
+                    tracing::debug!(to = ?reply.to, %error, "an answer does not get out");
+                }
+            }
             Some(Answer::Event(Event { kind, mac, address, .. })) => {
                 tracing::info!(?kind, %mac, %address, %link, "a client says something of its address");
             }
@@ -86,11 +91,7 @@ impl Line {
             Destination::Broadcast => self.frame(frame::ALL, Ipv4Addr::BROADCAST, port, &reply.bytes),
             Destination::Client { mac, address } => self.frame(mac.octets(), address, port, &reply.bytes),
             Destination::Address(address) | Destination::Relay(address) => {
-                // A client that is gone is no failure of the server.
-                if let Err(error) = self.socket.send_to(&reply.bytes, (address, port)).await {
-                    tracing::debug!(%address, %error, "an answer does not get out");
-                }
-                Ok(())
+                self.socket.send_to(&reply.bytes, (address, port)).await.map(drop)
             }
         }
     }

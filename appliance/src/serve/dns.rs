@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::sockets;
+use super::sockets::{self, Places};
 use crate::shown::Shown;
 
 const PORT: u16 = 53;
@@ -26,12 +26,14 @@ const PORT: u16 = 53;
 /// The largest packet over UDP.
 const MAX_PACKET: usize = 4096;
 
-/// How many connections a link has at a time, and how long one may stay without a query.
-const CONNECTIONS: usize = 64;
+/// How many connections to forwarders there are at a time.
+const OVER_TCP: usize = 32;
+
+/// How long a client's connection may stay without a query.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How many answers wait for a connection that does not take them; the next ones are lost.
-const WAITING: usize = 16;
+const WAITING: usize = 2;
 
 /// How long a forwarder may take over TCP: as long as clients wait.
 const UPSTREAM: Duration = Duration::from_secs(5);
@@ -52,6 +54,8 @@ struct Inner {
     links: Mutex<BTreeMap<NetworkId, Arc<UdpSocket>>>,
     connections: Mutex<HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>>,
     upstream: Mutex<Vec<Arc<UdpSocket>>>,
+    /// Places for connections to forwarders.
+    over_tcp: Arc<Semaphore>,
 }
 
 impl Names {
@@ -65,6 +69,7 @@ impl Names {
             links: Mutex::default(),
             connections: Mutex::default(),
             upstream: Mutex::default(),
+            over_tcp: Arc::new(Semaphore::new(OVER_TCP)),
         }))
     }
 
@@ -139,9 +144,15 @@ impl Names {
         let Some(own) = self.gateway(network) else { return Ok(()) };
         let socket = Arc::new(sockets::udp(&link, own, PORT)?);
         self.links().insert(network, Arc::clone(&socket));
+        let _entry = LinkEntry { names: &self, network };
         let mut buffer = [0; MAX_PACKET];
         loop {
-            let (length, address) = socket.recv_from(&mut buffer).await?;
+            let (length, address) = match socket.recv_from(&mut buffer).await {
+                Ok(heard) => heard,
+                // A client that is gone (ICMP).
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error),
+            };
             let client = Client { network, address, transport: Transport::Udp };
             let action = self.server().query(self.now(), client, &buffer[..length]);
             self.act(vec![action]).await;
@@ -152,18 +163,15 @@ impl Names {
     pub(super) async fn serve_tcp(self, network: NetworkId, link: InterfaceName) -> io::Result<()> {
         let Some(own) = self.gateway(network) else { return Ok(()) };
         let listener = sockets::tcp(link.as_str(), own, PORT)?;
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut talking = tokio::task::JoinSet::new();
+        let (places, mut talking) = (Places::default(), tokio::task::JoinSet::new());
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, address, place) = sockets::accept(&listener, &places).await;
             while talking.try_join_next().is_some() {}
-            let (stream, address) = listener.accept().await?;
             let names = self.clone();
             talking.spawn(async move {
-                let client = Client { network, address, transport: Transport::Tcp };
+                let client = Client { network, address: address.into(), transport: Transport::Tcp };
                 // Whatever ends a connection is its client's affair.
                 let _ = names.talk(client, stream).await;
-                names.connections().remove(&address);
                 drop(place);
             });
         }
@@ -173,10 +181,14 @@ impl Names {
     async fn talk(&self, client: Client, mut stream: TcpStream) -> io::Result<()> {
         let (answers, mut to_send) = mpsc::channel::<Vec<u8>>(WAITING);
         self.connections().insert(client.address, answers);
+        let _entry = Entry { names: self, address: client.address };
         let (mut reading, mut writing) = stream.split();
         let read = async {
             loop {
                 let length = timeout(IDLE, reading.read_u16()).await??;
+                if usize::from(length) > MAX_PACKET {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
                 let mut packet = vec![0; length.into()];
                 timeout(IDLE, reading.read_exact(&mut packet)).await??;
                 let action = self.server().query(self.now(), client, &packet);
@@ -221,6 +233,8 @@ impl Names {
     /// Asks a forwarder over TCP, and does what comes of it. Boxed, as that may be to ask another.
     fn ask_over_tcp(self, to: SocketAddr, bytes: Vec<u8>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
+            // One for which there is no place is asked again in time.
+            let Ok(_place) = Arc::clone(&self.0.over_tcp).try_acquire_owned() else { return };
             if let Ok(Ok(answer)) = timeout(UPSTREAM, exchange(to, &bytes)).await {
                 let actions = self.server().upstream(self.now(), to, Via::Tcp, &answer);
                 self.act(actions).await;
@@ -267,6 +281,30 @@ impl Names {
 
     fn upstream(&self) -> MutexGuard<'_, Vec<Arc<UdpSocket>>> {
         self.0.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place among those that answers go to.
+struct Entry<'a> {
+    names: &'a Names,
+    address: SocketAddr,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.names.connections().remove(&self.address);
+    }
+}
+
+/// A link's place among those that answers go out by.
+struct LinkEntry<'a> {
+    names: &'a Names,
+    network: NetworkId,
+}
+
+impl Drop for LinkEntry<'_> {
+    fn drop(&mut self) {
+        self.names.links().remove(&self.network);
     }
 }
 

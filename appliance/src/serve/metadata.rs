@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,15 +16,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use podzol_appliance_metadata::{Facts, PASSWORD_PORT, Passwords, Request, TokenKey};
 use podzol_vocab::{InterfaceName, NetworkId, VmId};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::sockets;
+use super::sockets::{self, Places};
 use crate::shown::Shown;
 
-/// How many connections a link has at a time, and how long one may go on: clients ask a few things and go.
-const CONNECTIONS: usize = 64;
+/// How long a connection may go on: clients ask a few things and go.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long the headers of a request may take.
@@ -81,17 +80,14 @@ impl Metadata {
         port: u16,
     ) -> io::Result<()> {
         let listener = sockets::tcp(link.as_str(), Ipv4Addr::UNSPECIFIED, port)?;
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut talking = tokio::task::JoinSet::new();
+        let (places, mut talking) = (Places::default(), tokio::task::JoinSet::new());
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, from, place) = sockets::accept(&listener, &places).await;
             while talking.try_join_next().is_some() {}
-            let (stream, from) = listener.accept().await?;
-            let IpAddr::V4(from) = from.ip() else { continue };
             let metadata = Arc::clone(&self);
             talking.spawn(async move {
                 // Whatever ends a connection is its client's affair.
-                let _ = timeout(LONGEST, metadata.talk(network, from, port, stream)).await;
+                let _ = timeout(LONGEST, metadata.talk(network, *from.ip(), port, stream)).await;
                 drop(place);
             });
         }

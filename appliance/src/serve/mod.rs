@@ -8,17 +8,18 @@ mod metadata;
 pub(crate) mod sockets;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podzol_appliance_api::Health;
 use podzol_appliance_metadata::{METADATA_PORT, PASSWORD_PORT};
-use podzol_vocab::{InterfaceName, NetworkId, VmId};
+use podzol_vocab::{InterfaceName, MacAddr, NetworkId, VmId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::shown::Shown;
+use crate::shown::{Link, Shown};
 
 /// How soon a service that could not begin, or has ended, is begun again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -75,22 +76,22 @@ impl Services {
         let tracker = TaskTracker::new();
         tracker.spawn(self.names.clone().forward(stop.clone()));
         tracker.spawn(self.metadata.clone().follow(self.shown.clone(), stop.clone()));
-        let mut served: BTreeMap<(NetworkId, InterfaceName), CancellationToken> = BTreeMap::new();
+        let mut served: BTreeMap<NetworkId, (Place, CancellationToken)> = BTreeMap::new();
         let mut shown = self.shown.clone();
         loop {
-            let links = shown.borrow_and_update().links.clone();
-            served.retain(|(network, link), end| {
-                let stays = links.get(network) == Some(link);
+            let places = places(&shown.borrow_and_update());
+            served.retain(|network, (place, end)| {
+                let stays = places.get(network) == Some(place);
                 if !stays {
                     end.cancel();
                 }
                 stays
             });
-            for (network, link) in links {
-                served.entry((network, link.clone())).or_insert_with(|| {
+            for (network, place) in places {
+                served.entry(network).or_insert_with(|| {
                     let end = stop.child_token();
-                    self.serve(&tracker, network, &link, &end);
-                    end
+                    self.serve(&tracker, network, &place.link.name, &end);
+                    (place, end)
                 });
             }
             match stop.run_until_cancelled(shown.changed()).await {
@@ -125,6 +126,22 @@ impl Services {
             tracker.spawn(keep(name, on, end, healths, move |link| data.clone().serve(network, link, port)));
         }
     }
+}
+
+/// What the sockets of a network's services are bound to: with another one, they begin anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    link: Link,
+    mac: MacAddr,
+    gateway: Ipv4Addr,
+}
+
+fn places(shown: &Shown) -> BTreeMap<NetworkId, Place> {
+    let with_links = shown.links.iter().filter_map(|(network, link)| {
+        let guest = shown.document.guests.get(network)?;
+        Some((*network, Place { link: link.clone(), mac: guest.mac, gateway: guest.gateway() }))
+    });
+    with_links.collect()
 }
 
 /// Keeps a service of a link going until its end: one that fails is begun again.

@@ -9,9 +9,10 @@ use crate::apt::{self, Apt};
 use crate::disk;
 use crate::files;
 use crate::grub;
+use crate::kernel;
 use crate::manifest::Package;
 use crate::recipe::system::{self, FileSystem, System};
-use crate::recipe::{Inputs, Place, Recipe, Shop};
+use crate::recipe::{Inputs, Made, Place, Recipe, Shop};
 use crate::steps::Steps;
 use crate::tools::Tool;
 
@@ -75,12 +76,7 @@ impl Recipe for Debian {
         })
     }
 
-    fn make(
-        &self,
-        inputs: &Inputs,
-        shop: &Shop<'_>,
-        steps: &mut Steps<'_>,
-    ) -> Result<Vec<String>, BuildError> {
+    fn make(&self, inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError> {
         let (root, grub, raw) = (shop.path("root"), shop.path("grub"), shop.path("disk.raw"));
         let (boot_loader, packages): (Vec<&Package>, Vec<&Package>) =
             inputs.packages.iter().partition(|package| package.name == BOOT_LOADER);
@@ -97,7 +93,7 @@ impl Recipe for Debian {
         steps.run("make the file system", || FILE_SYSTEM.make(&root, &file_system, shop))?;
         steps.run("lay out the disk", || grub::lay_out(&grub, &file_system, &shop.path(""), &raw))?;
         steps.run("make the image", || disk::to_small_qcow2(&raw, &shop.output(OUTPUT)))?;
-        Ok(vec![OUTPUT.to_owned()])
+        Ok(Made::files([OUTPUT]).with_kernel(kernel::version(&root)?))
     }
 }
 

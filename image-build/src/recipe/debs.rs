@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::BuildError;
 use crate::deb::{self, DebError, DebSpec};
 use crate::files;
-use crate::recipe::{Inputs, Place, Recipe, Shop};
+use crate::recipe::{Inputs, Made, Place, Programs, Recipe, Shop};
 use crate::steps::Steps;
 use crate::tools::Tool;
 
@@ -77,16 +77,15 @@ impl Recipe for Debs {
         1 + PACKAGES.len()
     }
 
+    fn programs(&self) -> Programs {
+        Programs::Given
+    }
+
     fn files(&mut self, _place: &Place, steps: &mut Steps<'_>) -> Result<Vec<(String, String)>, BuildError> {
         steps.run("look at the binaries", || self.all_files())
     }
 
-    fn make(
-        &self,
-        _inputs: &Inputs,
-        shop: &Shop<'_>,
-        steps: &mut Steps<'_>,
-    ) -> Result<Vec<String>, BuildError> {
+    fn make(&self, _inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError> {
         for spec in &PACKAGES {
             let program = self.binaries.join(spec.program_name());
             let (work, out) = (shop.path("debs"), shop.path("finished"));
@@ -94,7 +93,7 @@ impl Recipe for Debs {
                 spec.build(&self.source, &program, &work, &out, shop.place.epoch)
             })?;
         }
-        Ok(PACKAGES.iter().map(DebSpec::file_name).collect())
+        Ok(Made::files(PACKAGES.iter().map(DebSpec::file_name)))
     }
 }
 

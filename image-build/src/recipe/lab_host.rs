@@ -19,7 +19,7 @@ use crate::files;
 use crate::kernel::Modules;
 use crate::manifest::Package;
 use crate::recipe::system::{self, System};
-use crate::recipe::{Inputs, Place, Recipe, Shop};
+use crate::recipe::{Inputs, Made, Place, Recipe, Shop};
 use crate::steps::Steps;
 use crate::tools::Tool;
 
@@ -71,12 +71,7 @@ impl Recipe for LabHost {
         })
     }
 
-    fn make(
-        &self,
-        inputs: &Inputs,
-        shop: &Shop<'_>,
-        steps: &mut Steps<'_>,
-    ) -> Result<Vec<String>, BuildError> {
+    fn make(&self, inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError> {
         let (root, kernel) = (shop.path("root"), shop.path("kernel"));
         let epoch = shop.place.epoch;
         steps.run("unpack the kernel", || unpack_kernel(inputs, shop, &kernel))?;
@@ -99,7 +94,7 @@ impl Recipe for LabHost {
         let vmlinuz = kernel.join(format!("boot/vmlinuz-{}", modules.version));
         files::write(&shop.output("vmlinuz"), files::read(&vmlinuz)?)?;
         files::write(&shop.output("cmdline"), COMMAND_LINE)?;
-        Ok(["cmdline", "initrd.img", "root.img", "vmlinuz"].map(str::to_owned).to_vec())
+        Ok(Made::files(["cmdline", "initrd.img", "root.img", "vmlinuz"]).with_kernel(modules.version))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::init;
 use crate::kernel::Modules;
 use crate::manifest::Package;
 use crate::program::Program;
-use crate::recipe::{Inputs, Place, Recipe, Shop};
+use crate::recipe::{Inputs, Made, Place, Programs, Recipe, Shop};
 use crate::steps::Steps;
 use crate::tools::Tool;
 
@@ -58,6 +58,13 @@ impl Recipe for Tiny {
         7
     }
 
+    fn programs(&self) -> Programs {
+        match &self.init {
+            Some(_) => Programs::Given,
+            None => Programs::Compiled { package: init::TINY, source: self.source.clone() },
+        }
+    }
+
     fn files(&mut self, place: &Place, steps: &mut Steps<'_>) -> Result<Vec<(String, String)>, BuildError> {
         let boot_code = disk::boot_code()?;
         let init = steps.run("compile the init", || match &self.init {
@@ -78,12 +85,7 @@ impl Recipe for Tiny {
         })
     }
 
-    fn make(
-        &self,
-        inputs: &Inputs,
-        shop: &Shop<'_>,
-        steps: &mut Steps<'_>,
-    ) -> Result<Vec<String>, BuildError> {
+    fn make(&self, inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError> {
         let root = shop.path("packages");
         let fetched = steps.run("fetch packages", || {
             let apt = Apt::opened(&shop.place.cache);
@@ -98,7 +100,7 @@ impl Recipe for Tiny {
         let disk =
             steps.run("lay out the disk", || disk::lay_out(&boot, &shop.path("disk"), shop.place.epoch))?;
         steps.run("make the image", || disk::to_qcow2(&disk, &shop.output(OUTPUT)))?;
-        Ok(vec![OUTPUT.to_owned()])
+        Ok(Made::files([OUTPUT]).with_kernel(modules.version))
     }
 }
 

@@ -99,8 +99,22 @@ pub struct TemplatePlan {
     /// What it is.
     #[serde(default, skip_serializing_if = "TemplateFormat::is_qcow2")]
     pub format: TemplateFormat,
+    /// Who made it, which some storage servers want to know. Left out where nobody says so, for agents that do not know the
+    /// field yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedManifest>,
     /// How long to wait for it, in milliseconds.
     pub wait_ms: u64,
+}
+
+/// A manifest that lists a template's SHA-256 among its files, and a signature over it: `podzol-image sign` writes both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedManifest {
+    /// The whole text of `manifest.json`, to the byte.
+    pub manifest: String,
+    /// The text of `manifest.sig`: an Ed25519 signature in Base64.
+    pub signature: String,
 }
 
 /// Where a template's bytes are.

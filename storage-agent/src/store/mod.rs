@@ -27,6 +27,7 @@ use crate::imports::Imports;
 use crate::pool::{self, Pool, Space, no_pool};
 use crate::store::gate::Gate;
 use crate::store::list::Listed;
+use crate::template_keys::TemplateKeys;
 
 /// The pools, by id. Cloning is cheap.
 pub struct Store<E>(Arc<Inner<E>>);
@@ -40,6 +41,7 @@ impl<E> Clone for Store<E> {
 struct Inner<E> {
     exporter: E,
     imports: Imports,
+    keys: TemplateKeys,
     roots: Vec<PathBuf>,
     owner: u32,
     list: PathBuf,
@@ -63,7 +65,7 @@ impl<E: Exporter> Store<E> {
     /// Reads the list of the pools that were made here before. None is opened before it is asked for: its disk may hang.
     ///
     /// # Errors
-    /// When the list of pools cannot be read.
+    /// When the list of pools or a template key cannot be read.
     pub fn open(config: &Config, client: Client, exporter: E) -> anyhow::Result<Self> {
         let list = config.state_dir.join("pools.json");
         let listed = list::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
@@ -74,6 +76,7 @@ impl<E: Exporter> Store<E> {
         Ok(Self(Arc::new(Inner {
             exporter,
             imports: Imports::new(client),
+            keys: TemplateKeys::read(&config.template_keys)?,
             roots: config.pool_roots.clone(),
             owner: config.volume_owner,
             list,
@@ -267,7 +270,8 @@ impl<E: Exporter> Store<E> {
         Ok(status(&pool, server, space))
     }
 
-    /// Brings a template in; answers when it is there, has failed, or the time is up.
+    /// Brings a template in; answers when it is there, has failed, or the time is up. One without the signature that this
+    /// server wants fails before anything is fetched; if it is there from before, it stays for the volumes based on it.
     ///
     /// # Errors
     /// When there is no such pool, or it cannot be used now.
@@ -278,6 +282,10 @@ impl<E: Exporter> Store<E> {
         plan: TemplatePlan,
     ) -> Result<TemplateStatus, WireError> {
         let pool = self.pool(id).await?;
+        if let Err(error) = self.0.keys.check(sha256, plan.signed.as_ref()) {
+            tracing::warn!(%sha256, pool = %id, %error, "a template is refused");
+            return Ok(TemplateStatus::Failed { transient: false, message: error.to_string() });
+        }
         Ok(self.0.imports.bring(pool, sha256, plan).await)
     }
 

@@ -1,7 +1,8 @@
+use podzol_storage_api::{SignedManifest, TemplateFormat};
 use podzol_vocab::ByteSize;
 
 use super::*;
-use crate::testing::{Hosts, config, store};
+use crate::testing::{Hosts, config, image, manifest, signing_key, source, store, with_body};
 
 fn plan(config: &Config, name: &str) -> PoolPlan {
     let path = config.pool_roots[0].join(name).display().to_string();
@@ -145,4 +146,38 @@ async fn a_path_that_exports_would_read_otherwise_is_refused() {
     let elsewhere = PoolPlan { path: "/elsewhere".into(), hosts: vec![] };
     assert_eq!(code(store.pool_put(PoolId::new(), elsewhere).await), ErrorCode::Invalid);
     store.pool_put(PoolId::new(), plan(&config, "a/B_1.2-3")).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_templates_must_be_signed_another_one_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("images.pub");
+    std::fs::write(&key, signing_key(1).public_key().to_string()).unwrap();
+    let config = Config { template_keys: vec![key], ..config(folder.path()) };
+    let (store, id) = (store(&config, &Hosts::default()), PoolId::new());
+    store.pool_put(id, plan(&config, "p")).await.unwrap();
+    let files = |part: &str| std::fs::read_dir(config.pool_roots[0].join("p").join(part)).unwrap().count();
+    let (bytes, sha256) = image();
+    let source = source(with_body(&bytes)).await;
+    let manifest = manifest(sha256);
+    let signed_with = |key: u8| {
+        let signature = signing_key(key).sign(manifest.as_bytes()).to_string();
+        Some(SignedManifest { manifest: manifest.clone(), signature })
+    };
+    let put = async |signed| {
+        let format = TemplateFormat::Qcow2;
+        let plan = TemplatePlan { source: source.clone(), format, signed, wait_ms: 30_000 };
+        store.template_put(id, sha256, plan).await.unwrap()
+    };
+
+    for signed in [None, signed_with(2)] {
+        let status = put(signed).await;
+        assert!(matches!(&status, TemplateStatus::Failed { transient: false, .. }), "{status:?}");
+        assert_eq!((files("templates"), files("incoming")), (0, 0));
+    }
+    let status = put(signed_with(1)).await;
+    assert!(matches!(&status, TemplateStatus::Ready { .. }), "{status:?}");
+    // Not even for one that is there.
+    assert!(matches!(put(None).await, TemplateStatus::Failed { .. }));
+    assert_eq!(files("templates"), 1);
 }

@@ -164,6 +164,13 @@ impl World {
         assert!(status.success(), "{status}");
     }
 
+    /// Takes the router's interface in the network of VMs away and gives it another one with the same MAC address.
+    pub fn replug(&self, router: &Namespace) {
+        router.ip("link del eth0");
+        connect(router, "x9", self.macs[2], &self.switch, "router");
+        self.switch.ip("link set router master br0");
+    }
+
     /// What the router says of itself.
     ///
     /// # Errors

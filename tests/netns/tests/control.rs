@@ -72,7 +72,10 @@ fn a_document_that_breaks_a_rule_or_names_an_interface_that_is_not_there_changes
     let error = refusal(world.try_put(|document| network(document).mac = nowhere).unwrap_err());
     assert_eq!(
         (error.code, &*error.message),
-        (ErrorCode::Unavailable, "no interface has the MAC address 02:00:00:00:00:99")
+        (
+            ErrorCode::Unavailable,
+            format!("guests.{NETWORK}.mac: no interface has the MAC address 02:00:00:00:00:99").as_str()
+        )
     );
 
     let after = world.status().unwrap();
@@ -110,6 +113,8 @@ fn what_somebody_changes_by_hand_is_put_right() {
     let Some(router) = world.by_hand() else { return };
     router.ip("address del 10.1.1.1/24 dev eth0");
     router.ip("address add 192.0.2.77/24 dev eth2");
+    router.ip("address add 192.0.2.78 peer 192.0.2.79 dev eth0");
+    router.ip("route add 198.51.100.0/24 via 203.0.113.77");
     router.ip("link set eth0 down");
     router.run("nft add table ip stray");
     router.run("nft flush chain ip podzol forward");
@@ -122,6 +127,35 @@ fn what_somebody_changes_by_hand_is_put_right() {
     assert!(world.status().unwrap().repairs >= 2);
     let logs = world.manager.call::<LogsGet>(&world.management, &()).unwrap();
     assert!(logs.lines.iter().any(|line| line.text.contains("links were not as they should be")), "{logs:?}");
+}
+
+#[test]
+fn an_interface_that_was_plugged_out_and_in_again_is_served_again() {
+    let mut world = World::new();
+    let vm = world.vm("web-1", 2);
+    let Some(router) = world.by_hand() else { return };
+    world.replug(router);
+    vm.configure();
+    wait_for("names to be answered again", || {
+        let output = vm.space.output("dig +short +time=1 +tries=1 @10.1.1.1 web-1.net.acme.internal");
+        let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if answer == "10.1.1.2" { Ok(()) } else { Err(answer) }
+    });
+    assert!(world.status().unwrap().health.values().all(|health| *health == Health::Up));
+}
+
+#[test]
+fn a_network_that_changes_its_range_is_served_in_the_new_one() {
+    let mut world = World::new();
+    world.put(|_| {});
+    let vm = world.stranger_vm("web-1", 2);
+    world.put(|document| network(document).cidr = "10.7.0.0/16".parse().unwrap());
+    vm.space.ip("address add 10.7.9.9/16 dev eth0");
+    wait_for("names to be answered", || {
+        let output = vm.space.output("dig +short +time=1 +tries=1 @10.7.0.1 gateway.net.acme.internal");
+        let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if answer == "10.7.0.1" { Ok(()) } else { Err(answer) }
+    });
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl SimStorage {
             address: Some(address),
             state_dir: folder.path().join("state"),
             pool_roots: vec![folder.path().join("pools")],
+            template_keys: Vec::new(),
             volume_owner: 64055,
             report_secs,
             log: String::new(),

@@ -323,6 +323,7 @@ fn desired(segments: &[(u32, char)]) -> Desired {
         tunnel: Some(Tunnel { local: local(), mtu: Some(1500) }),
         peers: BTreeMap::new(),
         segments: segments.collect(),
+        traffic: BTreeMap::new(),
         ports: BTreeMap::new(),
     }
 }

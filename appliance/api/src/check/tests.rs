@@ -115,9 +115,29 @@ type Bad = (fn(&mut Document), &'static str);
 
 #[test]
 fn every_rule_has_its_bad_case_and_names_its_field() {
-    let bad: [Bad; 35] = [
+    let bad: [Bad; 48] = [
+        (|d| d.forwarders = vec!["2001:db8::1".parse().unwrap()], "forwarders"),
+        (|d| d.forwarders = vec![[10, 1, 1, 1].into()], "forwarders"),
+        (|d| d.forwarders = vec![[192, 0, 2, 53].into(); 2], "forwarders"),
+        (|d| public_of(d).gateway = [203, 0, 113, 10].into(), "public.gateway"),
+        (|d| public_of(d).gateway = [127, 0, 0, 1].into(), "public.gateway"),
+        (|d| public_of(d).addresses.extend([([224, 0, 0, 1].into(), 32)]), "public.addresses"),
+        (|d| public_of(d).addresses.extend([([10, 1, 1, 99].into(), 32)]), "guests.*.cidr"),
+        (|d| public_of(d).gateway = [10, 1, 1, 99].into(), "guests.*.cidr"),
+        (|d| d.guests.extend([(NetworkId::new(), guest("169.254.0.0/16", 2))]), "guests.*.cidr"),
+        (|d| nic_of(d).mac = mac(1), "nics.*.mac"),
+        (|d| d.port_forwards.extend(many_ports()), "port_forwards"),
+        (
+            |d| {
+                d.ingress.extend(
+                    (0..MAX_RULES).map(|_| (FirewallRuleId::new(), ingress(&["192.0.2.0/24"], Traffic::All))),
+                )
+            },
+            "ingress",
+        ),
+        (|d| d.vms.get_mut(&VM).unwrap().ssh_keys = vec!["x".repeat(MAX_TEXTS + 1)], "vms"),
         (|d| six_networks(d), "guests"),
-        (|d| d.forwarders = vec![[9, 9, 9, 9].into(); 9], "forwarders"),
+        (|d| d.forwarders = (1..10).map(|last| [9, 9, 9, last].into()).collect(), "forwarders"),
         (|d| drop(d.guests.insert(NetworkId::new(), guest("10.1.0.0/16", 2))), "guests.*.cidr"),
         (
             |d| {
@@ -205,6 +225,11 @@ fn six_networks(document: &mut Document) {
     }
 }
 
+fn many_ports() -> [(PortForwardId, PortForward); 2] {
+    let udp = PortForward { transport: Transport::Udp, ..forward("2-65535", 1) };
+    [(PortForwardId::new(), udp), (PortForwardId::new(), forward("9000-9100", 1))]
+}
+
 fn guest_of(document: &mut Document) -> &mut GuestNetwork {
     document.guests.get_mut(&NETWORK).unwrap()
 }
@@ -253,5 +278,26 @@ fn an_unknown_key_and_a_value_that_is_none_are_refused_by_name() {
     ] {
         let error = serde_json::from_str::<Document>(&text.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn what_overlaps_with_the_management_network_is_refused() {
+    let management = |address: [u8; 4], mac| ManagementSide {
+        mac,
+        address: address.into(),
+        prefix_len: 24,
+        mtu: 1500,
+        routes: vec![],
+    };
+    assert_eq!(document().problems_beside(&management([192, 168, 99, 2], mac(99))), []);
+    for (address, mac, field) in [
+        ([10, 1, 1, 200], mac(99), ".cidr: "),
+        ([203, 0, 113, 200], mac(99), "public.addresses: "),
+        ([192, 168, 99, 2], mac(1), ".mac: "),
+        ([192, 168, 99, 2], mac(7), "public.mac: "),
+    ] {
+        let problems = document().problems_beside(&management(address, mac));
+        assert!(problems[0].to_string().contains(field), "{problems:?}");
     }
 }

@@ -92,7 +92,7 @@ impl App {
             TemplateFormat::Qcow2 => InPool::Qcow2,
             TemplateFormat::Iso => InPool::Iso,
         };
-        let plan = TemplatePlan { source, format, wait_ms: WAIT.as_millis() as u64 };
+        let plan = TemplatePlan { source, format, signed: None, wait_ms: WAIT.as_millis() as u64 };
         let peer = storage_peer(pool).map_err(|error| Outcome::failed("internal", error.to_string()))?;
         let called = self.peers.call::<TemplatePut>(peer, &(pool.id.0, row.sha256.0), &plan, CALL).await;
         called.map_err(|error| after_call(&error, &format!("storage server of pool {}", pool.name.0)))
