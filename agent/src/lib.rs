@@ -15,6 +15,7 @@ mod peers;
 mod platform;
 mod report;
 mod server;
+mod traffic;
 mod vms;
 mod watch;
 

@@ -16,6 +16,9 @@ use podzol_hostnet::{
 use podzol_vocab::{Generation, InterfaceName, NetworkId, Tag};
 use tokio::sync::watch;
 
+use crate::config::Traffic;
+use crate::traffic;
+
 /// How often, and how long each time, to wait for the tap of a VM that has just ended to go.
 const TAP_GOES: (u32, Duration) = (20, Duration::from_millis(100));
 
@@ -34,6 +37,7 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct Networks {
     trunk: InterfaceName,
+    traffic: Traffic,
     /// The address where tunnels begin, once it is known.
     tunnel: watch::Sender<Option<IpAddr>>,
     /// The peers of networks on VXLANs, as they were told; nothing before the kernel was asked what an agent before this
@@ -43,9 +47,10 @@ pub(crate) struct Networks {
 }
 
 impl Networks {
-    pub(crate) fn new(trunk: InterfaceName) -> Self {
+    pub(crate) fn new(trunk: InterfaceName, traffic: Traffic) -> Self {
         Self {
             trunk,
+            traffic,
             tunnel: watch::Sender::new(None),
             told: Mutex::default(),
             one_pass_at_a_time: tokio::sync::Mutex::default(),
@@ -104,6 +109,7 @@ impl Networks {
             tunnel: None,
             peers: BTreeMap::new(),
             segments: wanted.segments,
+            traffic: self.traffic.bridges().map(|(traffic, name)| (traffic, name.clone())).collect(),
             ports: wanted.ports,
         };
         if desired.segments.iter().all(|segment| segment.tag.vxlan().is_none()) {
@@ -135,6 +141,27 @@ impl Networks {
         if let Some(told) = self.told().as_mut() {
             told.retain(|network, _| !is_gone(network));
         }
+    }
+
+    /// The bridges into which interfaces with these tags are plugged, in their order: those of segments, which may be still
+    /// to be made, and the operator's, which must be there.
+    pub(crate) async fn bridges(
+        &self,
+        links: &impl Links,
+        tags: &[Tag],
+    ) -> anyhow::Result<Vec<InterfaceName>> {
+        let any_traffic = tags.iter().any(|tag| tag.traffic().is_some());
+        let observed = if any_traffic { links.observe().await? } else { Vec::new() };
+        let bridge = |tag: &Tag| match tag.traffic() {
+            Some(traffic) => Ok(traffic::bridge(&self.traffic, traffic, &observed)?),
+            None => Ok(bridge_name(*tag)),
+        };
+        tags.iter().map(bridge).collect()
+    }
+
+    /// The operator's bridge into which an interface with this tag is plugged, if it is one on a network of the host's own.
+    pub(crate) fn operators_bridge(&self, tag: Tag) -> Option<&InterfaceName> {
+        tag.traffic().and_then(|traffic| self.traffic.bridge(traffic))
     }
 
     /// Brings the links to what is wanted, in one pass. `wanted` is asked when this pass's turn has come.

@@ -3,6 +3,7 @@
 //! A report is made in one place, whether it is sent or asked for. What cannot be seen just now (the own address, the
 //! links) is told as it was seen last: the management service acts on a report.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,13 +14,14 @@ use podzol_agent_api::report::{
 use podzol_hostnet::{Interface, Links};
 use podzol_rpc::daemon::address_towards;
 use podzol_rpc::{Client, PeerId, Refusals};
-use podzol_vocab::{HostId, Tag};
+use podzol_vocab::{HostId, Tag, TrafficType};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Traffic};
 use crate::inventory;
 use crate::mounts::Mounts;
 use crate::platform::Platform;
+use crate::traffic;
 use crate::vms::Vms;
 use crate::watch::LinkChanges;
 
@@ -45,8 +47,15 @@ pub(crate) struct Reporter<P: Platform> {
 #[derive(Debug, Default)]
 struct LastSeen {
     address: Option<IpAddr>,
+    links: LinksSeen,
+}
+
+/// What is told of links.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct LinksSeen {
     links: Vec<LinkReport>,
     vxlans: Vec<VxlanReport>,
+    traffic: BTreeSet<TrafficType>,
 }
 
 impl LastSeen {
@@ -55,21 +64,21 @@ impl LastSeen {
         self.address
     }
 
-    fn links(
-        &mut self,
-        now: Result<Vec<Interface>, podzol_hostnet::Error>,
-    ) -> (Vec<LinkReport>, Vec<VxlanReport>) {
+    fn links(&mut self, now: Result<Vec<Interface>, podzol_hostnet::Error>, config: &Traffic) -> LinksSeen {
         match now {
             Ok(interfaces) => {
-                self.vxlans = interfaces.iter().filter_map(vxlan).collect();
-                self.links = interfaces.into_iter().map(link).collect();
+                self.links = LinksSeen {
+                    traffic: traffic::present(config, interfaces.iter().map(|interface| &interface.link)),
+                    vxlans: interfaces.iter().filter_map(vxlan).collect(),
+                    links: interfaces.into_iter().map(link).collect(),
+                };
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "cannot list the links; reporting them as they were");
             }
         }
-        (self.links.clone(), self.vxlans.clone())
+        self.links.clone()
     }
 }
 
@@ -86,7 +95,7 @@ impl<P: Platform> Reporter<P> {
         let address = self.address().await?;
         let platform = self.vms.platform();
         let interfaces = platform.links().interfaces().await;
-        let (links, vxlans) = self.last_seen().links(interfaces);
+        let LinksSeen { links, vxlans, traffic } = self.last_seen().links(interfaces, &self.config.traffic);
         let tunnel_address = self.config.tunnel_address.or(Some(address));
         self.vms.set_tunnel(tunnel_address);
         let mounts = platform.mounts().mounted().into_iter();
@@ -112,6 +121,7 @@ impl<P: Platform> Reporter<P> {
                 .collect(),
             tunnel_address,
             vxlans,
+            traffic,
             refusals: vec![],
         })
     }
@@ -225,8 +235,24 @@ mod tests {
             addresses: vec![],
             ours: false,
         }];
-        let mut seen = LastSeen { links: links.clone(), ..LastSeen::default() };
+        let before = LinksSeen { links, vxlans: vec![], traffic: [TrafficType::Public].into() };
+        let mut seen = LastSeen { links: before.clone(), ..LastSeen::default() };
         let failed = podzol_hostnet::Error::Observe(std::io::ErrorKind::Other.into());
-        assert_eq!(seen.links(Err(failed)), (links, vec![]));
+        assert_eq!(seen.links(Err(failed), &Traffic::default()), before);
+    }
+
+    #[tokio::test]
+    async fn the_hosts_own_networks_are_told_while_their_bridges_are_there() {
+        let host = podzol_hostnet::SimulatedLinks::with_trunk("eth1".parse().unwrap());
+        let bridge: podzol_vocab::InterfaceName = "br-public".parse().unwrap();
+        let config =
+            Traffic { management: Some("br-management".parse().unwrap()), public: Some(bridge.clone()) };
+        let mut seen = LastSeen::default();
+        let mut told = async || seen.links(host.interfaces().await, &config).traffic;
+        assert_eq!(told().await, BTreeSet::new());
+        host.add_bridge(bridge.clone());
+        assert_eq!(told().await, [TrafficType::Public].into());
+        host.remove(&bridge);
+        assert_eq!(told().await, BTreeSet::new());
     }
 }

@@ -92,7 +92,8 @@ pub struct NetworkPeers {
 pub struct HostInventory {
     /// The domains that are Podzol's.
     pub domains: Vec<DomainFound>,
-    /// The networks that have both a bridge and a VLAN or VXLAN interface.
+    /// The networks that have both a bridge and a VLAN or VXLAN interface, and those of the host's own that VMs here should be
+    /// on and whose bridge is there.
     pub networks: Vec<Tag>,
     /// Where the tunnels of networks on VXLANs end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -105,7 +106,7 @@ pub struct HostInventory {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rules_changed: bool,
     /// The links of VMs' ports, each with the network in whose bridge it is, or none if it is in no such bridge; nothing
-    /// from agents that do not tell.
+    /// from agents that do not tell. A network of the host's own is told of the ports that should be on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<BTreeMap<MacAddr, Option<Tag>>>,
     /// What is mounted, such as `10.0.0.3:/srv/podzol`.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::Method;
 use podzol_rpc::{Endpoint, Refusal};
-use podzol_vocab::{HostId, InterfaceName, NetworkId, VlanId, VxlanId};
+use podzol_vocab::{HostId, InterfaceName, NetworkId, TrafficType, VlanId, VxlanId};
 use serde::{Deserialize, Serialize};
 
 use crate::vm::VmStatus;
@@ -57,6 +57,9 @@ pub struct HostReport {
     /// The networks that it carries on VXLANs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vxlans: Vec<VxlanReport>,
+    /// On which of its own networks it has a bridge for VMs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub traffic: BTreeSet<TrafficType>,
     /// Whom its agent has refused since it was heard last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,

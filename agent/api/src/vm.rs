@@ -95,7 +95,8 @@ pub struct NicPlan {
     pub nic: NicId,
     /// Which network it is in.
     pub network: NetworkId,
-    /// What keeps the network apart from others between hosts. Its name is from the time when that was always a VLAN.
+    /// What keeps the network apart from others between hosts; or which of the host's own networks it is, on a bridge that
+    /// its operator has made. Its name is from the time when that was always a VLAN.
     #[serde(rename = "vlan")]
     pub tag: Tag,
     /// Its MAC address.

@@ -14,7 +14,7 @@ use podzol_hostnet::{
     Change, Desired, Ipv6, Kernel, Kind, Links, MARK_GROUP, MtuRule, Peers, Reason, Segment, Tunnel, alias,
     bridge_name, converge, difference, uplink_name,
 };
-use podzol_vocab::{Generation, NetworkId, Tag, VlanId, VxlanId};
+use podzol_vocab::{Generation, NetworkId, Tag, TrafficType, VlanId, VxlanId};
 
 #[test]
 fn a_segment_becomes_a_bridge_with_a_vlan_interface_of_the_trunk() {
@@ -156,6 +156,28 @@ fn a_port_goes_back_into_its_bridge_and_into_a_new_one() {
             assert_eq!(host.link("tap0").await.master, Some(host.link("pzb100").await.index), "{spoil}");
             assert_eq!(host.link("pzv100").await.master, Some(host.link("pzb100").await.index), "{spoil}");
         }
+    });
+}
+
+#[test]
+fn a_port_goes_back_into_an_operators_bridge_which_stays_as_it_is() {
+    in_namespace(async |host| {
+        host.ip("link add br-public type bridge");
+        host.ip("link add tap0 type dummy");
+        let wanted = Desired {
+            traffic: [(TrafficType::Public, name("br-public"))].into(),
+            ports: [(name("tap0"), Tag::Traffic(TrafficType::Public))].into(),
+            ..desired(&[])
+        };
+        let before = host.link("br-public").await;
+        for _ in 0..2 {
+            host.ip("link set tap0 nomaster");
+            host.converge(&wanted).await;
+            assert_eq!(host.link("tap0").await.master, Some(before.index));
+        }
+        host.converge(&desired(&[])).await;
+        let after = host.link("br-public").await;
+        assert_eq!((after.up, after.mtu, after.alias, after.group), (before.up, before.mtu, None, 0));
     });
 }
 

@@ -256,7 +256,7 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use podzol_agent_api::vm::{CdromPlan, DiskSource, Seed, VmPlan};
-    use podzol_vocab::{Generation, NetworkId, NicId, Secret, Tag, VmId, VolumeId};
+    use podzol_vocab::{Generation, NetworkId, NicId, Secret, Tag, TrafficType, VmId, VolumeId};
 
     use super::*;
 
@@ -380,6 +380,15 @@ pub(crate) mod tests {
         assert!(!nic_xml(&nic, "pzb100").contains("<mtu"));
         nic.tag = Tag::try_from(5000).unwrap();
         assert!(nic_xml(&nic, "pzb5000").contains("<mtu size='1430'/>"));
+    }
+
+    #[test]
+    fn the_xml_of_an_interface_on_the_hosts_public_network_is_as_agreed() {
+        let mut nic = example().plan.nics.remove(0);
+        (nic.tag, nic.may_route) = (Tag::Traffic(TrafficType::Public), true);
+        let golden = include_str!("../tests/nic-public.xml");
+        let made = nic_xml(&nic, "br-public");
+        assert!(made == golden, "tests/nic-public.xml differs; made:\n{made}");
     }
 
     #[test]

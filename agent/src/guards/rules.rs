@@ -161,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_routes_is_asked_for_its_mac_address_and_for_nothing_else() {
+        let rules = include_str!("podzol.nft");
+        let chain = rules.split("chain from_vm {").nth(1).unwrap().split('}').collect::<Vec<_>>().join("}");
+        let at = |rule: &str| chain.find(rule).unwrap_or_else(|| panic!("{rule} is not in {chain}"));
+        let in_order = [
+            "iifname . ether saddr != @macs drop",
+            "iifname @routers ether type { arp, ip, ip6 } accept",
+            "jump from_vm_arp",
+            "jump from_vm_ip4",
+            "udp sport 67 udp dport 68 drop",
+        ];
+        assert!(in_order.map(at).is_sorted());
+    }
+
+    #[test]
     fn a_vm_that_comes_or_goes_is_a_few_elements() {
         let change = Change::Some { gone: [port(1, false)].into(), new: [port(2, false)].into() };
         let text = batch(&change);

@@ -9,7 +9,7 @@ use anyhow::bail;
 use podzol_agent_api::vm::{DiskSource, StepTiming, VmPlan, VmState};
 use podzol_hostnet::Segment;
 use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
-use podzol_vocab::{InterfaceName, VmId};
+use podzol_vocab::{InterfaceName, Tag, VmId};
 use tokio::time::Instant;
 
 use super::goal::Entry;
@@ -232,12 +232,15 @@ impl<P: Platform> Vms<P> {
         Ok(Needs { files, seed, bridges })
     }
 
-    /// Makes the networks of a VM's interfaces and says which bridges they are.
+    /// Makes the networks of a VM's interfaces and says which bridges they are. Those of the host's own networks are not made:
+    /// they must be there.
     async fn bridges(&self, plan: &VmPlan) -> anyhow::Result<Vec<InterfaceName>> {
-        let needed = segments_of(Some(plan));
-        self.0.networks.need(self.0.platform.links(), &needed, || self.wanted_networks()).await?;
+        let (links, networks) = (self.0.platform.links(), &self.0.networks);
+        let tags: Vec<Tag> = plan.nics.iter().map(|nic| nic.tag).collect();
+        let bridges = networks.bridges(links, &tags).await?;
+        networks.need(links, &segments_of(Some(plan)), || self.wanted_networks()).await?;
         self.guard().await?;
-        Ok(plan.nics.iter().map(|nic| podzol_hostnet::bridge_name(nic.tag)).collect())
+        Ok(bridges)
     }
 
     /// Mounts the pools of a VM's disks and of its ISO, and says where their files are.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use podzol_agent_api::host::{Difference, DomainFound, HostInventory};
+use podzol_agent_api::vm::NicPlan;
 use podzol_hostnet::{Interface, Links, bridge_name, uplink_name};
 use podzol_hypervisor::{Devices, DomainState, Found, Hypervisor, Record, port_name};
 use podzol_vocab::{InterfaceName, MacAddr, Tag, VmId};
@@ -17,8 +18,9 @@ impl<P: Platform> Vms<P> {
     /// Looks all of it up.
     pub(crate) async fn inventory(&self) -> anyhow::Result<HostInventory> {
         let platform = self.platform();
-        let mut domains = Vec::new();
+        let (mut domains, mut on_traffic) = (Vec::new(), BTreeMap::new());
         for found in platform.hypervisor().list().await? {
+            on_traffic.extend(found.record.iter().flat_map(|record| self.on_traffic(&record.plan.nics)));
             domains.push(self.domain(found).await?);
         }
         domains.sort_by_key(|domain| domain.vm);
@@ -34,9 +36,18 @@ impl<P: Platform> Vms<P> {
             networks.iter().map(|tag| (bridge_name(*tag), *tag)).collect();
         let nics = domains.iter().flat_map(|domain: &DomainFound| &domain.nics);
         let ports: BTreeMap<InterfaceName, MacAddr> = nics.map(|mac| (port_name(*mac), *mac)).collect();
+        let is_there = |bridge: &InterfaceName| {
+            links.iter().any(|link| link.link.name == *bridge && link.link.is_operators_bridge())
+        };
+        let traffic: BTreeSet<Tag> =
+            on_traffic.values().filter(|(bridge, _)| is_there(bridge)).map(|(_, tag)| *tag).collect();
         let port = |link: &Interface| {
-            let tag = link.master.as_ref().and_then(|master| bridges.get(master)).copied();
-            Some((*ports.get(&link.link.name)?, tag))
+            let mac = *ports.get(&link.link.name)?;
+            let tag = link.master.as_ref().and_then(|master| match on_traffic.get(&mac) {
+                Some((bridge, tag)) if bridge == master => Some(*tag),
+                _ => bridges.get(master).copied(),
+            });
+            Some((mac, tag))
         };
         // Where there is no table, nothing is guarded.
         let (rules, rules_changed) = self.0.guards.look(platform.filter()).await.unwrap_or_default();
@@ -44,13 +55,22 @@ impl<P: Platform> Vms<P> {
             domains,
             ports: Some(links.iter().filter_map(port).collect()),
             odd_links: ours.difference(&of_networks).cloned().collect(),
-            networks,
+            networks: networks.into_iter().chain(traffic).collect(),
             vxlans: links.iter().filter_map(crate::report::vxlan).collect(),
             guarded: guarded(&rules),
             rules_changed,
             mounts: platform.mounts().mounted().into_iter().map(|(source, _)| source).collect(),
             files: self.with_files(|files| files.list()).await,
         })
+    }
+
+    /// The operator's bridges in which interfaces should be, and the networks of the host's own that they are on.
+    fn on_traffic(&self, nics: &[NicPlan]) -> Vec<(MacAddr, (InterfaceName, Tag))> {
+        let place = |nic: &NicPlan| {
+            let bridge = self.0.networks.operators_bridge(nic.tag)?;
+            Some((nic.mac, (bridge.clone(), nic.tag)))
+        };
+        nics.iter().filter_map(place).collect()
     }
 
     async fn domain(&self, found: Found) -> anyhow::Result<DomainFound> {

@@ -103,7 +103,7 @@ impl<P: Platform> Vms<P> {
             platform,
             peers,
             libvirt_socket: config.libvirt_socket.clone(),
-            networks: Networks::new(config.trunk.clone()),
+            networks: Networks::new(config.trunk.clone(), config.traffic.clone()),
             guards: Guards::default(),
             files: Files::new(&config.state_dir),
             allow_emulation: config.allow_emulation,

@@ -15,10 +15,11 @@ const MAX_VCPUS: u32 = 254;
 /// The highest limit of a network interface in Mbit/s: a Tbit/s.
 const MAX_RATE_MBPS: u64 = 1_000_000;
 
-/// The networks that a VM needs.
+/// The networks that must be made for a VM: all of its own but those of the host, which has them or not.
 pub(super) fn segments_of(plan: Option<&VmPlan>) -> BTreeSet<Segment> {
     let nics = plan.map(|plan| plan.nics.as_slice()).unwrap_or_default();
-    nics.iter().map(|nic| Segment { tag: nic.tag, network: nic.network }).collect()
+    let to_make = nics.iter().filter(|nic| nic.tag.traffic().is_none());
+    to_make.map(|nic| Segment { tag: nic.tag, network: nic.network }).collect()
 }
 
 /// The ports that a VM has.

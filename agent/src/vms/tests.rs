@@ -1,6 +1,7 @@
 //! The VMs of a host on a hypervisor in memory, in time that only passes when nothing else can happen.
 
 mod moving;
+mod traffic;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -227,7 +228,14 @@ impl Platform for Host {
 async fn host() -> (TempDir, Vms<Host>) {
     let folder = tempfile::tempdir().unwrap();
     let text = format!("management = 'm:1'\ntrunk = 'eth1'\nstate_dir = '{}'\n", folder.path().display());
-    let config: Config = podzol_rpc::config::parse(&text).unwrap();
+    let vms = host_with(&text);
+    vms.look().await.unwrap();
+    (folder, vms)
+}
+
+/// A host that is so configured, at which the agent has not looked yet.
+fn host_with(text: &str) -> Vms<Host> {
+    let config: Config = podzol_rpc::config::parse(text).unwrap();
     let platform = Host {
         hypervisor: Domains::default(),
         links: SimulatedLinks::with_trunk("eth1".parse().unwrap()),
@@ -235,9 +243,7 @@ async fn host() -> (TempDir, Vms<Host>) {
         rules: Rules::default(),
         kvm_problem: Mutex::default(),
     };
-    let vms = Vms::new(Arc::new(platform), &config, nobody());
-    vms.look().await.unwrap();
-    (folder, vms)
+    Vms::new(Arc::new(platform), &config, nobody())
 }
 
 /// No other host that would answer.

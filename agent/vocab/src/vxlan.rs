@@ -106,7 +106,8 @@ impl TryFrom<u32> for Tag {
     fn try_from(number: u32) -> Result<Self, Invalid> {
         let vlan = u16::try_from(number).ok().and_then(|id| VlanId::try_from(id).ok()).map(Self::Vlan);
         let vxlan = || VxlanId::try_from(number).ok().map(Self::Vxlan);
-        let traffic = || TrafficType::ALL.into_iter().find(|traffic| traffic.number() == number).map(Self::Traffic);
+        let traffic =
+            || TrafficType::ALL.into_iter().find(|traffic| traffic.number() == number).map(Self::Traffic);
         let rule = || {
             Invalid::new(
                 "must be a VLAN id from 1 to 4094, a VXLAN id from 4096 to 16777215, 16777216 for the management network or \

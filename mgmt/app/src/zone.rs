@@ -203,6 +203,8 @@ fn must_keep(zone: &zone::Model, in_use: &BTreeSet<Tag>) -> Result<(), AppError>
     let is_kept = |tag: Tag| match tag {
         Tag::Vlan(_) => zone.vlan_ranges.iter().any(|range| range.contains(tag)),
         Tag::Vxlan(_) => vxlans.iter().any(|range| range.contains(tag)),
+        // It is from no range.
+        Tag::Traffic(_) => true,
     };
     match in_use.iter().find(|tag| !is_kept(**tag)) {
         None => Ok(()),

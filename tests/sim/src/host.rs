@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use podzol_agent::Platform;
-use podzol_agent::config::Config;
+use podzol_agent::config::{Config, Traffic};
 use podzol_agent::mounts::Mounts;
-use podzol_hostnet::{Kind, SimulatedLinks};
+use podzol_hostnet::{Kind, Link, SimulatedLinks};
 use podzol_rpc::join::{JoinToken, join};
 use podzol_rpc::{Identity, PeerId};
 use podzol_test_support::{ControlPlane, Process};
@@ -18,7 +18,8 @@ use crate::fault::Faults;
 use crate::links::FaultyLinks;
 use crate::{Exports, SimulatedFilter, SimulatedHypervisor, SimulatedMounts, transit};
 
-/// A simulated computing server. Its agent can be stopped, killed and started again; its VMs stay.
+/// A simulated computing server, with a bridge on each of its own networks. Its agent can be stopped, killed and started
+/// again; its VMs stay.
 pub struct SimHost {
     /// Its id.
     pub id: String,
@@ -107,6 +108,13 @@ impl SimHost {
         let trunk: InterfaceName = "eth1".parse().expect("a short name");
         let links = Arc::new(SimulatedLinks::with_trunk(trunk.clone()));
         links.give_address(&trunk, IpAddr::V4(address), 8);
+        let traffic = Traffic {
+            management: Some("br-management".parse().expect("a short name")),
+            public: Some("br-public".parse().expect("a short name")),
+        };
+        for (_, bridge) in traffic.bridges() {
+            links.add_bridge(bridge.clone());
+        }
         let faults = Arc::<Faults>::default();
         let machine = Arc::new(Machine {
             hypervisor: SimulatedHypervisor::new(
@@ -125,6 +133,7 @@ impl SimHost {
             address: Some(IpAddr::V4(address)),
             state_dir: folder.path().to_owned(),
             trunk,
+            traffic,
             tunnel_address: None,
             allow_emulation: false,
             libvirt_uri: String::new(),
@@ -209,7 +218,11 @@ impl SimHost {
     pub fn leftovers(&self) -> Vec<String> {
         let domains = self.machine.hypervisor.domains();
         let domains = domains.iter().map(|domain| format!("domain {}", domain.record.plan.vm));
-        let links = self.machine.links.links.all().into_iter().filter(|link| link.kind != Kind::Physical);
+        let is_operators = |link: &Link| {
+            link.kind == Kind::Physical
+                || self.config.traffic.bridges().any(|(_, bridge)| *bridge == link.name)
+        };
+        let links = self.machine.links.links.all().into_iter().filter(|link| !is_operators(link));
         let mounts = self.machine.mounts.mounted().into_iter().map(|(source, _)| format!("mount {source}"));
         let files = std::fs::read_dir(self.folder.path().join("vms")).into_iter().flatten().flatten();
         domains

@@ -2,7 +2,7 @@
 
 mod random;
 
-use podzol_vocab::{Generation, NetworkId, Tag, VlanId, VxlanId};
+use podzol_vocab::{Generation, NetworkId, Tag, TrafficType, VlanId, VxlanId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -78,6 +78,44 @@ fn a_port_that_was_taken_out_goes_back_unless_an_operator_has_it() {
     down[0].up = false;
     let changes = difference(&wanted(), &down);
     assert!(changes.is_empty(), "{changes}");
+}
+
+#[test]
+fn a_port_of_the_operators_bridge_goes_back_and_nothing_else_of_that_bridge_is_looked_at() {
+    let public = Tag::Traffic(TrafficType::Public);
+    let wanted = |bridge: &str| Desired {
+        traffic: [(TrafficType::Public, name(bridge))].into(),
+        ports: [(name("pzt1"), public)].into(),
+        ..desired(&[(100, 'A')])
+    };
+    let with = |master: Option<u32>| {
+        let mut links = segment_links(100, 'A');
+        for (index, bridge) in [(30, "br-public"), (31, "br0")] {
+            let (index, name) = (LinkIndex(index), name(bridge));
+            let (mtu, up, ipv6) = (9000, false, Ipv6::On);
+            links.push(Link { index, name, kind: Kind::Bridge, mtu, up, ipv6, ..trunk() });
+        }
+        links.push(Link { name: name("pzt1"), master: master.map(LinkIndex), ..tap(40, LinkIndex(0)) });
+        links
+    };
+    let back = "set pzt1: master br-public";
+    check(wanted("br-public"), with(None), back);
+    check(wanted("br-public"), with(Some(10)), back);
+    check(wanted("br-public"), with(Some(30)), "");
+    check(wanted("br-public"), with(Some(31)), "");
+    // Nothing is plugged into what is not there, is no bridge, or is one of ours.
+    for bridge in ["br-gone", "eth1", "pzb100"] {
+        check(wanted(bridge), with(None), "");
+    }
+}
+
+#[test]
+fn a_network_of_the_hosts_own_is_no_segment() {
+    check(
+        desired(&[(0x100_0000, 'A')]),
+        vec![trunk()],
+        "refused: network A on the management network: its bridge is the operator's to make",
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! All of them listen on one port. Which one is spoken to, the TLS handshake says, and each shows its own certificate.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -102,6 +102,7 @@ impl Host {
             mounts: vec![],
             tunnel_address: None,
             vxlans: vec![],
+            traffic: BTreeSet::new(),
             refusals: vec![],
         }
     }

@@ -183,7 +183,7 @@ impl Hostnet {
     async fn converge(&self, segments: BTreeSet<Segment>) -> Result<()> {
         let trunk: InterfaceName = "trunk".parse()?;
         let (mtu, peers, ports) = (MtuRule::Trunk, BTreeMap::new(), BTreeMap::new());
-        let desired = Desired { trunk, mtu, tunnel: None, peers, segments, ports };
+        let desired = Desired { trunk, mtu, tunnel: None, peers, segments, traffic: BTreeMap::new(), ports };
         let pass = converge(&self.kernel, &desired).await?;
         if let Some(failure) = pass.failures.into_iter().next() {
             return Err(failure.into());
