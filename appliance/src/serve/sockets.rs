@@ -87,11 +87,10 @@ impl Places {
     pub(super) fn take(&self, client: Ipv4Addr) -> Option<Place> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = taken.values().sum();
-        let own = taken.entry(client).or_default();
-        if *own >= OF_ONE || all >= CONNECTIONS {
+        if all >= CONNECTIONS || taken.get(&client).is_some_and(|own| *own >= OF_ONE) {
             return None;
         }
-        *own += 1;
+        *taken.entry(client).or_default() += 1;
         Some(Place { places: self.clone(), client })
     }
 }
