@@ -15,11 +15,13 @@ mod certificates;
 mod client;
 mod machine;
 mod namespace;
+mod site;
 mod wait;
 mod world;
 
 pub use client::Caller;
 pub use machine::Machine;
 pub use namespace::Namespace;
+pub use site::{Connection, Load, Site, Try, Visit};
 pub use wait::wait_for;
 pub use world::{GATEWAY, NETWORK, OUTSIDE, PUBLIC, SECOND_PUBLIC, Vm, World};

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use nix::sched::{CloneFlags, setns};
 
@@ -89,13 +90,27 @@ impl Namespace {
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                let file = File::open(format!("/run/netns/{}", self.name)).expect("it is there");
-                setns(file, CloneFlags::CLONE_NEWNET).expect("root may");
+                enter(&self.name);
                 work()
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+
+    /// Does something on a thread in it that goes on by itself.
+    pub fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let name = self.name.clone();
+        std::thread::spawn(move || {
+            enter(&name);
+            work()
+        })
+    }
+}
+
+/// Has this thread be in a namespace.
+fn enter(name: &str) {
+    let file = File::open(format!("/run/netns/{name}")).expect("it is there");
+    setns(file, CloneFlags::CLONE_NEWNET).expect("root may");
 }
 
 impl Drop for Namespace {

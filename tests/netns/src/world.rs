@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podzol_appliance_api::{
-    Document, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed,
+    Delta, Document, DocumentPatch, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed,
     RouterStatus, StatusGet, VmFacts, VmNic,
 };
 use podzol_rpc::{CallError, PeerId};
@@ -208,6 +208,20 @@ impl World {
         self.manager.call::<DocumentPut>(&self.management, &document)?;
         self.document = document;
         Ok(())
+    }
+
+    /// The same, by what is different from the document in force.
+    ///
+    /// # Panics
+    /// When the router does not take it.
+    pub fn patch(&mut self, change: impl FnOnce(&mut Document)) {
+        let mut document = self.document.clone();
+        change(&mut document);
+        document.generation = self.document.generation.next();
+        let delta = Delta::between(&self.document, &document).expect("its side to the outside stays");
+        let answer = self.manager.call::<DocumentPatch>(&self.management, &delta);
+        answer.unwrap_or_else(|error| panic!("it does not take the change: {error:?}"));
+        self.document = document;
     }
 
     /// A VM on the switch with that name and last octet of its address, known to the router or not.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod balancer;
 mod cloud_init;
 mod control;
 mod dhcp;
