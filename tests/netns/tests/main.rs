@@ -8,5 +8,6 @@ mod cloud_init;
 mod control;
 mod dhcp;
 mod dns;
+mod flood;
 mod metadata;
 mod rules;
