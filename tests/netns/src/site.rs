@@ -43,8 +43,7 @@ impl Site {
     /// # Panics
     /// When the port is taken.
     pub fn open(space: &Namespace, port: u16, name: &str) -> Self {
-        let inner =
-            Inner { name: name.to_owned(), status: AtomicU16::new(200), visits: Mutex::default() };
+        let inner = Inner { name: name.to_owned(), status: AtomicU16::new(200), visits: Mutex::default() };
         let site = Self(Arc::new(inner));
         let listener = space.inside(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
         let listener = listener.expect("the port is free");
@@ -80,7 +79,8 @@ impl Site {
     fn talk(&self, stream: &TcpStream, status: u16) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
         while read_head(&mut reader)?.is_some() {
-            let answer = format!("HTTP/1.1 {status} x\r\nServer: {}\r\nContent-Length: 0\r\n\r\n", self.0.name);
+            let answer =
+                format!("HTTP/1.1 {status} x\r\nServer: {}\r\nContent-Length: 0\r\n\r\n", self.0.name);
             (&*stream).write_all(answer.as_bytes())?;
         }
         Ok(())

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podzol_appliance_api::{
-    Delta, Document, DocumentPatch, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT, PublicSide, RouterSeed,
-    RouterStatus, StatusGet, VmFacts, VmNic,
+    Delta, Document, DocumentPatch, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT,
+    PublicSide, RouterSeed, RouterStatus, StatusGet, VmFacts, VmNic,
 };
 use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{Generation, MacAddr, NetworkId, NicId, VmId};

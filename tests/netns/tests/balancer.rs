@@ -40,7 +40,8 @@ impl Farm {
         let members = vms.iter().zip(weights).map(|(vm, weight)| {
             (vm.nic, Member { address: vm.address, port: 80, weight: *weight, drains: false })
         });
-        let check = kind.map(|kind| Check { kind, interval_ms: 500, timeout_ms: 300, rise: RISE, fall: FALL });
+        let check =
+            kind.map(|kind| Check { kind, interval_ms: 500, timeout_ms: 300, rise: RISE, fall: FALL });
         let balancer = Balancer {
             public: PUBLIC,
             transport: Transport::Tcp,
