@@ -8,6 +8,5 @@ mod cloud_init;
 mod control;
 mod dhcp;
 mod dns;
-mod flood;
 mod metadata;
 mod rules;
