@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build images lab lab-down test check unit unit-beside-images reproducible router beside-each-other schedules shapes scenarios soak bench openapi
+.PHONY: help prerequisites build page images lab lab-down test check unit unit-beside-images reproducible router beside-each-other schedules shapes scenarios soak bench bench-router bench-console openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -13,8 +13,16 @@ IMAGE := target/debug/podzol-image
 CACHE := target/images/cache
 AGAIN := --out target/images-again
 AGAIN_CACHE := --cache target/images-again/cache
-# The appliance takes minutes to compile, in the same way as the tiny template's init, which is compiled once more.
-AGAIN_ROUTER := $(AGAIN)/router $(AGAIN_CACHE) --init $(CACHE)/init-target/x86_64-unknown-linux-gnu/init/podzol-appliance
+COMPILED := $(CACHE)/init-target/x86_64-unknown-linux-gnu
+# Builds templates once more elsewhere, with an appliance that is compiled there. The console proxy takes minutes to compile, in the
+# same way.
+BUILD_AGAIN = build_again() { $(1) build "$$1" $(AGAIN)/"$$1" $(AGAIN_CACHE) "$${@:2}"; }; \
+	build_again tiny && build_again router && build_again router-l7 && \
+		build_again console-proxy --proxy $(COMPILED)/proxy/podzol-console-proxy
+
+VIEWER := console-proxy/viewer
+# Put into the console proxy's program when that is compiled.
+PAGE := $(VIEWER)/dist/index.html
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,14 +30,19 @@ help: ## Lists the targets
 prerequisites: ## Installs what is missing on this machine (root)
 	@tests/lab/prerequisites
 
-build: prerequisites ## Builds all programs
+page: prerequisites $(PAGE) ## Builds the page on which browsers show consoles
+
+$(PAGE): $(VIEWER)/package-lock.json $(VIEWER)/build.mjs $(shell find $(VIEWER)/src -type f 2> /dev/null)
+	cd $(VIEWER) && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
+build: page ## Builds all programs
 	cargo build --locked --workspace --bins
 
 # Images are made beside the build of the programs, whose large crates leave a processor idle.
-images: prerequisites ## Builds the template, the image of the lab's servers, and the Debian packages
+images: page ## Builds templates, the image of the lab's servers, and the Debian packages
 	cargo build --locked --workspace --bin podzol-image
 	mkdir -p target/images; echo "making images beside the build, see target/images/log"; \
-		for image in lab-host tiny; do \
+		for image in lab-host tiny router console-proxy; do \
 			$(IMAGE) build $$image --out target/images/$$image --cache $(CACHE) || exit; \
 		done > target/images/log 2>&1 & images=$$!; \
 		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
@@ -51,14 +64,14 @@ test: check unit-beside-images reproducible beside-each-other ## Runs all tests,
 
 # Images take minutes in which they wait for downloads and disks; compilers and tests leave them enough. The program that
 # makes them is a copy, as building the tests may build it anew.
-unit-beside-images: prerequisites
+unit-beside-images: page
 	cargo build --locked --workspace --bin podzol-image
 	mkdir -p target/images; cp --remove-destination $(IMAGE) target/images/; \
 		echo "making images beside the tests, see target/images/log"; \
 		make_image() { nice -n 10 target/images/podzol-image build "$$@"; }; \
-		{ for image in lab-host tiny router debian; do \
+		{ for image in lab-host tiny router router-l7 debian console-proxy; do \
 			make_image $$image --out target/images/$$image --cache $(CACHE) || exit; \
-		done; make_image tiny $(AGAIN)/tiny $(AGAIN_CACHE) && make_image router $(AGAIN_ROUTER); } \
+		done; $(call BUILD_AGAIN,nice -n 10 target/images/podzol-image); } \
 			> target/images/log 2>&1 & images=$$!; \
 		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
 		$(MAKE) unit; \
@@ -86,27 +99,39 @@ shapes: build ## Records what this version's parts say to one another, for the v
 
 check: prerequisites ## Checks format and lints
 	cargo fmt --all --check
+	rustfmt --edition 2024 --check console-proxy/scenes/main.rs
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-unit: prerequisites ## Runs the tests that need no lab
-	PODZOL_MUST_RUN=1 cargo test --locked --workspace
+# Each test that damages packets at random does so for two seconds more than it does the same each time, from a beginning
+# of its own that it prints when it fails. The control plane's tests mostly wait, for agents that report and for what is due:
+# more of them than processors run at a time.
+unit: page ## Runs the tests that need no lab
+	PODZOL_MUST_RUN=1 PODZOL_FUZZ_SECONDS=2 cargo test --locked --workspace --exclude podzol-control-plane-tests
+	PODZOL_MUST_RUN=1 cargo test --locked --workspace --test control-plane -- --test-threads=6
+	cd $(VIEWER) && npm test
 
-reproducible: images router ## Builds templates once more elsewhere: they must be the same to the byte
-	$(IMAGE) build tiny $(AGAIN)/tiny $(AGAIN_CACHE)
-	$(IMAGE) build router $(AGAIN_ROUTER)
-	for image in tiny router; do \
+reproducible: images ## Builds templates once more elsewhere: they must be the same to the byte, and a router's no larger than 24 MB
+	$(IMAGE) build router-l7 --out target/images/router-l7 --cache $(CACHE)
+	$(call BUILD_AGAIN,$(IMAGE))
+	for image in tiny router router-l7 console-proxy; do \
 		cmp target/images/$$image/$$image.qcow2 target/images-again/$$image/$$image.qcow2; \
 	done
 	rm -rf target/images-again
+	size=$$(stat -c %s target/images/router/router.qcow2); \
+		[ $$size -le 24000000 ] || { echo "a router's template has $$size bytes"; exit 1; }
 
 router: prerequisites ## Builds the template of the routing appliance
 	cargo build --locked --workspace --bin podzol-image
 	$(IMAGE) build router --out target/images/router --cache $(CACHE)
 
-scenarios: images router ## Runs a router's tests on its template; brings up a lab, runs the scenarios on it, and removes it
+scenarios: images ## Runs a router's tests on its template; brings up a lab, runs the scenarios on it, and removes it
 	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
+	$(IMAGE) build router-l7 --out target/images/router-l7 --cache $(CACHE)
 	PODZOL_ROUTER=$(CURDIR)/target/images/router/router.qcow2 PODZOL_DEBIAN=$(CURDIR)/target/images/debian/debian.qcow2 \
 		cargo test --locked --workspace --features podzol-scenarios/lab --test netns
+	PODZOL_ROUTER=$(CURDIR)/target/images/router-l7/router-l7.qcow2 \
+		cargo test --locked --workspace --features podzol-scenarios/lab --test netns -- balancer_l7
+	cd $(VIEWER) && PODZOL_MUST_RUN=1 PODZOL_CONSOLE_PROXY=$(CURDIR)/target/debug/podzol-console-proxy npm run test-browser
 	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
 	$(MAKE) lab
 	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=2 --nocapture \
@@ -122,11 +147,28 @@ bench: images ## Measures what is claimed, on a lab of its own; figures are kept
 	target/release/bench-placement
 	cargo build --locked --release -p podzol-mgmt
 	target/release/bench-cloud
+	target/release/bench-rule
 	$(LAB) up
 	target/release/bench-start 20
+	target/release/bench-lease
 	gzip -1 < target/release/bench-hostnet | $(LAB) exec h1 'gunzip > /tmp/bench-hostnet && chmod 755 /tmp/bench-hostnet'
 	$(LAB) exec h1 /tmp/bench-hostnet 500 2
 	$(LAB) down
+
+bench-router: router ## Measures the routing appliance beside others; figures are kept in tests/bench/README.md
+	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
+	cargo build --locked --release -p podzol-bench -p podzol-appliance --bin bench-router --bin podzol-appliance
+	target/release/bench-router
+
+# The proxy is built as it is for its template. websockify is what noVNC's page needs.
+BENCH_CONSOLE := tests/bench/console
+bench-console: prerequisites $(PAGE) ## Measures the console beside noVNC; figures are kept in tests/bench/README.md
+	cargo build --locked --profile proxy -p podzol-console-proxy
+	cd $(BENCH_CONSOLE) && npm ci --ignore-scripts --no-audit --no-fund && npm run check
+	[ -x $(BENCH_CONSOLE)/venv/bin/websockify ] || { python3 -m venv $(BENCH_CONSOLE)/venv && \
+		$(BENCH_CONSOLE)/venv/bin/pip install -q websockify==0.13.0; }
+	cd $(BENCH_CONSOLE) && PODZOL_CONSOLE_PROXY=$(CURDIR)/target/proxy/podzol-console-proxy \
+		WEBSOCKIFY=$(CURDIR)/$(BENCH_CONSOLE)/venv/bin/websockify npm run --silent bench -- $(PARTS)
 
 openapi: build ## Renews the checked-in OpenAPI document
 	target/debug/podzol-mgmt openapi > mgmt/api/openapi.json

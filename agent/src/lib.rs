@@ -3,7 +3,7 @@
 //! It keeps no state on disk but its identity. What runs here stands in libvirt's metadata, and which networks, mounts
 //! and files (a seed and a serial log for each VM) there should be follows from that; so after a crash at any point the
 //! next start looks, and removes what belongs to no VM. It answers the management service alone, but for the host from
-//! which a VM is on its way, and knows no customer.
+//! which a VM is on its way, and console proxies, which it lets see what the management service has granted. It knows no customer.
 
 pub mod config;
 mod files;
@@ -32,6 +32,7 @@ use crate::config::Config;
 pub use crate::peers::Peers;
 pub use crate::platform::{Platform, Server};
 use crate::report::Reporter;
+use crate::server::Door;
 pub use crate::vms::Vms;
 
 /// Runs the agent on a platform until `stop` is cancelled.
@@ -56,7 +57,8 @@ pub async fn serve<P: Platform>(
     let vms = Vms::new(Arc::new(platform), &config, Peers::new(client.clone(), book));
     let refusals = Refusals::default();
     let reporter = Reporter::new(vms.clone(), config, port, refusals.clone());
-    let router = server::router(vms.clone(), Arc::clone(&reporter), refusals.clone(), stop.clone());
+    let door = Door::new(host, &identity, refusals.clone())?;
+    let router = server::router(vms.clone(), Arc::clone(&reporter), refusals.clone(), door, stop.clone());
     tokio::join!(
         podzol_rpc::server::serve(listener, tls, router, refusals.of_connections(), stop.clone()),
         vms.follow(stop.clone()),

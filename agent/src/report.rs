@@ -122,6 +122,7 @@ impl<P: Platform> Reporter<P> {
             tunnel_address,
             vxlans,
             traffic,
+            has_ipv6: true,
             refusals: vec![],
         })
     }

@@ -1,4 +1,7 @@
-//! The agent's API: the management service asks, and nobody else, but for a host from which a VM is on its way.
+//! The agent's API: the management service asks, and nobody else, but for a host from which a VM is on its way, and for
+//! console proxies, which see the consoles of VMs that they were granted.
+
+mod consoles;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use podzol_rpc::{Endpoint, PeerId, Refusals, StreamEndpoint, handle, handle_stre
 use podzol_vocab::{ErrorCode, WireError};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::consoles::Door;
 use crate::platform::Platform;
 use crate::report::Reporter;
 use crate::vms::Vms;
@@ -28,8 +32,10 @@ pub(crate) fn router<P: Platform>(
     vms: Vms<P>,
     reporter: Arc<Reporter<P>>,
     refusals: Refusals,
+    door: Door,
     stop: CancellationToken,
 ) -> Router {
+    let consoles = consoles::routes(door, &stop);
     let put = handle::<VmPut, Vms<P>, _, _>(|vms, _, vm, mut request| async move {
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
         vms.put(vm, request).await
@@ -51,7 +57,8 @@ pub(crate) fn router<P: Platform>(
         request.wait_ms = request.wait_ms.min(LONGEST_WAIT.as_millis() as u64);
         vms.keep(vm, request).await
     });
-    let stream = handle_stream::<MoveStream, Vms<P>, _, _, _, _>(move |vms, caller, (vm, channel)| {
+    let stream = handle_stream::<MoveStream, Vms<P>, _, _, _, _>(move |vms, caller, asked| {
+        let (vm, channel) = asked.path;
         let stop = stop.clone();
         async move {
             let Some(PeerId::Host(from)) = caller.peer() else {
@@ -99,7 +106,8 @@ pub(crate) fn router<P: Platform>(
         .route(HostConverge::ROUTE, converge)
         .route(NetworkPeersPut::ROUTE, peers)
         .route_layer(from_fn_with_state(refusals, management_alone))
-        // Behind the layer: this one is for hosts.
+        // Behind the layer: the first is for hosts, the others are for console proxies.
         .route(MoveStream::ROUTE, stream)
+        .merge(consoles)
         .with_state(vms)
 }

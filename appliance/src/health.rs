@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use podzol_appliance_api::{Check, CheckKind, Document};
+use podzol_appliance_nft::Down;
 use podzol_vocab::{LoadBalancerId, NicId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::router::{Down, Router, chain};
+use crate::router::{Router, chain};
 use crate::shown::Shown;
 
 /// Which member of which balancer.
@@ -75,18 +76,20 @@ pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut number = 0_u64;
     let mut asked: BTreeMap<Which, Asking> = BTreeMap::new();
-    let mut down = Down::new();
+    let mut down = Down::default();
+    let mut version = None;
     loop {
-        let wanted = wanted(&shown.borrow_and_update().document);
-        asked.retain(|which, asking| wanted.get(which) == Some(&asking.asked));
-        down.retain(|which| asked.contains_key(which));
-        for (which, wanted) in wanted {
-            asked.entry(which).or_insert_with(|| {
-                number += 1;
-                let who = Who { which, number };
-                let asking = ask(who, wanted.clone(), found.clone(), Arc::clone(&places));
-                Asking { asked: wanted, number, task: tokio::spawn(asking).abort_handle() }
-            });
+        if let Some(wanted) = wanted_anew(&mut shown, &mut version) {
+            asked.retain(|which, asking| wanted.get(which) == Some(&asking.asked));
+            down.retain(|which| asked.contains_key(which));
+            for (which, wanted) in wanted {
+                asked.entry(which).or_insert_with(|| {
+                    number += 1;
+                    let who = Who { which, number };
+                    let asking = ask(who, wanted.clone(), found.clone(), Arc::clone(&places));
+                    Asking { asked: wanted, number, task: tokio::spawn(asking).abort_handle() }
+                });
+            }
         }
         let set = router.set_down(down.clone()).await;
         if let Err(error) = &set {
@@ -128,11 +131,21 @@ impl Drop for Asking {
     }
 }
 
+/// What the document in force has checks for, if its balancers are others than in the version seen last.
+fn wanted_anew(shown: &mut watch::Receiver<Shown>, seen: &mut Option<u64>) -> Option<BTreeMap<Which, Asked>> {
+    let shown = shown.borrow_and_update();
+    let version = Some(shown.versions.balancers);
+    let is_other = std::mem::replace(seen, version) != version;
+    is_other.then(|| wanted(&shown.document))
+}
+
 fn wanted(document: &Document) -> BTreeMap<Which, Asked> {
-    let with_checks =
-        document.balancers.iter().filter_map(|(id, balancer)| Some((id, balancer, balancer.check.as_ref()?)));
-    let members = with_checks.flat_map(|(id, balancer, check)| {
-        balancer.members.iter().map(|(nic, member)| {
+    let of_connections = document.balancers.iter().map(|(id, one)| (id, &one.members, &one.check));
+    let of_http = document.http_balancers.iter().map(|(id, one)| (id, &one.members, &one.check));
+    let all = of_connections.chain(of_http);
+    let with_checks = all.filter_map(|(id, members, check)| Some((id, members, check.as_ref()?)));
+    let members = with_checks.flat_map(|(id, members, check)| {
+        members.iter().map(|(nic, member)| {
             ((*id, *nic), Asked { address: member.address, port: member.port, check: check.clone() })
         })
     });

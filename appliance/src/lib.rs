@@ -7,10 +7,13 @@
 //! ```text
 //!   init (PID 1)      mounts, modules, the power button, children's ends; a router that ends reboots the machine
 //!     └─ router       seed -> links -> control API ── document ──▶ rules, links, then the services
+//!          └─ haproxy balances HTTP, in images that have it
 //! ```
 //!
 //! It knows no account, no host and no other router.
 
+mod console;
+mod haproxy;
 mod health;
 pub mod init;
 mod links;

@@ -21,6 +21,9 @@ enum Command {
         /// The file that says who it is; without it, the drive with the label `cidata` does.
         #[arg(long, value_name = "FILE")]
         seed: Option<PathBuf>,
+        /// Says on standard output every two seconds that it lives, for a first process that listens.
+        #[arg(long)]
+        heartbeat: bool,
     },
 }
 
@@ -28,10 +31,11 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         podzol_appliance::init::run();
     }
-    let Command::Router { seed } = Arguments::parse().command;
+    let Command::Router { seed, heartbeat } = Arguments::parse().command;
     // A router has one processor; a second thread only costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(Options { seed })));
+    let result =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(Options { seed, heartbeat })));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

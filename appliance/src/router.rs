@@ -1,46 +1,60 @@
 //! The router: the document in force, and the way from one to the next.
 //!
 //! ```text
-//!   document ─▶ rules between its parts ─▶ are all interfaces there? ─▶ packet filter, one transaction ─▶ links ─▶ services
+//!   document ─▶ rules between its parts ─▶ does haproxy take it? ─▶ are all interfaces there?
+//!            ─▶ packet filter, one transaction ─▶ links ─▶ services
 //! ```
 //! Whatever refuses, nothing has changed then: the packet filter's transaction is all or nothing, and if the links cannot
 //! be changed after it, both are brought back to the document before.
 //!
 //! Rules come before links, so that a new link is never there without them; until it has its address, the check of sources
 //! lets nothing in by it.
+//!
+//! # Design notes
+//! A change costs what it changes, not what there is: what checks it, the packet filter, and the document itself follow it
+//! ([`Checker`], [`Rules`], [`Before`]), and services look at the document only if their part of it is another.
+
+mod before;
+mod change;
+mod http;
+mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use podzol_appliance_api::{Counters, Delta, DeltaError, Document, ManagementSide, Problem};
-use podzol_appliance_nft::{LIST, LIST_COUNTERS, ListingError, Ruleset, Shape, counters, observed, skeleton};
+use anyhow::Context;
+use podzol_appliance_api::{Checker, Counters, Delta, Document, ManagementSide};
+use podzol_appliance_haproxy::Model;
+use podzol_appliance_nft::{
+    Change, Down, LIST, LIST_COUNTERS, ListingError, Rules, Ruleset, Shape, counters, first_load, observed,
+};
 use podzol_rpc::exec::ExecError;
-use podzol_vocab::{ErrorCode, Generation, LoadBalancerId, MacAddr, NicId, Order, WireError};
-use tokio::sync::{Mutex, watch};
+use podzol_vocab::{ErrorCode, Generation, MacAddr, NicId, Sha256, WireError};
+use sha2::Digest;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::before::Before;
+use crate::haproxy::Balancing;
 use crate::links::kernel::{Kernel, KernelError};
-use crate::links::{MANAGEMENT, Names, Observed, Wanted, plan, settings};
-use crate::nft;
+use crate::links::{self, Names, Observed, Wanted, plan, settings};
+use crate::nft::{self, ApplyError, Generations};
 use crate::shown::{Link, Shown};
 use crate::tally::Tally;
-
-/// How many of a document's problems an answer names.
-const TOLD: usize = 5;
-
-/// Members of balancers that do not work.
-pub(crate) type Down = BTreeSet<(LoadBalancerId, NicId)>;
 
 /// The router. One change at a time.
 #[derive(Debug)]
 pub(crate) struct Router {
     management: ManagementSide,
     kernel: Kernel,
-    /// The rules that no document changes, as they were listed when they were made.
-    shape: Shape,
-    state: Mutex<State>,
+    generations: Generations,
+    state: Arc<Mutex<State>>,
     shown: watch::Sender<Shown>,
+    /// What balances HTTP, if the image has that.
+    balancing: Option<Balancing>,
+    /// What it should do.
+    http: watch::Sender<Model>,
     /// Cancelled when the link to the management network is another than the one that is listened on.
     cut_off: CancellationToken,
 }
@@ -48,17 +62,69 @@ pub(crate) struct Router {
 #[derive(Debug, Default)]
 struct State {
     document: Arc<Document>,
+    /// The one before it, if a change has led from there.
+    before: Option<Before>,
+    /// What follows the document in force to check changes of it. It is made anew when there is none.
+    checker: Option<Checker>,
     /// Whether the document is one that was put; the first is empty.
     is_told: bool,
     names: Names,
-    ruleset: Ruleset,
-    /// Whether the rule set is what the kernel has, as far as is known.
+    rules: Rules,
+    /// The rules that no document changes, as they were listed when they were made.
+    shape: Shape,
+    /// Whether the rules are what the kernel has, as far as is known.
     is_sure: bool,
+    /// The generation of the kernel's rules at which they were found as they should be, or made so.
+    seen: Option<u32>,
     down: Down,
     repairs: u64,
     tally: Tally,
     /// The index of the link to the management network.
     management_index: Option<u32>,
+}
+
+/// What a router still has to find out when it starts: how the rules that it has made are listed. Until then it waits.
+pub(crate) struct FirstLook(OwnedMutexGuard<State>);
+
+impl FirstLook {
+    /// Looks.
+    ///
+    /// # Errors
+    /// When the rules cannot be listed, or somebody else has changed them already.
+    pub(crate) async fn take(mut self) -> anyhow::Result<()> {
+        self.0.shape = observed(nft::list(&LIST).await?.as_bytes())?.shape;
+        let now = Generations::open().and_then(|generations| generations.now())?;
+        anyhow::ensure!(self.0.seen == Some(now), "somebody else changes the rules");
+        Ok(())
+    }
+}
+
+/// Where the router is going.
+struct Next {
+    document: Arc<Document>,
+    names: Names,
+    turn: Turn,
+}
+
+/// How its rules get there: the way back is the same once more.
+enum Turn {
+    /// These are others.
+    Anew(Box<Rules>),
+    /// They follow a change.
+    Along(Arc<Delta>),
+}
+
+impl Turn {
+    /// Takes rules from one document to another. Gives what makes the kernel's the same, if they differ then.
+    fn take(&mut self, rules: &mut Rules, from: &Document, to: &Document, down: &Down) -> Option<Change> {
+        match self {
+            Self::Anew(others) => {
+                std::mem::swap(rules, others);
+                rules.ruleset().change_from(others.ruleset())
+            }
+            Self::Along(delta) => rules.follow(delta, from, to, down),
+        }
+    }
 }
 
 /// What a router knows of itself, at one moment.
@@ -68,8 +134,10 @@ pub(crate) struct Facts {
     pub(crate) repairs: u64,
     pub(crate) nics: BTreeMap<NicId, Counters>,
     pub(crate) public: BTreeMap<Ipv4Addr, Counters>,
-    /// What nft(8) lists.
-    pub(crate) listing: String,
+    pub(crate) document: Arc<Document>,
+    pub(crate) down: Down,
+    /// SHA-256 of the rules in the kernel.
+    pub(crate) rules: Sha256,
 }
 
 /// Why rules cannot be looked at or put right.
@@ -84,38 +152,49 @@ pub(crate) enum RulesError {
 }
 
 impl Router {
-    /// A router without a document: it has its link to the management network, and lets nothing through.
+    /// A router without a document: it has its link to the management network, and lets nothing through. Nothing can be
+    /// done with it before it has looked at itself ([`FirstLook::take`]), which need not be waited for.
     ///
     /// # Errors
     /// When the rules cannot be loaded, or the link is not there.
-    pub(crate) async fn start(management: ManagementSide, kernel: Kernel) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        management: ManagementSide,
+        kernel: Kernel,
+        balancing: Option<Balancing>,
+    ) -> anyhow::Result<(Self, FirstLook)> {
         // Counters of a router before this one, in the same kernel, go with it.
-        nft::apply(&format!("flush ruleset\n{}", skeleton())).await?;
+        nft::commit(first_load()).await.context("the rules cannot be loaded")?;
         settings::apply();
-        let shape = observed(nft::list(&LIST).await?.as_bytes())?.shape;
         let router = Self {
             management,
             kernel,
-            shape,
-            state: Mutex::default(),
+            generations: Generations::open().context("cannot ask for the generation of rules")?,
+            state: Arc::default(),
             shown: watch::Sender::new(Shown::default()),
+            balancing,
+            http: watch::Sender::new(Model::default()),
             cut_off: CancellationToken::new(),
         };
-        let mut state = router.state.lock().await;
+        let mut state = Arc::clone(&router.state).lock_owned().await;
+        // What is changed from now on makes it another one, and the rules are listed again.
+        (state.is_sure, state.seen) = (true, router.generations.now().ok());
         let plan = plan(&router.wanted(&state), &router.kernel.observe().await?);
         if let Some(mac) = plan.missing.first() {
             anyhow::bail!("no interface has the MAC address {mac}, as that to the management network should");
         }
         router.kernel.apply(&plan.changes).await?;
         state.management_index = router.index(&router.kernel.observe().await?, router.management.mac);
-        state.is_sure = true;
-        drop(state);
-        Ok(router)
+        Ok((router, FirstLook(state)))
     }
 
     /// What services see.
     pub(crate) fn shown(&self) -> watch::Receiver<Shown> {
         self.shown.subscribe()
+    }
+
+    /// What should be balanced by requests.
+    pub(crate) fn http(&self) -> watch::Receiver<Model> {
+        self.http.subscribe()
     }
 
     /// Cancelled when nobody can reach the router any more, and it had better start anew.
@@ -129,90 +208,60 @@ impl Router {
     /// When the rules cannot be looked at.
     pub(crate) async fn facts(&self) -> Result<Facts, RulesError> {
         let mut state = self.state.lock().await;
-        let listing = nft::list(&LIST).await?;
+        let generation = self.generations.now().ok();
+        let is_known = state.is_sure && generation.is_some() && state.seen == generation;
+        let (rules, counted) = if is_known {
+            // Nobody but the router has changed them, and ten thousand need not be listed.
+            let rules = hash_of(state.rules.ruleset(), &state.shape);
+            (rules, counters(nft::list(&LIST_COUNTERS).await?.as_bytes())?)
+        } else {
+            let listing = nft::list(&LIST).await?;
+            let found = observed(listing.as_bytes())?;
+            (hash_of(&found.ruleset, &found.shape), counters(listing.as_bytes())?)
+        };
         let document = Arc::clone(&state.document);
-        state.tally.look(&document, counters(listing.as_bytes())?);
+        state.tally.look(&document, counted);
         Ok(Facts {
             generation: state.is_told.then_some(document.generation),
             repairs: state.repairs,
             nics: state.tally.nics().clone(),
             public: state.tally.public().clone(),
-            listing,
+            down: state.down.clone(),
+            document,
+            rules,
         })
     }
 
-    /// Puts a document in force.
-    ///
-    /// # Errors
-    /// When it is older, breaks a rule, or cannot be applied. Nothing is changed then.
-    pub(crate) async fn put(&self, document: Document) -> Result<(), WireError> {
-        let mut state = self.state.lock().await;
-        if state.is_told {
-            let in_force = state.document.generation;
-            match document.generation.order(in_force, *state.document == document) {
-                Order::Newer => {}
-                Order::Same => return Ok(()),
-                Order::Older => return Err(stale(in_force)),
-                Order::Different => return Err(conflict(in_force)),
-            }
-        }
-        self.bring(&mut state, document).await
-    }
-
-    /// Changes the document in force.
-    ///
-    /// # Errors
-    /// As [`Router::put`], and when the change begins at another generation than the one in force.
-    pub(crate) async fn patch(&self, delta: &Delta) -> Result<(), WireError> {
-        let mut state = self.state.lock().await;
-        let in_force = state.document.generation;
-        if state.is_told && in_force == delta.to && delta.from < delta.to {
-            // The same change again, as its answer was lost; or another one of the same number.
-            return if delta.is_in(&state.document) { Ok(()) } else { Err(conflict(in_force)) };
-        }
-        let mut document = Document::clone(&state.document);
-        match delta.apply(&mut document) {
-            Ok(()) if state.is_told => self.bring(&mut state, document).await,
-            Ok(()) | Err(DeltaError::Elsewhere { .. }) => Err(stale(in_force)),
-            Err(DeltaError::Backwards) => {
-                Err(WireError::new(ErrorCode::Invalid, "to: must be greater than from"))
-            }
-        }
-    }
-
-    async fn bring(&self, state: &mut State, document: Document) -> Result<(), WireError> {
-        let mut problems = document.problems();
-        problems.extend(document.problems_beside(&self.management));
-        if !problems.is_empty() {
-            return Err(WireError::new(ErrorCode::Invalid, told(&problems)));
+    /// Brings a document without problems into force, one that a change has led to or another.
+    async fn bring(
+        &self,
+        state: &mut State,
+        document: Arc<Document>,
+        delta: Option<Arc<Delta>>,
+    ) -> Result<(), WireError> {
+        let has_other_http = delta.as_ref().is_none_or(|delta| !delta.http_balancers.is_empty());
+        let http = has_other_http.then(|| Model::of(&document, &state.down));
+        if let Some(http) = &http {
+            self.check_http(http).await?;
         }
         let names = state.names.follow(document.guests.keys().copied());
-        let ruleset = Ruleset::of(&document, names.all(), &state.down);
-        if state.document.nics != document.nics || state.document.public != document.public {
+        let has_other_owners = match &delta {
+            Some(delta) => delta.public.is_some() || !delta.nics.is_empty(),
+            None => state.document.nics != document.nics || state.document.public != document.public,
+        };
+        if has_other_owners {
             // What was counted until now is of those who have the addresses now.
             self.look_at_counters(state).await.map_err(|error| internal(&error))?;
         }
-        let next = State {
-            document: Arc::new(document),
-            is_told: true,
-            names,
-            ruleset,
-            is_sure: true,
-            down: state.down.clone(),
-            repairs: state.repairs,
-            tally: std::mem::take(&mut state.tally),
-            management_index: state.management_index,
+        let turn = match &delta {
+            Some(delta) if Rules::can_follow(delta) => Turn::Along(Arc::clone(delta)),
+            _ => Turn::Anew(Box::new(Rules::of(&document, names.all(), &state.down))),
         };
-        let stepped = self.step(state, &next).await;
-        let observed = match stepped {
-            Ok(observed) => observed,
-            Err(error) => {
-                state.tally = next.tally;
-                return Err(error);
-            }
-        };
-        *state = next;
-        self.show(state, &observed);
+        let observed = self.step(state, Next { document, names, turn }).await?;
+        self.show(state, &observed, delta.as_deref());
+        if let Some(http) = http {
+            self.set_http(http);
+        }
         tracing::info!(generation = state.document.generation.0, "a document is in force");
         Ok(())
     }
@@ -224,49 +273,70 @@ impl Router {
         Ok(())
     }
 
-    /// Shows services the document, and those of its networks' links that are there.
-    fn show(&self, state: &State, observed: &Observed) {
+    /// Shows services the document, which a change has led to if that is known, and those of its networks' links that are
+    /// there.
+    fn show(&self, state: &State, observed: &Observed, delta: Option<&Delta>) {
         let links = state.names.all().iter().filter_map(|(network, name)| {
             let guest = state.document.guests.get(network)?;
             let index = self.index(observed, guest.mac)?;
             Some((*network, Link { name: name.clone(), index }))
         });
-        self.shown.send_replace(Shown { document: Arc::clone(&state.document), links: links.collect() });
+        let links = links.collect();
+        self.shown.send_modify(|shown| {
+            let versions = shown.versions.after(delta);
+            *shown = Shown { document: Arc::clone(&state.document), links, versions };
+        });
     }
 
     fn index(&self, observed: &Observed, mac: MacAddr) -> Option<u32> {
         observed.links.iter().find(|link| link.mac == mac).map(|link| link.index)
     }
 
-    /// Brings rules and links from one state to the next, or leaves both. Gives the links as they are then.
-    async fn step(&self, before: &mut State, next: &State) -> Result<Observed, WireError> {
-        let observed = self.kernel.observe().await.map_err(|error| internal(&error))?;
-        let wanted = self.wanted(next);
+    /// Brings rules and links from where they are to what is next, or leaves both. Gives the links as they are then.
+    async fn step(&self, state: &mut State, mut next: Next) -> Result<Observed, WireError> {
+        let mut observed = self.kernel.observe().await.map_err(|error| internal(&error))?;
+        let wanted = Wanted::of(&self.management, &next.document, &next.names);
         let plan = plan(&wanted, &observed);
-        self.check_missing(&plan.missing, before, next)?;
-        self.filter(before, &next.ruleset).await?;
-        let mut applied = self.kernel.apply(&plan.changes).await;
-        if applied.is_ok() && !plan.changes.is_empty() {
-            // With an address the kernel removes routes that were there when it was looked at.
-            applied = self.converge(&wanted).await;
+        self.check_missing(&plan.missing, state, &next.document)?;
+        let change = next.turn.take(&mut state.rules, &state.document, &next.document, &state.down);
+        if let Err(error) = self.filter(state, change).await {
+            next.turn.take(&mut state.rules, &next.document, &state.document, &state.down);
+            if !state.is_sure {
+                self.go_back(state).await;
+            }
+            return Err(error);
         }
-        let error = match applied {
-            Ok(()) if plan.changes.is_empty() => return Ok(observed),
-            Ok(()) => match self.kernel.observe().await {
-                Ok(observed) => return Ok(observed),
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        // Back to where it was. What cannot be brought back now is drift, which is put right like any other.
-        before.is_sure = false;
-        if let Err(error) = self.filter(before, &before.ruleset.clone()).await {
+        if !plan.changes.is_empty() {
+            observed = match self.link(&plan.changes, &wanted).await {
+                Ok(observed) => observed,
+                Err(error) => {
+                    next.turn.take(&mut state.rules, &next.document, &state.document, &state.down);
+                    self.go_back(state).await;
+                    return Err(internal(&error));
+                }
+            };
+        }
+        (state.document, state.names, state.is_told) = (next.document, next.names, true);
+        Ok(observed)
+    }
+
+    /// Changes links. Gives them as they are then.
+    async fn link(&self, changes: &[links::Change], wanted: &Wanted) -> Result<Observed, KernelError> {
+        self.kernel.apply(changes).await?;
+        // With an address the kernel removes routes that were there when it was looked at.
+        self.converge(wanted).await?;
+        self.kernel.observe().await
+    }
+
+    /// Back to where it was. What cannot be brought back now is drift, which is put right like any other.
+    async fn go_back(&self, state: &mut State) {
+        (state.is_sure, state.seen) = (false, None);
+        if let Err(error) = self.filter(state, None).await {
             tracing::error!(%error, "the rules cannot be brought back");
         }
-        if let Err(error) = self.converge(&self.wanted(before)).await {
+        if let Err(error) = self.converge(&self.wanted(state)).await {
             tracing::error!(error = chain(&error), "the links cannot be brought back");
         }
-        Err(internal(&error))
     }
 
     /// An interface may be about to be plugged in; one that was there before and is not any more stands in nobody's way.
@@ -274,28 +344,38 @@ impl Router {
         &self,
         missing: &BTreeSet<MacAddr>,
         before: &State,
-        next: &State,
+        next: &Document,
     ) -> Result<(), WireError> {
         let known: BTreeSet<MacAddr> = self.wanted(before).links.iter().map(|link| link.mac).collect();
         let Some(mac) = missing.difference(&known).next() else { return Ok(()) };
-        let guest = next.document.guests.iter().find(|(_, guest)| guest.mac == *mac);
+        let guest = next.guests.iter().find(|(_, guest)| guest.mac == *mac);
         let field = guest.map_or("public.mac".to_owned(), |(id, _)| format!("guests.{id}.mac"));
         let message = format!("{field}: no interface has the MAC address {mac}");
         Err(WireError::new(ErrorCode::Unavailable, message))
     }
 
-    /// Brings the rules from what is in force to another rule set. If that fails half-known, the state says so.
-    async fn filter(&self, before: &mut State, next: &Ruleset) -> Result<(), WireError> {
-        let script = if before.is_sure { next.script_from(&before.ruleset) } else { Some(next.whole()) };
-        let Some(script) = script else { return Ok(()) };
-        match nft::apply(&script).await {
+    /// Brings the kernel's rules to the state's, by this change of what was in force. If that fails half-known, the state
+    /// says so.
+    async fn filter(&self, state: &mut State, change: Option<Change>) -> Result<(), WireError> {
+        let whole = || Some(Change::by_script(state.rules.ruleset().whole()));
+        let Some(change) = (if state.is_sure { change } else { whole() }) else { return Ok(()) };
+        let steps = change.steps().len() as u32;
+        if !state.is_sure {
+            // All anew leaves counters that should go, which only a look finds.
+            state.seen = None;
+        }
+        let seen = state.seen.take().filter(|seen| self.generations.now().is_ok_and(|now| now == *seen));
+        match nft::apply(change).await {
             Ok(()) => {
-                before.is_sure = true;
+                state.is_sure = true;
+                // Unless somebody else has changed something meanwhile.
+                let next = seen.map(|seen| seen.wrapping_add(steps));
+                state.seen = next.filter(|next| self.generations.now().is_ok_and(|now| now == *next));
                 Ok(())
             }
-            Err(error) => {
+            Err(ApplyError { error, is_as_before }) => {
                 // One that was too slow may have done it all the same.
-                before.is_sure = before.is_sure && matches!(error, ExecError::Failed { .. });
+                state.is_sure = state.is_sure && is_as_before;
                 Err(internal(&error))
             }
         }
@@ -314,103 +394,28 @@ impl Router {
     /// # Errors
     /// When the rules cannot be changed; they are as before then.
     pub(crate) async fn set_down(&self, down: Down) -> Result<(), WireError> {
-        let mut state = self.state.lock().await;
+        let mut guard = self.state.lock().await;
+        let state = &mut *guard;
         if state.down == down {
             return Ok(());
         }
-        let ruleset = Ruleset::of(&state.document, state.names.all(), &down);
-        self.filter(&mut state, &ruleset).await?;
-        (state.ruleset, state.down) = (ruleset, down);
-        Ok(())
-    }
-
-    /// Puts right what somebody else has changed: rules, and what is in their sets.
-    ///
-    /// # Errors
-    /// When that is not possible now.
-    pub(crate) async fn repair_rules(&self) -> Result<(), RulesError> {
-        let mut state = self.state.lock().await;
-        let listing = nft::list(&LIST).await?;
-        let (differences, script) = match observed(listing.as_bytes()) {
-            Ok(found) if found.ruleset == state.ruleset && found.shape == self.shape => {
-                state.is_sure = true;
-                return Ok(());
+        let change = state.rules.follow_down(&state.document, &state.down, &down);
+        if let Err(error) = self.filter(state, change).await {
+            state.rules.follow_down(&state.document, &down, &state.down);
+            if !state.is_sure {
+                self.go_back(state).await;
             }
-            Ok(found) => (found.shape.differences(&self.shape), state.ruleset.repair(&found, &self.shape)),
-            // An element that is in no form of ours: somebody else has put it there.
-            Err(error @ ListingError::Element { .. }) => (vec![error.to_string()], state.ruleset.whole()),
-            Err(error) => return Err(error.into()),
-        };
-        // A table of counters that somebody has changed is made anew.
-        if let Ok(counted) = counters(listing.as_bytes()) {
-            let document = Arc::clone(&state.document);
-            state.tally.look(&document, counted);
+            return Err(error);
         }
-        nft::apply(&script).await?;
-        tracing::warn!(?differences, "rules were not as they should be, and are now");
-        state.repairs += 1;
-        state.is_sure = true;
+        state.down = down;
+        self.set_http(Model::of(&state.document, &state.down));
         Ok(())
     }
-
-    /// Puts right what somebody else has changed: links, addresses, routes, and settings.
-    ///
-    /// # Errors
-    /// When links cannot be looked at.
-    pub(crate) async fn repair_links(&self) -> Result<(), KernelError> {
-        let mut state = self.state.lock().await;
-        let wanted = self.wanted(&state);
-        let plan = plan(&wanted, &self.kernel.observe().await?);
-        let failures = self.kernel.apply_all(&plan.changes).await;
-        for failure in &failures {
-            tracing::warn!(error = chain(failure), "a link is not as it should be");
-        }
-        for mac in &plan.missing {
-            tracing::warn!(%mac, "no interface has this MAC address");
-        }
-        if plan.changes.len() > failures.len() {
-            tracing::warn!(changes = plan.changes.len(), "links were not as they should be, and are now");
-            state.repairs += 1;
-        }
-        let observed = self.kernel.observe().await?;
-        let index = self.index(&observed, self.management.mac);
-        if index.is_some() && index != state.management_index {
-            tracing::error!("{MANAGEMENT} is another interface than the one that is listened on");
-            self.cut_off.cancel();
-        }
-        self.show_if_other(&state, &observed);
-        Ok(())
-    }
-
-    /// Shows services the links again, if an interface is another than before.
-    fn show_if_other(&self, state: &State, observed: &Observed) {
-        let is_same = self.shown.borrow().links.iter().all(|(network, link)| {
-            let guest = state.document.guests.get(network);
-            guest.is_some_and(|guest| self.index(observed, guest.mac) == Some(link.index))
-        });
-        let all_are_shown = self.shown.borrow().links.len() == state.names.all().len();
-        if !is_same || !all_are_shown {
-            self.show(state, observed);
-        }
-    }
 }
 
-/// The first problems of a document, in one line.
-fn told(problems: &[Problem]) -> String {
-    let told: Vec<String> = problems.iter().take(TOLD).map(ToString::to_string).collect();
-    let more = problems.len().saturating_sub(TOLD);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    told.join("; ") + &more
-}
-
-fn stale(in_force: Generation) -> WireError {
-    let error = WireError::new(ErrorCode::StaleGeneration, format!("generation {in_force} is in force"));
-    WireError { in_force: Some(in_force), ..error }
-}
-
-fn conflict(in_force: Generation) -> WireError {
-    let message = format!("another document of generation {in_force} is in force");
-    WireError::new(ErrorCode::GenerationConflict, message)
+/// SHA-256 of rules, without what counts.
+fn hash_of(ruleset: &Ruleset, shape: &Shape) -> Sha256 {
+    Sha256::from_bytes(sha2::Sha256::digest(format!("{ruleset:?}\n{shape:?}")).into())
 }
 
 fn internal(error: &dyn std::error::Error) -> WireError {

@@ -25,7 +25,7 @@ pub(crate) fn routes(overview: Arc<Overview>, refusals: Refusals) -> Routes {
         to_its_end(async move { overview.router.put(document).await })
     });
     let patch = handle::<DocumentPatch, S, _, _>(|overview, _, (), delta| {
-        to_its_end(async move { overview.router.patch(&delta).await })
+        to_its_end(async move { overview.router.patch(delta).await })
     });
     let status = handle::<StatusGet, S, _, _>(|overview, _, (), ()| async move { overview.status().await });
     let logs = handle::<LogsGet, S, _, _>(|overview, _, (), ()| async move { Ok(overview.log.logs()) });

@@ -1,36 +1,47 @@
 //! What the router says of itself: looked up when it is asked, in the kernel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
-use podzol_appliance_api::{Diagnosis, Phase, RouterStatus};
-use podzol_appliance_nft::observed;
-use podzol_vocab::{ErrorCode, Sha256, WireError};
+use podzol_appliance_api::{
+    Diagnosis, EXTENSION_CONSOLE, EXTENSION_IPV6, EXTENSION_L7, Health, HttpBalancerStatus, Phase,
+    RouterStatus,
+};
+use podzol_appliance_haproxy::Shown;
+use podzol_vocab::{ErrorCode, LoadBalancerId, Sha256, WireError};
 use sha2::Digest;
 use tokio::sync::Mutex;
 
+use crate::console::{self, ConsoleProxy};
+use crate::haproxy::Balancing;
 use crate::links::kernel::Kernel;
 use crate::log::Ring;
 use crate::nft;
-use crate::router::{Router, chain};
+use crate::router::{Facts, Router, chain};
 use crate::serve::Services;
 
 /// All that the control API shows.
 pub(crate) struct Overview {
     pub(crate) router: Arc<Router>,
     pub(crate) services: Services,
+    pub(crate) balancing: Option<Balancing>,
+    pub(crate) console: Option<ConsoleProxy>,
     pub(crate) log: Ring,
     /// Looks, and changes nothing.
     pub(crate) kernel: Kernel,
     pub(crate) image: String,
     pub(crate) boot: Vec<Phase>,
-    /// Each look lists all rules; however many ask, one at a time does.
+    /// Each look may list all rules; however many ask, one at a time does.
     pub(crate) one_look: Mutex<()>,
 }
 
 impl Overview {
     pub(crate) async fn status(&self) -> Result<RouterStatus, WireError> {
         let _turn = self.one_look.lock().await;
+        if let Some(balancing) = &self.balancing {
+            balancing.look().await;
+        }
         let facts = self.router.facts().await.map_err(|error| internal(&error))?;
         Ok(RouterStatus {
             generation: facts.generation,
@@ -38,8 +49,10 @@ impl Overview {
             version: env!("CARGO_PKG_VERSION").into(),
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             boot: self.boot.clone(),
-            health: self.services.healths(),
-            kernel: self.kernel_hash(&facts.listing).await?,
+            health: self.healths(&facts),
+            kernel: self.kernel_hash(&facts.rules).await?,
+            extensions: self.extensions(),
+            http_balancers: self.http_balancers(&facts),
             repairs: facts.repairs,
             nics: facts.nics,
             public: facts.public,
@@ -47,11 +60,34 @@ impl Overview {
         })
     }
 
+    fn extensions(&self) -> BTreeSet<String> {
+        let l7 = self.balancing.iter().map(|_| EXTENSION_L7);
+        let console = console::is_here().then_some(EXTENSION_CONSOLE);
+        l7.chain(console).chain([EXTENSION_IPV6]).map(str::to_owned).collect()
+    }
+
+    fn healths(&self, facts: &Facts) -> BTreeMap<String, Health> {
+        let mut healths = self.services.healths();
+        let balancing = self.balancing.as_ref().filter(|_| !facts.document.http_balancers.is_empty());
+        healths.extend(balancing.map(|balancing| ("haproxy".to_owned(), balancing.health())));
+        healths.extend(self.console.iter().map(|console| ("console-proxy".to_owned(), console.health())));
+        healths
+    }
+
+    fn http_balancers(&self, facts: &Facts) -> BTreeMap<LoadBalancerId, HttpBalancerStatus> {
+        let Some(balancing) = &self.balancing else { return BTreeMap::new() };
+        let of = |id: &LoadBalancerId| {
+            let Shown { counters, open } = balancing.shown(*id);
+            let down = facts.down.iter().filter(|(balancer, _)| balancer == id).map(|(_, nic)| *nic);
+            HttpBalancerStatus { counters, open, down: down.collect() }
+        };
+        facts.document.http_balancers.keys().map(|id| (*id, of(id))).collect()
+    }
+
     /// SHA-256 of links, routes and rules, without what counts.
-    async fn kernel_hash(&self, listing: &str) -> Result<Sha256, WireError> {
+    async fn kernel_hash(&self, rules: &Sha256) -> Result<Sha256, WireError> {
         let links = self.kernel.observe().await.map_err(|error| internal(&error))?;
-        let rules = observed(listing.as_bytes()).map_err(|error| internal(&error))?;
-        let hash = sha2::Sha256::digest(format!("{links:?}\n{rules:?}"));
+        let hash = sha2::Sha256::digest(format!("{links:?}\n{rules}"));
         Ok(Sha256::from_bytes(hash.into()))
     }
 
@@ -81,7 +117,7 @@ impl Overview {
                 number("/proc/sys/net/netfilter/nf_conntrack_count"),
                 number("/proc/sys/net/netfilter/nf_conntrack_max"),
             ),
-            memory_kib: memory(&read("/proc/meminfo")),
+            memory_kib: memory_kib(),
         })
     }
 }
@@ -94,7 +130,12 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// Free and total memory in KiB (proc(5), `/proc/meminfo`).
+/// Free and total memory of this machine in KiB.
+pub(crate) fn memory_kib() -> (u64, u64) {
+    memory(&read("/proc/meminfo"))
+}
+
+/// The same, as the kernel tells it (proc(5), `/proc/meminfo`).
 fn memory(meminfo: &str) -> (u64, u64) {
     let of = |name: &str| {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;

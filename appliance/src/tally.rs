@@ -26,8 +26,10 @@ impl Tally {
     /// Adds what has come since the last look, to those whom this document says that the addresses belong to.
     pub(crate) fn look(&mut self, document: &Document, counted: Counted) {
         for (id, nic) in &document.nics {
-            let new = since(self.shown.nics.get(&nic.address), counted.nics.get(&nic.address));
-            add(self.nics.entry(*id).or_default(), new);
+            let total = self.nics.entry(*id).or_default();
+            add(total, since(self.shown.nics.get(&nic.address), counted.nics.get(&nic.address)));
+            let Some(address) = nic.address6 else { continue };
+            add(total, since(self.shown.nics6.get(&address), counted.nics6.get(&address)));
         }
         for (address, now) in &counted.public {
             let new = since(self.shown.public.get(address), Some(now));
@@ -82,7 +84,7 @@ mod tests {
 
     fn document(nic: Option<NicId>) -> Document {
         let (vm, network, mac) = (VmId::new(), NetworkId::new(), MacAddr::local([2; 6]));
-        let entry = |id| (id, VmNic { vm, network, mac, address: ADDRESS, primary: true });
+        let entry = |id| (id, VmNic { vm, network, mac, address: ADDRESS, address6: None, primary: true });
         Document { nics: nic.into_iter().map(entry).collect(), ..Document::default() }
     }
 

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+/// The bits that say which of these an entry is.
+const KIND: u32 = 0o170_000;
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
@@ -53,6 +55,17 @@ impl Archive {
         let entry = Entry { mode: CHARACTER_DEVICE | 0o600, data: Vec::new(), device: (major, minor) };
         self.entries.insert(path.to_owned(), entry);
         self
+    }
+
+    /// Whether there is something of this path.
+    pub fn has(&self, path: &str) -> bool {
+        self.entries.contains_key(path)
+    }
+
+    /// The paths of all but folders and devices that somebody may execute; links among them.
+    pub fn executables(&self) -> impl Iterator<Item = &str> {
+        let is_one = |mode| [FILE, LINK].contains(&(mode & KIND)) && mode & 0o111 != 0;
+        self.entries.iter().filter(move |(_, entry)| is_one(entry.mode)).map(|(path, _)| path.as_str())
     }
 
     /// The archive's bytes, with this time (in seconds since 1970) for each entry.

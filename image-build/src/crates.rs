@@ -56,15 +56,16 @@ pub struct Crate {
 }
 
 impl Crates {
-    /// The crates of a package in the workspace that has this folder. They must have been fetched: this asks nobody.
+    /// The crates of packages in the workspace that has this folder. They must have been fetched: this asks nobody.
     ///
     /// # Errors
     /// When cargo fails, or the lock file does not fit what it says.
-    pub fn of(package: &str, source: &Path) -> Result<Self, BuildError> {
+    pub fn of(packages: &[&str], source: &Path) -> Result<Self, BuildError> {
         let workspace = init::workspace(source)?;
         let tree = Program::new("cargo")
             .args(["tree", "--locked", "--offline", "--edges", "no-dev", "--target", init::TARGET])
-            .args(["--prefix", "none", "--format", "{p}", "--package", package])
+            .args(["--prefix", "none", "--format", "{p}"])
+            .args(packages.iter().flat_map(|package| ["--package", package]))
             .folder(&workspace)
             .run()?;
         let text = files::read_text(&workspace.join("Cargo.lock"))?;
@@ -79,7 +80,7 @@ fn join(tree: &str, lock: &str) -> Result<Vec<Crate>, CratesError> {
         package: Vec<Crate>,
     }
     let Lock { package: locked } = toml::from_str(lock).map_err(CratesError::Lock)?;
-    let named = tree.lines().map(|line| {
+    let named = tree.lines().filter(|line| !line.is_empty()).map(|line| {
         let mut words = line.split(' ');
         let name = words.next().filter(|name| !name.is_empty());
         let version = words.next().and_then(|version| version.strip_prefix('v'));
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn the_crates_of_the_tiny_init_are_known() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let crates = Crates::of(init::TINY, source).unwrap();
+        let crates = Crates::of(&[init::TINY], source).unwrap();
         let names: Vec<&str> = crates.list.iter().map(|one| one.name.as_str()).collect();
         assert!(names.contains(&init::TINY) && names.contains(&"nix"), "{names:?}");
         assert!(!names.contains(&"tempfile"), "{names:?}");

@@ -1,5 +1,4 @@
-//! The programs that are the first process of a template, each compiled as a static program with the same bytes in every
-//! folder.
+//! Podzol's own programs in templates, each compiled as a static program with the same bytes in every folder.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,13 +15,31 @@ pub const TOOLS: [Tool; 1] = [Tool::new("cargo", "cargo")];
 
 /// What programs are compiled for.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The workspace's profile for them: small, because they are unpacked in every VM's memory at every start.
-const PROFILE: &str = "init";
-
 /// The init of the tiny test VM.
 pub const TINY: &str = "podzol-tiny-init";
 /// The routing appliance.
 pub const APPLIANCE: &str = "podzol-appliance";
+/// The console proxy.
+pub const CONSOLE_PROXY: &str = "podzol-console-proxy";
+
+/// How a program is compiled: a profile of the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Small, because first processes are unpacked in every VM's memory at every start.
+    Init,
+    /// Quick, for what encodes pictures all day; and what panics does not end all of it.
+    Proxy,
+}
+
+impl Profile {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
 /// A cold compile with link-time optimisation took half a minute on two cores; a loaded machine is much slower.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
@@ -31,7 +48,7 @@ const DEADLINE: Duration = Duration::from_secs(1200);
 ///
 /// # Errors
 /// When it does not compile, or is not static.
-pub fn compile(package: &str, source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
+pub fn compile(package: &str, profile: Profile, source: &Path, cache: &Path) -> Result<PathBuf, BuildError> {
     let workspace = workspace(source)?;
     let target = cache.join("init-target");
     Program::new("cargo")
@@ -39,7 +56,7 @@ pub fn compile(package: &str, source: &Path, cache: &Path) -> Result<PathBuf, Bu
             "build",
             "--locked",
             "--profile",
-            PROFILE,
+            profile.name(),
             "--target",
             TARGET,
             "--package",
@@ -52,7 +69,7 @@ pub fn compile(package: &str, source: &Path, cache: &Path) -> Result<PathBuf, Bu
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace))
         .deadline(DEADLINE)
         .run()?;
-    let program = target.join(TARGET).join(PROFILE).join(package);
+    let program = target.join(TARGET).join(profile.name()).join(package);
     check(&program)?;
     Ok(program)
 }

@@ -103,6 +103,61 @@ impl Module {
         };
         length().map_or(&self.content, |length| &self.content[..length])
     }
+
+    /// The same without what only those need who look into the kernel: descriptions of its types (BTF), which the kernel reads
+    /// and checks at every start, and tables by which it finds its callers (ORC), which it sorts. Without the latter it lists
+    /// the callers of a module's function as addresses that may be some.
+    pub fn bare(&self) -> Vec<u8> {
+        let mut content = self.unsigned().to_vec();
+        for name in FORGOTTEN {
+            // A module that has none, or is none, stays as it is.
+            let _ = forget(&mut content, name);
+        }
+        content
+    }
+}
+
+/// Where parts of a 64-bit ELF file's header, and of the headers of its sections, begin (elf(5)).
+mod elf {
+    pub(super) const SECTIONS: usize = 0x28;
+    pub(super) const SECTION_SIZE: usize = 0x3a;
+    pub(super) const SECTION_COUNT: usize = 0x3c;
+    pub(super) const NAMES: usize = 0x3e;
+    pub(super) const NAME: usize = 0;
+    pub(super) const KIND: usize = 4;
+    pub(super) const FLAGS: usize = 8;
+    pub(super) const OFFSET: usize = 0x18;
+    pub(super) const SIZE: usize = 0x20;
+}
+
+/// The sections that are left out. Relocations of a section go before it.
+const FORGOTTEN: [&[u8]; 4] = [b".BTF", b".rela.orc_unwind_ip", b".orc_unwind_ip", b".orc_unwind"];
+
+/// Makes the section of this name one that is none, of zeros and without a name. Nothing if there is no such section.
+fn forget(content: &mut [u8], wanted: &[u8]) -> Option<()> {
+    let number = |content: &[u8], at: usize, length: usize| -> Option<usize> {
+        let mut bytes = [0; 8];
+        bytes[..length].copy_from_slice(content.get(at..at.checked_add(length)?)?);
+        usize::try_from(u64::from_le_bytes(bytes)).ok()
+    };
+    let sections = number(content, elf::SECTIONS, 8)?;
+    let size = number(content, elf::SECTION_SIZE, 2)?;
+    let header = |section: usize| sections.checked_add(section.checked_mul(size)?);
+    let names = number(content, header(number(content, elf::NAMES, 2)?)? + elf::OFFSET, 8)?;
+    let is_wanted = |section: &usize| {
+        let name = header(*section).and_then(|at| number(content, at + elf::NAME, 4));
+        let name = name.and_then(|name| content.get(names.checked_add(name)?..));
+        name.and_then(|name| name.strip_prefix(wanted)).is_some_and(|rest| rest.starts_with(b"\0"))
+    };
+    let found = (0..number(content, elf::SECTION_COUNT, 2)?).find(is_wanted).and_then(header)?;
+    let (offset, length) = (number(content, found + elf::OFFSET, 8)?, number(content, found + elf::SIZE, 8)?);
+    content.get_mut(offset..offset.checked_add(length)?)?.fill(0);
+    // The first name is the empty one. The kernel looks for some sections by name, whatever else is said of them.
+    content.get_mut(found + elf::NAME..found + elf::NAME + 4)?.fill(0);
+    content.get_mut(found + elf::KIND..found + elf::KIND + 4)?.fill(0);
+    content.get_mut(found + elf::FLAGS..found + elf::FLAGS + 8)?.fill(0);
+    content.get_mut(found + elf::SIZE..found + elf::SIZE + 8)?.fill(0);
+    Some(())
 }
 
 fn module_name(path: &Path) -> Option<String> {
@@ -166,5 +221,41 @@ mod tests {
         }
         let lying = [&[0xff; 12][..], SIGNATURE_MAGIC].concat();
         assert_eq!(Module { name: "m".into(), content: lying.clone() }.unsigned(), lying);
+    }
+
+    #[test]
+    fn what_nobody_needs_of_a_module_is_forgotten_and_all_else_stays() {
+        // An object with three sections: one without a name, types, and their names.
+        let mut content = vec![0; 0x40];
+        content.extend(b"\0.BTF\0.names\0\0\0\0");
+        content.extend(b"types");
+        let headers = content.len();
+        content[elf::SECTIONS] = headers as u8;
+        (content[elf::SECTION_SIZE], content[elf::SECTION_COUNT], content[elf::NAMES]) = (0x40, 3, 1);
+        for (name, kind, offset, size) in [(0, 0, 0, 0), (6, 3, 0x40, 16), (1, 1, 0x50, 5)] {
+            let mut header = [0; 0x40];
+            (header[elf::NAME], header[elf::KIND], header[elf::FLAGS]) = (name, kind, 2);
+            (header[elf::OFFSET], header[elf::SIZE]) = (offset, size);
+            content.extend(header);
+        }
+        let module = Module { name: "one".into(), content: content.clone() };
+        let without = module.bare();
+        assert_eq!(without.len(), content.len());
+        let differ: Vec<usize> = (0..content.len()).filter(|at| without[*at] != content[*at]).collect();
+        let section = headers + 2 * 0x40;
+        let expected = [
+            0x50,
+            0x51,
+            0x52,
+            0x53,
+            0x54,
+            section + elf::NAME,
+            section + elf::KIND,
+            section + elf::FLAGS,
+            section + elf::SIZE,
+        ];
+        assert_eq!(differ, expected);
+        let none = Module { name: "two".into(), content: b"no module".to_vec() };
+        assert_eq!(none.bare(), none.content);
     }
 }

@@ -50,6 +50,9 @@ pub enum BuildError {
     /// The machine's apt sources have no mirror for it.
     #[error(transparent)]
     Sources(#[from] sources::SourcesError),
+    /// The console proxy would have no page in it.
+    #[error("{} is not there: build the console's page first, in console-proxy/viewer, with npm ci and npm run build", .0.display())]
+    NoPage(std::path::PathBuf),
     /// A program failed.
     #[error(transparent)]
     Program(#[from] program::ProgramError),

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podzol_image::manifest::{FILE_NAME, Manifest};
 use podzol_image::recipe::{
-    self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, Tiny,
+    self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, RouterKind, Tiny,
 };
 use podzol_image::signature;
 use podzol_image::steps::Steps;
@@ -74,12 +74,15 @@ struct Build {
     /// The time that outputs carry, in seconds since 1970.
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = DEFAULT_EPOCH)]
     epoch: u64,
-    /// Podzol's source tree (tiny, router: the init's source; debs: the `package/` folders).
+    /// Podzol's source tree (tiny, routers: the init's source; debs: the `package/` folders).
     #[arg(long, value_name = "DIR", default_value = ".")]
     source: PathBuf,
-    /// tiny, router: a compiled init, to be taken instead of compiling it. Its crates are then not known.
+    /// tiny, routers: a compiled init, to be taken instead of compiling it. Its crates are then not known.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// console-proxy: a compiled console proxy, to be taken instead of compiling it.
+    #[arg(long, value_name = "FILE")]
+    proxy: Option<PathBuf>,
     /// debs: the folder with the compiled programs.
     #[arg(long, value_name = "DIR", default_value = "target/release")]
     bin_dir: PathBuf,
@@ -90,7 +93,7 @@ struct Build {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RecipeName {
-    /// Router, tiny, debian and lab-host, one after another.
+    /// Router, router-l7, console-proxy, tiny, debian and lab-host, one after another.
     All,
     /// The tiny test VM's template.
     Tiny,
@@ -100,12 +103,23 @@ enum RecipeName {
     Debian,
     /// The template of the routing appliance.
     Router,
+    /// The same with haproxy, for balancers of HTTP.
+    RouterL7,
+    /// The template of console proxies.
+    ConsoleProxy,
     /// Podzol's own Debian packages.
     Debs,
 }
 
 /// What `all` is, the quickest first.
-const ALL: [RecipeName; 4] = [RecipeName::Router, RecipeName::Tiny, RecipeName::Debian, RecipeName::LabHost];
+const ALL: [RecipeName; 6] = [
+    RecipeName::Router,
+    RecipeName::RouterL7,
+    RecipeName::ConsoleProxy,
+    RecipeName::Tiny,
+    RecipeName::Debian,
+    RecipeName::LabHost,
+];
 
 fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
@@ -159,7 +173,12 @@ impl Build {
             RecipeName::Tiny => Box::new(Tiny { source, init }),
             RecipeName::LabHost => Box::new(LabHost),
             RecipeName::Debian => Box::new(Debian),
-            RecipeName::Router => Box::new(Router { source, init }),
+            RecipeName::Router => Box::new(Router { kind: RouterKind::Plain, source, init, proxy: None }),
+            RecipeName::RouterL7 => Box::new(Router { kind: RouterKind::L7, source, init, proxy: None }),
+            RecipeName::ConsoleProxy => {
+                let proxy = self.proxy.as_deref().map(absolute).transpose()?;
+                Box::new(Router { kind: RouterKind::ConsoleProxy, source, init, proxy })
+            }
             RecipeName::Debs => Box::new(Debs { source, binaries: absolute(&self.bin_dir)? }),
         })
     }

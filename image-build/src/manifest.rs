@@ -36,6 +36,9 @@ pub enum ManifestError {
 pub struct Manifest {
     /// The recipe's name.
     pub recipe: String,
+    /// What VMs of it can do beside what all of their kind can, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
     /// SHA-256 of all that went into the build.
     pub inputs: String,
     /// The time that the outputs' files carry, in seconds since 1970.
@@ -185,6 +188,7 @@ mod tests {
         let outputs = ["a", "b", "c", "d"].map(|name| Output::of(folder, name).unwrap());
         let manifest = Manifest {
             recipe: "r".into(),
+            extensions: vec!["e".into()],
             inputs: "i".into(),
             epoch: 1,
             kernel: Some("6.1.0-1-cloud-amd64".into()),

@@ -27,7 +27,7 @@ pub use debian::Debian;
 pub use debs::Debs;
 pub use inputs::{Inputs, Programs};
 pub use lab_host::LabHost;
-pub use router::Router;
+pub use router::{Router, RouterKind};
 pub use tiny::Tiny;
 
 /// The time that outputs carry unless another is asked for: 2025-10-09, the day of Debian's images that the recipes
@@ -83,6 +83,10 @@ impl Made {
 pub trait Recipe {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
+    /// What VMs of its output can do beside what all of their kind can, sorted.
+    fn extensions(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// The programs that it runs.
     fn tools(&self) -> Vec<Tool>;
     /// How many steps it has, those of [`Recipe::files`] and [`Recipe::packages`] included.
@@ -171,6 +175,7 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     made.names.sort();
     let manifest = Manifest {
         recipe: recipe.name().to_owned(),
+        extensions: recipe.extensions().iter().map(|extension| (*extension).to_owned()).collect(),
         inputs: hash,
         epoch: place.epoch,
         kernel: made.kernel,

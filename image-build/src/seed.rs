@@ -3,6 +3,7 @@
 //!
 //! So nothing has to run in the host for it, and no second drive is needed: measured as the leanest way.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::cpio::Archive;
@@ -14,14 +15,35 @@ pub struct HostSeed<'a> {
     pub hostname: &'a str,
     /// Its `/etc/machine-id`: 32 hex digits.
     pub machine_id: &'a str,
-    /// Its links in the kernel's order, `eth0` first, with the address that each begins with.
-    pub links: &'a [Option<(IpAddr, u8)>],
+    /// Its links in the kernel's order, `eth0` first, and what each begins as.
+    pub links: &'a [Link],
     /// The private SSH key of the host, in OpenSSH form (ed25519).
     pub host_key: &'a str,
     /// Who may log in as root: lines of `authorized_keys`.
     pub authorized_keys: &'a str,
     /// Its `/etc/hosts`.
     pub hosts: &'a str,
+}
+
+/// What a link of a lab host is when the host has booted. As text, the part of a line in `/etc/lab/net` behind its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// It has an address, with the length of its prefix.
+    Address(IpAddr, u8),
+    /// It is up.
+    Up,
+    /// It is the port of a bridge of that name, which is made for it. The host itself has nothing to say on either.
+    PortOf(&'static str),
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address, length) => write!(f, "{address}/{length}"),
+            Self::Up => f.write_str("-"),
+            Self::PortOf(bridge) => write!(f, "- {bridge}"),
+        }
+    }
 }
 
 impl HostSeed<'_> {
@@ -50,13 +72,9 @@ impl HostSeed<'_> {
         archive
     }
 
-    /// Lines of `LINK ADDRESS/LENGTH`, or `LINK -` for a link without an address.
+    /// Lines of `LINK ADDRESS/LENGTH`, `LINK -` for a link without an address, or `LINK - BRIDGE` for a port.
     fn net(&self) -> String {
-        let line = |(number, link): (usize, &Option<(IpAddr, u8)>)| match link {
-            Some((address, length)) => format!("eth{number} {address}/{length}\n"),
-            None => format!("eth{number} -\n"),
-        };
-        self.links.iter().enumerate().map(line).collect()
+        self.links.iter().enumerate().map(|(number, link)| format!("eth{number} {link}\n")).collect()
     }
 }
 
@@ -69,7 +87,7 @@ mod tests {
         let seed = HostSeed {
             hostname: "c1",
             machine_id: "00000000000000000000000000000001",
-            links: &[Some((IpAddr::from([10, 99, 0, 11]), 24)), None],
+            links: &[Link::Address(IpAddr::from([10, 99, 0, 11]), 24), Link::Up, Link::PortOf("br0")],
             host_key: "KEY",
             authorized_keys: "ssh-ed25519 AAAA",
             hosts: "127.0.0.1 localhost\n",
@@ -77,7 +95,7 @@ mod tests {
         let initrd = seed.initrd(b"image");
         assert_eq!(&initrd[..14], b"image\0\0\x00070701");
         let text = String::from_utf8_lossy(&initrd);
-        assert!(text.contains("eth0 10.99.0.11/24\neth1 -\n"), "{text}");
+        assert!(text.contains("eth0 10.99.0.11/24\neth1 -\neth2 - br0\n"), "{text}");
         assert!(text.contains("seed/root/.ssh/authorized_keys"));
     }
 }

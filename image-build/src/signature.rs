@@ -139,6 +139,7 @@ mod tests {
         files::write(&folder.path().join("disk"), "content").unwrap();
         let manifest = Manifest {
             recipe: "r".into(),
+            extensions: Vec::new(),
             inputs: "i".into(),
             epoch: 1,
             kernel: None,

@@ -1,12 +1,18 @@
 //! The configuration file.
 
+mod console;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use podzol_console_proxy_api::Origin;
 use podzol_rpc::config::{Check, Rules};
+use podzol_vocab::Invalid;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+pub use console::Console;
 
 /// All that an operator can set.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,12 +57,50 @@ pub struct Config {
     /// How long a deleted VM can be recovered, in seconds; 0 for not at all.
     #[serde(default = "default_expunge")]
     pub vm_expunge_secs: u64,
+    /// How long a router is kept that no VM needs, in seconds.
+    #[serde(default = "default_router_idle")]
+    pub router_idle_secs: u64,
     /// How many API requests a second an account may send on average, where its quotas do not say.
     #[serde(default = "default_requests")]
     pub api_requests_per_second: NonZeroU32,
     /// How many API requests are answered at once; what comes beyond that is told to come again.
     #[serde(default = "default_at_once")]
     pub api_requests_at_once: NonZeroUsize,
+    /// Consoles of VMs in a browser; none if left out.
+    #[serde(default)]
+    pub console: Option<Console>,
+}
+
+impl Config {
+    /// Whether nobody but who is on the same machine finds the API by what [`Config::api_origin`] makes of the configuration.
+    fn is_here_alone(&self) -> bool {
+        let of_address = |address: IpAddr| {
+            let address = address.to_canonical();
+            address.is_loopback() || address.is_unspecified()
+        };
+        match (self.names.first(), self.addresses.first()) {
+            (Some(name), _) => {
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                name == "localhost" || name.ends_with(".localhost") || name.parse().is_ok_and(of_address)
+            }
+            (None, address) => of_address(address.copied().unwrap_or(self.api_listen.ip())),
+        }
+    }
+
+    /// Where clients find the API, as far as the configuration says: by its first name or address, or where it listens.
+    pub(crate) fn api_origin(&self) -> Result<Origin, Invalid> {
+        let address = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => format!("[{v6}]"),
+        };
+        let first = self.names.first().map(|name| name.to_ascii_lowercase());
+        let host = first.or_else(|| self.addresses.first().map(address));
+        let host = host.unwrap_or_else(|| address(&self.api_listen.ip()));
+        match self.api_listen.port() {
+            443 => format!("https://{host}").parse(),
+            port => format!("https://{host}:{port}").parse(),
+        }
+    }
 }
 
 fn default_log() -> String {
@@ -91,6 +135,10 @@ fn default_expunge() -> u64 {
     86_400
 }
 
+fn default_router_idle() -> u64 {
+    900
+}
+
 fn default_requests() -> NonZeroU32 {
     const { NonZeroU32::new(100).unwrap() }
 }
@@ -102,6 +150,9 @@ fn default_at_once() -> NonZeroUsize {
 impl Check for Config {
     fn problems(&self) -> Vec<String> {
         let mut rules = Rules::default();
+        if let Some(Console { domain, .. }) = &self.console {
+            console::check_domain(&mut rules, domain, &self.names);
+        }
         let mut must = |holds, problem| rules.must(holds, problem);
         must(self.data_dir.is_absolute(), "data_dir: must be an absolute path");
         must(
@@ -119,6 +170,7 @@ impl Check for Config {
         must(self.leftover_secs <= 31_536_000, "leftover_secs: must be at most 31536000");
         must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
         must(self.vm_expunge_secs <= 31_536_000, "vm_expunge_secs: must be at most 31536000");
+        must(self.router_idle_secs <= 604_800, "router_idle_secs: must be at most 604800");
         must(
             self.api_requests_per_second.get() <= 1_000_000,
             "api_requests_per_second: must be at most 1000000",
@@ -128,6 +180,18 @@ impl Check for Config {
             EnvFilter::try_new(&self.log).is_ok(),
             "log: must be a filter, such as info or podzol_mgmt=debug,info",
         );
+        if let Some(console) = &self.console {
+            console.check(&mut rules);
+            let is_known = console.api_origin.is_some() || self.api_origin().is_ok();
+            rules.must(
+                is_known,
+                "console.api_origin: must be given, as the API's first name is none of an origin",
+            );
+            rules.must(
+                console.api_origin.is_some() || !self.is_here_alone(),
+                "console.api_origin: must be given, as browsers elsewhere do not find the API by its first name or address",
+            );
+        }
         rules.problems()
     }
 }
@@ -136,12 +200,13 @@ impl Check for Config {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: &[&str]) {
+    #[track_caller]
+    pub(super) fn check(text: &str, expected: &[&str]) {
         let found = podzol_rpc::config::parse::<Config>(text).map(|_| ()).err().unwrap_or_default();
         assert_eq!(found, expected);
     }
 
-    const GOOD: &str =
+    pub(super) const GOOD: &str =
         "data_dir = '/var/lib/podzol'\napi_listen = '127.0.0.1:8443'\nagent_listen = '127.0.0.1:8444'\n";
 
     #[test]
@@ -155,7 +220,7 @@ mod tests {
         check(
             "data_dir = 'var'\napi_listen = '127.0.0.1:1'\nagent_listen = '127.0.0.1:1'\ncpu_overcommit = 0\n\
              memory_overcommit_percent = 49\nstorage_overcommit = 65\nsilent_secs = 1\njoin_token_secs = 0\n\
-             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\n\
+             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\nrouter_idle_secs = 604801\n\
              api_requests_per_second = 1000001\napi_requests_at_once = 65537\n\
              log = 'a=b=c'\ncolour = 'red'\nlog_level = 'x'\n",
             &[
@@ -171,6 +236,7 @@ mod tests {
                 "leftover_secs: must be at most 31536000",
                 "vm_start_secs: must be 10 to 86400",
                 "vm_expunge_secs: must be at most 31536000",
+                "router_idle_secs: must be at most 604800",
                 "api_requests_per_second: must be at most 1000000",
                 "api_requests_at_once: must be at most 65536",
                 "log: must be a filter, such as info or podzol_mgmt=debug,info",

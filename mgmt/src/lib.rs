@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use podzol_mgmt_app::{App, Authority, Settings};
+use podzol_mgmt_app::{App, Authority, ConsoleSettings, Settings};
 use podzol_mgmt_db::Db;
+use podzol_mgmt_dns::ConsoleNames;
 use podzol_mgmt_operations::Engine;
 use podzol_rpc::tls::{self, Clients};
 use podzol_rpc::{AddressBook, Client, Identity, server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Console};
 
 /// A service that is ready to run: its listeners are bound, so clients may connect already.
 pub struct Service {
@@ -27,6 +28,8 @@ pub struct Service {
     identity: Identity,
     api: TcpListener,
     agents: TcpListener,
+    names: Option<ConsoleNames>,
+    dns: Option<podzol_mgmt_dns::Server>,
 }
 
 /// Serves until `stop` is cancelled.
@@ -54,6 +57,7 @@ impl Service {
         let identity = authority.own_identity(&config.names, &config.addresses)?;
         let book = AddressBook::default();
         let peers = Client::new(&identity, book.clone())?;
+        let names = config.console.as_ref().map(|console| console_names(console, &authority));
         let settings = Settings {
             template_folder: data.join("templates"),
             cpu_overcommit: config.cpu_overcommit,
@@ -64,6 +68,11 @@ impl Service {
             leftover_after: Duration::from_secs(config.leftover_secs),
             start_deadline: Duration::from_secs(config.vm_start_secs),
             expunge_after: Duration::from_secs(config.vm_expunge_secs),
+            router_idle: Duration::from_secs(config.router_idle_secs),
+            console: match (&config.console, &names) {
+                (Some(console), Some(names)) => Some(console_settings(&config, console, names.clone())?),
+                _ => None,
+            },
             api_requests_per_second: config.api_requests_per_second,
             api_requests_at_once: config.api_requests_at_once,
         };
@@ -78,7 +87,29 @@ impl Service {
         app.load_addresses().await?;
         let api = listen(config.api_listen).await?;
         let agents = listen(config.agent_listen).await?;
-        Ok(Self { app, db, identity, api, agents })
+        let dns = match (config.console.as_ref().and_then(|console| console.dns.as_ref()), &names) {
+            (Some(dns), Some(names)) => {
+                Some(podzol_mgmt_dns::Server::bind(names.clone(), &dns.settings()).await?)
+            }
+            _ => None,
+        };
+        for counter in dns.iter().flat_map(|dns| dns.counters().collectors()) {
+            app.metrics().add(counter);
+        }
+        Ok(Self { app, db, identity, api, agents, names, dns })
+    }
+
+    /// The names of console proxies, if there are to be consoles.
+    pub fn console_names(&self) -> Option<&ConsoleNames> {
+        self.names.as_ref()
+    }
+
+    /// Where the name server of the console domain listens, if there is one.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn dns_addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        self.dns.as_ref().map_or(Ok(Vec::new()), |dns| dns.addresses())
     }
 
     /// Where the API listens.
@@ -116,7 +147,7 @@ impl Service {
                 asked.cancelled().await;
                 stopped.stop();
             },
-            server::serve(self.api, public_tls, public, Arc::new(|_, _| ()), stop.clone()),
+            server::serve_anyone(self.api, public_tls, public, Arc::new(|_, _| ()), stop.clone()),
             server::serve(
                 self.agents,
                 peer_tls,
@@ -128,10 +159,45 @@ impl Service {
                 stop.clone(),
             ),
             engine.run(stop.clone()),
-            worker.reconcile(stop),
+            worker.reconcile(stop.clone()),
+            async {
+                if let Some(dns) = self.dns {
+                    dns.run(stop).await;
+                }
+            },
         );
         Ok(self.db.close().await?)
     }
+}
+
+fn console_names(console: &Console, authority: &Authority) -> ConsoleNames {
+    ConsoleNames::new(console.domain.clone(), console.names, &authority.key_of_console_names())
+}
+
+fn console_settings(
+    config: &Config,
+    console: &Console,
+    names: ConsoleNames,
+) -> anyhow::Result<ConsoleSettings> {
+    let api_origin = match &console.api_origin {
+        Some(origin) => origin.clone(),
+        None => config.api_origin().context("console.api_origin: must be given")?,
+    };
+    Ok(ConsoleSettings {
+        names,
+        api_origin,
+        port: console.port,
+        sessions_per_server: console.sessions_per_server,
+        servers_per_proxy: console.servers_per_proxy,
+        most_proxies: console.most_proxies,
+        reserve: console.reserve_sessions,
+        margin: console.margin_sessions,
+        surplus_for: Duration::from_secs(console.surplus_secs),
+        start_within: Duration::from_secs(console.start_secs),
+        drain_within: Duration::from_secs(console.drain_secs),
+        session_idle: Duration::from_secs(console.session_idle_secs),
+        session_lifetime: Duration::from_secs(console.session_secs),
+    })
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

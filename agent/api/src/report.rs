@@ -60,6 +60,9 @@ pub struct HostReport {
     /// On which of its own networks it has a bridge for VMs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub traffic: BTreeSet<TrafficType>,
+    /// Whether its agent takes IPv6 addresses in VMs' plans, and guards them. Older ones refuse such plans.
+    #[serde(default)]
+    pub has_ipv6: bool,
     /// Whom its agent has refused since it was heard last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,

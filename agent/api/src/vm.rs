@@ -1,6 +1,6 @@
 //! VMs: what should be, what is, and the endpoints between the two.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::Method;
 use podzol_rpc::{Endpoint, StreamEndpoint};
@@ -103,6 +103,9 @@ pub struct NicPlan {
     pub mac: MacAddr,
     /// Its IPv4 address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address beside its link-local one, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// The most traffic each way in Mbit/s (10^6 bit), or no limit.
     pub rate_mbps: Option<u64>,
     /// Whether it may send what is not from its own addresses, as a router does. Its MAC address is its own all the same.

@@ -290,6 +290,14 @@ impl<'a> LiveXml<'a> {
         }
     }
 
+    /// The UNIX socket of the display, which libvirt names when the domain starts.
+    pub(crate) fn display(&self) -> Option<PathBuf> {
+        let is_socket = |node: &Node<'_, '_>| node.attribute("type") == Some("socket");
+        let vnc = self.elements("graphics").find(|node| node.attribute("type") == Some("vnc"))?;
+        let listen = vnc.children().filter(|node| node.has_tag_name("listen")).find(is_socket)?;
+        listen.attribute("socket").map(PathBuf::from)
+    }
+
     /// Whether there is a CD drive.
     pub(crate) fn has_drive(&self) -> bool {
         self.drive().is_some()
@@ -389,6 +397,16 @@ mod tests {
         assert_eq!(live.disk_name(&xml::serial(plan.disks[0].volume)), Some("vda"));
         assert!(live.nic(plan.nics[0].mac).unwrap().contains("pzb100"));
         assert!(live.disk(&xml::serial(plan.disks[0].volume)).unwrap().starts_with("<disk"));
+    }
+
+    #[test]
+    fn a_display_has_a_socket_only_once_libvirt_has_named_it() {
+        let described = xml::domain(&example());
+        assert_eq!(LiveXml::parse(&described).unwrap().display(), None);
+        let path = "/var/lib/libvirt/qemu/domain-1-a/vnc.sock";
+        let running =
+            described.replace("<listen type='socket'/>", &format!("<listen type='socket' socket='{path}'/>"));
+        assert_eq!(LiveXml::parse(&running).unwrap().display(), Some(path.into()));
     }
 
     #[test]

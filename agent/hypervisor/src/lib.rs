@@ -144,6 +144,9 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Changes a disk, a network interface or the CD drive of a domain that runs. What goes is gone when this succeeds.
     fn change(&self, vm: VmId, change: Change) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
+    /// The UNIX socket of a running domain's display; none if it does not run or has no such display.
+    fn display(&self, vm: VmId) -> impl Future<Output = Result<Option<PathBuf>, HypervisorError>> + Send;
+
     /// Has a running domain stand still.
     fn pause(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 

@@ -16,6 +16,7 @@ mod threads;
 
 use std::collections::HashMap;
 use std::ffi::c_int;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,6 +237,14 @@ impl Hypervisor for Libvirt {
         self.call_and_say(step, move |connect, abandoned| match lookup(connect, vm)? {
             Some(domain) => change::make(&domain, &change, abandoned),
             None => Err("it does not run".to_owned().into()),
+        })
+        .await
+    }
+
+    async fn display(&self, vm: VmId) -> Result<Option<PathBuf>, HypervisorError> {
+        self.call_and_say("find the VM's display", move |connect, _| match lookup(connect, vm)? {
+            Some(domain) if domain.is_active()? => change::display(&domain),
+            _ => Ok(None),
         })
         .await
     }

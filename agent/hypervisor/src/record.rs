@@ -3,7 +3,7 @@
 //! It outlives the agent that wrote it: an older and a newer agent must be able to read it. So what they do not know of
 //! it is passed over, and what an older one has not written has a value all the same.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use podzol_agent_api::vm::{CdromPlan, DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
 use podzol_vocab::{
@@ -104,6 +104,8 @@ struct StoredNic {
     vlan: Tag,
     mac: MacAddr,
     address: Ipv4Addr,
+    #[serde(default)]
+    address6: Option<Ipv6Addr>,
     rate_mbps: Option<u64>,
     #[serde(default)]
     may_route: bool,
@@ -148,8 +150,10 @@ impl From<StoredSource> for DiskSource {
 }
 
 impl From<StoredNic> for NicPlan {
-    fn from(StoredNic { nic, network, vlan, mac, address, rate_mbps, may_route }: StoredNic) -> Self {
-        Self { nic, network, tag: vlan, mac, address, rate_mbps, may_route }
+    fn from(
+        StoredNic { nic, network, vlan, mac, address, address6, rate_mbps, may_route }: StoredNic,
+    ) -> Self {
+        Self { nic, network, tag: vlan, mac, address, address6, rate_mbps, may_route }
     }
 }
 

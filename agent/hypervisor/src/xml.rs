@@ -289,6 +289,7 @@ pub(crate) mod tests {
                 tag: Tag::try_from(100).unwrap(),
                 mac: "02:00:5e:10:00:01".parse().unwrap(),
                 address: "10.1.1.2".parse().unwrap(),
+                address6: None,
                 rate_mbps: Some(100),
                 may_route: false,
             }],

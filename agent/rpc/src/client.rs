@@ -36,6 +36,10 @@ impl AddressBook {
 
 impl Resolve for AddressBook {
     fn resolve(&self, name: Name) -> Resolving {
+        #[cfg(feature = "sim")]
+        if let Some(address) = crate::elsewhere::find(name.as_str()) {
+            return Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addrs) });
+        }
         let address = self.get(name.as_str());
         Box::pin(async move {
             let address = address.ok_or_else(|| format!("the address of {} is not known", name.as_str()))?;
@@ -181,10 +185,38 @@ impl Client {
         path: &E::Path,
         deadline: Duration,
     ) -> Result<impl Bytes + use<E>, CallError> {
+        self.open_showing::<E>(peer, path, None, deadline).await
+    }
+
+    /// The same, showing a grant: what lets it in, which a peer wants that does not know this caller well enough.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn open_granted<E: StreamEndpoint>(
+        &self,
+        peer: PeerId,
+        path: &E::Path,
+        grant: &str,
+        deadline: Duration,
+    ) -> Result<impl Bytes + use<E>, CallError> {
+        self.open_showing::<E>(peer, path, Some(grant), deadline).await
+    }
+
+    async fn open_showing<E: StreamEndpoint>(
+        &self,
+        peer: PeerId,
+        path: &E::Path,
+        grant: Option<&str>,
+        deadline: Duration,
+    ) -> Result<impl Bytes + use<E>, CallError> {
         let no_answer = |source| CallError::NoAnswer { peer, source };
         // The deadline is for the answer's beginning and its body, and a stream has none.
         let request = asking(&self.streams, Method::GET, peer, &E::path(path)).timeout(deadline);
         let request = request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, stream::PROTOCOL);
+        let request = match grant {
+            Some(grant) => request.header(stream::GRANT, grant),
+            None => request,
+        };
         #[cfg(feature = "sim")]
         let (answer, lasts) = crate::weather::open(&self.streams, peer, request).await.map_err(no_answer)?;
         #[cfg(not(feature = "sim"))]

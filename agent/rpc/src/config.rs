@@ -107,6 +107,8 @@ pub fn parse<T: DeserializeOwned + Check>(text: &str) -> Result<T, Vec<String>> 
         let path_aware =
             serde_path_to_error::Deserializer::new(toml::Value::Table(table.clone()), &mut track);
         let value: Result<T, toml::de::Error> = serde_ignored::deserialize(path_aware, |key| {
+            // A section that may be left out stands as a question mark in the path.
+            let key = key.to_string().replace(".?", "");
             let problem = format!("{key}: is not a known key");
             if !unknown.contains(&problem) {
                 unknown.push(problem);
@@ -162,6 +164,7 @@ mod tests {
         names: Vec<u8>,
         #[serde(default)]
         log: Log,
+        more: Option<Log>,
     }
 
     #[derive(Debug, Default, Deserialize)]
@@ -186,8 +189,13 @@ mod tests {
     fn all_unknown_keys_and_broken_rules_are_reported_at_once() {
         check("port = 1", &[]);
         check(
-            "prot = 1\nport = 0\n[log]\ncolour = 1",
-            &["log.colour: is not a known key", "prot: is not a known key", "port: must not be 0"],
+            "prot = 1\nport = 0\n[log]\ncolour = 1\n[more]\ncolour = 1",
+            &[
+                "log.colour: is not a known key",
+                "more.colour: is not a known key",
+                "prot: is not a known key",
+                "port: must not be 0",
+            ],
         );
     }
 

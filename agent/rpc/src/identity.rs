@@ -60,6 +60,13 @@ pub enum IdentityError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
+impl IdentityError {
+    /// Whether it is only that the key is another one than the certificate's.
+    pub fn is_of_another_key(&self) -> bool {
+        matches!(self, Self::Tls(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)))
+    }
+}
+
 const CA: &str = "ca.pem";
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";

@@ -9,6 +9,8 @@
 pub mod client;
 pub mod config;
 pub mod daemon;
+#[cfg(feature = "sim")]
+pub mod elsewhere;
 pub mod endpoint;
 pub mod exec;
 mod file;
@@ -19,6 +21,8 @@ pub mod older;
 pub mod peer;
 pub mod refusals;
 pub mod server;
+pub mod statement;
+mod strangers;
 pub mod stream;
 pub mod tls;
 #[cfg(feature = "sim")]
@@ -29,4 +33,4 @@ pub use endpoint::{Endpoint, handle};
 pub use identity::Identity;
 pub use peer::{Caller, PeerId};
 pub use refusals::{Refusal, Refusals};
-pub use stream::{Bytes, StreamEndpoint, handle_stream};
+pub use stream::{Asked, Bytes, StreamEndpoint, handle_stream};

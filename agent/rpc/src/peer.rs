@@ -7,6 +7,9 @@ use std::str::FromStr;
 use podzol_vocab::{HostId, Invalid, Sha256, StorageServerId, VmId};
 use sha2::Digest;
 
+/// The domain that the parts of Podzol have their names in. It exists nowhere else.
+pub const DOMAIN: &str = "podzol.internal";
+
 /// An identity in a certificate: the only one of its DNS names that is in a domain which exists nowhere else. A
 /// certificate may have other DNS names, by which the public finds the same server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +22,8 @@ pub enum PeerId {
     StorageServer(StorageServerId),
     /// A router, which is a VM. It is called, and calls nobody.
     Router(VmId),
+    /// A console proxy, which is a VM. It is called, and calls hosts for the consoles of their VMs.
+    ConsoleProxy(VmId),
 }
 
 impl fmt::Display for PeerId {
@@ -28,6 +33,7 @@ impl fmt::Display for PeerId {
             Self::Host(id) => write!(f, "{id}.host.podzol.internal"),
             Self::StorageServer(id) => write!(f, "{id}.storage.podzol.internal"),
             Self::Router(id) => write!(f, "{id}.router.podzol.internal"),
+            Self::ConsoleProxy(id) => write!(f, "{id}.console.podzol.internal"),
         }
     }
 }
@@ -43,6 +49,7 @@ impl FromStr for PeerId {
             Some((id, "host")) => Ok(Self::Host(id.parse()?)),
             Some((id, "storage")) => Ok(Self::StorageServer(id.parse()?)),
             Some((id, "router")) => Ok(Self::Router(id.parse()?)),
+            Some((id, "console")) => Ok(Self::ConsoleProxy(id.parse()?)),
             _ => Err(unknown()),
         }
     }
@@ -111,6 +118,7 @@ mod tests {
             PeerId::Host(HostId::new()),
             PeerId::StorageServer(StorageServerId::new()),
             PeerId::Router(VmId::new()),
+            PeerId::ConsoleProxy(VmId::new()),
         ] {
             assert_eq!(peer.to_string().parse::<PeerId>().unwrap(), peer);
         }
@@ -119,5 +127,10 @@ mod tests {
         {
             assert!(other.parse::<PeerId>().is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn parts_have_their_names_in_their_domain() {
+        assert_eq!(PeerId::Management.to_string(), format!("management.{DOMAIN}"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Whoever connects costs a file and a little memory, so each thing that it may leave undone has a deadline: the TLS
 //! handshake, its first request, a request's headers and body, and in HTTP/2 the answer to a ping. What is still there is
-//! bounded by [`MAX_CONNECTIONS`].
+//! bounded by [`MAX_CONNECTIONS`], and for those of one address that have not shown who they are by [`STRANGERS`].
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::peer::{Caller, CallerCertificate};
+use crate::strangers::{STRANGERS, Stranger, Strangers};
 
 /// How long a TLS handshake may take. A peer on a slow emulated machine needs under two seconds.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -47,6 +49,8 @@ pub type OnRefused = Arc<dyn Fn(SocketAddr, String) + Send + Sync>;
 
 /// Serves a router over TLS until `stop` is cancelled; then lets the requests under way end, and cuts off what does not
 /// end soon: no connection outlives this call. Each request carries a [`Caller`] as an extension.
+///
+/// Callers are the installation's own parts: of those that do not show a certificate, few of each address are let in.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
@@ -54,10 +58,37 @@ pub async fn serve(
     on_refused: OnRefused,
     stop: CancellationToken,
 ) {
+    serve_with(listener, tls, router, on_refused, stop, Strangers::new(STRANGERS)).await;
+}
+
+/// The same for callers who have no certificates, and of whom many may come from one address, such as a load balancer's.
+pub async fn serve_anyone(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    on_refused: OnRefused,
+    stop: CancellationToken,
+) {
+    serve_with(listener, tls, router, on_refused, stop, Strangers::new(MAX_CONNECTIONS)).await;
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    on_refused: OnRefused,
+    stop: CancellationToken,
+    strangers: Strangers,
+) {
     let acceptor = TlsAcceptor::from(tls);
     let (graceful, tracker, abort) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Some((stream, address, place)) = stop.run_until_cancelled(next(&listener, &places)).await {
+        let Some(stranger) = strangers.come(address.ip()) else {
+            let why = "too many connections of this address do not show who they are";
+            on_refused(address, why.to_owned());
+            continue;
+        };
         let connection = Connection {
             acceptor: acceptor.clone(),
             router: router.clone(),
@@ -67,7 +98,7 @@ pub async fn serve(
         };
         let (watcher, abort) = (graceful.watcher(), abort.clone());
         tracker.spawn(async move {
-            abort.run_until_cancelled(connection.run(stream, watcher)).await;
+            abort.run_until_cancelled(connection.run(stream, stranger, watcher)).await;
             drop(place);
         });
     }
@@ -108,10 +139,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, watcher: Watcher) {
+    async fn run(self, stream: TcpStream, stranger: Stranger, watcher: Watcher) {
         match self.stop.run_until_cancelled(self.shake_hands(stream)).await {
             None => {}
-            Some(Ok((stream, caller))) => self.answer(stream, caller, watcher).await,
+            Some(Ok((stream, caller))) => {
+                let _still = Some(stranger).filter(|_| caller.certificate.is_none());
+                self.answer(stream, caller, watcher).await;
+            }
             Some(Err(why)) => (self.on_refused)(self.address, why),
         }
     }
@@ -119,6 +153,9 @@ impl Connection {
     /// The encrypted connection and who is at its other end, or why it does not get in.
     async fn shake_hands(&self, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Caller), String> {
         let _ = stream.set_nodelay(true);
+        // A stream has no pings of its own, as HTTP/2 has: this is how a dead peer of one is found out.
+        let alive = TcpKeepalive::new().with_time(PING).with_interval(PING / 4).with_retries(4);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&alive);
         let stream = timeout(HANDSHAKE, self.acceptor.accept(stream))
             .await
             .map_err(|_| "no TLS handshake in time".to_owned())?

@@ -4,6 +4,9 @@
 //! the bytes of both sides and nothing else (RFC 9110, 7.8). So a stream has the identity, the trust and the port of all
 //! calls, and whoever answers decides before the first byte whether the caller may have it.
 //!
+//! Where who calls is not enough to decide, the caller shows a text that says more, such as a [statement](crate::statement). It
+//! stands in a header, not in the path, as paths are logged.
+//!
 //! Refused: WebSocket, whose masking costs a pass over each byte and gives nothing between our own parts; HTTP/2's
 //! extended CONNECT, where one window for all streams of a connection lets a slow one hold up the others.
 
@@ -12,9 +15,9 @@ use std::future::Future;
 use axum::extract::{Extension, FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use podzol_vocab::{ErrorCode, WireError};
+use podzol_vocab::{ErrorCode, Invalid, WireError};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -23,6 +26,9 @@ use crate::peer::Caller;
 
 /// What a request for a stream asks for.
 pub(crate) const PROTOCOL: &str = "podzol-stream";
+
+/// The header with what the caller shows.
+pub(crate) const GRANT: &str = "podzol-grant";
 
 /// A stream that can be opened on a peer.
 pub trait StreamEndpoint {
@@ -35,18 +41,27 @@ pub trait StreamEndpoint {
     fn path(path: &Self::Path) -> String;
 }
 
+/// A request for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked<P> {
+    /// The path's parts.
+    pub path: P,
+    /// What the caller shows to be let in. Nobody has verified it.
+    pub grant: Option<String>,
+}
+
 /// The bytes of both sides.
 pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
-/// A route that answers requests for a stream. The handler gets the state, the caller and the path's parts, and either
+/// A route that answers requests for a stream. The handler gets the state, the caller and what it asks for, and either
 /// refuses or gives what is to be done with the stream; that runs on its own, until it ends.
 pub fn handle_stream<E, S, H, F, C, W>(handler: H) -> MethodRouter<S>
 where
     E: StreamEndpoint + 'static,
     S: Clone + Send + Sync + 'static,
-    H: Fn(S, Caller, E::Path) -> F + Clone + Send + Sync + 'static,
+    H: Fn(S, Caller, Asked<E::Path>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<C, WireError>> + Send,
     C: FnOnce(Box<dyn Bytes>) -> W + Send + 'static,
     W: Future<Output = ()> + Send + 'static,
@@ -60,7 +75,10 @@ where
             let (true, Ok(Path(path))) = (asked, path) else {
                 return refuse(&WireError::new(ErrorCode::Invalid, "must ask for a stream"));
             };
-            let carry = match handler(state, caller, path).await {
+            let Ok(grant) = grant(&parts.headers) else {
+                return refuse(&WireError::new(ErrorCode::Invalid, "must show one grant"));
+            };
+            let carry = match handler(state, caller, Asked { path, grant }).await {
                 Ok(carry) => carry,
                 Err(error) => return refuse(&error),
             };
@@ -74,6 +92,19 @@ where
             switching()
         }
     })
+}
+
+/// What the caller shows.
+fn grant(headers: &HeaderMap) -> Result<Option<String>, Invalid> {
+    let mut shown = headers.get_all(GRANT).iter();
+    match (shown.next(), shown.next()) {
+        (None, _) => Ok(None),
+        (Some(grant), None) => {
+            let text = grant.to_str().map_err(|_| Invalid::new("must be ASCII"))?;
+            Ok(Some(text.to_owned()))
+        }
+        (Some(_), Some(_)) => Err(Invalid::new("must be one")),
+    }
 }
 
 fn switching() -> Response {

@@ -7,7 +7,7 @@ use podzol_vocab::Sha256;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 
@@ -23,7 +23,7 @@ pub enum Clients {
     MayJoin,
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -36,7 +36,7 @@ fn alpn() -> Vec<Vec<u8>> {
 /// # Errors
 /// When the identity cannot be used.
 pub fn server_config(identity: &Identity, clients: Clients) -> Result<ServerConfig, IdentityError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(identity.roots()?), provider());
+    let builder = verifier(identity)?;
     let verifier = match clients {
         Clients::MustShowCertificate => builder.build()?,
         Clients::MayJoin => builder.allow_unauthenticated().build()?,
@@ -48,6 +48,11 @@ pub fn server_config(identity: &Identity, clients: Clients) -> Result<ServerConf
         .with_single_cert(chain, key)?;
     config.alpn_protocols = alpn();
     Ok(config)
+}
+
+/// What verifies certificates of the identity's authority.
+pub(crate) fn verifier(identity: &Identity) -> Result<ClientCertVerifierBuilder, IdentityError> {
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(identity.roots()?), provider()))
 }
 
 /// Settings for a server to the public: no client certificates, TLS 1.2 as well.

@@ -149,7 +149,7 @@ async fn no_connection_outlives_the_server() {
     // The other side is closed, or was reset: there is nothing to wait for.
     let mut rest = Vec::new();
     let read = silent.read_to_end(&mut rest);
-    let _ = tokio::time::timeout(Duration::from_secs(1), read).await.expect("the connection is closed");
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await.expect("the connection is closed");
 }
 
 #[tokio::test]
@@ -190,8 +190,8 @@ impl StreamEndpoint for Echo {
 fn echoing() -> Router {
     Router::new().route(
         Echo::ROUTE,
-        handle_stream::<Echo, (), _, _, _, _>(|(), caller, word| async move {
-            if word != "please" {
+        handle_stream::<Echo, (), _, _, _, _>(|(), caller, asked| async move {
+            if asked.path != "please" && asked.grant.as_deref() != Some("mine") {
                 return Err(WireError::new(
                     ErrorCode::Refused,
                     format!("{:?} may not", caller.peer().is_some()),
@@ -238,4 +238,15 @@ async fn a_stream_is_refused_before_its_first_byte() {
     assert_eq!(refused.refusal().unwrap().message, "true may not");
     let error = pair.client.download(PeerId::Management, "/echo/please").await.unwrap_err();
     assert_eq!(error.refusal().unwrap().message, "must ask for a stream");
+}
+
+#[tokio::test]
+async fn what_a_caller_shows_reaches_whoever_decides() {
+    let pair = Pair::new(echoing()).await;
+    let word = "now".to_owned();
+    let open = |grant| pair.client.open_granted::<Echo>(PeerId::Management, &word, grant, DEADLINE);
+    let mut stream = open("mine").await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'x');
+    assert!(open("another's").await.is_err());
 }

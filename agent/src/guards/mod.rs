@@ -158,7 +158,7 @@ mod tests {
             .map(|last| {
                 let mac = format!("02:00:5e:10:00:{last:02x}").parse().unwrap();
                 let (name, address) = (podzol_hypervisor::port_name(mac), [10, 1, 1, *last].into());
-                Port { name, mac, address, may_route: false }
+                Port { name, mac, address, address6: None, may_route: false }
             })
             .collect()
     }

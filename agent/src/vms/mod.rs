@@ -23,13 +23,14 @@
 //! request that is gone leaves nothing half done.
 
 mod act;
+pub(crate) mod console;
 mod follow;
 mod goal;
 mod inventory;
 mod moving;
 mod plan;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -53,6 +54,7 @@ use crate::mounts::Export;
 use crate::networks::{Networks, Wanted};
 use crate::peers::Peers;
 use crate::platform::Platform;
+use console::Consoles;
 use goal::{Entry, Goal};
 use plan::{check_plan, differences, exports_of, ports_of, segments_of};
 
@@ -71,6 +73,7 @@ pub(crate) struct Inner<P: Platform> {
     networks: Networks,
     guards: Guards,
     files: Files,
+    consoles: Consoles,
     libvirt_socket: PathBuf,
     allow_emulation: bool,
     entries: Mutex<HashMap<VmId, Entry>>,
@@ -106,6 +109,7 @@ impl<P: Platform> Vms<P> {
             networks: Networks::new(config.trunk.clone(), config.traffic.clone()),
             guards: Guards::default(),
             files: Files::new(&config.state_dir),
+            consoles: Consoles::default(),
             allow_emulation: config.allow_emulation,
             entries: Mutex::default(),
             hypervisor: Mutex::default(),
@@ -119,6 +123,10 @@ impl<P: Platform> Vms<P> {
 
     pub(crate) fn files(&self) -> &Files {
         &self.0.files
+    }
+
+    pub(crate) fn consoles(&self) -> &Consoles {
+        &self.0.consoles
     }
 
     /// Waits for news that a report should tell.

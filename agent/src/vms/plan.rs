@@ -54,7 +54,8 @@ pub(super) fn differences(one: &VmPlan, other: &VmPlan) -> Vec<&'static str> {
     let other_nic = |nic: &NicPlan| {
         let same = other.nics.iter().find(|other| other.nic == nic.nic || other.mac == nic.mac);
         same.is_some_and(|same| {
-            NicPlan { rate_mbps: nic.rate_mbps, may_route: nic.may_route, ..same.clone() } != *nic
+            let NicPlan { rate_mbps, may_route, address6, .. } = *nic;
+            NicPlan { rate_mbps, may_route, address6, ..same.clone() } != *nic
         })
     };
     let boots_from = |plan: &VmPlan| plan.disks.first().map(|disk| disk.volume);
@@ -142,6 +143,7 @@ pub(super) mod tests {
                 tag: 100.try_into().unwrap(),
                 mac: "02:00:5e:10:00:01".parse().unwrap(),
                 address: "10.1.1.2".parse().unwrap(),
+                address6: None,
                 rate_mbps: None,
                 may_route: false,
             }],

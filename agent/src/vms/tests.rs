@@ -1,5 +1,6 @@
 //! The VMs of a host on a hypervisor in memory, in time that only passes when nothing else can happen.
 
+mod console;
 mod moving;
 mod traffic;
 
@@ -30,8 +31,8 @@ use crate::peers::Peers;
 use crate::platform::Platform;
 
 /// A host whose hypervisor does what it is told, and has guests that shut down when they have heard it often enough.
-struct Host {
-    hypervisor: Domains,
+pub(crate) struct Host {
+    pub(crate) hypervisor: Domains,
     links: SimulatedLinks,
     mounts: NoMounts,
     rules: Rules,
@@ -39,7 +40,7 @@ struct Host {
 }
 
 #[derive(Default)]
-struct Domains {
+pub(crate) struct Domains {
     found: Mutex<BTreeMap<VmId, Found>>,
     starts: Mutex<u32>,
     changes: Mutex<Vec<Change>>,
@@ -47,13 +48,15 @@ struct Domains {
     shut_downs: Mutex<Vec<Result<(), HypervisorError>>>,
     /// Why moves to other hosts fail, the last first; one more succeeds.
     moves: Mutex<Vec<HypervisorError>>,
+    /// Where every VM's display is.
+    pub(crate) display: Mutex<Option<std::path::PathBuf>>,
 }
 
-struct NoMounts;
+pub(crate) struct NoMounts;
 
 /// The ports that are guarded.
 #[derive(Default)]
-struct Rules(Mutex<std::collections::BTreeSet<Port>>);
+pub(crate) struct Rules(Mutex<std::collections::BTreeSet<Port>>);
 
 impl Filter for Rules {
     async fn apply(&self, change: &GuardChange) -> Result<(), ExecError> {
@@ -105,6 +108,10 @@ impl Hypervisor for Domains {
             found.state = DomainState::Off(Ended::ByItself);
         }
         Ok(())
+    }
+
+    async fn display(&self, _: VmId) -> Result<Option<std::path::PathBuf>, HypervisorError> {
+        Ok(self.display.lock().unwrap().clone())
     }
 
     async fn reboot(&self, _: VmId) -> Result<(), HypervisorError> {
@@ -225,7 +232,7 @@ impl Platform for Host {
 }
 
 /// A host without VMs, at which the agent has looked once.
-async fn host() -> (TempDir, Vms<Host>) {
+pub(crate) async fn host() -> (TempDir, Vms<Host>) {
     let folder = tempfile::tempdir().unwrap();
     let text = format!("management = 'm:1'\ntrunk = 'eth1'\nstate_dir = '{}'\n", folder.path().display());
     let vms = host_with(&text);
@@ -474,11 +481,16 @@ async fn the_ports_of_vms_are_guarded_as_long_as_they_are_here() {
     routes.nics[0].may_route = true;
     assert_eq!(put(&vms, routes).await.unwrap().error, None);
     assert_eq!(guarded(), [Port { may_route: true, ..own.clone() }].into());
+    let mut dual = described(3);
+    (dual.nics[0].may_route, dual.nics[0].address6) = (true, "2001:db8::5eff:fe10:1".parse().ok());
+    let own = Port { address6: dual.nics[0].address6, ..own };
+    assert_eq!(put(&vms, dual).await.unwrap().error, None);
+    assert_eq!(guarded(), [Port { may_route: true, ..own.clone() }].into());
     // Somebody flushes the rules.
     vms.converge().await;
     vms.platform().rules.0.lock().unwrap().clear();
     vms.converge().await;
     assert_eq!(guarded(), [Port { may_route: true, ..own }].into());
-    delete(&vms, 3, Duration::ZERO).await;
+    delete(&vms, 4, Duration::ZERO).await;
     assert_eq!(guarded(), std::collections::BTreeSet::new());
 }

@@ -22,6 +22,11 @@ impl MacAddr {
         Self(octets)
     }
 
+    /// These octets, if they are a unicast address.
+    pub(crate) fn unicast(octets: [u8; 6]) -> Option<Self> {
+        (octets[0] & 1 == 0 && octets != [0; 6]).then_some(Self(octets))
+    }
+
     /// The six octets.
     pub const fn octets(self) -> [u8; 6] {
         self.0
@@ -48,10 +53,10 @@ impl FromStr for MacAddr {
             let part = parts.next().filter(two_digits).ok_or_else(rule)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| rule())?;
         }
-        if parts.next().is_some() || octets[0] & 1 == 1 || octets == [0; 6] {
+        if parts.next().is_some() {
             return Err(rule());
         }
-        Ok(Self(octets))
+        Self::unicast(octets).ok_or_else(rule)
     }
 }
 
@@ -123,6 +128,94 @@ impl FromStr for Cidr {
 }
 
 string_form!(Cidr, "10.1.1.0/24");
+
+/// An IPv4 range of any length, written `192.0.2.0/24`, `0.0.0.0/0` for all addresses, or `192.0.2.7` for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ipv4Range(Ipv4Net);
+
+impl Ipv4Range {
+    /// All addresses.
+    pub const ALL: Self = Self(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+
+    /// The same range as a network.
+    pub const fn net(&self) -> Ipv4Net {
+        self.0
+    }
+}
+
+impl From<Cidr> for Ipv4Range {
+    fn from(cidr: Cidr) -> Self {
+        Self(cidr.0)
+    }
+}
+
+impl fmt::Display for Ipv4Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Ipv4Range {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let one = || text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from);
+        let net: Ipv4Net = text.parse().ok().or_else(one).ok_or_else(|| {
+            Invalid::new("must be an IPv4 range such as 192.0.2.0/24, or an address such as 192.0.2.7")
+        })?;
+        if net.trunc() != net {
+            return Err(Invalid::new(format!("must be a network address; did you mean {}?", net.trunc())));
+        }
+        Ok(Self(net))
+    }
+}
+
+string_form!(Ipv4Range, "192.0.2.0/24");
+
+/// Addresses from one to another, both ends included, written `203.0.113.10-203.0.113.99`, or `203.0.113.10` for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressRange {
+    first: Ipv4Addr,
+    last: Ipv4Addr,
+}
+
+impl AddressRange {
+    /// The first.
+    pub const fn first(self) -> Ipv4Addr {
+        self.first
+    }
+
+    /// The last.
+    pub const fn last(self) -> Ipv4Addr {
+        self.last
+    }
+
+    /// Whether an address is in it.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&address)
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let rule =
+            || Invalid::new("must be addresses such as 203.0.113.10-203.0.113.99, the lower one first");
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let range =
+            Self { first: first.parse().map_err(|_| rule())?, last: last.parse().map_err(|_| rule())? };
+        if range.first > range.last { Err(rule()) } else { Ok(range) }
+    }
+}
+
+string_form!(AddressRange, "203.0.113.10-203.0.113.99");
 
 #[cfg(test)]
 mod tests {

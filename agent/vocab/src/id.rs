@@ -88,6 +88,10 @@ typed_id! {
     NicId;
     /// A virtual disk.
     VolumeId;
+    /// A public address that an account has.
+    PublicIpId;
+    /// An account's router in a zone, whichever VM it is.
+    RouterId;
     /// Ports of a public address that lead to a VM.
     PortForwardId;
     /// A public address that is a VM's.
@@ -98,6 +102,12 @@ typed_id! {
     EgressRuleId;
     /// A port of a public address that leads to several VMs.
     LoadBalancerId;
+    /// One of the servers of a console proxy: a port for browsers.
+    ConsoleServerId;
+    /// That a user may see one VM's console.
+    ConsoleSessionId;
+    /// A console proxy: a VM that shows VMs' consoles to browsers.
+    ConsoleProxyId;
     /// The work that an asynchronous API call started.
     OperationId;
 }

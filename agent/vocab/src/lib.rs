@@ -5,10 +5,13 @@
 //! This crate does no I/O and knows no part of the system.
 
 mod address;
+mod address6;
+mod domain;
 mod generation;
 mod id;
 mod interface;
 mod name;
+mod ports;
 mod secret;
 mod size;
 mod traffic;
@@ -16,15 +19,19 @@ mod vlan;
 mod vxlan;
 mod wire_error;
 
-pub use address::{Cidr, MacAddr};
+pub use address::{AddressRange, Cidr, Ipv4Range, MacAddr};
+pub use address6::{IpRange, Ipv6Range, LINK_GATEWAY, Prefix64};
+pub use domain::{DomainName, HostName};
 pub use generation::{Generation, Order};
 pub use id::{
-    AccountId, AffinityGroupId, EgressRuleId, FirewallRuleId, HostId, KeyId, LoadBalancerId, NetworkId,
-    NicId, OfferingId, OperationId, PodId, PoolId, PortForwardId, StaticNatId, StorageServerId, TemplateId,
-    UserId, VmId, VolumeId, ZoneId,
+    AccountId, AffinityGroupId, ConsoleProxyId, ConsoleServerId, ConsoleSessionId, EgressRuleId,
+    FirewallRuleId, HostId, KeyId, LoadBalancerId, NetworkId, NicId, OfferingId, OperationId, PodId, PoolId,
+    PortForwardId, PublicIpId, RouterId, StaticNatId, StorageServerId, TemplateId, UserId, VmId, VolumeId,
+    ZoneId,
 };
 pub use interface::InterfaceName;
 pub use name::Name;
+pub use ports::{PortRange, Transport};
 pub use secret::Secret;
 pub use size::{ByteSize, Sha256};
 pub use traffic::TrafficType;

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use podzol_vocab::{
-    EgressRuleId, FirewallRuleId, Generation, LoadBalancerId, NetworkId, NicId, PortForwardId, StaticNatId,
-    VmId,
+    ConsoleServerId, EgressRuleId, FirewallRuleId, Generation, LoadBalancerId, NetworkId, NicId,
+    PortForwardId, StaticNatId, VmId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Balancer, Document, GuestNetwork, PortForward, PublicSide, StaticNat, VmFacts, VmNic};
-use crate::firewall::{EgressRule, IngressRule};
+use crate::document::{
+    Balancer, Document, GuestNetwork, LocalPort, PortForward, PublicSide, StaticNat, VmFacts, VmNic,
+};
+use crate::firewall::{EgressRule, EgressRule6, IngressRule, IngressRule6};
+use crate::http::HttpBalancer;
 
 /// What makes one document of another.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,9 +50,21 @@ pub struct Delta {
     /// Exceptions to what may go out.
     #[serde(default, skip_serializing_if = "Entries::is_empty")]
     pub egress: Entries<EgressRuleId, EgressRule>,
+    /// What may come in over IPv6.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub ingress6: Entries<FirewallRuleId, IngressRule6>,
+    /// Exceptions to what may go out over IPv6.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub egress6: Entries<EgressRuleId, EgressRule6>,
     /// Balancers.
     #[serde(default, skip_serializing_if = "Entries::is_empty")]
     pub balancers: Entries<LoadBalancerId, Balancer>,
+    /// Balancers of HTTP.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub http_balancers: Entries<LoadBalancerId, HttpBalancer>,
+    /// Ports for programs of its own VM.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub local_ports: Entries<ConsoleServerId, LocalPort>,
 }
 
 /// What is different among entries under ids.
@@ -71,8 +86,24 @@ impl<K, V> Default for Entries<K, V> {
 }
 
 impl<K: Ord + Copy, V: Clone + PartialEq> Entries<K, V> {
-    fn is_empty(&self) -> bool {
+    /// Whether nothing is different.
+    pub fn is_empty(&self) -> bool {
         self.put.is_empty() && self.gone.is_empty()
+    }
+
+    /// The ids of all that is different, each once.
+    pub fn ids(&self) -> impl Iterator<Item = K> {
+        self.put.keys().chain(self.gone.iter().filter(|id| !self.put.contains_key(id))).copied()
+    }
+
+    /// Those of a document's entries that are different before or after, as they are there.
+    pub fn of<'a>(&self, entries: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a V> {
+        self.with_ids(entries).map(|(_, entry)| entry)
+    }
+
+    /// As [`Entries::of`], with their ids.
+    pub fn with_ids<'a>(&self, entries: &'a BTreeMap<K, V>) -> impl Iterator<Item = (K, &'a V)> {
+        self.ids().filter_map(|id| Some((id, entries.get(&id)?)))
     }
 
     fn between(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Self {
@@ -124,8 +155,17 @@ impl Delta {
             static_nats: Entries::between(&from.static_nats, &to.static_nats),
             ingress: Entries::between(&from.ingress, &to.ingress),
             egress: Entries::between(&from.egress, &to.egress),
+            ingress6: Entries::between(&from.ingress6, &to.ingress6),
+            egress6: Entries::between(&from.egress6, &to.egress6),
             balancers: Entries::between(&from.balancers, &to.balancers),
+            http_balancers: Entries::between(&from.http_balancers, &to.http_balancers),
+            local_ports: Entries::between(&from.local_ports, &to.local_ports),
         })
+    }
+
+    /// Whether it changes neither a network nor the side to the outside, on which all else hangs.
+    pub fn keeps_sides(&self) -> bool {
+        self.public.is_none() && self.guests.is_empty()
     }
 
     /// Whether all that it changes is so in a document.
@@ -139,7 +179,11 @@ impl Delta {
             && self.static_nats.is_in(&document.static_nats)
             && self.ingress.is_in(&document.ingress)
             && self.egress.is_in(&document.egress)
+            && self.ingress6.is_in(&document.ingress6)
+            && self.egress6.is_in(&document.egress6)
             && self.balancers.is_in(&document.balancers)
+            && self.http_balancers.is_in(&document.http_balancers)
+            && self.local_ports.is_in(&document.local_ports)
     }
 
     /// Changes a document in place.
@@ -167,7 +211,11 @@ impl Delta {
         self.static_nats.apply(&mut document.static_nats);
         self.ingress.apply(&mut document.ingress);
         self.egress.apply(&mut document.egress);
+        self.ingress6.apply(&mut document.ingress6);
+        self.egress6.apply(&mut document.egress6);
         self.balancers.apply(&mut document.balancers);
+        self.http_balancers.apply(&mut document.http_balancers);
+        self.local_ports.apply(&mut document.local_ports);
         Ok(())
     }
 }
@@ -181,7 +229,7 @@ mod tests {
     fn forward(port: u16) -> PortForward {
         PortForward {
             public: [203, 0, 113, 10].into(),
-            transport: crate::firewall::Transport::Tcp,
+            transport: podzol_vocab::Transport::Tcp,
             ports: port.to_string().parse().unwrap(),
             to: [10, 1, 1, 2].into(),
             to_port: port,
@@ -235,6 +283,7 @@ mod tests {
             mtu: 1500,
             addresses: BTreeMap::new(),
             gateway: [203, 0, 113, 1].into(),
+            ipv6: None,
         };
         let with = Document { public: Some(public), ..document(1, &[]) };
         assert_eq!(Delta::between(&with, &document(2, &[])), None);

@@ -1,17 +1,17 @@
 //! The document: what a router should do.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
-use std::str::FromStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::Ipv6Net;
 use podzol_vocab::{
-    Cidr, EgressRuleId, FirewallRuleId, Generation, Invalid, LoadBalancerId, MacAddr, Name, NetworkId, NicId,
-    PortForwardId, Secret, StaticNatId, VmId,
+    Cidr, ConsoleServerId, DomainName, EgressRuleId, FirewallRuleId, Generation, LoadBalancerId, MacAddr,
+    Name, NetworkId, NicId, PortForwardId, PortRange, Prefix64, Secret, StaticNatId, Transport, VmId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::firewall::{EgressRule, IngressRule, PortRange, Transport};
+use crate::firewall::{EgressRule, EgressRule6, IngressRule, IngressRule6};
+use crate::http::HttpBalancer;
 
 /// All that a router should do. What is not in it, the router does not do. Everything that there can be many of is under
 /// its id, so that two documents differ by entries.
@@ -47,9 +47,59 @@ pub struct Document {
     /// Exceptions to what networks may send outside.
     #[serde(default)]
     pub egress: BTreeMap<EgressRuleId, EgressRule>,
+    /// What may come in from outside over IPv6. All else may not. Left out when there are none, as all of IPv6 is: routers of
+    /// version 0.2.0 know no such field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ingress6: BTreeMap<FirewallRuleId, IngressRule6>,
+    /// Exceptions to what networks may send outside over IPv6.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub egress6: BTreeMap<EgressRuleId, EgressRule6>,
     /// Ports of public addresses that lead to several VMs.
     #[serde(default)]
     pub balancers: BTreeMap<LoadBalancerId, Balancer>,
+    /// Ports of public addresses whose HTTP requests lead to several VMs. No balancer is in both. Left out when there are
+    /// none, as routers of version 0.2.0 know no such field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub http_balancers: BTreeMap<LoadBalancerId, HttpBalancer>,
+    /// Ports of public addresses on which the console proxy in the appliance's own VM listens, if it is one's. The ingress
+    /// rules say from where they are reached, as for balancers of HTTP. Left out when there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub local_ports: BTreeMap<ConsoleServerId, LocalPort>,
+}
+
+impl Document {
+    /// Whether it says anything of IPv6, which takes a router with the extension [`EXTENSION_IPV6`].
+    pub fn has_ipv6(&self) -> bool {
+        !self.ingress6.is_empty()
+            || !self.egress6.is_empty()
+            || self.guests.values().any(|guest| guest.prefix6.is_some())
+            || self.public.as_ref().is_some_and(|public| public.ipv6.is_some())
+            || self.nics.values().any(|nic| nic.address6.is_some())
+    }
+
+    /// All but what it says of IPv6, for a router that knows nothing of it.
+    #[must_use]
+    pub fn without_ipv6(mut self) -> Self {
+        self.ingress6.clear();
+        self.egress6.clear();
+        self.guests.values_mut().for_each(|guest| guest.prefix6 = None);
+        self.public.iter_mut().for_each(|public| public.ipv6 = None);
+        self.nics.values_mut().for_each(|nic| nic.address6 = None);
+        self
+    }
+}
+
+/// The extension of a router that serves IPv6, as its status names it.
+pub const EXTENSION_IPV6: &str = "ipv6";
+
+/// A port of TCP that a program in the appliance's own VM listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalPort {
+    /// Of which public address.
+    pub public: Ipv4Addr,
+    /// Which port, from 1 to 65535.
+    pub port: u16,
 }
 
 /// A network of customers' VMs.
@@ -60,7 +110,10 @@ pub struct GuestNetwork {
     pub mac: MacAddr,
     /// Its range. The router has the first address, which is the gateway.
     pub cidr: Cidr,
-    /// The largest packet in bytes.
+    /// Its IPv6 prefix, if it has one. The router has the first address, and the first link-local one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix6: Option<Prefix64>,
+    /// The largest packet in bytes; at least 1280 with a prefix.
     pub mtu: u16,
     /// The domain that the names of its VMs are in.
     pub domain: DomainName,
@@ -90,53 +143,6 @@ pub enum EgressPolicy {
     Deny,
 }
 
-/// A domain: names (DNS labels) with dots between, at most 189 bytes, so that a VM's name before it fits (RFC 1035,
-/// 2.3.4). Written without the last dot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DomainName(String);
-
-impl DomainName {
-    /// As text, without the last dot.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for DomainName {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let is_name = |label: &str| label.parse::<Name>().is_ok();
-        if text.len() > 189 || !text.split('.').all(is_name) {
-            return Err(Invalid::new(
-                "must be a domain such as net-1.example.internal, in lower case and at most 189 bytes long",
-            ));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for DomainName {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
-    }
-}
-
-impl From<DomainName> for String {
-    fn from(domain: DomainName) -> Self {
-        domain.0
-    }
-}
-
-impl fmt::Display for DomainName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The router's side to the outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,6 +155,23 @@ pub struct PublicSide {
     pub addresses: BTreeMap<Ipv4Addr, u8>,
     /// Where packets to the outside go.
     pub gateway: Ipv4Addr,
+    /// What it has there of IPv6, if its networks reach the outside over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<PublicSide6>,
+}
+
+/// The router's side to the outside over IPv6. The outside sends all of the slot to the next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicSide6 {
+    /// The router's link-local address there.
+    pub next_hop: Ipv6Addr,
+    /// The address that it speaks from: in the slot, and in no network's prefix.
+    pub own: Ipv6Addr,
+    /// Where packets to the outside go: a link-local address, or a global one outside of the slot.
+    pub gateway: Ipv6Addr,
+    /// All that is the router's to deliver: the prefixes of its networks are in it.
+    pub slot: Ipv6Net,
 }
 
 /// What a VM may know of itself.
@@ -184,6 +207,9 @@ pub struct VmNic {
     pub mac: MacAddr,
     /// The address it is given, always the same.
     pub address: Ipv4Addr,
+    /// The IPv6 address it is given: the one that its MAC address makes in its network's prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// Whether it is the one that the VM reaches the outside through. The VM's name stands for its address.
     pub primary: bool,
 }
@@ -241,7 +267,8 @@ pub enum Method {
     RoundRobin,
     /// The same for all connections of one source address, by their weights.
     SourceHash,
-    /// By chance, in the proportions of their weights: many short connections spread evenly, and nobody counts them.
+    /// By chance, in the proportions of their weights: many short connections spread evenly, and nobody counts them. A
+    /// balancer of HTTP does count: the one with the fewest connections for its weight gets the next.
     LeastLoad,
 }
 

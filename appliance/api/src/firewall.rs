@@ -1,112 +1,10 @@
 //! What may come in and go out.
 
-use std::fmt;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 
-use ipnet::Ipv4Net;
-use podzol_vocab::{Invalid, NetworkId};
+use ipnet::{Ipv4Net, Ipv6Net};
+use podzol_vocab::{NetworkId, PortRange};
 use serde::{Deserialize, Serialize};
-
-/// A protocol with ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
-/// Ports from one to another, written `80` or `8000-8010`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PortRange {
-    first: u16,
-    last: u16,
-}
-
-impl PortRange {
-    /// All ports.
-    pub const ALL: Self = Self { first: 1, last: u16::MAX };
-
-    /// The ports from one to another, both included.
-    ///
-    /// # Errors
-    /// When the first is 0 or greater than the last.
-    pub fn new(first: u16, last: u16) -> Result<Self, Invalid> {
-        if first == 0 || first > last {
-            return Err(Invalid::new(
-                "must be a port such as 80 or ports such as 8000-8010, from 1 to 65535",
-            ));
-        }
-        Ok(Self { first, last })
-    }
-
-    /// The first.
-    pub const fn first(self) -> u16 {
-        self.first
-    }
-
-    /// The last.
-    pub const fn last(self) -> u16 {
-        self.last
-    }
-
-    /// How many they are.
-    pub const fn count(self) -> u32 {
-        self.last as u32 - self.first as u32 + 1
-    }
-
-    /// Whether some port is in both.
-    pub const fn overlaps(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
-
-impl fmt::Display for PortRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            return self.first.fmt(f);
-        }
-        write!(f, "{}-{}", self.first, self.last)
-    }
-}
-
-impl FromStr for PortRange {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        // Rust's own parser takes a plus sign.
-        let port =
-            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-        Self::new(port(first).unwrap_or(0), port(last).unwrap_or(0))
-    }
-}
-
-impl TryFrom<String> for PortRange {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
-    }
-}
-
-impl From<PortRange> for String {
-    fn from(ports: PortRange) -> Self {
-        ports.to_string()
-    }
-}
 
 /// Which packets a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,6 +24,33 @@ pub enum Traffic {
     },
     /// ICMP (RFC 792).
     Icmp {
+        /// Of this type, or of any.
+        #[serde(default)]
+        icmp_type: Option<u8>,
+        /// With this code, or with any. There is none without a type.
+        #[serde(default)]
+        icmp_code: Option<u8>,
+    },
+}
+
+/// Which packets of IPv6 a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "protocol", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Traffic6 {
+    /// All.
+    All,
+    /// TCP to these ports.
+    Tcp {
+        /// The ports.
+        ports: PortRange,
+    },
+    /// UDP to these ports.
+    Udp {
+        /// The ports.
+        ports: PortRange,
+    },
+    /// ICMPv6 (RFC 4443).
+    Icmpv6 {
         /// Of this type, or of any.
         #[serde(default)]
         icmp_type: Option<u8>,
@@ -159,4 +84,30 @@ pub struct EgressRule {
     pub destinations: Vec<Ipv4Net>,
     /// What.
     pub traffic: Traffic,
+}
+
+/// What may come in from outside over IPv6.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngressRule6 {
+    /// To where: a VM's address, or the prefix of a network.
+    pub to: Ipv6Net,
+    /// From where: 1 to 64 ranges that do not overlap.
+    pub sources: Vec<Ipv6Net>,
+    /// What.
+    pub traffic: Traffic6,
+}
+
+/// An exception to what a network may send outside over IPv6: allowed where its policy is to deny, and the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressRule6 {
+    /// Which network.
+    pub network: NetworkId,
+    /// From which of its addresses: 1 to 64 ranges in its prefix that do not overlap.
+    pub sources: Vec<Ipv6Net>,
+    /// To where: 1 to 64 ranges that do not overlap.
+    pub destinations: Vec<Ipv6Net>,
+    /// What.
+    pub traffic: Traffic6,
 }

@@ -21,6 +21,21 @@ pub struct RouterSeed {
     pub key: Secret<String>,
     /// Its side to the management network.
     pub management: ManagementSide,
+    /// Who the console proxy in it is, if it is a console proxy's VM. Left out for routers, as those of version 0.2.0 know no
+    /// such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_proxy: Option<ProxyIdentity>,
+}
+
+/// Who a console proxy is. It has an identity of its own: whoever breaks into the process that browsers speak to has not got
+/// the appliance's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyIdentity {
+    /// The console proxy's certificate, as PEM, of the same authority.
+    pub certificate: String,
+    /// Its private key, as PEM.
+    pub key: Secret<String>,
 }
 
 /// The router's side to the management network.

@@ -1,9 +1,9 @@
 //! What a router says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use podzol_vocab::{Generation, NicId, Sha256, VmId};
+use podzol_vocab::{Generation, LoadBalancerId, NicId, Sha256, VmId};
 use serde::{Deserialize, Serialize};
 
 /// What a router does, looked up now.
@@ -25,12 +25,45 @@ pub struct RouterStatus {
     pub kernel: Sha256,
     /// How often something that was not as it should be was put right.
     pub repairs: u64,
-    /// What interfaces of VMs have sent to outside their network and received from there, since the router's start.
+    /// What interfaces of VMs have sent to outside their network and received from there since the router's start, over IPv4
+    /// and IPv6 together.
     pub nics: BTreeMap<NicId, Counters>,
     /// What went through public addresses since the router's start.
     pub public: BTreeMap<Ipv4Addr, Counters>,
     /// The VMs that have set the password they were given.
     pub passwords_set: Vec<VmId>,
+    /// What its image has beside what all have, such as [`EXTENSION_L7`](crate::EXTENSION_L7).
+    #[serde(default)]
+    pub extensions: BTreeSet<String>,
+    /// Its balancers of HTTP.
+    #[serde(default)]
+    pub http_balancers: BTreeMap<LoadBalancerId, HttpBalancerStatus>,
+}
+
+/// How a balancer of HTTP is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HttpBalancerStatus {
+    /// What went through it since the router's start.
+    pub counters: HttpCounters,
+    /// How many clients' connections it has now.
+    pub open: u64,
+    /// The members that do not work, by their checks.
+    pub down: BTreeSet<NicId>,
+}
+
+/// What went through a balancer of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HttpCounters {
+    /// Connections that clients have made.
+    pub connections: u64,
+    /// Requests that have come by them.
+    pub requests: u64,
+    /// Requests that were answered with a status from 500 on, by a member or for want of one.
+    pub failures: u64,
+    /// Bytes that came from clients.
+    pub received_bytes: u64,
+    /// Bytes that went to clients.
+    pub sent_bytes: u64,
 }
 
 /// A step of a router's start.

@@ -23,6 +23,7 @@ mod offered;
 mod reply;
 mod request;
 mod table;
+pub mod v6;
 
 pub use answer::{Answer, Event, EventKind};
 pub use limiter::{Limiter, Limits, Rate};

@@ -1,8 +1,9 @@
 //! How many packets are answered: so many of each client, and so many of a link.
 //!
-//! A client's own limit is asked first, and a packet over it takes nothing from the link's: a VM that floods harms itself.
-//! Only clients that the [`Table`](crate::Table) knows should be asked about, so that made-up MAC addresses take nothing
-//! from anyone. Where the caller knows the source of the frame, that is the better question than what the packet says.
+//! A client is who sends the frame ([`Table::owner`](crate::Table::owner)), whatever its packet says: a VM that asks in the
+//! name of another takes nothing from that one. Its own limit is asked first, and a packet over it takes nothing from the
+//! link's: a VM that floods harms itself. All senders that nobody knows, such as relays, are one client. Only packets that
+//! would be answered ([`Table::sender`](crate::Table::sender)) should be asked about.
 //!
 //! # Design notes
 //! A bucket of tokens is kept as the moment at which it will be full again. A bucket that is full is the same as none, so
@@ -58,7 +59,7 @@ impl Default for Limits {
 pub struct Limiter {
     limits: Limits,
     link: Bucket,
-    clients: HashMap<MacAddr, Bucket>,
+    clients: HashMap<Option<MacAddr>, Bucket>,
     swept: Duration,
 }
 
@@ -68,8 +69,8 @@ impl Limiter {
         Self { limits, link: Bucket::default(), clients: HashMap::new(), swept: Duration::ZERO }
     }
 
-    /// Whether a packet of this client may be answered now. If so, it is counted.
-    pub fn admits(&mut self, client: MacAddr, now: Duration) -> bool {
+    /// Whether a packet of this client, or of one that nobody knows, may be answered now. If so, it is counted.
+    pub fn admits(&mut self, client: Option<MacAddr>, now: Duration) -> bool {
         let Limits { client: rate, link, clients } = self.limits;
         self.sweep(now);
         // Above the bound a client that has no bucket is held by the link's limit alone.
@@ -117,8 +118,8 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    fn mac(number: u8) -> MacAddr {
-        MacAddr::local([2, 0, 0, 0, 0, number])
+    fn mac(number: u8) -> Option<MacAddr> {
+        Some(MacAddr::local([2, 0, 0, 0, 0, number]))
     }
 
     fn admitted(limiter: &mut Limiter, client: u8, packets: usize, now: Duration) -> usize {
@@ -142,6 +143,14 @@ mod tests {
         let mut limiter = Limiter::new(Limits { link: rate(2, 20), ..Limits::default() });
         assert_eq!(admitted(&mut limiter, 1, 10_000, Duration::ZERO), 10);
         assert_eq!(admitted(&mut limiter, 2, 4, Duration::ZERO), 4);
+    }
+
+    #[test]
+    fn all_whom_nobody_knows_are_one_client() {
+        let mut limiter = Limiter::new(Limits::default());
+        let admitted = (0..100).filter(|_| limiter.admits(None, Duration::ZERO)).count();
+        assert_eq!((admitted, limiter.clients()), (10, 1));
+        assert!(limiter.admits(mac(1), Duration::ZERO));
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Offered<'_> {
             59 => DhcpOption::Rebinding(lease - lease / 8),
             61 => DhcpOption::ClientIdentifier(self.request.client_id.clone()?),
             82 => unknown(82, self.request.relay.clone()?),
-            119 => unknown(119, search(self.network.domain.as_str())),
+            // A search list of one (RFC 3397, 2): a single name has nothing to compress.
+            119 => unknown(119, self.network.domain.to_wire()),
             121 => DhcpOption::ClasslessStaticRoute(self.routes()),
             _ => return None,
         })
@@ -144,18 +145,6 @@ const fn message_type(kind: ReplyKind) -> MessageType {
 /// An option given as bytes. `dhcproto` would take what a relay added apart and put it together in another order.
 fn unknown(code: u8, bytes: Vec<u8>) -> DhcpOption {
     DhcpOption::Unknown(UnknownOption::new(code.into(), bytes))
-}
-
-/// A domain as a search list of one (RFC 3397, 2; RFC 1035, 3.1): a single name has nothing to compress.
-fn search(domain: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(domain.len() + 2);
-    for label in domain.split('.') {
-        // A label of a domain has at most 63 bytes.
-        bytes.push(label.len() as u8);
-        bytes.extend_from_slice(label.as_bytes());
-    }
-    bytes.push(0);
-    bytes
 }
 
 fn encode(option: &DhcpOption) -> Option<Vec<u8>> {

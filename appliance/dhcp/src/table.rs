@@ -45,6 +45,21 @@ impl Table {
         Some(client.mac)
     }
 
+    /// Whose interface on a link frames with this source come from; none if nobody's that is known.
+    pub fn owner(&self, link: NetworkId, source: [u8; 6]) -> Option<MacAddr> {
+        self.clients.get(&(link, source)).map(|client| client.mac)
+    }
+
+    /// Whether a packet may come from this address on a link: from one in its network, or from none yet (RFC 2131, 4.1). A
+    /// relay has an address in the link's network, and one in that of its clients: it may send from the one or the other, as
+    /// what it is answered goes to the second one in any case.
+    pub fn is_source(&self, link: NetworkId, source: Ipv4Addr, packet: &[u8]) -> bool {
+        let network = self.networks.get(&link);
+        let is_here = || network.is_some_and(|network| network.cidr.net().contains(&source));
+        let is_relay = || Header::parse(packet).is_some_and(|header| header.giaddr == source);
+        source.is_unspecified() || is_here() || is_relay()
+    }
+
     /// The client and its network: that of the link, or that of the relay's address if there is a relay.
     fn find(&self, link: NetworkId, header: &Header) -> Option<(NetworkId, &Network, &Client)> {
         let (id, network) = if header.giaddr.is_unspecified() {

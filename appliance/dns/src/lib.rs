@@ -41,6 +41,7 @@ mod records;
 mod reply;
 mod response;
 mod reverse;
+mod reverse6;
 mod server;
 mod special;
 mod wire;

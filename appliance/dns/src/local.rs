@@ -37,8 +37,8 @@ pub(crate) struct Soa<'z> {
 pub(crate) enum Found<'z> {
     /// Addresses of a name.
     A(&'z [Ipv4Addr]),
-    /// The address of the host itself.
-    Aaaa(Ipv6Addr),
+    /// IPv6 addresses of a name.
+    Aaaa(&'z [Ipv6Addr]),
     /// The name of an address, as it is in packets.
     Ptr(&'z [u8]),
     /// The zone's SOA record.
@@ -63,7 +63,7 @@ impl Local<'_> {
         };
         match self.found {
             Found::A(addresses) => addresses.iter().for_each(|one| answer(kind::A, &one.octets())),
-            Found::Aaaa(address) => answer(kind::AAAA, &address.octets()),
+            Found::Aaaa(addresses) => addresses.iter().for_each(|one| answer(kind::AAAA, &one.octets())),
             Found::Ptr(name) => answer(kind::PTR, name),
             Found::Ns => answer(kind::NS, self.soa.server),
             Found::Any => minimal(&mut reply),

@@ -80,7 +80,7 @@ pub(crate) fn find(name: &Name, asked: u16, has_below: impl FnOnce() -> bool) ->
 fn localhost(asked: u16) -> Found<'static> {
     match asked {
         kind::A => Found::A(&[Ipv4Addr::LOCALHOST]),
-        kind::AAAA => Found::Aaaa(Ipv6Addr::LOCALHOST),
+        kind::AAAA => Found::Aaaa(&[Ipv6Addr::LOCALHOST]),
         kind::ANY => Found::Any,
         _ => Found::NoData,
     }

@@ -93,6 +93,8 @@ pub(crate) struct Nic {
     pub(crate) network: NetworkId,
     pub(crate) mac: MacAddr,
     pub(crate) address: Ipv4Addr,
+    /// Whether it has an IPv6 address too, which it asks for by DHCPv6.
+    pub(crate) has_ipv6: bool,
     pub(crate) primary: bool,
     /// The public address that its connections come from: its own by static NAT, or its network's.
     pub(crate) public: Option<Ipv4Addr>,
@@ -114,6 +116,7 @@ impl Nic {
             network: nic.network,
             mac: nic.mac,
             address: nic.address,
+            has_ipv6: nic.address6.is_some(),
             primary: nic.primary,
             public: statics.get(&nic.address).copied().or(guest.source_nat),
             cidr: guest.cidr,

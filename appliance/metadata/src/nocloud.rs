@@ -1,6 +1,6 @@
 //! The files of cloud-init's NoCloud source, with `seedfrom` set to `http://169.254.169.254/nocloud/`. They are what the
-//! config drive has, and the network's MTU and name server besides. JSON is YAML, so nothing in a name or key can break
-//! out of its place.
+//! config drive has, and the network's MTU and name server besides. IPv6 is by DHCPv6 on both. JSON is YAML, so nothing in a
+//! name or key can break out of its place.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -52,6 +52,9 @@ fn ethernet(nic: &Nic) -> Value {
         "mtu": nic.mtu,
         "nameservers": { "addresses": [gateway], "search": [nic.domain.as_str()] },
     });
+    if nic.has_ipv6 {
+        ethernet["dhcp6"] = json!(true);
+    }
     if nic.primary {
         ethernet["gateway4"] = json!(gateway);
     }

@@ -3,7 +3,8 @@
 mod sample;
 
 use http::Method;
-use sample::{BARE, WEB, ask, get, got, served, text, vm};
+use podzol_appliance_metadata::{Facts, TokenKey};
+use sample::{BARE, WEB, ask, document, get, got, network, served, text, vm};
 
 fn check(path: &str, expected: &str) {
     assert_eq!(got(WEB, path), (200, expected.to_owned()), "{path}");
@@ -40,6 +41,22 @@ fn nocloud_has_all_interfaces_and_a_gateway_for_the_primary_one_only() {
             r#""nameservers":{"addresses":["10.1.2.1"],"search":["net-2.example.internal"]}}},"version":2}"#,
         ),
     );
+}
+
+#[test]
+fn nocloud_has_dhcp_for_an_interface_that_has_an_address_of_ipv6() {
+    let mut document = document();
+    let prefix: podzol_vocab::Prefix64 = "2001:db8:64:10::/64".parse().unwrap();
+    document.guests.get_mut(&network(1)).unwrap().prefix6 = Some(prefix);
+    let of_first = document.nics.values_mut().filter(|nic| nic.network == network(1));
+    of_first.for_each(|nic| nic.address6 = Some(prefix.of(nic.mac)));
+    let facts = Facts::new(&document, TokenKey::new(&[7; 32]));
+    let text = text(&ask(&facts, (1, WEB), &Method::GET, "/nocloud/network-config", &[]));
+    assert!(
+        text.contains(r#"{"nic0":{"addresses":["10.1.1.5/24"],"dhcp6":true,"gateway4":"10.1.1.1","#),
+        "{text}"
+    );
+    assert_eq!(text.matches("dhcp6").count(), 1, "{text}");
 }
 
 #[test]

@@ -8,6 +8,9 @@ use podzol_appliance_api::{Balancer, Method, Transport};
 use podzol_vocab::{LoadBalancerId, NicId};
 use serde_json::Value;
 
+use crate::listing;
+use crate::wire::Protocol;
+
 /// What the names of all balancers' chains begin with.
 const PREFIX: &str = "lb-";
 
@@ -56,10 +59,10 @@ impl Chain {
         if protocol["match"]["left"]["meta"]["key"] != "l4proto" || protocol["match"]["op"] != "==" {
             return None;
         }
-        let transport = match protocol["match"]["right"].as_str()? {
-            "tcp" => Transport::Tcp,
-            "udp" => Transport::Udp,
-            _ => return None,
+        let transport = match listing::protocol(&protocol["match"]["right"])? {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+            Protocol::Icmp | Protocol::Icmpv6 => return None,
         };
         let map = &nat["dnat"]["addr"]["map"];
         let (method, key) = method(&map["key"])?;

@@ -1,7 +1,7 @@
 //! What the elements of the counting sets have counted.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use podzol_appliance_api::Counters;
 use serde_json::Value;
@@ -10,13 +10,15 @@ use crate::listing::{ListingError, elements, objects, set};
 use crate::ruleset::Set;
 
 /// The arguments with which nft(8) lists what [`counters`] reads, and little else.
-pub const LIST_COUNTERS: [&str; 5] = ["-j", "list", "table", "ip", "podzol_count"];
+pub const LIST_COUNTERS: [&str; 5] = ["-j", "list", "table", "inet", "podzol_count"];
 
 /// What was let through since the sets were made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counted {
     /// By the address of a VM's network interface: to and from outside its network.
     pub nics: BTreeMap<Ipv4Addr, Counters>,
+    /// The same by its IPv6 address.
+    pub nics6: BTreeMap<Ipv6Addr, Counters>,
     /// By public address: to and from outside.
     pub public: BTreeMap<Ipv4Addr, Counters>,
 }
@@ -32,7 +34,7 @@ pub fn counters(json: &[u8]) -> Result<Counted, ListingError> {
         let Some(set) = set(body) else { continue };
         for element in elements(body) {
             if add(&mut counted, set, &element["elem"]).is_none() {
-                return Err(ListingError::Element { set: set.place().1, element: element.to_string() });
+                return Err(ListingError::Element { set: set.place().name, element: element.to_string() });
             }
         }
     }
@@ -41,15 +43,22 @@ pub fn counters(json: &[u8]) -> Result<Counted, ListingError> {
 
 /// Adds what an element has counted; nothing if it is not of that form. Elements of other sets are passed over.
 fn add(counted: &mut Counted, set: Set, element: &Value) -> Option<()> {
-    let all = match set {
-        Set::NicSent | Set::NicReceived => &mut counted.nics,
-        Set::PublicSent | Set::PublicReceived => &mut counted.public,
+    let address = || element["val"].as_str();
+    let counters = match set {
+        Set::NicSent | Set::NicReceived => counted.nics.entry(address()?.parse().ok()?),
+        Set::PublicSent | Set::PublicReceived => counted.public.entry(address()?.parse().ok()?),
+        Set::NicSent6 | Set::NicReceived6 => {
+            return count(counted.nics6.entry(address()?.parse().ok()?).or_default(), set, element);
+        }
         _ => return Some(()),
     };
+    count(counters.or_default(), set, element)
+}
+
+fn count(counters: &mut Counters, set: Set, element: &Value) -> Option<()> {
     let counter = &element["counter"];
     let (packets, bytes) = (counter["packets"].as_u64()?, counter["bytes"].as_u64()?);
-    let counters = all.entry(element["val"].as_str()?.parse().ok()?).or_default();
-    if matches!(set, Set::NicSent | Set::PublicSent) {
+    if matches!(set, Set::NicSent | Set::NicSent6 | Set::PublicSent) {
         (counters.sent_packets, counters.sent_bytes) = (packets, bytes);
     } else {
         (counters.received_packets, counters.received_bytes) = (packets, bytes);
@@ -63,26 +72,37 @@ mod tests {
 
     use super::*;
 
-    fn set_of(name: &str, packets: u64, bytes: u64) -> Value {
+    fn set_of(name: &str, address: &str, packets: u64, bytes: u64) -> Value {
         let element =
-            json!({ "elem": { "val": "10.1.1.5", "counter": { "packets": packets, "bytes": bytes } } });
-        json!({ "set": { "family": "ip", "table": "podzol_count", "name": name, "elem": [element] } })
+            json!({ "elem": { "val": address, "counter": { "packets": packets, "bytes": bytes } } });
+        json!({ "set": { "family": "inet", "table": "podzol_count", "name": name, "elem": [element] } })
     }
 
     #[test]
     fn counters_are_by_address_and_direction() {
-        let sets =
-            [set_of("nic_sent", 1, 84), set_of("nic_received", 2, 168), set_of("public_received", 3, 252)];
+        let sets = [
+            set_of("nic_sent", "10.1.1.5", 1, 84),
+            set_of("nic_received", "10.1.1.5", 2, 168),
+            set_of("nic_sent6", "2001:db8::5", 4, 336),
+            set_of("nic_received6", "2001:db8::5", 5, 420),
+            set_of("public_received", "10.1.1.5", 3, 252),
+        ];
         let counted = counters(json!({ "nftables": sets }).to_string().as_bytes()).unwrap();
         let address = Ipv4Addr::new(10, 1, 1, 5);
         let nic = Counters { sent_packets: 1, sent_bytes: 84, received_packets: 2, received_bytes: 168 };
         let public = Counters { received_packets: 3, received_bytes: 252, ..Counters::default() };
-        assert_eq!(counted, Counted { nics: [(address, nic)].into(), public: [(address, public)].into() });
+        let nic6 = Counters { sent_packets: 4, sent_bytes: 336, received_packets: 5, received_bytes: 420 };
+        let expected = Counted {
+            nics: [(address, nic)].into(),
+            nics6: [("2001:db8::5".parse().unwrap(), nic6)].into(),
+            public: [(address, public)].into(),
+        };
+        assert_eq!(counted, expected);
     }
 
     #[test]
     fn an_element_without_a_counter_is_an_error() {
-        let set = json!({ "set": { "family": "ip", "table": "podzol_count", "name": "nic_sent", "elem": ["10.1.1.5"] } });
+        let set = json!({ "set": { "family": "inet", "table": "podzol_count", "name": "nic_sent", "elem": ["10.1.1.5"] } });
         let listing = json!({ "nftables": [set] }).to_string();
         assert!(matches!(counters(listing.as_bytes()), Err(ListingError::Element { set: "nic_sent", .. })));
     }

@@ -1,12 +1,16 @@
 //! What nft(8) lists, as a rule set to compare with the one that is wanted.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use podzol_vocab::LoadBalancerId;
 use serde_json::Value;
 
 use crate::balancer::{Chain, chain_owner};
 use crate::ruleset::{Ruleset, Set};
 use crate::shape::Shape;
-use crate::span::{Addresses, Ports, Span};
+use crate::span::{Addresses, Net, Ports, Span};
+use crate::wire::{Form, Protocol};
 
 /// The arguments with which nft(8) lists what [`observed`] reads.
 pub const LIST: [&str; 3] = ["-j", "list", "ruleset"];
@@ -33,7 +37,7 @@ pub enum ListingError {
 /// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The elements and the balancers' chains, to compare with [`Ruleset::of`] the document.
+    /// The elements and the balancers' chains, to compare with those of the document's [`Rules`](crate::Rules).
     pub ruleset: Ruleset,
     /// All else, to compare with what was listed right after the skeleton was loaded.
     pub shape: Shape,
@@ -82,10 +86,7 @@ pub(crate) fn elements(body: &Value) -> &[Value] {
 
 /// The set that a listed one is, if it is one of the skeleton's.
 pub(crate) fn set(body: &Value) -> Option<Set> {
-    if body["family"] != "ip" {
-        return None;
-    }
-    Set::named(body["table"].as_str()?, body["name"].as_str()?)
+    Set::named(body["family"].as_str()?, body["table"].as_str()?, body["name"].as_str()?)
 }
 
 /// The balancer whose chain, or rule in it, this is.
@@ -105,38 +106,58 @@ fn add_elements(ruleset: &mut Ruleset, body: &Value) -> Result<(), ListingError>
     let Some(set) = set(body) else { return Ok(()) };
     for element in elements(body) {
         let (key, value) = match element.as_array().map(Vec::as_slice) {
-            Some([key, value]) => (text(set, key), Some(text(set, value))),
-            _ => (text(set, element), None),
+            Some([key, value]) => (self::key(set, key), Some(text(set, value))),
+            _ => (self::key(set, element), None),
         };
         let (Some(key), Some(value)) = (key, value.map_or(Some(None), |value| value.map(Some))) else {
-            return Err(ListingError::Element { set: set.place().1, element: element.to_string() });
+            return Err(ListingError::Element { set: set.place().name, element: element.to_string() });
         };
         ruleset.sets.entry(set).or_default().insert(key, value);
     }
     Ok(())
 }
 
-/// A key or value as the elements made here have it.
+/// A key as the elements made here have it.
+fn key(set: Set, value: &Value) -> Option<String> {
+    let value = value.get("elem").map_or(value, |element| &element["val"]);
+    let Some(fields) = value.get("concat").and_then(Value::as_array) else { return text(set, value) };
+    let form = Form::of(set);
+    let field = |(number, field)| {
+        let is_protocol = form.as_ref().is_some_and(|form| form.has_protocol_at(number));
+        if is_protocol { Some(protocol(field)?.name().to_owned()) } else { text(set, field) }
+    };
+    Some(fields.iter().enumerate().map(field).collect::<Option<Vec<String>>>()?.join(" . "))
+}
+
+/// A protocol, which nft(8) lists by its name where it finds one, and else by its number.
+pub(crate) fn protocol(value: &Value) -> Option<Protocol> {
+    match value {
+        Value::String(name) => Protocol::named(name),
+        number => Protocol::of_number(number.as_u64()?.try_into().ok()?),
+    }
+}
+
+/// A value, or a field of a key, as the elements made here have it.
 fn text(set: Set, value: &Value) -> Option<String> {
     let (kind, inner) = match value {
-        Value::String(link) if set.is_of_links() => return Some(format!("\"{link}\"")),
-        Value::String(text) => return Some(text.clone()),
+        Value::String(text) => {
+            return Some(match text.parse::<IpAddr>() {
+                Ok(address) => address.to_string(),
+                Err(_) if set.is_of_links() => format!("\"{text}\""),
+                Err(_) => text.clone(),
+            });
+        }
         Value::Number(number) => return Some(number.to_string()),
         Value::Object(object) => object.iter().next()?,
         _ => return None,
     };
     match kind.as_str() {
-        "elem" => text(set, &inner["val"]),
         "concat" => {
             let fields: Option<Vec<String>> =
                 inner.as_array()?.iter().map(|field| text(set, field)).collect();
             Some(fields?.join(" . "))
         }
-        "prefix" => {
-            let (address, length) = (inner["addr"].as_str()?, inner["len"].as_u64()?);
-            let net = ipnet::Ipv4Net::new(address.parse().ok()?, length.try_into().ok()?).ok()?;
-            Some(Addresses(Span::of(net)).to_string())
-        }
+        "prefix" => prefix(inner),
         "range" => range(&inner[0], &inner[1]),
         "goto" => Some(format!("goto {}", inner["target"].as_str()?)),
         "jump" => Some(format!("jump {}", inner["target"].as_str()?)),
@@ -145,12 +166,29 @@ fn text(set: Set, value: &Value) -> Option<String> {
     }
 }
 
+fn prefix(value: &Value) -> Option<String> {
+    let address: IpAddr = value["addr"].as_str()?.parse().ok()?;
+    let net = IpNet::new(address, value["len"].as_u64()?.try_into().ok()?).ok()?;
+    Some(match net {
+        IpNet::V4(net) => Addresses(net.span()).to_string(),
+        IpNet::V6(net) => Addresses(net.span()).to_string(),
+    })
+}
+
 fn range(first: &Value, last: &Value) -> Option<String> {
     if let (Some(first), Some(last)) = (first.as_u64(), last.as_u64()) {
         return Some(Ports(Span::new(first.try_into().ok()?, last.try_into().ok()?)).to_string());
     }
-    let bits = |address: &Value| Some(address.as_str()?.parse::<std::net::Ipv4Addr>().ok()?.to_bits());
-    Some(Addresses(Span::new(bits(first)?, bits(last)?)).to_string())
+    let address = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
+    match (address(first)?, address(last)?) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            Some(Addresses(Span::new(first.to_bits(), last.to_bits())).to_string())
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            Some(Addresses(Span::new(first.to_bits(), last.to_bits())).to_string())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -168,23 +206,41 @@ mod tests {
         let listed = json!([
             { "metainfo": { "version": "1.0.6" } },
             { "set": { "family": "ip", "name": "guests", "table": "podzol", "elem": ["eth0"] } },
+            { "set": { "family": "ip", "name": "gateways", "table": "podzol", "elem": [
+                { "concat": ["eth0", "10.1.1.1"] },
+            ] } },
             { "set": { "family": "ip", "name": "ingress", "table": "podzol", "elem": [
                 { "concat": ["203.0.113.5", "icmp", { "range": [0, 65535] }, { "prefix": { "addr": "0.0.0.0", "len": 0 } }] },
-                { "concat": ["203.0.113.5", "tcp", 22, { "range": ["10.0.0.1", "10.0.0.2"] }] },
+                { "concat": ["203.0.113.5", 6, 22, { "range": ["10.0.0.1", "10.0.0.2"] }] },
             ] } },
             { "map": { "family": "ip", "name": "egress_policy", "table": "podzol", "elem": [
                 [{ "prefix": { "addr": "10.1.1.0", "len": 24 } }, { "goto": { "target": "egress_deny" } }],
             ] } },
-            { "set": { "family": "ip", "name": "nic_sent", "table": "podzol_count", "elem": [
+            { "set": { "family": "inet", "name": "nic_sent", "table": "podzol_count", "elem": [
                 { "elem": { "val": "10.1.1.5", "counter": { "packets": 1, "bytes": 84 } } },
+            ] } },
+            { "set": { "family": "ip6", "name": "sources", "table": "podzol", "elem": [
+                { "concat": ["eth0", "2001:db8::5"] },
+            ] } },
+            { "set": { "family": "ip6", "name": "ingress", "table": "podzol", "elem": [
+                { "concat": ["2001:db8::5", "ipv6-icmp", 32768, { "prefix": { "addr": "::", "len": 0 } }] },
+                { "concat": [{ "prefix": { "addr": "2001:db8::", "len": 64 } }, 6, 22, { "range": ["::1", "::3"] }] },
             ] } },
         ]);
         let mut expected = Ruleset::default();
-        expected.add(Set::Guests, "\"eth0\"");
-        expected.add(Set::Ingress, "203.0.113.5 . icmp . 0-65535 . 0.0.0.0/0");
-        expected.add(Set::Ingress, "203.0.113.5 . tcp . 22 . 10.0.0.1-10.0.0.2");
-        expected.map(Set::EgressPolicy, "10.1.1.0/24", "goto egress_deny");
-        expected.add(Set::NicSent, "10.1.1.5");
+        for (set, key, value) in [
+            (Set::Guests, "\"eth0\"", None),
+            (Set::Gateways, "\"eth0\" . 10.1.1.1", None),
+            (Set::Ingress, "203.0.113.5 . icmp . 0-65535 . 0.0.0.0/0", None),
+            (Set::Ingress, "203.0.113.5 . tcp . 22 . 10.0.0.1-10.0.0.2", None),
+            (Set::EgressPolicy, "10.1.1.0/24", Some("goto egress_deny")),
+            (Set::NicSent, "10.1.1.5", None),
+            (Set::Sources6, "\"eth0\" . 2001:db8::5", None),
+            (Set::Ingress6, "2001:db8::5 . icmpv6 . 32768 . ::/0", None),
+            (Set::Ingress6, "2001:db8::/64 . tcp . 22 . ::1-::3", None),
+        ] {
+            expected.sets.entry(set).or_default().insert(key.to_owned(), value.map(str::to_owned));
+        }
         assert_eq!(read(listed).unwrap().ruleset, expected);
     }
 

@@ -1,15 +1,14 @@
-//! All elements of sets and maps, and all balancers' chains: a pure function of the document.
+//! All elements of sets and maps, and all balancers' chains.
 
-mod firewall;
-mod nat;
+use std::collections::BTreeMap;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-
-use podzol_appliance_api::Document;
-use podzol_vocab::{InterfaceName, LoadBalancerId, NetworkId, NicId};
+use podzol_vocab::LoadBalancerId;
 
 use crate::balancer::Chain;
+
+/// The table of rules, in each family, and the one that counts.
+const FILTER: &str = "podzol";
+pub(crate) const COUNT: &str = "podzol_count";
 
 /// What stands in the skeleton's sets and maps, and the balancers' chains.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,57 +16,6 @@ pub struct Ruleset {
     pub(crate) sets: BTreeMap<Set, Elements>,
     /// A chain that is somebody's but not as any is made has nothing.
     pub(crate) chains: BTreeMap<LoadBalancerId, Option<Chain>>,
-}
-
-impl Ruleset {
-    /// What a document without problems needs, with the links that its guest networks have by now, and the members of
-    /// balancers that are down. Nothing comes from a network without a link.
-    pub fn of(
-        document: &Document,
-        links: &BTreeMap<NetworkId, InterfaceName>,
-        down: &BTreeSet<(LoadBalancerId, NicId)>,
-    ) -> Self {
-        let mut rules = Self::default();
-        rules.add_links(
-            links.iter().filter(|(network, _)| document.guests.contains_key(network)).map(|(_, link)| link),
-        );
-        rules.add_ingress(document);
-        rules.add_egress(document);
-        rules.add_forwards(document);
-        rules.add_balancers(document, down);
-        rules.add_sources(document);
-        rules.add_counted(document);
-        rules
-    }
-
-    /// Adds an element to a set.
-    pub(crate) fn add(&mut self, set: Set, key: impl Display) {
-        self.sets.entry(set).or_default().insert(key.to_string(), None);
-    }
-
-    /// Adds an element to a map.
-    pub(crate) fn map(&mut self, set: Set, key: impl Display, value: impl Display) {
-        self.sets.entry(set).or_default().insert(key.to_string(), Some(value.to_string()));
-    }
-
-    fn add_links<'a>(&mut self, links: impl Iterator<Item = &'a InterfaceName>) {
-        for link in links {
-            self.add(Set::Guests, format_args!("\"{link}\""));
-            self.add(Set::SameLink, format_args!("\"{link}\" . \"{link}\""));
-            self.add(Set::CountedSameLink, format_args!("\"{link}\" . \"{link}\""));
-        }
-    }
-
-    fn add_counted(&mut self, document: &Document) {
-        for nic in document.nics.values() {
-            self.add(Set::NicSent, nic.address);
-            self.add(Set::NicReceived, nic.address);
-        }
-        for address in document.public.iter().flat_map(|public| public.addresses.keys()) {
-            self.add(Set::PublicSent, address);
-            self.add(Set::PublicReceived, address);
-        }
-    }
 }
 
 /// Elements by their keys, as nft(8) lists them; those of maps with their values.
@@ -78,6 +26,7 @@ pub(crate) type Elements = BTreeMap<String, Option<String>>;
 pub(crate) enum Set {
     Guests,
     SameLink,
+    Gateways,
     IngressPort,
     Ingress,
     IngressAll,
@@ -89,20 +38,63 @@ pub(crate) enum Set {
     Balancers,
     StaticIn,
     Refused,
+    Answered,
     StaticOut,
     SourceNat,
+    Guests6,
+    Gateways6,
+    Own6,
+    Sources6,
+    IngressPort6,
+    IngressLink6,
+    Ingress6,
+    IngressAll6,
+    EgressPolicy6,
+    Egress6,
+    EgressAll6,
     CountedSameLink,
     NicSent,
     NicReceived,
+    NicSent6,
+    NicReceived6,
     PublicSent,
     PublicReceived,
 }
 
+/// The family of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ip,
+    Ip6,
+    /// Both.
+    Inet,
+}
+
+impl Family {
+    /// As nft(8) has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+            Self::Inet => "inet",
+        }
+    }
+}
+
+/// Where a set is: its table, and its name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) family: Family,
+    pub(crate) table: &'static str,
+    pub(crate) name: &'static str,
+}
+
 impl Set {
     /// All of them.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 35] = [
         Self::Guests,
         Self::SameLink,
+        Self::Gateways,
         Self::IngressPort,
         Self::Ingress,
         Self::IngressAll,
@@ -114,53 +106,96 @@ impl Set {
         Self::Balancers,
         Self::StaticIn,
         Self::Refused,
+        Self::Answered,
         Self::StaticOut,
         Self::SourceNat,
+        Self::Guests6,
+        Self::Gateways6,
+        Self::Own6,
+        Self::Sources6,
+        Self::IngressPort6,
+        Self::IngressLink6,
+        Self::Ingress6,
+        Self::IngressAll6,
+        Self::EgressPolicy6,
+        Self::Egress6,
+        Self::EgressAll6,
         Self::CountedSameLink,
         Self::NicSent,
         Self::NicReceived,
+        Self::NicSent6,
+        Self::NicReceived6,
         Self::PublicSent,
         Self::PublicReceived,
     ];
 
-    /// The set of this name in this table of IPv4.
-    pub(crate) fn named(table: &str, name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|set| set.place() == (table, name))
+    /// The set of this name in this table.
+    pub(crate) fn named(family: &str, table: &str, name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|set| {
+            let place = set.place();
+            (place.family.name(), place.table, place.name) == (family, table, name)
+        })
     }
 
-    /// Its table and its name there.
-    pub(crate) fn place(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Guests => ("podzol", "guests"),
-            Self::SameLink => ("podzol", "same_link"),
-            Self::IngressPort => ("podzol", "ingress_port"),
-            Self::Ingress => ("podzol", "ingress"),
-            Self::IngressAll => ("podzol", "ingress_all"),
-            Self::EgressPolicy => ("podzol", "egress_policy"),
-            Self::Egress => ("podzol", "egress"),
-            Self::EgressAll => ("podzol", "egress_all"),
-            Self::ForwardPort => ("podzol", "forward_port"),
-            Self::ForwardRange => ("podzol", "forward_range"),
-            Self::Balancers => ("podzol", "balancers"),
-            Self::StaticIn => ("podzol", "static_in"),
-            Self::Refused => ("podzol", "refused"),
-            Self::StaticOut => ("podzol", "static_out"),
-            Self::SourceNat => ("podzol", "source_nat"),
-            Self::CountedSameLink => ("podzol_count", "same_link"),
-            Self::NicSent => ("podzol_count", "nic_sent"),
-            Self::NicReceived => ("podzol_count", "nic_received"),
-            Self::PublicSent => ("podzol_count", "public_sent"),
-            Self::PublicReceived => ("podzol_count", "public_received"),
-        }
+    /// Where it is.
+    pub(crate) const fn place(self) -> Place {
+        let (family, table, name) = match self {
+            Self::Guests => (Family::Ip, FILTER, "guests"),
+            Self::SameLink => (Family::Ip, FILTER, "same_link"),
+            Self::Gateways => (Family::Ip, FILTER, "gateways"),
+            Self::IngressPort => (Family::Ip, FILTER, "ingress_port"),
+            Self::Ingress => (Family::Ip, FILTER, "ingress"),
+            Self::IngressAll => (Family::Ip, FILTER, "ingress_all"),
+            Self::EgressPolicy => (Family::Ip, FILTER, "egress_policy"),
+            Self::Egress => (Family::Ip, FILTER, "egress"),
+            Self::EgressAll => (Family::Ip, FILTER, "egress_all"),
+            Self::ForwardPort => (Family::Ip, FILTER, "forward_port"),
+            Self::ForwardRange => (Family::Ip, FILTER, "forward_range"),
+            Self::Balancers => (Family::Ip, FILTER, "balancers"),
+            Self::StaticIn => (Family::Ip, FILTER, "static_in"),
+            Self::Refused => (Family::Ip, FILTER, "refused"),
+            Self::Answered => (Family::Ip, FILTER, "answered"),
+            Self::StaticOut => (Family::Ip, FILTER, "static_out"),
+            Self::SourceNat => (Family::Ip, FILTER, "source_nat"),
+            Self::Guests6 => (Family::Ip6, FILTER, "guests"),
+            Self::Gateways6 => (Family::Ip6, FILTER, "gateways"),
+            Self::Own6 => (Family::Ip6, FILTER, "own"),
+            Self::Sources6 => (Family::Ip6, FILTER, "sources"),
+            Self::IngressPort6 => (Family::Ip6, FILTER, "ingress_port"),
+            Self::IngressLink6 => (Family::Ip6, FILTER, "ingress_link"),
+            Self::Ingress6 => (Family::Ip6, FILTER, "ingress"),
+            Self::IngressAll6 => (Family::Ip6, FILTER, "ingress_all"),
+            Self::EgressPolicy6 => (Family::Ip6, FILTER, "egress_policy"),
+            Self::Egress6 => (Family::Ip6, FILTER, "egress"),
+            Self::EgressAll6 => (Family::Ip6, FILTER, "egress_all"),
+            Self::CountedSameLink => (Family::Inet, COUNT, "same_link"),
+            Self::NicSent => (Family::Inet, COUNT, "nic_sent"),
+            Self::NicReceived => (Family::Inet, COUNT, "nic_received"),
+            Self::NicSent6 => (Family::Inet, COUNT, "nic_sent6"),
+            Self::NicReceived6 => (Family::Inet, COUNT, "nic_received6"),
+            Self::PublicSent => (Family::Inet, COUNT, "public_sent"),
+            Self::PublicReceived => (Family::Inet, COUNT, "public_received"),
+        };
+        Place { family, table, name }
     }
 
-    /// Whether its elements are names of links, which nft(8) has in quotes.
+    /// Whether its elements have names of links, which nft(8) has in quotes.
     pub(crate) fn is_of_links(self) -> bool {
-        matches!(self, Self::Guests | Self::SameLink | Self::CountedSameLink)
+        matches!(
+            self,
+            Self::Guests
+                | Self::SameLink
+                | Self::Gateways
+                | Self::Guests6
+                | Self::Gateways6
+                | Self::Sources6
+                | Self::IngressLink6
+                | Self::CountedSameLink
+        )
     }
 
     /// Whether its elements count, and so outlive a repair.
     pub(crate) fn is_counted(self) -> bool {
-        matches!(self, Self::NicSent | Self::NicReceived | Self::PublicSent | Self::PublicReceived)
+        self.place().table == COUNT && self != Self::CountedSameLink
     }
 }

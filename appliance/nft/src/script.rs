@@ -1,43 +1,28 @@
-//! Text for `nft -f -`, each one transaction: all of it comes into force at once, or nothing.
+//! What brings rules into force: text for `nft -f -` and batches for the kernel, each one transaction.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use podzol_vocab::LoadBalancerId;
 
 use crate::balancer::{Chain, chain_name};
 use crate::listing::Observed;
-use crate::ruleset::{Elements, Ruleset, Set};
+use crate::ruleset::{Elements, Place, Ruleset, Set};
 use crate::shape::Shape;
-
-/// The skeleton, with empty sets: a router that nothing passes, and that answers on its management interface only. It is
-/// loaded before any link is up. Loaded again it makes all tables anew but that of the counters, whose elements stay.
-pub const fn skeleton() -> &'static str {
-    include_str!("podzol.nft")
-}
+use crate::skeleton::skeleton;
+use crate::wire::{Batch, Form, Writer};
 
 impl Ruleset {
     /// What makes this of another that is in force; nothing if they are the same. Its size and the kernel's work go by
     /// what is different, and the counters of what stays go on.
     pub fn script_from(&self, before: &Self) -> Option<String> {
-        let differences = differences(&before.sets, &self.sets);
-        let (gone, new) = (chains_gone(before, self), chains_new(before, self));
-        let mut text = String::new();
-        // First go the elements, for they may name a chain that goes or be in the way of one that comes.
-        for (set, Difference { gone, .. }) in &differences {
-            elements(&mut text, "delete", *set, gone.iter().map(|key| (*key, None)));
-        }
-        for id in gone {
-            let name = chain_name(id);
-            let _ = writeln!(text, "flush chain ip podzol {name}\ndelete chain ip podzol {name}");
-        }
-        for (id, chain) in new {
-            chain_rule(&mut text, id, chain);
-        }
-        for (set, Difference { new, .. }) in &differences {
-            elements(&mut text, "add", *set, new.iter().copied());
-        }
-        (!text.is_empty()).then_some(text)
+        script(&Differences::between(before, self))
+    }
+
+    /// The same in steps, of which as few as can be are nft(8)'s.
+    pub fn change_from(&self, before: &Self) -> Option<Change> {
+        change(&Differences::between(before, self))
     }
 
     /// What makes this of anything, for a first load or a repair: the skeleton and all elements. Packets meet the old
@@ -45,7 +30,7 @@ impl Ruleset {
     /// counted no more stays in its set; [`Ruleset::repair`] knows of it.
     pub fn whole(&self) -> String {
         let mut text = skeleton().to_owned();
-        text.push_str("\nflush set ip podzol_count same_link\n");
+        text.push_str("\nflush set inet podzol_count same_link\n");
         text.push_str(&self.script_from(&Self::default()).unwrap_or_default());
         text
     }
@@ -56,8 +41,9 @@ impl Ruleset {
         let mut text = found.shape.removal(good) + &self.whole();
         // If the counting sets are made anew too, there is nothing in them to take out.
         if found.shape.counts_like(good) {
-            let differences = differences(&found.ruleset.sets, &self.sets);
-            for (set, Difference { gone, .. }) in differences.iter().filter(|(set, _)| set.is_counted()) {
+            let differences = Differences::between(&found.ruleset, self);
+            for (set, Difference { gone, .. }) in differences.sets.iter().filter(|(set, _)| set.is_counted())
+            {
                 elements(&mut text, "delete", *set, gone.iter().map(|key| (*key, None)));
             }
         }
@@ -65,56 +51,180 @@ impl Ruleset {
     }
 }
 
-/// What is different in a set.
+/// What makes one rule set of another, step by step. What packets meet changes in one of the steps only: before it come chains
+/// that nothing leads to yet; after it networks, from which nothing comes until then, and the end of chains that nothing leads
+/// to any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change(Vec<Step>);
+
+/// One transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Text for `nft -f -`.
+    Script(String),
+    /// Bytes for the kernel.
+    Batch(Batch),
+}
+
+impl Change {
+    /// A change by one script.
+    pub fn by_script(script: String) -> Self {
+        Self(vec![Step::Script(script)])
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+}
+
+/// What makes one rule set of another; nothing if they do not differ.
+pub(crate) fn change(differences: &Differences<'_>) -> Option<Change> {
+    let in_steps = in_steps(differences).map(Change).filter(|change| !change.0.is_empty());
+    in_steps.or_else(|| script(differences).map(Change::by_script))
+}
+
+/// Nothing if it takes one script: a chain that packets meet already is another, or a network goes or is another.
+fn in_steps(differences: &Differences<'_>) -> Option<Vec<Step>> {
+    let (mut before, mut after) = (Differences::default(), Differences::default());
+    if differences.chains_new.iter().any(|new| new.was_there) {
+        return None;
+    }
+    before.chains_new.clone_from(&differences.chains_new);
+    after.chains_gone.clone_from(&differences.chains_gone);
+    let mut batch = Writer::new();
+    for (set, difference) in &differences.sets {
+        if Form::of(*set).is_some() {
+            batch.delete(*set, difference.gone.iter().copied())?;
+        } else if difference.gone.is_empty() {
+            after.sets.insert(*set, difference.clone());
+        } else {
+            return None;
+        }
+    }
+    for (set, difference) in differences.sets.iter().filter(|(set, _)| Form::of(**set).is_some()) {
+        batch.add(*set, difference.new.iter().copied())?;
+    }
+    let steps = [
+        script(&before).map(Step::Script),
+        batch.finish().map(Step::Batch),
+        script(&after).map(Step::Script),
+    ];
+    Some(steps.into_iter().flatten().collect())
+}
+
+/// The same as one script.
+pub(crate) fn script(differences: &Differences<'_>) -> Option<String> {
+    let mut text = String::new();
+    // First go the elements, for they may name a chain that goes or be in the way of one that comes.
+    for (set, Difference { gone, .. }) in &differences.sets {
+        elements(&mut text, "delete", *set, gone.iter().map(|key| (*key, None)));
+    }
+    for id in &differences.chains_gone {
+        let name = chain_name(*id);
+        let _ = writeln!(text, "flush chain ip podzol {name}\ndelete chain ip podzol {name}");
+    }
+    for NewChain { id, chain, .. } in &differences.chains_new {
+        chain_rule(&mut text, *id, *chain);
+    }
+    for (set, Difference { new, .. }) in &differences.sets {
+        elements(&mut text, "add", *set, new.iter().copied());
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// What is different between two rule sets.
 #[derive(Default)]
+pub(crate) struct Differences<'a> {
+    sets: BTreeMap<Set, Difference<'a>>,
+    chains_gone: Vec<LoadBalancerId>,
+    chains_new: Vec<NewChain<'a>>,
+}
+
+/// A balancer's chain that is new, or another than before.
+#[derive(Clone)]
+struct NewChain<'a> {
+    id: LoadBalancerId,
+    chain: Option<&'a Chain>,
+    was_there: bool,
+}
+
+/// What is different in a set.
+#[derive(Default, Clone)]
 struct Difference<'a> {
     gone: Vec<&'a str>,
     new: Vec<(&'a str, Option<&'a str>)>,
 }
 
-fn differences<'a>(
-    before: &'a BTreeMap<Set, Elements>,
-    after: &'a BTreeMap<Set, Elements>,
-) -> BTreeMap<Set, Difference<'a>> {
-    static NONE: Elements = Elements::new();
-    let sets = before.keys().chain(after.keys()).map(|set| {
-        let of = |sets: &'a BTreeMap<Set, Elements>| sets.get(set).unwrap_or(&NONE);
-        (*set, difference(of(before), of(after)))
-    });
-    sets.collect()
+impl<'a> Differences<'a> {
+    fn between(before: &'a Ruleset, after: &'a Ruleset) -> Self {
+        static NONE: Elements = Elements::new();
+        let mut differences = Self::default();
+        let sets: BTreeSet<Set> = before.sets.keys().chain(after.sets.keys()).copied().collect();
+        for set in sets {
+            let of = |rules: &'a Ruleset| rules.sets.get(&set).unwrap_or(&NONE);
+            for (key, before, after) in side_by_side(of(before), of(after)) {
+                differences.add(set, key, before, after);
+            }
+        }
+        for (id, before, after) in side_by_side(&before.chains, &after.chains) {
+            differences.add_chain(*id, before, after);
+        }
+        differences
+    }
+
+    /// An element as it was and as it is; nothing if it was not or is not there.
+    pub(crate) fn add(
+        &mut self,
+        set: Set,
+        key: &'a str,
+        before: Option<&Option<String>>,
+        after: Option<&'a Option<String>>,
+    ) {
+        if before == after {
+            return;
+        }
+        let difference = self.sets.entry(set).or_default();
+        difference.gone.extend(before.map(|_| key));
+        difference.new.extend(after.map(|value| (key, value.as_deref())));
+    }
+
+    /// A balancer's chain as it was and as it is; nothing if it was not or is not there.
+    pub(crate) fn add_chain(
+        &mut self,
+        id: LoadBalancerId,
+        before: Option<&Option<Chain>>,
+        after: Option<&'a Option<Chain>>,
+    ) {
+        match after {
+            _ if before == after => {}
+            None => self.chains_gone.push(id),
+            Some(chain) => {
+                let was_there = before.is_some();
+                self.chains_new.push(NewChain { id, chain: chain.as_ref(), was_there });
+            }
+        }
+    }
 }
 
-/// Walks two sets of elements side by side, as both are sorted.
-fn difference<'a>(before: &'a Elements, after: &'a Elements) -> Difference<'a> {
-    let mut difference = Difference::default();
+/// All keys of two maps, with the values that they have in each.
+fn side_by_side<'a, K: Ord, V>(
+    before: &'a BTreeMap<K, V>,
+    after: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
     let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
-    loop {
+    std::iter::from_fn(move || {
         let order = match (old.peek(), new.peek()) {
-            (None, None) => return difference,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
             (Some((before, _)), Some((after, _))) => before.cmp(after),
         };
         let went = if order.is_le() { old.next() } else { None };
         let came = if order.is_ge() { new.next() } else { None };
-        if went == came {
-            continue;
-        }
-        difference.gone.extend(went.map(|(key, _)| key.as_str()));
-        difference.new.extend(came.map(|(key, value)| (key.as_str(), value.as_deref())));
-    }
-}
-
-fn chains_gone(before: &Ruleset, after: &Ruleset) -> impl Iterator<Item = LoadBalancerId> {
-    before.chains.keys().copied().filter(|id| !after.chains.contains_key(id))
-}
-
-fn chains_new<'a>(
-    before: &Ruleset,
-    after: &'a Ruleset,
-) -> impl Iterator<Item = (LoadBalancerId, Option<&'a Chain>)> {
-    let is_new = |id: &LoadBalancerId, chain: &Option<Chain>| before.chains.get(id) != Some(chain);
-    after.chains.iter().filter(move |(id, chain)| is_new(id, chain)).map(|(id, chain)| (*id, chain.as_ref()))
+        let (key, _) = went.or(came)?;
+        Some((key, went.map(|(_, value)| value), came.map(|(_, value)| value)))
+    })
 }
 
 /// Makes a chain, or makes it anew if there is one.
@@ -132,11 +242,15 @@ fn elements<'a>(
     set: Set,
     elements: impl Iterator<Item = (&'a str, Option<&'a str>)>,
 ) {
-    let (table, name) = set.place();
+    let Place { family, table, name } = set.place();
+    let family = family.name();
     let mut is_first = true;
     for (key, value) in elements {
-        let _ =
-            if is_first { write!(text, "{verb} element ip {table} {name} {{ ") } else { write!(text, ", ") };
+        let _ = if is_first {
+            write!(text, "{verb} element {family} {table} {name} {{ ")
+        } else {
+            write!(text, ", ")
+        };
         text.push_str(key);
         if let Some(value) = value {
             let _ = write!(text, " : {value}");

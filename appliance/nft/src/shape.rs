@@ -8,8 +8,10 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::ruleset::COUNT;
+
 /// The tables that the skeleton makes, by family and name.
-const OURS: [(&str, &str); 3] = [("ip", "podzol"), ("ip6", "podzol"), ("ip", "podzol_count")];
+const OURS: [(&str, &str); 3] = [("ip", "podzol"), ("ip6", "podzol"), ("inet", "podzol_count")];
 
 /// All that nft(8) lists but elements of sets, balancers' chains, and what changes by itself (handles and counters).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,7 +50,7 @@ impl Shape {
 
     /// Whether the table of the counters is as good as the other.
     pub(crate) fn counts_like(&self, good: &Self) -> bool {
-        let of = |shape: &Self| shape.0.get(&("ip".to_owned(), "podzol_count".to_owned())).cloned();
+        let of = |shape: &Self| shape.0.get(&("inet".to_owned(), COUNT.to_owned())).cloned();
         of(self) == of(good)
     }
 
@@ -146,12 +148,12 @@ mod tests {
 
     #[test]
     fn foreign_tables_and_changed_counting_are_removed() {
-        let good = shape(&[table("ip", "podzol"), table("ip", "podzol_count"), table("ip6", "podzol")]);
+        let good = shape(&[table("ip", "podzol"), table("inet", "podzol_count"), table("ip6", "podzol")]);
         let stray =
-            ("chain", json!({ "family": "ip", "table": "podzol_count", "name": "stray", "handle": 4 }));
+            ("chain", json!({ "family": "inet", "table": "podzol_count", "name": "stray", "handle": 4 }));
         let found =
-            shape(&[table("ip", "podzol"), table("ip", "podzol_count"), stray, table("inet", "filter")]);
-        assert_eq!(found.removal(&good), "delete table inet filter\ndelete table ip podzol_count\n");
+            shape(&[table("ip", "podzol"), table("inet", "podzol_count"), stray, table("inet", "filter")]);
+        assert_eq!(found.removal(&good), "delete table inet filter\ndelete table inet podzol_count\n");
         let lines = found.differences(&good);
         assert!(lines.contains(&"table inet filter is not Podzol's".to_owned()), "{lines:?}");
         assert!(lines.contains(&"table ip6 podzol is missing".to_owned()), "{lines:?}");

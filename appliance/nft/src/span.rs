@@ -1,26 +1,108 @@
 //! Ranges of addresses and ports, written as nft(8) lists them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::{Add, Sub};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
-/// Numbers from one to another, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span {
-    pub(crate) first: u32,
-    pub(crate) last: u32,
+/// What ports and the addresses of a family are as numbers.
+pub(crate) trait Number:
+    Copy + Ord + fmt::Debug + From<u8> + Add<Output = Self> + Sub<Output = Self>
+{
+    /// The address that it is.
+    fn address(self) -> IpAddr;
+
+    /// What it is as an address of its family.
+    fn of_address(text: &str) -> Option<Self>;
+
+    /// The length of the prefix that it and another are the first and the last address of, if there is one.
+    fn prefix_to(self, last: Self) -> Option<u32>;
 }
 
-impl Span {
-    pub(crate) const fn new(first: u32, last: u32) -> Self {
+/// A prefix of a family's addresses.
+pub(crate) trait Net: Copy + Ord + fmt::Debug + Default {
+    /// Its addresses.
+    type Number: Number;
+
+    /// All of its addresses.
+    fn span(self) -> Span<Self::Number>;
+
+    /// The prefix that is an address alone.
+    fn one(address: Self::Number) -> Self;
+
+    /// The prefix of a length that an address is in; nothing if there is no such length.
+    fn around(address: Self::Number, length: u8) -> Option<Self>;
+
+    /// How many bits all of its addresses have in common.
+    fn length(self) -> u8;
+
+    /// Whether another is in it.
+    fn holds(self, other: Self) -> bool;
+}
+
+macro_rules! family {
+    ($number:ty, $address:ident, $net:ident) => {
+        impl Number for $number {
+            fn address(self) -> IpAddr {
+                $address::from_bits(self).into()
+            }
+
+            fn of_address(text: &str) -> Option<Self> {
+                text.parse::<$address>().ok().map($address::to_bits)
+            }
+
+            fn prefix_to(self, last: Self) -> Option<u32> {
+                // The bits in which the two differ are the host bits of a prefix if they are the lowest and all of them.
+                let host = self ^ last;
+                let bits = host.count_ones();
+                (host.trailing_ones() == bits && self & host == 0).then_some(Self::BITS - bits)
+            }
+        }
+
+        impl Net for $net {
+            type Number = $number;
+
+            fn span(self) -> Span<$number> {
+                Span::new(self.network().to_bits(), self.broadcast().to_bits())
+            }
+
+            fn one(address: $number) -> Self {
+                $address::from_bits(address).into()
+            }
+
+            fn around(address: $number, length: u8) -> Option<Self> {
+                Self::new($address::from_bits(address), length).ok().map(|net| net.trunc())
+            }
+
+            fn length(self) -> u8 {
+                self.prefix_len()
+            }
+
+            fn holds(self, other: Self) -> bool {
+                self.contains(&other)
+            }
+        }
+    };
+}
+
+family!(u32, Ipv4Addr, Ipv4Net);
+family!(u128, Ipv6Addr, Ipv6Net);
+
+/// Numbers from one to another, both included: ports, or the addresses of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span<N = u32> {
+    pub(crate) first: N,
+    pub(crate) last: N,
+}
+
+impl<N> Span<N> {
+    pub(crate) const fn new(first: N, last: N) -> Self {
         Self { first, last }
     }
+}
 
-    pub(crate) fn of(net: Ipv4Net) -> Self {
-        Self::new(net.network().to_bits(), net.broadcast().to_bits())
-    }
-
+impl<N: Number> Span<N> {
     /// What is in both.
     pub(crate) fn and(self, other: Self) -> Option<Self> {
         let both = Self::new(self.first.max(other.first), self.last.min(other.last));
@@ -29,9 +111,10 @@ impl Span {
 
     /// What is in this one only: nothing, one range or two.
     pub(crate) fn without(self, other: Self) -> impl Iterator<Item = Self> {
+        let one = N::from(1);
         let Some(both) = self.and(other) else { return [Some(self), None].into_iter().flatten() };
-        let before = (self.first < both.first).then(|| Self::new(self.first, both.first - 1));
-        let after = (both.last < self.last).then(|| Self::new(both.last + 1, self.last));
+        let before = (self.first < both.first).then(|| Self::new(self.first, both.first - one));
+        let after = (both.last < self.last).then(|| Self::new(both.last + one, self.last));
         [before, after].into_iter().flatten()
     }
 }
@@ -59,18 +142,15 @@ impl fmt::Display for Ports {
 }
 
 /// A range of addresses: an address, a prefix if it is one, or else the first and the last.
-pub(crate) struct Addresses(pub(crate) Span);
+pub(crate) struct Addresses<N>(pub(crate) Span<N>);
 
-impl fmt::Display for Addresses {
+impl<N: Number> fmt::Display for Addresses<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Span { first, last } = self.0;
-        let address = Ipv4Addr::from_bits(first);
-        // The bits in which the two differ are the host bits of a prefix if they are the lowest and all of them.
-        let host = first ^ last;
-        match host.count_ones() {
-            0 => write!(f, "{address}"),
-            bits if host.trailing_ones() == bits && first & host == 0 => write!(f, "{address}/{}", 32 - bits),
-            _ => write!(f, "{address}-{}", Ipv4Addr::from_bits(last)),
+        match first.prefix_to(last) {
+            _ if first == last => write!(f, "{}", first.address()),
+            Some(length) => write!(f, "{}/{length}", first.address()),
+            None => write!(f, "{}-{}", first.address(), last.address()),
         }
     }
 }
@@ -89,6 +169,14 @@ mod tests {
         assert_eq!(written([10, 0, 0, 0], [10, 3, 255, 255]), "10.0.0.0/14");
         assert_eq!(written([10, 0, 0, 1], [10, 0, 0, 2]), "10.0.0.1-10.0.0.2");
         assert_eq!(written([10, 0, 0, 0], [10, 0, 0, 2]), "10.0.0.0-10.0.0.2");
+        let written = |first, last| {
+            let bits = |text| u128::of_address(text).unwrap();
+            Addresses(Span::new(bits(first), bits(last))).to_string()
+        };
+        assert_eq!(written("2001:db8::1", "2001:db8::1"), "2001:db8::1");
+        assert_eq!(written("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), "::/0");
+        assert_eq!(written("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"), "2001:db8::/64");
+        assert_eq!(written("2001:db8::1", "2001:db8::2"), "2001:db8::1-2001:db8::2");
     }
 
     #[test]
@@ -103,7 +191,7 @@ mod tests {
     fn a_range_without_its_middle_is_two() {
         let left: Vec<Span> = Span::new(0, 9).without(Span::new(3, 4)).collect();
         assert_eq!(left, [Span::new(0, 2), Span::new(5, 9)]);
-        assert_eq!(Span::new(0, 9).without(Span::new(0, 9)).count(), 0);
-        assert_eq!(Span::new(0, 9).without(Span::new(10, 19)).count(), 1);
+        assert_eq!(Span::new(0_u32, 9).without(Span::new(0, 9)).count(), 0);
+        assert_eq!(Span::new(0_u32, 9).without(Span::new(10, 19)).count(), 1);
     }
 }

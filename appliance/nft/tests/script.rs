@@ -8,7 +8,7 @@ mod sample;
 use std::collections::BTreeSet;
 
 use podzol_appliance_api::{Document, Method};
-use podzol_appliance_nft::{Ruleset, skeleton};
+use podzol_appliance_nft::{Rules, Step, skeleton};
 use podzol_vocab::{FirewallRuleId, PortForwardId};
 use sample::{PUBLIC, WEB, balancer, balancer_id, bare, forward, ingress, links, nic, ruleset, small, tcp};
 
@@ -60,7 +60,7 @@ fn a_balancer_that_comes_has_its_chain_before_its_element_and_one_that_goes_afte
 fn a_member_that_is_down_changes_its_balancer_s_chain_alone() {
     let document = small();
     let down: BTreeSet<_> = [(balancer_id(), nic(5))].into();
-    let made = Ruleset::of(&document, &links(), &down).script_from(&ruleset(&document)).unwrap();
+    let made = Rules::of(&document, &links(), &down).ruleset().script_from(&ruleset(&document)).unwrap();
     assert_eq!(made.lines().count(), 3, "{made}");
     assert!(made.ends_with("mod 1 map { 0 : 10.1.1.6 . 8443 }\n"), "{made}");
 }
@@ -109,4 +109,55 @@ fn one_rule_among_thousands_is_a_few_lines() {
         add element ip podzol ingress { 203.0.113.5 . tcp . 20000-20001 . 198.51.100.0/24 }\n\
         add element ip podzol forward_port { 203.0.113.5 . tcp . 20000 : 10.1.1.5 . 80 }\n";
     assert_eq!(change(&before, &after).unwrap(), expected);
+}
+
+/// The kinds of a change's steps, and the scripts among them.
+fn steps(before: &Document, after: &Document) -> Vec<String> {
+    let change = ruleset(after).change_from(&ruleset(before)).unwrap();
+    let name = |step: &Step| match step {
+        Step::Script(script) => script.clone(),
+        Step::Batch(_) => "batch".to_owned(),
+    };
+    change.steps().iter().map(name).collect()
+}
+
+#[test]
+fn rules_without_a_chain_are_one_batch() {
+    let mut less = small();
+    less.port_forwards.clear();
+    less.ingress.clear();
+    less.egress.clear();
+    less.static_nats.clear();
+    less.nics.clear();
+    assert_eq!(steps(&less, &small()), ["batch"]);
+    assert_eq!(steps(&small(), &less), ["batch"]);
+}
+
+#[test]
+fn what_nothing_leads_to_yet_is_made_before_and_removed_after() {
+    let mut without = small();
+    without.balancers.clear();
+    let [chain, batch] = &steps(&without, &small())[..] else { panic!("two steps") };
+    assert!(chain.starts_with("add chain ip podzol lb-") && !chain.contains("element"), "{chain}");
+    assert_eq!(batch, "batch");
+    let [batch, chain] = &steps(&small(), &without)[..] else { panic!("two steps") };
+    assert_eq!(batch, "batch");
+    assert!(chain.contains("delete chain") && !chain.contains("element"), "{chain}");
+    let [batch, networks] = &steps(&Document::default(), &bare())[..] else { panic!("two steps") };
+    assert!(networks.contains("add element ip podzol egress_policy"), "{networks}");
+    assert_eq!(batch, "batch");
+}
+
+#[test]
+fn a_chain_or_a_network_that_becomes_another_is_one_script_with_all_else() {
+    let mut other = small();
+    other.balancers.get_mut(&balancer_id()).unwrap().members.pop_last();
+    other.port_forwards.clear();
+    let [script] = &steps(&small(), &other)[..] else { panic!("one step") };
+    assert!(script.contains("delete element ip podzol forward_port"), "{script}");
+    let mut other = small();
+    other.guests.values_mut().for_each(|guest| guest.source_nat = Some(sample::STATIC));
+    other.port_forwards.clear();
+    let [script] = &steps(&small(), &other)[..] else { panic!("one step") };
+    assert!(script.contains("add element ip podzol source_nat"), "{script}");
 }

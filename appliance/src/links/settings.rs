@@ -1,9 +1,11 @@
 //! What the kernel's network does by itself.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
-const SETTINGS: [(&str, &str); 15] = [
+use super::Ipv6;
+
+const SETTINGS: [(&str, &str); 17] = [
     ("ipv4/ip_forward", "1"),
     // An address is answered for on its own link only.
     ("ipv4/conf/all/arp_ignore", "1"),
@@ -13,19 +15,49 @@ const SETTINGS: [(&str, &str); 15] = [
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/icmp_echo_ignore_broadcasts", "1"),
-    // Customers' networks have no IPv6 yet.
+    // A link has IPv6 when it is given that, and none before.
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
     // An address that goes takes no others of its range along.
     ("ipv4/conf/all/promote_secondaries", "1"),
     ("ipv4/conf/default/promote_secondaries", "1"),
     // Neighbours in networks of thousands of VMs, without forgetting those in use.
     ("ipv4/neigh/default/gc_thresh3", "16384"),
+    ("ipv6/neigh/default/gc_thresh3", "16384"),
     // Somewhat over 300 bytes each: 20 MB of a router's memory at most.
     ("netfilter/nf_conntrack_max", "65536"),
     // Connections that a router before this one has followed go on.
     ("netfilter/nf_conntrack_tcp_loose", "1"),
 ];
+
+/// What a link with IPv6 has, in this order, so that it never has an address of its own making, and never learns a way or an
+/// address from its neighbours. Hosts keep VMs from having the router's addresses: it does not ask first whether somebody has
+/// (a router in whose place it comes may have them a moment longer).
+const WITH_IPV6: [(&str, &str); 6] = [
+    ("addr_gen_mode", "1"),
+    ("accept_ra", "0"),
+    ("accept_redirects", "0"),
+    ("accept_dad", "0"),
+    ("forwarding", "1"),
+    ("disable_ipv6", "0"),
+];
+
+/// Gives a link IPv6, or takes it away with all its addresses.
+///
+/// # Errors
+/// When the kernel does not take it, as for a link that is not there.
+pub(super) fn ipv6(link: &str, wanted: Ipv6) -> io::Result<()> {
+    let folder = Path::new("/proc/sys/net/ipv6/conf").join(link);
+    match wanted {
+        Ipv6::On => WITH_IPV6.iter().try_for_each(|(name, value)| fs::write(folder.join(name), value)),
+        Ipv6::Off => match fs::write(folder.join("disable_ipv6"), "1") {
+            // A kernel without IPv6, or a link whose MTU is too small for it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        },
+    }
+}
 
 /// Sets all of them. Some are a whole machine's, and cannot be set in a network namespace of one.
 pub(crate) fn apply() {

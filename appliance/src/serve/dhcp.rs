@@ -1,11 +1,14 @@
 //! DHCP on one link.
 //!
-//! Two sockets hear: one what is for all, one what is for the gateway's address, which is also what answers come from. To a
-//! client without an address they go as frames that are made here, as it answers no ARP.
+//! What comes is heard with the source of its frame, by which its sender is known and limited. Answers come from a socket
+//! of the gateway's address, which hears nothing itself; to a client without an address they go as frames that are made here,
+//! as it answers no ARP.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBuf;
 use podzol_appliance_dhcp::{
     Answer, Destination, Event, Limiter, Limits, MAX_PACKET, Reply, SERVER_PORT, Table,
 };
@@ -15,8 +18,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frame;
-use super::sockets::{self, Frames};
+use super::packets::Packets;
+use super::sockets::{self, Frames, LinkIndex};
 use crate::shown::Shown;
+
+/// The longest headers of IP and UDP in bytes. One byte more than is taken is read, so that a longer packet is told from one
+/// that fits.
+const HEADERS: usize = 60 + 8;
 
 /// Serves until a socket fails.
 pub(super) async fn serve(
@@ -25,31 +33,40 @@ pub(super) async fn serve(
     mut shown: watch::Receiver<Shown>,
 ) -> io::Result<()> {
     let Some(own) = own(&shown, network) else { return Ok(()) };
-    let for_all = sockets::udp(&link, Ipv4Addr::UNSPECIFIED, SERVER_PORT)?;
-    let line =
-        Line { own, socket: sockets::udp(&link, own.address, SERVER_PORT)?, frames: Frames::open(&link)? };
+    let packets = Packets::open(&link)?;
+    let socket = sockets::udp(&link, own.address, SERVER_PORT)?;
+    let line = Line { own, socket, frames: Frames::open()?, link: LinkIndex::of(&link)? };
+    // What it hears all the same is nobody's.
+    setsockopt(&line.socket, RcvBuf, &0)?;
     let (mut limiter, begun) = (Limiter::new(Limits::default()), Instant::now());
-    let mut table = Table::new(&shown.borrow_and_update().document);
-    // One byte more than is taken, so that a longer packet is told from one that fits.
-    let (mut one, mut other) = ([0; MAX_PACKET + 1], [0; MAX_PACKET + 1]);
+    let (mut table, mut version) = {
+        let shown = shown.borrow_and_update();
+        (Table::new(&shown.document), shown.versions.vms)
+    };
+    let mut buffer = [0; HEADERS + MAX_PACKET + 1];
     loop {
-        let (packet, from) = tokio::select! {
+        let heard = tokio::select! {
             changed = shown.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                table = Table::new(&shown.borrow_and_update().document);
+                let shown = shown.borrow_and_update();
+                if shown.versions.vms != version {
+                    (table, version) = (Table::new(&shown.document), shown.versions.vms);
+                }
                 continue;
             }
-            heard = for_all.recv_from(&mut one) => heard.map(|(length, from)| (&one[..length], from))?,
-            heard = line.socket.recv_from(&mut other) => heard.map(|(length, from)| (&other[..length], from))?,
+            heard = packets.next(&mut buffer) => heard?,
         };
-        let SocketAddr::V4(from) = from else { continue };
-        let is_admitted = |client| limiter.admits(client, begun.elapsed());
-        if !table.sender(network, packet).is_some_and(is_admitted) {
+        let packet = heard.payload;
+        let is_for_all = heard.to.is_broadcast() || heard.to == own.broadcast;
+        let is_for_us = is_for_all || heard.to == own.address;
+        let is_in_place = is_for_us && table.is_source(network, heard.from, packet);
+        let is_known = is_in_place && table.sender(network, packet).is_some();
+        if !is_known || !limiter.admits(table.owner(network, heard.frame), begun.elapsed()) {
             continue;
         }
-        match table.answer(network, packet, *from.ip()) {
+        match table.answer(network, packet, heard.from) {
             // One that does not get out is as good as lost on the way; the client asks again.
             Some(Answer::Reply(reply)) => {
                 if let Err(error) = line.send(&reply).await {
@@ -69,12 +86,15 @@ pub(super) async fn serve(
 struct Own {
     mac: frame::Mac,
     address: Ipv4Addr,
+    /// That of all in its network.
+    broadcast: Ipv4Addr,
 }
 
 fn own(shown: &watch::Receiver<Shown>, network: NetworkId) -> Option<Own> {
     let shown = shown.borrow();
     let guest = shown.document.guests.get(&network)?;
-    Some(Own { mac: guest.mac.octets(), address: guest.gateway() })
+    let broadcast = guest.cidr.net().broadcast();
+    Some(Own { mac: guest.mac.octets(), address: guest.gateway(), broadcast })
 }
 
 /// What answers go out by.
@@ -82,6 +102,7 @@ struct Line {
     own: Own,
     socket: UdpSocket,
     frames: Frames,
+    link: LinkIndex,
 }
 
 impl Line {
@@ -98,6 +119,6 @@ impl Line {
 
     fn frame(&self, mac: frame::Mac, address: Ipv4Addr, port: u16, bytes: &[u8]) -> io::Result<()> {
         let from = (self.own.mac, SocketAddrV4::new(self.own.address, SERVER_PORT));
-        self.frames.send(&frame::udp(from, (mac, SocketAddrV4::new(address, port)), bytes))
+        self.frames.send(self.link, &frame::udp(from, (mac, SocketAddrV4::new(address, port)), bytes))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::batch::{self, Batch};
 use super::sockets::{self, Places};
+use crate::links::Family;
 use crate::shown::Shown;
 
 const PORT: u16 = 53;
@@ -51,7 +53,8 @@ struct Inner {
     shown: watch::Receiver<Shown>,
     /// Woken when something may be due earlier than before.
     due: Notify,
-    links: Mutex<BTreeMap<NetworkId, Arc<UdpSocket>>>,
+    /// By network and family.
+    links: Mutex<BTreeMap<(NetworkId, Family), Arc<UdpSocket>>>,
     connections: Mutex<HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>>,
     upstream: Mutex<Vec<Arc<UdpSocket>>>,
     /// Places for connections to forwarders.
@@ -99,6 +102,7 @@ impl Names {
         for (number, socket) in (0..).zip(sockets) {
             hearing.spawn(self.clone().hear(number, socket));
         }
+        let mut version = None;
         loop {
             let now = self.now();
             let due = self.server().next_tick().map_or(NOTHING_DUE, |due| due.saturating_sub(now));
@@ -110,8 +114,12 @@ impl Names {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    let zones = Zones::new(&shown.borrow_and_update().document);
-                    self.server().set_zones(zones);
+                    let shown = shown.borrow_and_update();
+                    if version != Some(shown.versions.vms) {
+                        version = Some(shown.versions.vms);
+                        let zones = Zones::new(&shown.document);
+                        self.server().set_zones(zones);
+                    }
                 }
                 () = self.0.due.notified() => {}
                 () = sleep(due) => {
@@ -139,29 +147,61 @@ impl Names {
         }
     }
 
-    /// Serves a link over UDP.
-    pub(super) async fn serve_udp(self, network: NetworkId, link: InterfaceName) -> io::Result<()> {
-        let Some(own) = self.gateway(network) else { return Ok(()) };
+    /// Serves one of the router's addresses on a link over UDP.
+    pub(super) async fn serve_udp(
+        self,
+        network: NetworkId,
+        link: InterfaceName,
+        own: IpAddr,
+    ) -> io::Result<()> {
+        let place = (network, Family::of(own));
         let socket = Arc::new(sockets::udp(&link, own, PORT)?);
-        self.links().insert(network, Arc::clone(&socket));
-        let _entry = LinkEntry { names: &self, network };
-        let mut buffer = [0; MAX_PACKET];
-        loop {
-            let (length, address) = match socket.recv_from(&mut buffer).await {
-                Ok(heard) => heard,
-                // A client that is gone (ICMP).
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-                Err(error) => return Err(error),
-            };
-            let client = Client { network, address, transport: Transport::Udp };
-            let action = self.server().query(self.now(), client, &buffer[..length]);
-            self.act(vec![action]).await;
+        self.links().insert(place, Arc::clone(&socket));
+        let _entry = LinkEntry { names: &self, place };
+        match place.1 {
+            Family::V4 => self.hear_clients::<SocketAddrV4>(network, &socket).await,
+            Family::V6 => self.hear_clients::<SocketAddrV6>(network, &socket).await,
         }
     }
 
-    /// Serves a link over TCP.
-    pub(super) async fn serve_tcp(self, network: NetworkId, link: InterfaceName) -> io::Result<()> {
-        let Some(own) = self.gateway(network) else { return Ok(()) };
+    async fn hear_clients<A: batch::Address>(
+        &self,
+        network: NetworkId,
+        socket: &UdpSocket,
+    ) -> io::Result<()> {
+        let mut heard = Batch::<A>::new();
+        let (mut answers, mut others) = (Vec::new(), Vec::new());
+        loop {
+            match heard.receive(socket).await {
+                Ok(()) => {}
+                // A client that is gone (ICMP).
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error),
+            }
+            let now = self.now();
+            for (from, packet) in heard.packets() {
+                let client = Client { network, address: from.into(), transport: Transport::Udp };
+                match self.server().query(now, client, packet) {
+                    Action::Drop => {}
+                    Action::Answer { to, bytes } if to == client => answers.push((from, bytes)),
+                    other => others.push(other),
+                }
+            }
+            batch::send(socket, &answers).await;
+            answers.clear();
+            if !others.is_empty() {
+                self.act(std::mem::take(&mut others)).await;
+            }
+        }
+    }
+
+    /// Serves one of the router's addresses on a link over TCP.
+    pub(super) async fn serve_tcp(
+        self,
+        network: NetworkId,
+        link: InterfaceName,
+        own: IpAddr,
+    ) -> io::Result<()> {
         let listener = sockets::tcp(link.as_str(), own, PORT)?;
         let (places, mut talking) = (Places::default(), tokio::task::JoinSet::new());
         loop {
@@ -169,7 +209,7 @@ impl Names {
             while talking.try_join_next().is_some() {}
             let names = self.clone();
             talking.spawn(async move {
-                let client = Client { network, address: address.into(), transport: Transport::Tcp };
+                let client = Client { network, address, transport: Transport::Tcp };
                 // Whatever ends a connection is its client's affair.
                 let _ = names.talk(client, stream).await;
                 drop(place);
@@ -245,7 +285,8 @@ impl Names {
     async fn answer(&self, to: Client, bytes: Vec<u8>) {
         match to.transport {
             Transport::Udp => {
-                let socket = self.links().get(&to.network).cloned();
+                let place = (to.network, Family::of(to.address.ip()));
+                let socket = self.links().get(&place).cloned();
                 if let Some(socket) = socket {
                     let _ = socket.send_to(&bytes, to.address).await;
                 }
@@ -259,10 +300,6 @@ impl Names {
         }
     }
 
-    fn gateway(&self, network: NetworkId) -> Option<Ipv4Addr> {
-        self.0.shown.borrow().document.guests.get(&network).map(|guest| guest.gateway())
-    }
-
     fn now(&self) -> Duration {
         self.0.begun.elapsed()
     }
@@ -271,7 +308,7 @@ impl Names {
         self.0.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn links(&self) -> MutexGuard<'_, BTreeMap<NetworkId, Arc<UdpSocket>>> {
+    fn links(&self) -> MutexGuard<'_, BTreeMap<(NetworkId, Family), Arc<UdpSocket>>> {
         self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -299,12 +336,12 @@ impl Drop for Entry<'_> {
 /// A link's place among those that answers go out by.
 struct LinkEntry<'a> {
     names: &'a Names,
-    network: NetworkId,
+    place: (NetworkId, Family),
 }
 
 impl Drop for LinkEntry<'_> {
     fn drop(&mut self) {
-        self.names.links().remove(&self.network);
+        self.names.links().remove(&self.place);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use podzol_appliance_api::METADATA_ADDRESS;
 use podzol_appliance_metadata::{Facts, PASSWORD_PORT, Passwords, Request, TokenKey};
 use podzol_vocab::{InterfaceName, NetworkId, VmId};
 use tokio::net::TcpStream;
@@ -53,11 +54,14 @@ impl Metadata {
 
     /// Follows the document until stopped.
     pub(super) async fn follow(self: Arc<Self>, mut shown: watch::Receiver<Shown>, stop: CancellationToken) {
+        let mut version = None;
         loop {
-            let document = Arc::clone(&shown.borrow_and_update().document);
-            {
+            let now = shown.borrow_and_update().versions.vms;
+            if version.replace(now) != Some(now) {
+                let document = Arc::clone(&shown.borrow().document);
+                let facts = Arc::new(Facts::new(&document, self.key.clone()));
                 let mut told = self.told();
-                told.facts = Arc::new(Facts::new(&document, self.key.clone()));
+                told.facts = facts;
                 told.passwords.update(&document);
             }
             match stop.run_until_cancelled(shown.changed()).await {
@@ -72,22 +76,28 @@ impl Metadata {
         self.told().passwords.passwords_set()
     }
 
-    /// Serves a port of a link until the listener fails.
+    /// Serves a port of the router's two addresses on a link. On others the same port may be a balancer's.
     pub(super) async fn serve(
         self: Arc<Self>,
         network: NetworkId,
-        link: InterfaceName,
+        (link, gateway): (InterfaceName, Ipv4Addr),
         port: u16,
     ) -> io::Result<()> {
-        let listener = sockets::tcp(link.as_str(), Ipv4Addr::UNSPECIFIED, port)?;
+        let own = sockets::tcp(link.as_str(), gateway, port)?;
+        let well_known = sockets::tcp(link.as_str(), METADATA_ADDRESS, port)?;
         let (places, mut talking) = (Places::default(), tokio::task::JoinSet::new());
         loop {
-            let (stream, from, place) = sockets::accept(&listener, &places).await;
+            let (stream, from, place) = tokio::select! {
+                accepted = sockets::accept(&own, &places) => accepted,
+                accepted = sockets::accept(&well_known, &places) => accepted,
+            };
             while talking.try_join_next().is_some() {}
+            // Both are addresses of IPv4.
+            let IpAddr::V4(from) = from.ip() else { continue };
             let metadata = Arc::clone(&self);
             talking.spawn(async move {
                 // Whatever ends a connection is its client's affair.
-                let _ = timeout(LONGEST, metadata.talk(network, *from.ip(), port, stream)).await;
+                let _ = timeout(LONGEST, metadata.talk(network, from, port, stream)).await;
                 drop(place);
             });
         }

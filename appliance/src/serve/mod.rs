@@ -1,14 +1,20 @@
-//! The services of each network of VMs: DHCP, names, metadata. They begin when a network's link is there and end with it;
-//! a change of the document reaches those that run without a restart.
+//! The services of each network of VMs: DHCP, names, metadata; over IPv6, if it has that, DHCP, names, and advertisements of
+//! the router. They begin when a network's link is there and end with it; a change of the document reaches those that run
+//! without a restart.
 
+mod announce;
+mod batch;
 mod dhcp;
+mod dhcp6;
 mod dns;
 mod frame;
 mod metadata;
+mod packets;
+mod ra;
 pub(crate) mod sockets;
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,23 +81,24 @@ impl Services {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let tracker = TaskTracker::new();
         tracker.spawn(self.names.clone().forward(stop.clone()));
+        tracker.spawn(announce::follow(self.shown.clone(), stop.clone()));
         tracker.spawn(self.metadata.clone().follow(self.shown.clone(), stop.clone()));
-        let mut served: BTreeMap<NetworkId, (Place, CancellationToken)> = BTreeMap::new();
+        let mut served: BTreeMap<Place, CancellationToken> = BTreeMap::new();
         let mut shown = self.shown.clone();
         loop {
             let places = places(&shown.borrow_and_update());
-            served.retain(|network, (place, end)| {
-                let stays = places.get(network) == Some(place);
+            served.retain(|place, end| {
+                let stays = places.contains(place);
                 if !stays {
                     end.cancel();
                 }
                 stays
             });
-            for (network, place) in places {
-                served.entry(network).or_insert_with(|| {
+            for place in places {
+                served.entry(place).or_insert_with_key(|place| {
                     let end = stop.child_token();
-                    self.serve(&tracker, network, &place.link.name, &end);
-                    (place, end)
+                    self.serve(&tracker, place, &end);
+                    end
                 });
             }
             match stop.run_until_cancelled(shown.changed()).await {
@@ -103,45 +110,74 @@ impl Services {
         tracker.wait().await;
     }
 
-    /// Begins what one network needs.
-    fn serve(
-        &self,
-        tracker: &TaskTracker,
-        network: NetworkId,
-        link: &InterfaceName,
-        end: &CancellationToken,
-    ) {
-        let own = || (link.clone(), end.clone(), self.healths.clone());
-        let (shown, names, data) = (self.shown.clone(), self.names.clone(), self.metadata.clone());
-        let (on, end, healths) = own();
-        tracker.spawn(keep("dhcp", on, end, healths, move |link| dhcp::serve(network, link, shown.clone())));
-        let (on, end, healths) = own();
-        let udp = names.clone();
-        tracker.spawn(keep("dns", on, end, healths, move |link| udp.clone().serve_udp(network, link)));
-        let (on, end, healths) = own();
-        tracker.spawn(keep("dns-tcp", on, end, healths, move |link| names.clone().serve_tcp(network, link)));
-        for (name, port) in [("metadata", METADATA_PORT), ("passwords", PASSWORD_PORT)] {
-            let (on, end, healths) = own();
-            let data = data.clone();
-            tracker.spawn(keep(name, on, end, healths, move |link| data.clone().serve(network, link, port)));
+    /// Begins what one network needs in one family.
+    fn serve(&self, tracker: &TaskTracker, place: &Place, end: &CancellationToken) {
+        let keeper = Keeper { tracker, link: &place.link.name, end, healths: &self.healths };
+        match place.gateway {
+            IpAddr::V4(gateway) => self.serve_4(&keeper, place.network, gateway),
+            IpAddr::V6(_) => self.serve_6(&keeper, place.network),
         }
+        let (network, own) = (place.network, place.gateway);
+        let [udp, tcp] = if own.is_ipv4() { ["dns", "dns-tcp"] } else { ["dns6", "dns6-tcp"] };
+        let names = self.names.clone();
+        keeper.keep(udp, move |link| names.clone().serve_udp(network, link, own));
+        let names = self.names.clone();
+        keeper.keep(tcp, move |link| names.clone().serve_tcp(network, link, own));
+    }
+
+    fn serve_4(&self, keeper: &Keeper<'_>, network: NetworkId, gateway: Ipv4Addr) {
+        let shown = self.shown.clone();
+        keeper.keep("dhcp", move |link| dhcp::serve(network, link, shown.clone()));
+        for (name, port) in [("metadata", METADATA_PORT), ("passwords", PASSWORD_PORT)] {
+            let data = self.metadata.clone();
+            keeper.keep(name, move |link| data.clone().serve(network, (link, gateway), port));
+        }
+    }
+
+    fn serve_6(&self, keeper: &Keeper<'_>, network: NetworkId) {
+        let shown = self.shown.clone();
+        keeper.keep("ra", move |link| ra::serve(network, link, shown.clone()));
+        let shown = self.shown.clone();
+        keeper.keep("dhcp6", move |link| dhcp6::serve(network, link, shown.clone()));
     }
 }
 
-/// What the sockets of a network's services are bound to: with another one, they begin anew.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the sockets of a network's services in one family are bound to: with another one, they begin anew.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
+    network: NetworkId,
     link: Link,
     mac: MacAddr,
-    gateway: Ipv4Addr,
+    /// The router's address in the network.
+    gateway: IpAddr,
 }
 
-fn places(shown: &Shown) -> BTreeMap<NetworkId, Place> {
-    let with_links = shown.links.iter().filter_map(|(network, link)| {
+fn places(shown: &Shown) -> BTreeSet<Place> {
+    let of_link = |(network, link): (&NetworkId, &Link)| {
         let guest = shown.document.guests.get(network)?;
-        Some((*network, Place { link: link.clone(), mac: guest.mac, gateway: guest.gateway() }))
-    });
-    with_links.collect()
+        let of = |gateway| Place { network: *network, link: link.clone(), mac: guest.mac, gateway };
+        let six = guest.prefix6.map(|prefix| of(prefix.gateway().into()));
+        Some([Some(of(guest.gateway().into())), six].into_iter().flatten())
+    };
+    shown.links.iter().filter_map(of_link).flatten().collect()
+}
+
+/// Begins services of a link.
+struct Keeper<'a> {
+    tracker: &'a TaskTracker,
+    link: &'a InterfaceName,
+    end: &'a CancellationToken,
+    healths: &'a Healths,
+}
+
+impl Keeper<'_> {
+    fn keep<F>(&self, name: &'static str, serve: impl Fn(InterfaceName) -> F + Send + 'static)
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let (link, end, healths) = (self.link.clone(), self.end.clone(), self.healths.clone());
+        self.tracker.spawn(keep(name, link, end, healths, serve));
+    }
 }
 
 /// Keeps a service of a link going until its end: one that fails is begun again.

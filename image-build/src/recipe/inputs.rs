@@ -27,10 +27,10 @@ pub struct Inputs {
 pub enum Programs {
     /// There are none.
     None,
-    /// One is compiled by the recipe.
+    /// Some are compiled by the recipe.
     Compiled {
-        /// Its package in the workspace.
-        package: &'static str,
+        /// Their packages in the workspace.
+        packages: &'static [&'static str],
         /// A folder of the workspace.
         source: PathBuf,
     },
@@ -42,7 +42,7 @@ impl Programs {
     /// The crates of a program that is compiled. They are known once it has been.
     pub(super) fn crates(&self) -> Result<Option<Crates>, BuildError> {
         match self {
-            Self::Compiled { package, source } => Crates::of(package, source).map(Some),
+            Self::Compiled { packages, source } => Crates::of(packages, source).map(Some),
             Self::None | Self::Given => Ok(None),
         }
     }

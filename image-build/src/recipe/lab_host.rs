@@ -37,8 +37,8 @@ const INIT: &str = include_str!("../../recipes/lab-host/init");
 /// host and entered again, an emulated processor looks up anew all that it runs, for about a millisecond, and a VM's timer is
 /// then no reason of its own to leave it. Debian boots in two thirds of the time.
 const COMMAND_LINE: &str = include_str!("../../recipes/lab-host/cmdline");
-/// What the initramfs needs to see the root; ext4 is built in.
-const BOOT_MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_net"];
+/// What the initramfs needs to see the root and to make the seed's links; ext4 is built in.
+const BOOT_MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_net", "bridge"];
 
 /// The recipe.
 #[derive(Debug, Default)]

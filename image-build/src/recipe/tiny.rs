@@ -11,7 +11,7 @@ use crate::apt::{self, Apt};
 use crate::cpio::Archive;
 use crate::disk::{self, Boot};
 use crate::files;
-use crate::init;
+use crate::init::{self, Profile};
 use crate::kernel::Modules;
 use crate::manifest::Package;
 use crate::program::Program;
@@ -61,7 +61,7 @@ impl Recipe for Tiny {
     fn programs(&self) -> Programs {
         match &self.init {
             Some(_) => Programs::Given,
-            None => Programs::Compiled { package: init::TINY, source: self.source.clone() },
+            None => Programs::Compiled { packages: &[init::TINY], source: self.source.clone() },
         }
     }
 
@@ -69,7 +69,7 @@ impl Recipe for Tiny {
         let boot_code = disk::boot_code()?;
         let init = steps.run("compile the init", || match &self.init {
             Some(path) => init::check(path).map(|()| path.clone()),
-            None => init::compile(init::TINY, &self.source, &place.cache),
+            None => init::compile(init::TINY, Profile::Init, &self.source, &place.cache),
         })?;
         let hash = |path: &Path| files::hash_file(path).map(|(hash, _)| hash);
         let hashes = vec![("init".to_owned(), hash(&init)?), ("mbr.bin".to_owned(), hash(&boot_code)?)];

@@ -71,6 +71,12 @@ pub struct Quotas {
     /// Addresses of its VMs' network interfaces.
     #[serde(default)]
     pub addresses: Option<u64>,
+    /// Public addresses, but for the one that its router takes.
+    #[serde(default)]
+    pub public_ips: Option<u64>,
+    /// Console sessions.
+    #[serde(default)]
+    pub console_sessions: Option<u64>,
     /// API requests a second of all its users together, on average: 1 to 1,000,000. What the installation allows when left
     /// out.
     #[serde(default)]
@@ -94,4 +100,10 @@ pub struct InUse {
     pub networks: u64,
     /// Addresses.
     pub addresses: u64,
+    /// Public addresses, but for the one that its router takes.
+    #[serde(default)]
+    pub public_ips: u64,
+    /// Console sessions.
+    #[serde(default)]
+    pub console_sessions: u64,
 }

@@ -1,5 +1,7 @@
 //! Templates.
 
+use std::collections::BTreeSet;
+
 use podzol_vocab::{ByteSize, Name, Sha256, TemplateId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -32,6 +34,26 @@ pub enum TemplateFormat {
     Iso,
 }
 
+/// What VMs of a template are for, if that is a part of Podzol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateRole {
+    /// Routers.
+    Router,
+    /// Console proxies.
+    ConsoleProxy,
+}
+
+/// What VMs of a template can do beside what all of its role can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateExtension {
+    /// Routers that balance HTTP. They have 256 MiB of memory, where others have 128.
+    L7,
+    /// Routers that know IPv6.
+    Ipv6,
+}
+
 /// A bootable disk image, or an ISO.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Template {
@@ -45,6 +67,11 @@ pub struct Template {
     pub format: TemplateFormat,
     /// The operating system in it, in words.
     pub os: String,
+    /// What VMs of it are for, if that is a part of Podzol.
+    pub role: Option<TemplateRole>,
+    /// What they can do beside what all of that role can.
+    #[serde(default)]
+    pub extensions: BTreeSet<TemplateExtension>,
     /// Where it came from; none if it was uploaded. A password in it is not shown.
     pub url: Option<String>,
     /// How far it is.
@@ -77,4 +104,24 @@ pub struct TemplateCreate {
     /// The operating system in it, in words of up to 200 characters.
     #[serde(default)]
     pub os: String,
+    /// What VMs of it are for, if that is a part of Podzol: then customers can make none of it. The newest one of a role
+    /// is used for what is made from then on: with an extension where that is needed, and without one elsewhere.
+    #[serde(default)]
+    pub role: Option<TemplateRole>,
+    /// What they can do beside what all of that role can.
+    #[serde(default)]
+    pub extensions: BTreeSet<TemplateExtension>,
+    /// Who made it, for storage servers that take nothing else.
+    #[serde(default)]
+    pub signed: Option<SignedManifest>,
+}
+
+/// A manifest that lists an image's SHA-256 among its files, and a signature over it: `podzol-image sign` writes both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedManifest {
+    /// The whole text of `manifest.json`, to the byte: at most 1 MiB.
+    pub manifest: String,
+    /// The text of `manifest.sig`: an Ed25519 signature in Base64.
+    pub signature: String,
 }

@@ -1,6 +1,6 @@
 //! VMs.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use podzol_vocab::{
     AccountId, AffinityGroupId, ByteSize, Generation, HostId, MacAddr, Name, NetworkId, NicId, OfferingId,
@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::Timestamp;
 use crate::limits::VmLimits;
 use crate::offering::Size;
+use crate::traffic::Traffic;
 use crate::volume::VolumeState;
 
 /// What a VM does.
@@ -92,6 +93,16 @@ pub struct Vm {
     pub start_timing: Vec<Step>,
 }
 
+/// A new password of a VM.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VmPassword {
+    /// The VM.
+    pub vm: VmId,
+    /// Its password. It is shown only here.
+    #[schema(value_type = String)]
+    pub password: Secret<String>,
+}
+
 /// A step of a VM's start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
@@ -113,12 +124,20 @@ pub struct Nic {
     /// Its IPv4 address.
     #[schema(value_type = String, format = "ipv4")]
     pub address: Ipv4Addr,
+    /// Its IPv6 address, in a network that has IPv6: nothing else that it sends over IPv6 passes but from this and from the
+    /// link-local address that its MAC address makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "ipv6")]
+    pub address6: Option<Ipv6Addr>,
     /// Whether the VM has it yet, or still.
     pub attachment: Attachment,
     /// Whether it may send what is not from its own addresses, answer DHCP and announce routes. Its MAC address is its own
     /// all the same.
     #[serde(default)]
     pub may_route: bool,
+    /// What went through its router; left out where VMs are listed, and where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 /// Changes a network interface. What is left out stays.

@@ -1,9 +1,12 @@
 //! Zones and pods.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use podzol_vocab::{Invalid, Name, PodId, Tag, VlanId, VxlanId, ZoneId};
+use podzol_vocab::{
+    AddressRange, Cidr, Invalid, Ipv4Range, Ipv6Range, Name, PodId, Tag, VlanId, VxlanId, ZoneId,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,6 +31,15 @@ pub struct Zone {
     /// How many of its largest hosts may fail with room left for all VMs: new VMs do not get what is kept for that.
     #[serde(default)]
     pub spare_hosts: u32,
+    /// The management network as routers see it; none if there can be no routers. Shown to admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub management: Option<ManagementNetwork>,
+    /// The public network; none if there is none. Shown to admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicNetwork>,
+    /// Whether networks in it can have a router.
+    #[serde(default)]
+    pub has_routers: bool,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -48,6 +60,99 @@ pub struct ZoneUpdate {
     /// How many of its largest hosts may fail with room left for all VMs: 0 to 16.
     #[serde(default)]
     pub spare_hosts: Option<u32>,
+    /// The management network as routers see it: addresses that are given out stay in its ranges.
+    #[serde(default)]
+    pub management: Option<ManagementNetwork>,
+    /// The public network: addresses that are given out stay in its ranges.
+    #[serde(default)]
+    pub public: Option<PublicNetwork>,
+}
+
+/// The management network of a zone, on which routers have an address each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementNetwork {
+    /// Its range.
+    pub cidr: Cidr,
+    /// The addresses in it that are for routers; the ranges do not overlap.
+    pub ranges: Vec<AddressRange>,
+    /// The largest packet in bytes: 576 to 9216; 1500 when left out.
+    #[serde(default = "ethernet")]
+    pub mtu: u16,
+    /// Where the management service is, if that is beyond a gateway.
+    #[serde(default)]
+    pub routes: Vec<ManagementRoute>,
+}
+
+/// A way to the management service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementRoute {
+    /// The addresses that it leads to.
+    pub to: Ipv4Range,
+    /// The gateway, in the management network.
+    #[schema(value_type = String, format = "ipv4")]
+    pub via: Ipv4Addr,
+}
+
+/// The public network of a zone: where the outside is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublicNetwork {
+    /// Its range.
+    pub cidr: Cidr,
+    /// Where packets to the outside go: an address in it, and in none of its ranges.
+    #[schema(value_type = String, format = "ipv4")]
+    pub gateway: Ipv4Addr,
+    /// The addresses in it that customers can get; the ranges do not overlap.
+    pub ranges: Vec<AddressRange>,
+    /// The largest packet in bytes: 576 to 9216; 1500 when left out.
+    #[serde(default = "ethernet")]
+    pub mtu: u16,
+    /// The name servers that routers ask, in order: at most 8.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub name_servers: Vec<Ipv4Addr>,
+    /// The IPv6 prefix that networks with IPv6 have theirs of; none if there can be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<PublicPrefix>,
+}
+
+/// An IPv6 prefix that is routed to a zone's public network: a /60 for each account in it that has networks with IPv6.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublicPrefix {
+    /// The prefix: of 44 to 60 bits, and global or unique local. It stays as long as a network has a part of it.
+    pub prefix: Ipv6Range,
+    /// Where packets to the outside go: a link-local address that is not in `fe80::1:0/112`, or one that is outside of the
+    /// prefix.
+    #[schema(value_type = String, format = "ipv6")]
+    pub gateway: Ipv6Addr,
+}
+
+/// A route that the gateway of a zone's public network needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Route6 {
+    /// Where to: an account's part of the zone's prefix.
+    pub prefix: Ipv6Range,
+    /// The next hop: the account's router, on the public network.
+    #[schema(value_type = String, format = "ipv6")]
+    pub via: Ipv6Addr,
+}
+
+/// The routes that the gateway of a zone's public network needs for IPv6. They do not change while the prefix does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Routes6 {
+    /// The prefix that they are to parts of.
+    pub prefix: Ipv6Range,
+    /// How many there are: one for each account that the zone has room for.
+    pub count: u64,
+    /// The first 4096 of them, which are all of a prefix of 48 bits or more.
+    pub routes: Vec<Route6>,
+}
+
+fn ethernet() -> u16 {
+    1500
 }
 
 /// Creates a zone.

@@ -5,29 +5,41 @@ use std::path::Path;
 
 use podzol_rpc::identity::{certificates, write_file};
 use podzol_rpc::peer::fingerprint;
+use podzol_rpc::statement::Signer;
 use podzol_rpc::{Identity, PeerId};
-use podzol_vocab::{Secret, Sha256};
+use podzol_vocab::{Invalid, Secret, Sha256};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType,
+    SerialNumber,
 };
+use ring::hmac;
 use time::{Duration, OffsetDateTime};
 
 /// How long the authority's own certificate holds.
 const AUTHORITY_YEARS: i64 = 20;
 
 /// How long a server's certificate holds. Servers are refused by revocation, not by waiting for this.
-const SERVER_DAYS: i64 = 825;
+pub(crate) const SERVER_DAYS: i64 = 825;
 
 /// Clocks of servers may be this much behind: one whose time zone or hardware clock is wrong is still understood.
-const CLOCK_SKEW: Duration = Duration::days(1);
+pub(crate) const CLOCK_SKEW: Duration = Duration::days(1);
 
 /// Makes certificates for servers, and for this service itself.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     fingerprint: Sha256,
+    names_key: Secret<[u8; 32]>,
+    resume_key: hmac::Key,
+    tickets_key: hmac::Key,
+    signer: Signer,
 }
+
+/// For what the authority's key makes other keys, so that no two uses have the same.
+const NAMES: &[u8] = b"podzol: opaque names of console proxies";
+const RESUME: &[u8] = b"podzol: tokens by which console sessions are resumed";
+const TICKETS: &[u8] = b"podzol: keys that tickets of console sessions are signed with";
 
 /// Why the authority could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +50,9 @@ pub enum AuthorityError {
     /// The authority's files could not be read or written.
     #[error(transparent)]
     Identity(#[from] podzol_rpc::identity::IdentityError),
+    /// The key for statements is not one.
+    #[error("the key for statements {0}")]
+    Statements(#[from] Invalid),
     /// The authority's certificate file is empty.
     #[error("the authority's file holds no certificate")]
     Empty,
@@ -73,13 +88,43 @@ impl Authority {
         let key_pem = std::fs::read_to_string(&key).map_err(failed(&key))?;
         let der = certificates(&ca_pem, "the authority's certificate")?;
         let fingerprint = fingerprint(der.first().ok_or(AuthorityError::Empty)?);
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&key_pem)?)?;
-        Ok(Self { issuer, ca_pem, fingerprint })
+        let key = KeyPair::from_pem(&key_pem)?;
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &key.serialize_der());
+        let made_for = |purpose: &[u8]| -> [u8; 32] {
+            hmac::sign(&secret, purpose).as_ref().try_into().expect("SHA-256 has 32 bytes")
+        };
+        let names_key = Secret::new(made_for(NAMES));
+        let resume_key = hmac::Key::new(hmac::HMAC_SHA256, &made_for(RESUME));
+        let tickets_key = hmac::Key::new(hmac::HMAC_SHA256, &made_for(TICKETS));
+        let issuer = Issuer::from_ca_cert_pem(&ca_pem, key)?;
+        let signer = new_signer(&issuer)?;
+        Ok(Self { issuer, ca_pem, fingerprint, names_key, resume_key, tickets_key, signer })
     }
 
     /// The authority's certificate (PEM).
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// What makes the tokens by which console sessions are resumed. It is the same as long as the authority is.
+    pub(crate) fn resume_key(&self) -> &hmac::Key {
+        &self.resume_key
+    }
+
+    /// What makes this service's statements. Its key is another one after each start: statements bring its certificate.
+    pub(crate) fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// What a key that signs tickets of console sessions is made of: another one for each number, and the same each time.
+    pub(crate) fn ticket_seed(&self, number: i64) -> Secret<[u8; 32]> {
+        let made = hmac::sign(&self.tickets_key, &number.to_be_bytes());
+        Secret::new(made.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// What makes opaque names of console proxies. It is the same as long as the authority is.
+    pub fn key_of_console_names(&self) -> Secret<[u8; 32]> {
+        self.names_key.clone()
     }
 
     /// SHA-256 of the authority's certificate, for join tokens.
@@ -96,6 +141,16 @@ impl Authority {
         let request = CertificateSigningRequestParams::from_pem(request_pem)?;
         let certificate = leaf(&[peer.to_string()], &[])?.signed_by(&request.public_key, &self.issuer)?;
         Ok((certificate.pem(), fingerprint(certificate.der())))
+    }
+
+    /// A new key and a certificate for it (both PEM), for a peer that is told who it is at its start.
+    ///
+    /// # Errors
+    /// When a key or certificate cannot be made.
+    pub fn identity_of(&self, peer: PeerId) -> Result<(String, Secret<String>), AuthorityError> {
+        let key = KeyPair::generate()?;
+        let certificate = leaf(&[peer.to_string()], &[])?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), Secret::new(key.serialize_pem())))
     }
 
     /// Whether a certificate (PEM) is for the key in a request.
@@ -140,7 +195,14 @@ fn new_authority() -> Result<(String, Secret<String>), rcgen::Error> {
     Ok((params.self_signed(&key)?.pem(), Secret::new(key.serialize_pem())))
 }
 
-fn leaf(names: &[String], addresses: &[IpAddr]) -> Result<CertificateParams, rcgen::Error> {
+fn new_signer(issuer: &Issuer<'_, KeyPair>) -> Result<Signer, AuthorityError> {
+    let key = KeyPair::generate_for(&PKCS_ED25519)?;
+    let certificate = leaf(&[PeerId::Management.to_string()], &[])?.signed_by(&key, issuer)?;
+    Ok(Signer::new(certificate.der(), key)?)
+}
+
+/// A certificate for names and addresses, of a part of Podzol unless it is said otherwise.
+pub(crate) fn leaf(names: &[String], addresses: &[IpAddr]) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names.to_vec())?;
     params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
     params.distinguished_name = name(names.first().map_or("Podzol", String::as_str));

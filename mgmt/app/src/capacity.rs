@@ -9,7 +9,7 @@ use podzol_mgmt_db::{Reader, offering, zone};
 use podzol_mgmt_scheduler::{Host, Pool, Room};
 use podzol_vocab::{ByteSize, PodId, PoolId};
 
-use crate::place::Choice;
+use crate::place::{Choice, Needs};
 use crate::{Actor, App, AppError};
 
 /// All of a list that is short: zones, offerings.
@@ -68,7 +68,7 @@ impl App {
             let pods: BTreeMap<_, PodId> =
                 ledger.hosts_of(zone.id.0).map(|row| (row.host(), row.pod_id.0)).collect();
             drop(ledger);
-            let hosts = self.hosts_for(db, zone.id.0, &[], false);
+            let hosts = self.hosts_for(db, zone.id.0, Needs::default());
             let all = Pool::new(hosts.iter().cloned());
             let reserve = (zone.spare_hosts > 0).then(|| all.reserve(zone.spare_hosts as usize));
             let pods_of_zone: std::collections::BTreeSet<PodId> = pods.values().copied().collect();

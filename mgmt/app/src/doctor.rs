@@ -43,11 +43,15 @@ impl App {
         actor.must_be_admin()?;
         let hosts = server::joined_hosts(self.db.reader()).await?;
         let pools = pool::ready(self.db.reader(), None).await?;
-        let (of_hosts, of_pools) = tokio::join!(
+        let (of_hosts, of_pools, of_routers, of_consoles) = tokio::join!(
             join_all(hosts.iter().map(|row| self.diagnose_host(row))),
             join_all(pools.iter().map(|row| self.diagnose_pool(row))),
+            self.diagnose_routers(),
+            self.diagnose_consoles(),
         );
         let mut findings = self.diagnose_database().await?;
+        findings.extend(of_routers?);
+        findings.extend(of_consoles?);
         for found in of_hosts.into_iter().chain(of_pools) {
             findings.extend(found?);
         }
@@ -73,6 +77,7 @@ impl App {
         let found = self.diagnose(actor).await?;
         self.describe_anew(&found.findings).await?;
         self.mend_pools(&pools, &found.findings).await?;
+        self.mend_routers(&found.findings).await?;
         Ok(found)
     }
 
@@ -245,6 +250,12 @@ impl App {
             findings.push(finding("pool_not_ready", row.id.to_string(), detail, row.error.as_deref()));
         }
         for row in server::joined_hosts(db).await? {
+            let unguarded = if row.has_ipv6 { 0 } else { vm::count_with_ipv6(db, row.host()).await? };
+            if unguarded > 0 {
+                let detail = format!("host {}: {unguarded} VMs in networks with IPv6 have none", row.name.0);
+                let cause = Some("its agent is of a version that guards no IPv6 addresses");
+                findings.push(finding("host_lacks_ipv6", row.id.clone(), detail, cause));
+            }
             let Some(problem) = self.heard.latest(row.clone()).problem else { continue };
             findings.push(finding("host_problem", row.id, format!("host {}: {problem}", row.name.0), None));
         }

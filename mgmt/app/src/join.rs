@@ -151,6 +151,6 @@ fn id_of(peer: PeerId) -> String {
         PeerId::Management => String::new(),
         PeerId::Host(id) => id.to_string(),
         PeerId::StorageServer(id) => id.to_string(),
-        PeerId::Router(id) => id.to_string(),
+        PeerId::Router(id) | PeerId::ConsoleProxy(id) => id.to_string(),
     }
 }

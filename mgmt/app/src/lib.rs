@@ -12,11 +12,14 @@ mod affinity;
 pub mod authority;
 mod busy;
 mod capacity;
+pub mod certificate;
 mod changes;
+mod console;
 mod doctor;
 mod error;
 mod event;
 mod heard;
+mod identity;
 mod join;
 mod limits;
 mod metrics;
@@ -27,11 +30,15 @@ mod operation;
 mod place;
 mod plan;
 mod pool;
+mod public_ip;
 mod quota;
 mod rate;
 pub mod reconcile;
 mod report;
+mod router;
+mod rule;
 mod server;
+mod system;
 mod template;
 mod view;
 mod vm;
@@ -39,6 +46,7 @@ mod volume;
 mod vxlans;
 pub mod work;
 mod zone;
+mod zone6;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -55,6 +63,7 @@ pub use actor::Actor;
 pub use authority::Authority;
 pub use busy::Admitted;
 pub use changes::ChangeStream;
+pub use console::{ConsoleSettings, Resumed};
 pub use error::AppError;
 pub use metrics::Metrics;
 pub use once::{Once, Secretive};
@@ -73,6 +82,8 @@ pub struct App {
     pub(crate) here: Arc<Here>,
     pub(crate) heard: Arc<heard::Heard>,
     pub(crate) rates: Arc<rate::Rates>,
+    /// Pages that ask to go on elsewhere, by where they ask from.
+    pub(crate) resumes: Arc<rate::Rates<std::net::IpAddr>>,
     pub(crate) busy: Arc<busy::Busy>,
     pub(crate) stopping: CancellationToken,
 }
@@ -92,6 +103,12 @@ pub(crate) struct Here {
     pub(crate) told_refusals: event::Recorded,
     /// Where the tunnels of networks on VXLANs end.
     pub(crate) vxlans: vxlans::Vxlans,
+    /// What is known of routers.
+    pub(crate) routers: router::known::Routers,
+    /// What is known of console proxies.
+    pub(crate) consoles: console::known::Consoles,
+    /// Which management server this is among others, from its start to its end.
+    pub(crate) owner: String,
     /// The hosts as placement sees them.
     pub(crate) places: Mutex<place::Places>,
 }
@@ -117,6 +134,10 @@ pub struct Settings {
     pub start_deadline: std::time::Duration,
     /// How long a deleted VM can be recovered.
     pub expunge_after: std::time::Duration,
+    /// How long a router is kept that no VM needs.
+    pub router_idle: std::time::Duration,
+    /// Consoles in a browser; none where there is no domain for them.
+    pub console: Option<ConsoleSettings>,
     /// How many API requests a second an account may send on average, where its quotas do not say.
     pub api_requests_per_second: std::num::NonZeroU32,
     /// How many API requests are answered at once; what comes beyond that is told to come again.
@@ -142,6 +163,7 @@ impl App {
             settings: Arc::new(settings),
             heard: Arc::default(),
             rates: Arc::default(),
+            resumes: Arc::default(),
             busy: Arc::default(),
             stopping: CancellationToken::new(),
             here: Arc::new(Here {
@@ -151,6 +173,9 @@ impl App {
                 refusals: Mutex::default(),
                 told_refusals: Mutex::default(),
                 vxlans: vxlans::Vxlans::default(),
+                routers: router::known::Routers::default(),
+                consoles: console::known::Consoles::default(),
+                owner: format!("{:032x}", rand::random::<u128>()),
                 places: Mutex::default(),
             }),
         }

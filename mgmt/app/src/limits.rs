@@ -6,7 +6,7 @@
 
 use podzol_mgmt_api::limits::{Limit, LimitFrom, Limits, VmLimits};
 use podzol_mgmt_api::offering::Size;
-use podzol_mgmt_db::{Reader, account, find, offering, vm, zone};
+use podzol_mgmt_db::{Reader, account, find, network, offering, vm, zone};
 use podzol_vocab::{AccountId, ZoneId};
 
 use crate::operation::start;
@@ -35,6 +35,10 @@ pub(crate) async fn in_force(
 pub(crate) async fn renew(db: &impl Reader, row: &mut vm::Model) -> Result<(), AppError> {
     if let Some(offering) = find::<offering::Entity>(db, row.offering_id.0).await? {
         (row.size.0.network_mbps, row.size.0.iops) = (offering.size.0.network_mbps, offering.size.0.iops);
+    }
+    if row.role.is_some() {
+        row.limits_are_stale = false;
+        return Ok(());
     }
     row.limits = Some(in_force(db, &row.size, row.account_id.0, row.zone_id.0).await?.into());
     row.limits_are_stale = false;
@@ -80,7 +84,8 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         for mut row in vm::with_stale_limits(tx.reader(), AT_ONCE).await? {
             let before = of(&row);
             renew(tx.reader(), &mut row).await?;
-            let changed = of(&row) != before;
+            // What its interfaces should be may have changed instead: see [`vm::LimitsOf`].
+            let changed = of(&row) != before || network::any_with_ipv6(tx.reader(), row.id.0).await?;
             row.generation += i64::from(changed);
             tx.vm_update(row.clone()).await?;
             if changed {

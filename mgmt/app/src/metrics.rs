@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use podzol_mgmt_db::{server, vm};
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -26,9 +27,16 @@ pub struct Metrics {
     /// Callers and connections that were refused, by what for.
     pub refusals: IntCounterVec,
     /// What the database has counted itself; set by one at a time.
-    written: Mutex<[IntCounter; 3]>,
+    written: Mutex<[IntCounter; 4]>,
     hosts: IntGaugeVec,
     vms: IntGaugeVec,
+    routers: IntGaugeVec,
+    /// Scans of zones for the console proxies that they should have.
+    pub console_scans: IntCounter,
+    console_proxies: IntGaugeVec,
+    console_sessions: IntGaugeVec,
+    console_room: IntGaugeVec,
+    console_pages: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -49,6 +57,11 @@ impl Default for Metrics {
             registry.register(Box::new(gauge.clone())).expect("the name is used once");
             gauge
         };
+        let of_zone = |name: &str, help: &str| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &["zone"]).expect("the name is valid");
+            registry.register(Box::new(gauge.clone())).expect("the name is used once");
+            gauge
+        };
         let seconds = HistogramOpts::new("podzol_api_request_seconds", "Seconds to answer an API request")
             .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0]);
         let request_seconds = HistogramVec::new(seconds, &["method", "route"]).expect("the name is valid");
@@ -64,11 +77,31 @@ impl Default for Metrics {
                 total("podzol_database_transactions_total", "Transactions that are durable"),
                 total("podzol_database_commits_total", "Commits, each of one or several transactions"),
                 total("podzol_database_waits_total", "Waits for the disk, each for one or several commits"),
+                total("podzol_database_reads_total", "Statements outside of transactions that write"),
             ]),
             hosts: gauge("podzol_hosts", "Hosts in each state"),
             vms: gauge("podzol_vms", "VMs in each state"),
+            routers: gauge("podzol_routers", "Routers in each state"),
+            console_scans: total("podzol_console_scans_total", "Scans of zones for their console proxies"),
+            console_proxies: gauge("podzol_console_proxies", "Console proxies in each state"),
+            console_sessions: gauge(
+                "podzol_console_sessions",
+                "Console sessions that have a place, and that wait for one",
+            ),
+            console_room: of_zone("podzol_console_room", "How many more console sessions there is room for"),
+            console_pages: of_zone("podzol_console_pages", "Pages that show a console"),
             registry,
         }
+    }
+}
+
+impl Metrics {
+    /// Tells of what another part counts too.
+    ///
+    /// # Panics
+    /// When a name in it is told of already.
+    pub fn add(&self, counted: Box<dyn Collector>) {
+        self.registry.register(counted).expect("the name is used once");
     }
 }
 
@@ -81,19 +114,41 @@ impl App {
         let metrics = self.metrics();
         set(&metrics.hosts, server::count_hosts_by_state(self.db.reader()).await?);
         set(&metrics.vms, vm::count_by_state(self.db.reader()).await?);
+        set(&metrics.routers, self.count_routers().await?);
+        set(&metrics.console_proxies, self.count_console_proxies().await?);
+        self.measure_consoles().await?;
         {
             let written = metrics.written.lock().unwrap_or_else(PoisonError::into_inner);
-            let [transactions, commits, waits] = &*written;
+            let [transactions, commits, waits, reads] = &*written;
             let counted = self.db.counts();
             transactions.inc_by(counted.transactions - transactions.get());
             commits.inc_by(counted.commits - commits.get());
             waits.inc_by(counted.waits - waits.get());
+            reads.inc_by(counted.reads - reads.get());
         }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&metrics.registry.gather(), &mut text) {
             tracing::error!(%error, "cannot write metrics");
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl App {
+    async fn measure_consoles(&self) -> Result<(), AppError> {
+        let metrics = self.metrics();
+        metrics.console_room.reset();
+        metrics.console_pages.reset();
+        let (mut placed, mut waiting) = (0, 0);
+        for measured in self.console_measures().await? {
+            let zone = &[measured.zone.as_str()];
+            metrics.console_room.with_label_values(zone).set(measured.room.into());
+            metrics.console_pages.with_label_values(zone).set(measured.pages.into());
+            placed += i64::from(measured.sessions);
+            waiting += i64::from(measured.waiting);
+        }
+        set(&metrics.console_sessions, vec![("placed", placed), ("waiting", waiting)]);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Placement: from the database to the scheduler's view, and back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use podzol_mgmt_api::affinity::Policy;
@@ -11,8 +11,9 @@ use podzol_mgmt_db::{
     Ledger, Reader, Taken, affinity, find, network, offering, pool, server, vm, volume, zone,
 };
 use podzol_mgmt_scheduler::{Host, Pool, Reason, Refusal, Request};
-use podzol_vocab::{AffinityGroupId, ByteSize, HostId, OfferingId, PoolId, VmId, ZoneId};
+use podzol_vocab::{AffinityGroupId, ByteSize, HostId, OfferingId, PoolId, TrafficType, VmId, ZoneId};
 
+use crate::system::routing_tags;
 use crate::work::without_port;
 use crate::{App, AppError, Settings};
 
@@ -26,8 +27,33 @@ pub(crate) struct Wanted<'a> {
     pub(crate) group: Option<AffinityGroupId>,
     /// Whether a network of it is on a VXLAN.
     pub(crate) tunnels: bool,
+    /// Whether a network of it has IPv6.
+    pub(crate) ipv6: bool,
+    /// Whether it is a router.
+    pub(crate) router: bool,
+    /// Hosts that it is to be kept away from.
+    pub(crate) away_from: BTreeSet<HostId>,
     /// Itself, if it is there already: it does not keep apart from itself.
     pub(crate) vm: Option<VmId>,
+}
+
+/// What a VM needs of its host beside room.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Needs<'a> {
+    /// Where its volumes are.
+    pub(crate) pools: &'a [PoolId],
+    /// Whether a network of it is on a VXLAN.
+    pub(crate) tunnels: bool,
+    /// Whether it has IPv6 addresses that its host guards: not a router, of which only MAC addresses are checked.
+    pub(crate) ipv6: bool,
+    /// Whether it is a router, which has interfaces on the host's own networks.
+    pub(crate) router: bool,
+}
+
+impl Wanted<'_> {
+    fn needs(&self) -> Needs<'_> {
+        Needs { pools: &self.pools, tunnels: self.tunnels, ipv6: self.ipv6, router: self.router }
+    }
 }
 
 /// The hosts of a zone as placement sees them for a VM, and what that VM asks for.
@@ -85,7 +111,7 @@ impl App {
         places.follow(&mut ledger, &self.settings);
         let none = Pool::default();
         let hosts = places.zones.get(&wanted.zone).unwrap_or(&none);
-        let bars = |id| bars(&ledger, ledger.host(id)?, &wanted.pools, wanted.tunnels);
+        let bars = |id| bars(&ledger, ledger.host(id)?, wanted.needs());
         hosts.decide_within(&request, bars).map_err(no_host_fits)
     }
 
@@ -101,6 +127,12 @@ impl App {
             spare_hosts: zone.map_or(0, |zone| zone.spare_hosts) as usize,
             ..Default::default()
         };
+        if wanted.router {
+            request.tags.extend(routing_tags(db, wanted.zone));
+            request.apart_from.extend(&wanted.away_from);
+            // What is kept free for the VMs of a host that fails is for their router first.
+            request.spare_hosts = 0;
+        }
         if let Some(group) = wanted.group {
             let policy = find::<affinity::Entity>(db, group).await?.map(|group| group.policy.0);
             let others = vm::of_group(db, group).await?.into_iter().filter(|row| Some(row.id.0) != wanted.vm);
@@ -117,24 +149,17 @@ impl App {
     /// What there is to choose from for a VM.
     pub(crate) async fn choice(&self, db: &impl Reader, wanted: &Wanted<'_>) -> Result<Choice, AppError> {
         let request = self.request(db, wanted).await?;
-        let hosts = self.hosts_for(db, wanted.zone, &wanted.pools, wanted.tunnels);
+        let hosts = self.hosts_for(db, wanted.zone, wanted.needs());
         Ok(Choice { hosts: Pool::new(hosts), request })
     }
 
-    /// The hosts of a zone as placement sees them, for a VM with volumes in these pools, and with a network on a VXLAN or
-    /// without.
-    pub(crate) fn hosts_for(
-        &self,
-        db: &impl Reader,
-        zone: ZoneId,
-        pools: &[PoolId],
-        tunnels: bool,
-    ) -> Vec<Host> {
+    /// The hosts of a zone as placement sees them, for a VM that needs this of its host.
+    pub(crate) fn hosts_for(&self, db: &impl Reader, zone: ZoneId, needs: Needs<'_>) -> Vec<Host> {
         // Whoever writes waits for the ledger; what takes long is done without it.
         let rows: Vec<(Arc<server::Model>, Taken, Option<Reason>)> = {
             let ledger = db.ledger();
             let of = |row: &Arc<server::Model>| {
-                (Arc::clone(row), ledger.taken(row.host()), bars(&ledger, row, pools, tunnels))
+                (Arc::clone(row), ledger.taken(row.host()), bars(&ledger, row, needs))
             };
             ledger.hosts_of(zone).map(of).collect()
         };
@@ -156,6 +181,9 @@ impl App {
             offering: row.offering_id.0,
             group: row.group_id.map(|group| group.0),
             tunnels: !network::vxlans_of(db, [row.id.0]).await?.is_empty(),
+            ipv6: row.role.is_none() && network::any_with_ipv6(db, row.id.0).await?,
+            router: row.role.is_some(),
+            away_from: BTreeSet::new(),
             vm: Some(row.id.0),
         })
     }
@@ -268,14 +296,22 @@ impl App {
     }
 }
 
-/// Why a VM with volumes in these pools, and with a network on a VXLAN or without, cannot be on a host.
-fn bars(ledger: &Ledger, host: &server::Model, pools: &[PoolId], tunnels: bool) -> Option<Reason> {
+/// Why a VM that needs this of its host cannot be on one.
+fn bars(ledger: &Ledger, host: &server::Model, needs: Needs<'_>) -> Option<Reason> {
+    let Needs { pools, tunnels, ipv6, router } = needs;
     let address = host.address.as_deref().map(without_port);
     let reaches = address.is_some_and(|address| pools.iter().all(|pool| ledger.is_exported(*pool, address)));
     if !reaches {
         return Some(Reason::NoStorage);
     }
-    (tunnels && host.tunnel_address.is_none()).then_some(Reason::NoTunnels)
+    if tunnels && host.tunnel_address.is_none() {
+        return Some(Reason::NoTunnels);
+    }
+    if ipv6 && !host.has_ipv6 {
+        return Some(Reason::NoIpv6);
+    }
+    let has = |traffic| host.traffic.as_ref().is_some_and(|has| has.0.contains(&traffic));
+    (router && !TrafficType::ALL.into_iter().all(has)).then_some(Reason::NoTraffic)
 }
 
 fn scheduler_view(row: &server::Model, taken: Taken, settings: &Settings) -> Host {

@@ -1,12 +1,13 @@
 //! What a host is told of a VM: a pure function of the VM's rows.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use podzol_agent_api::vm::{CdromPlan, DiskPlan, DiskSource, NicPlan, Seed, VmPlan};
 use podzol_mgmt_api::vm::Attachment;
 use podzol_mgmt_db::{network, pool, template, vm, volume};
 use podzol_storage_api::iso_file;
-use podzol_vocab::{ByteSize, Generation, Name, NetworkId, PoolId, Secret};
+use podzol_vocab::{ByteSize, Generation, Name, NetworkId, NicId, PoolId, Secret};
 use serde_json::json;
 
 use crate::limits;
@@ -20,6 +21,8 @@ pub(crate) struct Parts {
     /// The ISO that should be in its drive.
     pub(crate) iso: Option<template::Model>,
     pub(crate) networks: HashMap<NetworkId, network::Model>,
+    /// The IPv6 addresses that its host is to guard.
+    pub(crate) addresses6: HashMap<NicId, Ipv6Addr>,
     pub(crate) pools: HashMap<PoolId, pool::Model>,
 }
 
@@ -93,6 +96,7 @@ fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {
         tag: network.tag().ok_or("its network has no valid VLAN or VXLAN id")?,
         mac: nic.mac.0,
         address: nic.address.0,
+        address6: parts.addresses6.get(&nic.id.0).copied(),
         rate_mbps: limits::of(&parts.vm).network_mbps.map(|limit| limit.value),
         may_route: nic.may_route,
     })
@@ -101,6 +105,9 @@ fn nic_plan(parts: &Parts, nic: &vm::nic::Model) -> Result<NicPlan, String> {
 /// The NoCloud data. JSON is YAML, so nothing in a name or key can break out of its place.
 fn seed(parts: &Parts) -> Result<Seed, String> {
     let vm = &parts.vm;
+    if vm.role.is_some() {
+        return Ok(own_seed(vm));
+    }
     let meta_data = json!({
         "instance-id": vm.id.to_string(),
         "local-hostname": vm.name.to_string(),
@@ -109,12 +116,18 @@ fn seed(parts: &Parts) -> Result<Seed, String> {
     let mut ethernets = serde_json::Map::new();
     for nic in staying(&parts.nics, |nic| nic.attachment.0) {
         let network = parts.networks.get(&nic.network_id.0).ok_or("its network is gone")?;
-        let mut ethernet = json!({
-            "match": { "macaddress": nic.mac.to_string() },
-            "addresses": [format!("{}/{}", nic.address.0, network.cidr.prefix_len())],
-        });
-        if nic.slot == 0 {
-            ethernet["gateway4"] = json!(network.cidr.gateway().to_string());
+        let mut ethernet = json!({ "match": { "macaddress": nic.mac.to_string() } });
+        if network.has_router {
+            // The router knows the address, and who is the way to the outside.
+            ethernet["dhcp4"] = json!(true);
+            if network.prefix6.is_some() {
+                ethernet["dhcp6"] = json!(true);
+            }
+        } else {
+            ethernet["addresses"] = json!([format!("{}/{}", nic.address.0, network.cidr.prefix_len())]);
+            if nic.slot == 0 {
+                ethernet["gateway4"] = json!(network.cidr.gateway().to_string());
+            }
         }
         ethernets.insert(format!("nic{}", nic.slot), ethernet);
     }
@@ -124,6 +137,16 @@ fn seed(parts: &Parts) -> Result<Seed, String> {
         user_data: Secret::new(user_data(&vm.name.0, &vm.ssh_keys.0, vm.user_data.as_deref())),
         network_config: network_config.to_string(),
     })
+}
+
+/// What a VM of Podzol's own reads at its start: who it is, as whoever made it has written.
+fn own_seed(vm: &vm::Model) -> Seed {
+    Seed {
+        meta_data: json!({ "instance-id": vm.id.to_string(), "local-hostname": vm.name.to_string() })
+            .to_string(),
+        user_data: Secret::new(vm.user_data.clone().unwrap_or_default()),
+        network_config: json!({ "version": 2 }).to_string(),
+    }
 }
 
 /// The customer's user-data, or a cloud-config with the name and the keys where there is none.

@@ -38,6 +38,8 @@ fn exceeded(quotas: &Quotas, has: &InUse, more: &InUse) -> Vec<String> {
         (STORAGE, storage, has.storage_bytes, more.storage_bytes),
         ("networks", quotas.networks, has.networks, more.networks),
         ("addresses", quotas.addresses, has.addresses, more.addresses),
+        ("public addresses", quotas.public_ips, has.public_ips, more.public_ips),
+        ("console sessions", quotas.console_sessions, has.console_sessions, more.console_sessions),
     ];
     let line = |(what, quota, has, more): (&str, Option<u64>, u64, u64)| {
         let quota = quota.filter(|quota| more > 0 && has.saturating_add(more) > *quota)?;

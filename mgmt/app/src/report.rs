@@ -166,6 +166,9 @@ impl App {
         mut row: server::Model,
     ) -> Result<(), AppError> {
         row.reported_at = Some(now().0);
+        if row.has_ipv6 != before.has_ipv6 {
+            tx.vm_limits_changed(vm::LimitsOf::Host(row.host())).await?;
+        }
         if row.state != before.state {
             let kind = if row.is_host { "host" } else { "storage-server" };
             tx.event_create(NewEvent {
@@ -204,13 +207,15 @@ impl App {
                 }
                 "vm.start"
             }
-            Finding::ShutDown => {
+            // A router's own way to be started anew.
+            Finding::ShutDown if row.role.is_none() => {
                 (row.desired, row.state) = (JsonCol(Desired::Stopped), JsonCol(VmState::Stopping));
                 row.generation += 1;
                 self.noticed(tx, &row, "vm.shut_down", "its operating system shut it down").await?;
                 "vm.stop"
             }
-            Finding::Died => {
+            Finding::ShutDown | Finding::Died => {
+                self.renew_identity(tx, &mut row).await?;
                 row.state = JsonCol(VmState::Starting);
                 row.generation += 1;
                 self.noticed(tx, &row, "vm.died", "it ended by force; it is started again").await?;
@@ -364,6 +369,8 @@ fn as_reported(row: &server::Model, report: &HostReport) -> server::Model {
         problem: report.hypervisor.problem.clone(),
         cpus: report.cpus.into(),
         memory_mib: report.memory_mib as i64,
+        traffic: Some(report.traffic.clone().into()),
+        has_ipv6: report.has_ipv6,
         ..row.clone()
     }
 }

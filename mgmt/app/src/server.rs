@@ -38,7 +38,7 @@ pub(crate) fn peer_of(row: &server::Model) -> PeerId {
 /// The row of the server that a peer is, removed ones included.
 pub(crate) async fn row_of(db: &impl Reader, peer: PeerId) -> Result<Option<server::Model>, AppError> {
     Ok(match peer {
-        PeerId::Management | PeerId::Router(_) => None,
+        PeerId::Management | PeerId::Router(_) | PeerId::ConsoleProxy(_) => None,
         PeerId::Host(id) => server::host(db, id).await?,
         PeerId::StorageServer(id) => server::storage_server(db, id).await?,
     })
@@ -300,7 +300,7 @@ impl App {
         let id = match peer {
             PeerId::Host(id) => id.to_string(),
             PeerId::StorageServer(id) => id.to_string(),
-            PeerId::Management | PeerId::Router(_) => {
+            PeerId::Management | PeerId::Router(_) | PeerId::ConsoleProxy(_) => {
                 return Err(AppError::Internal(format!("{peer} does not join")));
             }
         };
@@ -326,6 +326,8 @@ impl App {
             reported_at: None,
             tags: None,
             created_at: now().0,
+            traffic: None,
+            has_ipv6: false,
         };
         tx.server_create(row.clone()).await.or_taken(|| AppError::taken("server", &name))?;
         let token = JoinToken { peer, secret: Secret::new(secret), authority: self.authority.fingerprint() };

@@ -1,9 +1,10 @@
 //! Templates, and their uploads.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use futures_util::{Stream, StreamExt};
-use podzol_mgmt_api::template::{Template, TemplateCreate, TemplateState};
+use podzol_mgmt_api::template::{Template, TemplateCreate, TemplateExtension, TemplateRole, TemplateState};
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::{JsonCol, Tx, find, now, template};
 use podzol_vocab::{Sha256, TemplateId};
@@ -40,6 +41,8 @@ impl App {
         if body.os.len() > 200 || body.os.chars().any(char::is_control) {
             return Err(AppError::invalid("os", "must be at most 200 bytes of text on one line"));
         }
+        check_signed(&body)?;
+        check_extensions(&body)?;
         self.create(actor, once, async |tx| {
             let uploaded = body.url.is_none();
             let row = template::Model {
@@ -58,6 +61,9 @@ impl App {
                 virtual_size_bytes: None,
                 error: None,
                 created_at: now().0,
+                role: body.role.map(JsonCol),
+                signed: body.signed.clone().map(JsonCol),
+                extensions: JsonCol(body.extensions.clone()),
             };
             tx.template_create(row.clone()).await.or_taken(|| AppError::taken("template", &body.name))?;
             if !uploaded {
@@ -176,6 +182,54 @@ impl App {
 
     async fn template_row(&self, id: TemplateId) -> Result<template::Model, AppError> {
         find::<template::Entity>(self.db.reader(), id).await?.ok_or(AppError::NotFound("template"))
+    }
+}
+
+/// The largest manifest in bytes: ten times as much as the largest one of a template of the project's own.
+const MAX_MANIFEST: usize = 1 << 20;
+
+fn check_signed(body: &TemplateCreate) -> Result<(), AppError> {
+    let Some(signed) = &body.signed else { return Ok(()) };
+    if signed.manifest.len() > MAX_MANIFEST {
+        return Err(AppError::invalid("signed.manifest", format!("must be at most {MAX_MANIFEST} bytes")));
+    }
+    if signed.signature.len() > 256 {
+        return Err(AppError::invalid("signed.signature", "must be an Ed25519 signature in Base64"));
+    }
+    if !signed.manifest.contains(&body.sha256.to_string()) {
+        return Err(AppError::invalid("signed.manifest", "must list the image's SHA-256"));
+    }
+    Ok(())
+}
+
+/// The recipes of routers, and what templates of them can do beside what all can (`podzol-image`), where the manifest does not
+/// say that itself: those of version 0.2.0.
+const ROUTERS: [(&str, &[TemplateExtension]); 2] = [("router", &[]), ("router-l7", &[TemplateExtension::L7])];
+
+/// Refuses extensions of what has none, and others than a signed manifest says.
+fn check_extensions(body: &TemplateCreate) -> Result<(), AppError> {
+    if body.role != Some(TemplateRole::Router) {
+        return match body.extensions.is_empty() {
+            true => Ok(()),
+            false => Err(AppError::invalid("extensions", "must be left out but of routers")),
+        };
+    }
+    let manifest =
+        body.signed.as_ref().map(|signed| serde_json::from_str::<serde_json::Value>(&signed.manifest));
+    let Some(Ok(manifest)) = manifest else { return Ok(()) };
+    if let Ok(own) = serde_json::from_value::<BTreeSet<TemplateExtension>>(manifest["extensions"].clone()) {
+        return match body.extensions == own {
+            true => Ok(()),
+            false => Err(AppError::invalid("extensions", "must be those that the signed manifest says")),
+        };
+    }
+    let recipe = ROUTERS.iter().find(|(recipe, _)| manifest["recipe"] == **recipe);
+    match recipe {
+        Some((recipe, own)) if !body.extensions.iter().eq(*own) => {
+            let rule = format!("must be those of {recipe}, which the signed manifest says that it is");
+            Err(AppError::invalid("extensions", rule))
+        }
+        _ => Ok(()),
     }
 }
 

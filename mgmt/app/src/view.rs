@@ -1,6 +1,7 @@
 //! Rows as the API shows them.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use podzol_mgmt_api::account::{Account, Key, User};
 use podzol_mgmt_api::affinity::AffinityGroup;
@@ -17,12 +18,12 @@ use podzol_mgmt_api::zone::{Pod, Zone};
 use podzol_mgmt_api::{Page, PageQuery, Timestamp};
 use podzol_mgmt_db::zone::PageOf;
 use podzol_mgmt_db::{
-    Col, Reader, Taken, account, affinity, event, network, offering, operation, pool, server, template, vm,
-    volume, zone,
+    Col, Reader, Taken, account, affinity, event, find, network, offering, operation, pool, server, template,
+    vm, volume, zone,
 };
-use podzol_vocab::{ByteSize, Generation, Tag};
+use podzol_vocab::{ByteSize, Generation, NicId, Prefix64, Tag};
 
-use crate::{Actor, AppError};
+use crate::{Actor, AppError, zone6};
 
 /// The page that a query asks for.
 pub(crate) fn page_of(query: &PageQuery) -> Result<PageOf, AppError> {
@@ -32,6 +33,9 @@ pub(crate) fn page_of(query: &PageQuery) -> Result<PageOf, AppError> {
     }
     Ok(PageOf { limit, after: query.after.clone(), name: query.name.clone() })
 }
+
+/// How often rows are read again that have gone by the time that what belongs to them is.
+pub(crate) const READS: usize = 10;
 
 /// A page of what was found; `key` gives what the next page comes after.
 pub(crate) fn page<T>(page: &PageOf, items: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
@@ -83,7 +87,8 @@ pub(crate) fn key(row: account::key::Model) -> Key {
     }
 }
 
-pub(crate) fn zone(row: zone::Model) -> Zone {
+pub(crate) fn zone(row: zone::Model, actor: &Actor) -> Zone {
+    let has_routers = row.of_routers().is_some();
     Zone {
         id: row.id.0,
         name: row.name.0,
@@ -91,6 +96,9 @@ pub(crate) fn zone(row: zone::Model) -> Zone {
         vxlan_ranges: row.vxlan_ranges.map(|ranges| ranges.0).unwrap_or_default(),
         limits: row.limits.map(|limits| limits.0).unwrap_or_default(),
         spare_hosts: row.spare_hosts as u32,
+        has_routers,
+        management: row.management.filter(|_| actor.is_admin()).map(|network| network.0),
+        public: row.public.filter(|_| actor.is_admin()).map(|network| network.0),
         created_at: Timestamp(row.created_at),
     }
 }
@@ -171,6 +179,8 @@ pub(crate) fn template(row: template::Model) -> Template {
         sha256: row.sha256.0,
         format: row.format.0,
         os: row.os,
+        role: row.role.map(|role| role.0),
+        extensions: row.extensions.0,
         url: row.url.map(|url| without_password(&url)),
         state: row.state.0,
         size_bytes: row.size_bytes.map(|size| ByteSize(size as u64)),
@@ -192,7 +202,13 @@ fn without_password(url: &str) -> String {
     }
 }
 
-pub(crate) fn network(row: network::Model, actor: &Actor) -> Network {
+/// A network with its IPv6 prefix, and why that is of no use now if it is not.
+pub(crate) fn network(
+    row: network::Model,
+    ipv6: Option<Prefix64>,
+    ipv6_problem: Option<String>,
+    actor: &Actor,
+) -> Network {
     let tag = row.tag().filter(|_| actor.is_admin());
     Network {
         id: row.id.0,
@@ -202,6 +218,10 @@ pub(crate) fn network(row: network::Model, actor: &Actor) -> Network {
         cidr: row.cidr.0,
         vlan: tag.and_then(Tag::vlan),
         vxlan: tag.and_then(Tag::vxlan),
+        router: row.has_router,
+        egress: row.egress.0,
+        ipv6,
+        ipv6_problem,
         created_at: Timestamp(row.created_at),
     }
 }
@@ -266,19 +286,33 @@ pub(crate) async fn vms(db: &impl Reader, rows: Vec<vm::Model>, actor: &Actor) -
     for row in volume::of_vms(db, &ids).await? {
         volumes.entry(row.vm_id).or_default().push(row);
     }
+    let mut addresses6 = HashMap::new();
+    for nic in nics.values().flatten() {
+        addresses6.extend(address6(db, nic).await?.map(|address| (nic.id.0, address)));
+    }
     let show = |row: vm::Model| {
         let nics = nics.remove(&row.id).unwrap_or_default();
         let volumes = volumes.remove(&Some(row.id)).unwrap_or_default();
-        vm(row, nics, volumes, actor)
+        vm(row, nics, volumes, &addresses6, actor)
     };
     Ok(rows.into_iter().map(show).collect())
 }
 
-/// A VM with its interfaces and volumes, as an actor may see them.
+/// The IPv6 address of an interface in a network that has IPv6. Networks and zones are kept in memory.
+pub(crate) async fn address6(db: &impl Reader, nic: &vm::nic::Model) -> Result<Option<Ipv6Addr>, AppError> {
+    let network = find::<network::Entity>(db, nic.network_id).await?;
+    let Some(network) = network.filter(|network| network.prefix6.is_some()) else { return Ok(None) };
+    let zone = find::<zone::Entity>(db, network.zone_id).await?;
+    let prefix = zone.and_then(|zone| zone6::prefix_in(&zone, &network));
+    Ok(prefix.map(|prefix| prefix.of(nic.mac.0)))
+}
+
+/// A VM with its interfaces and volumes, as an actor may see them; with the interfaces' IPv6 addresses.
 pub(crate) fn vm(
     row: vm::Model,
     nics: Vec<vm::nic::Model>,
     volumes: Vec<volume::Model>,
+    addresses6: &HashMap<NicId, Ipv6Addr>,
     actor: &Actor,
 ) -> Vm {
     let nic = |row: vm::nic::Model| Nic {
@@ -286,8 +320,10 @@ pub(crate) fn vm(
         network: row.network_id.0,
         mac: row.mac.0,
         address: row.address.0,
+        address6: addresses6.get(&row.id.0).copied(),
         attachment: row.attachment.0,
         may_route: row.may_route,
+        traffic: None,
     };
     let volume = |row: volume::Model| VmVolume {
         id: row.id.0,

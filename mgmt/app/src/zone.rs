@@ -1,18 +1,22 @@
 //! Zones and pods.
 
+mod traffic;
+
 use std::collections::BTreeSet;
 
-use podzol_mgmt_api::zone::{IdRange, Pod, PodCreate, RangeId, Zone, ZoneCreate, ZoneUpdate};
+use podzol_mgmt_api::zone::{IdRange, Pod, PodCreate, RangeId, Routes6, Zone, ZoneCreate, ZoneUpdate};
 use podzol_mgmt_api::{Page, PageQuery};
 use podzol_mgmt_db::{find, network, now, vm, zone};
 use podzol_vocab::{PodId, Tag, ZoneId};
 
 use crate::error::Meaning;
 use crate::once::{Once, Secretive};
-use crate::{Actor, App, AppError, limits, view};
+use crate::{Actor, App, AppError, limits, view, zone6};
 
 /// The most hosts for which a zone keeps room.
 const MOST_SPARE_HOSTS: u32 = 16;
+
+pub(crate) use traffic::must_be_apart;
 
 impl Secretive for Zone {}
 impl Secretive for Pod {}
@@ -41,10 +45,12 @@ impl App {
                 limits: None,
                 spare_hosts: 0,
                 created_at: now().0,
+                management: None,
+                public: None,
             };
             tx.zone_create(row.clone()).await.or_taken(|| AppError::taken("zone", &body.name))?;
             self.record(tx, actor, "zone.create", None, "zone", row.id.0, &body.name).await?;
-            Ok(view::zone(row))
+            Ok(view::zone(row, actor))
         })
         .await
     }
@@ -53,25 +59,28 @@ impl App {
     ///
     /// # Errors
     /// When the query is not valid.
-    pub async fn zone_list(&self, query: &PageQuery) -> Result<Page<Zone>, AppError> {
+    pub async fn zone_list(&self, actor: &Actor, query: &PageQuery) -> Result<Page<Zone>, AppError> {
         let page = view::page_of(query)?;
         let rows = zone::list(self.db.reader(), &page).await?;
-        Ok(view::page(&page, rows.into_iter().map(view::zone).collect(), |zone| zone.id.to_string()))
+        Ok(view::page(&page, rows.into_iter().map(|row| view::zone(row, actor)).collect(), |zone| {
+            zone.id.to_string()
+        }))
     }
 
     /// A zone.
     ///
     /// # Errors
     /// [`AppError::NotFound`] when there is none.
-    pub async fn zone_show(&self, id: ZoneId) -> Result<Zone, AppError> {
+    pub async fn zone_show(&self, actor: &Actor, id: ZoneId) -> Result<Zone, AppError> {
         let row = find::<zone::Entity>(self.db.reader(), id).await?;
-        Ok(view::zone(row.ok_or(AppError::NotFound("zone"))?))
+        Ok(view::zone(row.ok_or(AppError::NotFound("zone"))?, actor))
     }
 
-    /// Changes a zone: limits of its VMs, ids for its networks, spare hosts.
+    /// Changes a zone: limits of its VMs, ids for its networks, spare hosts, the networks of its own.
     ///
     /// # Errors
-    /// When the caller is no admin, a number is out of its range, or a network has an id that would not be its zone's.
+    /// When the caller is no admin, a number is out of its range, or something has an id or an address that would not be its
+    /// zone's any more.
     pub async fn zone_update(&self, actor: &Actor, id: ZoneId, body: ZoneUpdate) -> Result<Zone, AppError> {
         actor.must_be_admin()?;
         body.limits.as_ref().map_or(Ok(()), limits::check)?;
@@ -91,11 +100,29 @@ impl App {
             row.vxlan_ranges = Some(ordered("vxlan_ranges", ranges)?.into());
         }
         must_keep(&row, &network::tags_in_use(tx.reader(), id).await?)?;
+        if body.management.is_some() || body.public.is_some() {
+            let before = row.public.clone();
+            row.management = body.management.map(Into::into).or(row.management);
+            row.public = body.public.map(Into::into).or(row.public);
+            self.set_traffic(&tx, &row, before.as_ref().map(|public| &public.0)).await?;
+        }
         row.spare_hosts = body.spare_hosts.map_or(row.spare_hosts, i64::from);
         tx.zone_update(row.clone()).await?;
         self.record(&tx, actor, "zone.update", None, "zone", id, &row.name.0).await?;
         tx.commit().await?;
-        Ok(view::zone(row))
+        Ok(view::zone(row, actor))
+    }
+
+    /// The routes that the gateway of a zone's public network needs for IPv6.
+    ///
+    /// # Errors
+    /// When the caller is no admin, or the zone has no IPv6.
+    pub async fn zone_routes6(&self, actor: &Actor, id: ZoneId) -> Result<Routes6, AppError> {
+        actor.must_be_admin()?;
+        let row = find::<zone::Entity>(self.db.reader(), id).await?.ok_or(AppError::NotFound("zone"))?;
+        let ipv6 = row.public.and_then(|public| public.0.ipv6).ok_or(AppError::NotFound("IPv6 prefix"))?;
+        let (count, routes) = (zone6::slots(&ipv6), zone6::routes(&ipv6));
+        Ok(Routes6 { prefix: ipv6.prefix, count, routes })
     }
 
     /// Deletes an empty zone.
@@ -104,9 +131,11 @@ impl App {
     /// When something is in it.
     pub async fn zone_delete(&self, actor: &Actor, id: ZoneId) -> Result<(), AppError> {
         actor.must_be_admin()?;
-        let zone = self.zone_show(id).await?;
+        let zone = self.zone_show(actor, id).await?;
         let tx = self.db.begin().await?;
-        tx.zone_delete(id).await.or_referred(|| AppError::in_use("pods, networks or VMs are still in it"))?;
+        let in_use = || AppError::in_use("pods, networks, VMs or public addresses are still in it");
+        traffic::forget_traffic(&tx, id).await.or_referred(in_use)?;
+        tx.zone_delete(id).await.or_referred(in_use)?;
         self.record(&tx, actor, "zone.delete", None, "zone", id, &zone.name).await?;
         Ok(tx.commit().await?)
     }

@@ -136,6 +136,10 @@ impl Api {
         self.json(self.request(Method::PATCH, path).json(body).timeout(DEADLINE)).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        self.json(self.request(Method::PUT, path).json(body).timeout(DEADLINE)).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, ApiError> {
         self.json(self.request(Method::DELETE, path).timeout(DEADLINE)).await
     }

@@ -5,9 +5,21 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+mod console;
+mod network;
+mod template;
 mod vm;
+mod zone;
 
+pub(crate) use console::{Console, ConsoleCertificateVerb, ConsoleProxyVerb, ConsoleSessionVerb};
+pub(crate) use network::{
+    ChangeRouter, Check, EgressCreate, EgressUpdate, FirewallCreate, FirewallUpdate, Http,
+    LoadBalancerCreate, LoadBalancerUpdate, NetworkVerb, Packets, PortForwardCreate, PortForwardUpdate,
+    PublicIpVerb, RouterVerb, RuleVerb, StaticNatCreate, StaticNatUpdate,
+};
+pub(crate) use template::{TemplateCreate, TemplateVerb};
 pub(crate) use vm::{IsoVerb, NicVerb, VmCreate, VmVerb, VolumeVerb};
+pub(crate) use zone::ZoneVerb;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -70,13 +82,45 @@ pub(crate) enum Command {
     Key(Verb<KeyCreate>),
     /// Networks: private layer-2 segments.
     #[command(subcommand)]
-    Network(Verb<NetworkCreate>),
+    Network(NetworkVerb),
+    /// Routers: the VMs that connect networks with the outside.
+    #[command(subcommand)]
+    Router(RouterVerb),
+    /// Public addresses.
+    #[command(subcommand)]
+    PublicIp(PublicIpVerb),
+    /// Port forwards: ports of public addresses that lead to VMs.
+    #[command(subcommand)]
+    PortForward(RuleVerb<PortForwardCreate, PortForwardUpdate>),
+    /// Static NAT: public addresses that are a VM's.
+    #[command(subcommand)]
+    StaticNat(RuleVerb<StaticNatCreate, StaticNatUpdate>),
+    /// Firewall rules: what may come in from outside.
+    #[command(subcommand)]
+    Firewall(RuleVerb<FirewallCreate, FirewallUpdate>),
+    /// Egress rules: exceptions to what networks may send outside.
+    #[command(subcommand)]
+    Egress(RuleVerb<EgressCreate, EgressUpdate>),
+    /// Load balancers: ports of public addresses that lead to several VMs.
+    #[command(subcommand)]
+    LoadBalancer(RuleVerb<LoadBalancerCreate, LoadBalancerUpdate>),
     /// Affinity groups: VMs that keep together or apart.
     #[command(subcommand)]
     AffinityGroup(Verb<AffinityGroupCreate>),
     /// VMs.
     #[command(subcommand)]
     Vm(VmVerb),
+    /// Opens the console of a VM in a browser: prints a link, which is good once and for a minute.
+    Console(Console),
+    /// Console sessions: who looks at which VM.
+    #[command(subcommand)]
+    ConsoleSession(ConsoleSessionVerb),
+    /// Console proxies: the VMs that show consoles.
+    #[command(subcommand)]
+    ConsoleProxy(ConsoleProxyVerb),
+    /// The wildcard certificate that console proxies show to browsers.
+    #[command(subcommand)]
+    ConsoleCertificate(ConsoleCertificateVerb),
     /// Volumes: virtual disks.
     #[command(subcommand)]
     Volume(VolumeVerb),
@@ -143,49 +187,6 @@ pub(crate) struct Wait {
     /// The longest to wait, in seconds.
     #[arg(long, default_value_t = 600, requires = "wait")]
     pub(crate) timeout: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ZoneCreate {
-    pub(crate) name: String,
-    /// The VLAN ids of its networks, such as 100-199; may be given several times.
-    #[arg(long = "vlans", required_unless_present = "vxlans")]
-    pub(crate) vlans: Vec<String>,
-    /// The VXLAN ids of its networks, such as 5000-5999, for when no VLAN id is left; may be given several times.
-    #[arg(long = "vxlans")]
-    pub(crate) vxlans: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ZoneVerb {
-    /// Creates one.
-    Create(ZoneCreate),
-    /// Lists them.
-    List(List),
-    /// Shows one.
-    Show(Which),
-    /// Deletes one.
-    Delete(Delete),
-    /// Changes what each VM in one may do at most, where its offering and its account do not say.
-    Limit(SetLimits),
-    /// Changes the VLAN and VXLAN ids that networks of one may have. What is not named stays.
-    Ids {
-        /// Its name or id.
-        which: String,
-        /// The VLAN ids, such as 100-199; may be given several times.
-        #[arg(long = "vlans", required_unless_present = "vxlans")]
-        vlans: Option<Vec<String>>,
-        /// The VXLAN ids, such as 5000-5999; may be given several times.
-        #[arg(long = "vxlans")]
-        vxlans: Option<Vec<String>>,
-    },
-    /// Changes how many of the largest hosts of one may fail with room left for all VMs.
-    SpareHosts {
-        /// Its name or id.
-        which: String,
-        /// 0 to 16.
-        hosts: u32,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -277,51 +278,6 @@ pub(crate) struct OfferingCreate {
     pub(crate) tags: Vec<String>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum TemplateVerb {
-    /// Creates one.
-    Create(TemplateCreate),
-    /// Uploads the file of one whose upload broke off.
-    Upload {
-        /// Its name or id.
-        which: String,
-        /// Its image file.
-        #[arg(long)]
-        file: PathBuf,
-        #[command(flatten)]
-        wait: Wait,
-    },
-    /// Lists them.
-    List(List),
-    /// Shows one.
-    Show(Which),
-    /// Deletes one.
-    Delete(Delete),
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("source").required(true))]
-pub(crate) struct TemplateCreate {
-    pub(crate) name: String,
-    /// An image file on this machine, to be uploaded.
-    #[arg(long, group = "source")]
-    pub(crate) file: Option<PathBuf>,
-    /// A URL from which the storage servers get it.
-    #[arg(long, group = "source", requires = "sha256")]
-    pub(crate) template_url: Option<String>,
-    /// SHA-256 of the image file; computed here for a file if left out.
-    #[arg(long)]
-    pub(crate) sha256: Option<String>,
-    /// What the image file is.
-    #[arg(long, default_value = "qcow2", value_parser = ["qcow2", "iso"])]
-    pub(crate) format: String,
-    /// The operating system in it, in words.
-    #[arg(long, default_value = "")]
-    pub(crate) os: String,
-    #[command(flatten)]
-    pub(crate) wait: Wait,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct AccountCreate {
     pub(crate) name: String,
@@ -344,22 +300,6 @@ pub(crate) struct KeyCreate {
     /// Its user; you if left out.
     #[arg(long)]
     pub(crate) user: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NetworkCreate {
-    pub(crate) name: String,
-    #[arg(long)]
-    pub(crate) zone: String,
-    /// Its addresses, such as 10.1.1.0/24.
-    #[arg(long)]
-    pub(crate) cidr: String,
-    /// Its account; your own if left out.
-    #[arg(long)]
-    pub(crate) account: Option<String>,
-    /// What isolates it, for admins: a VLAN as long as the zone has one left, then a VXLAN, if left out.
-    #[arg(long, value_parser = ["vlan", "vxlan"])]
-    pub(crate) isolation: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

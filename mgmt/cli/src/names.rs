@@ -7,12 +7,12 @@ use tokio::sync::Mutex;
 
 use crate::api::Api;
 use crate::things::{
-    ACCOUNT, AFFINITY_GROUP, HOST, Kind, NETWORK, OFFERING, POD, POOL, STORAGE_SERVER, TEMPLATE, USER, VM,
-    ZONE,
+    ACCOUNT, AFFINITY_GROUP, HOST, Kind, NETWORK, OFFERING, POD, POOL, PUBLIC_IP, STORAGE_SERVER, TEMPLATE,
+    USER, VM, ZONE,
 };
 
 /// The fields that hold an id, and of what.
-const REFERENCES: [(&str, Kind); 13] = [
+const REFERENCES: [(&str, Kind); 14] = [
     ("account", ACCOUNT),
     ("affinity_group", AFFINITY_GROUP),
     ("host", HOST),
@@ -21,6 +21,7 @@ const REFERENCES: [(&str, Kind); 13] = [
     ("offering", OFFERING),
     ("pod", POD),
     ("pool", POOL),
+    ("public_ip", PUBLIC_IP),
     ("storage_server", STORAGE_SERVER),
     ("template", TEMPLATE),
     ("user", USER),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use podzol_vocab::ByteSize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::things::Kind;
 
@@ -107,6 +107,7 @@ fn plain(field: &str, value: &Value) -> String {
         Value::Object(limit) if limit.contains_key("from") => {
             format!("{} ({})", plain("", &limit["value"]), plain("", &limit["from"]))
         }
+        Value::Object(fields) => pairs(fields).join(" "),
         value => value.to_string(),
     }
 }
@@ -116,8 +117,12 @@ fn one_line(value: &Value) -> String {
     if let (Some(step), Some(micros)) = (fields.get("step"), fields.get("micros").and_then(Value::as_u64)) {
         return format!("{:<18} {:>9.1} ms", plain("", step), micros as f64 / 1000.0);
     }
+    pairs(fields).join(", ")
+}
+
+fn pairs(fields: &Map<String, Value>) -> Vec<String> {
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
-    shown.map(|(field, value)| format!("{field} {}", plain(field, value))).collect::<Vec<_>>().join(", ")
+    shown.map(|(field, value)| format!("{field} {}", plain(field, value))).collect()
 }
 
 #[cfg(test)]
@@ -140,6 +145,13 @@ mod tests {
         let limits = json!({"iops": {"value": 50, "from": "zone"}, "network_mbps": null});
         let vm = json!({"name": "web", "limits": limits, "quotas": {"vms": null}, "tags": []});
         assert_eq!(show(&vm), "limits  iops 50 (zone)\nname    web\n");
+    }
+
+    #[test]
+    fn a_group_within_a_group_is_on_its_line() {
+        let route = json!({"to": "10.9.0.0/16", "via": "10.0.0.1"});
+        let zone = json!({"management": {"cidr": "10.0.0.0/24", "routes": [route]}});
+        assert_eq!(show(&zone), "management  cidr 10.0.0.0/24, routes to 10.9.0.0/16 via 10.0.0.1\n");
     }
 
     #[test]

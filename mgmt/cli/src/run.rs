@@ -1,27 +1,26 @@
 //! Carrying a command out.
 
+mod balancer;
+mod console;
+mod network;
+mod template;
 mod vm;
+mod zone;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::TryStreamExt;
-use indicatif::{ProgressBar, ProgressStyle};
-use podzol_vocab::Sha256;
 use serde_json::{Map, Value, json};
-use sha2::Digest;
-use tokio_util::io::ReaderStream;
 
 use crate::api::Api;
 use crate::arguments::{
     AccountVerb, Arguments, Command, Delete, EventVerb, HostVerb, List, OfferingVerb, OperationVerb,
-    SetLimits, TemplateCreate, TemplateVerb, Verb, Wait, ZoneVerb,
+    SetLimits, Verb, Wait,
 };
 use crate::names::Names;
 use crate::things::{
     ACCOUNT, AFFINITY_GROUP, CAPACITY, EVENT, FINDING, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD,
-    POOL, STORAGE_SERVER, TEMPLATE, USER, VM, ZONE,
+    POOL, STORAGE_SERVER, USER, VM, ZONE,
 };
 use crate::{output, wait};
 
@@ -66,16 +65,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             session.create(KEY, json!({"name": new.name, "user": user}), None).await
         }
         Command::Key(verb) => session.common(KEY, verb).await,
-        Command::Network(Verb::Create(new)) => {
-            let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
-            let zone = ZONE.id(api, &new.zone).await?;
-            let body = json!({
-                "name": new.name, "zone": zone, "cidr": new.cidr, "account": account,
-                "isolation": new.isolation,
-            });
-            session.create(NETWORK, body, None).await
-        }
-        Command::Network(verb) => session.common(NETWORK, verb).await,
+        Command::Network(verb) => session.network(verb).await,
+        Command::Router(verb) => session.router(verb).await,
+        Command::PublicIp(verb) => session.public_ip(verb).await,
+        Command::PortForward(verb) => session.port_forward(verb).await,
+        Command::StaticNat(verb) => session.static_nat(verb).await,
+        Command::Firewall(verb) => session.firewall(verb).await,
+        Command::Egress(verb) => session.egress(verb).await,
+        Command::LoadBalancer(verb) => session.load_balancer(verb).await,
         Command::AffinityGroup(Verb::Create(new)) => {
             let account = session.id_if(ACCOUNT, new.account.as_deref()).await?;
             let body = json!({"name": new.name, "policy": new.policy, "account": account});
@@ -85,6 +82,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Doctor { repair } => session.doctor(repair).await,
         Command::Capacity => session.capacity().await,
         Command::Vm(verb) => session.vm(verb).await,
+        Command::Console(console) => session.console(console).await,
+        Command::ConsoleSession(verb) => session.console_session(verb).await,
+        Command::ConsoleProxy(verb) => session.console_proxy(verb).await,
+        Command::ConsoleCertificate(verb) => session.console_certificate(verb).await,
         Command::Volume(verb) => session.volume(verb).await,
         Command::Operation(verb) => session.operation(verb).await,
         Command::Event(EventVerb::List(list)) => session.list(EVENT, list).await,
@@ -222,30 +223,6 @@ impl Session {
         Ok(())
     }
 
-    async fn zone(&self, verb: ZoneVerb) -> anyhow::Result<()> {
-        match verb {
-            ZoneVerb::Create(new) => {
-                let body = json!({
-                    "name": new.name, "vlan_ranges": new.vlans, "vxlan_ranges": new.vxlans,
-                });
-                self.create(ZONE, body, None).await
-            }
-            ZoneVerb::List(list) => self.list(ZONE, list).await,
-            ZoneVerb::Show(which) => self.print(&ZONE.show(&self.api, &which.which).await?).await,
-            ZoneVerb::Delete(delete) => self.delete(ZONE, delete).await,
-            ZoneVerb::Ids { which, vlans, vxlans } => {
-                let id = ZONE.id(&self.api, &which).await?;
-                let body = json!({"vlan_ranges": vlans, "vxlan_ranges": vxlans});
-                self.print(&self.api.patch(&ZONE.at(&id), &body).await?).await
-            }
-            ZoneVerb::SpareHosts { which, hosts } => {
-                let id = ZONE.id(&self.api, &which).await?;
-                self.print(&self.api.patch(&ZONE.at(&id), &json!({"spare_hosts": hosts})).await?).await
-            }
-            ZoneVerb::Limit(SetLimits { which, limits }) => self.set(ZONE, &which, "limits", &limits).await,
-        }
-    }
-
     async fn offering(&self, verb: OfferingVerb) -> anyhow::Result<()> {
         match verb {
             OfferingVerb::Common(Verb::Create(new)) => {
@@ -326,57 +303,6 @@ impl Session {
         }
     }
 
-    async fn template(&self, verb: TemplateVerb) -> anyhow::Result<()> {
-        match verb {
-            TemplateVerb::Create(new) => self.template_create(new).await,
-            TemplateVerb::Upload { which, file, wait } => {
-                let id = TEMPLATE.id(&self.api, &which).await?;
-                self.answered(TEMPLATE, self.upload(&id, &file).await?, Some(wait)).await
-            }
-            TemplateVerb::List(list) => self.list(TEMPLATE, list).await,
-            TemplateVerb::Show(which) => self.print(&TEMPLATE.show(&self.api, &which.which).await?).await,
-            TemplateVerb::Delete(delete) => self.delete(TEMPLATE, delete).await,
-        }
-    }
-
-    async fn template_create(&self, new: TemplateCreate) -> anyhow::Result<()> {
-        let sha256 = match (&new.sha256, &new.file) {
-            (Some(sha256), _) => sha256.clone(),
-            (None, Some(file)) => digest(file)?.to_string(),
-            (None, None) => anyhow::bail!("--sha256 is needed with a URL"),
-        };
-        let body = json!({
-            "name": new.name, "sha256": sha256, "format": new.format, "os": new.os, "url": new.template_url,
-        });
-        let template = self.api.post(TEMPLATE.path, &without_nulls(body)).await?;
-        let id = template["id"].as_str().unwrap_or_default();
-        let Some(file) = new.file else {
-            let operations = self.api.list(OPERATION.path, &[("subject".into(), id.to_owned())]).await?;
-            let operation = operations.into_iter().next_back().unwrap_or_default();
-            return self
-                .answered(TEMPLATE, json!({"object": template, "operation": operation}), Some(new.wait))
-                .await;
-        };
-        let answer = self.upload(id, &file).await?;
-        self.answered(TEMPLATE, answer, Some(new.wait)).await
-    }
-
-    async fn upload(&self, id: &str, path: &Path) -> anyhow::Result<Value> {
-        let file =
-            tokio::fs::File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
-        let length = file.metadata().await?.len();
-        let bar = ProgressBar::new(length);
-        let style = "uploading {bar:30} {bytes} of {total_bytes} ({bytes_per_sec})";
-        bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
-        let counted = bar.clone();
-        let stream = ReaderStream::with_capacity(file, 256 << 10)
-            .inspect_ok(move |chunk| counted.inc(chunk.len() as u64));
-        let path = format!("{}/data", TEMPLATE.at(id));
-        let answer = self.api.upload(&path, length, reqwest::Body::wrap_stream(stream)).await;
-        bar.finish_and_clear();
-        Ok(answer?)
-    }
-
     async fn operation(&self, verb: OperationVerb) -> anyhow::Result<()> {
         match verb {
             OperationVerb::List(list) => self.list(OPERATION, list).await,
@@ -411,13 +337,6 @@ fn without_nulls(body: Value) -> Value {
         }
         body => body,
     }
-}
-
-fn digest(path: &Path) -> anyhow::Result<Sha256> {
-    let mut file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut digest = sha2::Sha256::new();
-    std::io::copy(&mut file, &mut digest).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Sha256::from_bytes(digest.finalize().into()))
 }
 
 /// So many things, of which `things` is the plural.

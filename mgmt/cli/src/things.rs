@@ -43,13 +43,36 @@ kinds! {
     ];
     TEMPLATE: "template" "/v1/templates" [
         "NAME" = "name", "STATE" = "state", "FORMAT" = "format", "SIZE" = "size_bytes", "OS" = "os",
-        "ERROR" = "error"
+        "EXTENSIONS" = "extensions", "ERROR" = "error"
     ];
     ACCOUNT: "account" "/v1/accounts" ["NAME" = "name", "ID" = "id", "CREATED" = "created_at"];
     USER: "user" "/v1/users" ["NAME" = "name", "ROLE" = "role", "ACCOUNT" = "account", "ID" = "id"];
     KEY: "key" "/v1/keys" ["NAME" = "name", "USER" = "user", "ID" = "id", "CREATED" = "created_at"];
     NETWORK: "network" "/v1/networks" [
-        "NAME" = "name", "CIDR" = "cidr", "VLAN" = "vlan", "VXLAN" = "vxlan", "ZONE" = "zone", "ID" = "id"
+        "NAME" = "name", "CIDR" = "cidr", "IPV6" = "ipv6", "ROUTER" = "router", "VLAN" = "vlan", "VXLAN" = "vxlan", "ZONE" = "zone", "ID" = "id"
+    ];
+    ROUTER: "router" "/v1/routers" [
+        "ID" = "id", "STATE" = "state", "ACCOUNT" = "account", "ZONE" = "zone", "SOURCE NAT" = "source_nat",
+        "WANTED" = "generation", "IN FORCE" = "generation_in_force", "HOST" = "host", "ERROR" = "error"
+    ];
+    PUBLIC_IP: "public address" "/v1/public-ips" [
+        "ADDRESS" = "address", "ZONE" = "zone", "ACCOUNT" = "account", "SOURCE NAT" = "source_nat", "ID" = "id"
+    ];
+    PORT_FORWARD: "port forward" "/v1/port-forwards" [
+        "ADDRESS" = "address", "PROTOCOL" = "transport", "PORTS" = "ports", "VM" = "vm", "TO" = "to_port", "ID" = "id"
+    ];
+    STATIC_NAT: "static NAT" "/v1/static-nats" ["ADDRESS" = "address", "VM" = "vm", "ID" = "id"];
+    FIREWALL_RULE: "firewall rule" "/v1/firewall-rules" [
+        "ADDRESS" = "address", "PROTOCOL" = "protocol", "NETWORK" = "network", "VM" = "vm", "PORTS" = "ports",
+        "ICMP TYPE" = "icmp_type", "FROM" = "sources", "ID" = "id"
+    ];
+    EGRESS_RULE: "egress rule" "/v1/egress-rules" [
+        "NETWORK" = "network", "PROTOCOL" = "protocol", "PORTS" = "ports", "ICMP TYPE" = "icmp_type",
+        "FROM" = "sources", "TO" = "destinations", "ID" = "id"
+    ];
+    LOAD_BALANCER: "load balancer" "/v1/load-balancers" [
+        "NAME" = "name", "ADDRESS" = "address", "PROTOCOL" = "transport", "PORT" = "port", "METHOD" = "method",
+        "CERTIFICATE" = "http.certificate.names", "MEMBERS" = "members.vm", "ID" = "id", "ERROR" = "error"
     ];
     AFFINITY_GROUP: "affinity group" "/v1/affinity-groups" [
         "NAME" = "name", "POLICY" = "policy", "ACCOUNT" = "account", "ID" = "id"
@@ -63,6 +86,14 @@ kinds! {
     VM: "VM" "/v1/vms" [
         "NAME" = "name", "STATE" = "state", "ADDRESS" = "nics.address", "VCPUS" = "size.vcpus",
         "MEMORY MIB" = "size.memory_mib", "HOST" = "host", "ERROR" = "error"
+    ];
+    CONSOLE_SESSION: "console session" "/v1/console-sessions" [
+        "ID" = "id", "VM" = "vm", "BY" = "viewer", "VIEW ONLY" = "view_only", "PAGES" = "pages", "SEEN" = "seen_at",
+        "ENDS" = "expires_at"
+    ];
+    CONSOLE_PROXY: "console proxy" "/v1/console-proxies" [
+        "ID" = "id", "STATE" = "state", "ZONE" = "zone", "ADDRESS" = "address", "PORTS" = "servers.port",
+        "SESSIONS" = "sessions", "OF" = "max_sessions", "MEMORY" = "memory_bytes", "HOST" = "host", "ERROR" = "error"
     ];
     VOLUME: "volume" "/v1/volumes" [
         "NAME" = "name", "KIND" = "kind", "STATE" = "state", "SIZE" = "size_bytes", "VM" = "vm",
@@ -106,6 +137,7 @@ impl Kind {
     /// The name of the thing with an id, or the id itself.
     pub(crate) async fn name(self, api: &Api, id: &str) -> Result<String, ApiError> {
         let thing = api.get(&self.at(id), &[]).await?;
-        Ok(thing["name"].as_str().unwrap_or(id).to_owned())
+        let name = thing["name"].as_str().or(thing["address"].as_str());
+        Ok(name.unwrap_or(id).to_owned())
     }
 }

@@ -7,8 +7,9 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{FromQueryResult, QueryFilter, QuerySelect, QueryTrait};
 
+use crate::console::session;
 use crate::fetch::Fetch;
-use crate::{Col, DbError, JsonCol, Reader, Tx, network, vm, volume, zone::PageOf};
+use crate::{Col, DbError, JsonCol, Reader, Tx, network, public_ip, vm, volume, zone::PageOf};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "accounts")]
@@ -117,11 +118,21 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
         .one(db)
         .await?
         .unwrap_or_default();
-    let networks =
-        network::Entity::find().filter(network::Column::AccountId.eq(Col(account))).count(db).await?;
+    let networks = network::Entity::find()
+        .filter(network::Column::AccountId.eq(Col(account)))
+        .filter(network::Column::DeletedAt.is_null())
+        .count(db)
+        .await?;
     let vms_of = vm::Entity::find().select_only().column(vm::Column::Id).filter(own).into_query();
     let addresses =
         vm::nic::Entity::find().filter(vm::nic::Column::VmId.in_subquery(vms_of)).count(db).await?;
+    let public_ips = public_ip::Entity::find()
+        .filter(public_ip::Column::AccountId.eq(Col(account)))
+        .filter(public_ip::Column::IsSourceNat.eq(false))
+        .count(db)
+        .await?;
+    let console_sessions =
+        session::Entity::find().filter(session::Column::AccountId.eq(Col(account))).count(db).await?;
     Ok(InUse {
         vms: of_vms.vms as u64,
         vcpus: of_vms.vcpus as u64,
@@ -130,7 +141,17 @@ pub async fn in_use(db: &impl Reader, account: AccountId) -> Result<InUse, DbErr
         storage_bytes: of_volumes.bytes as u64,
         networks,
         addresses,
+        public_ips,
+        console_sessions,
     })
+}
+
+/// The account with that name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn named(db: &impl Reader, name: &str) -> Result<Option<Model>, DbError> {
+    Ok(Entity::find().filter(Column::Name.eq(name)).fetch_one(db).await?)
 }
 
 /// Whether there is any user yet.
@@ -223,7 +244,7 @@ impl Tx {
         self.insert::<user::Entity>(row)
     }
 
-    /// Removes a user and its keys.
+    /// Removes a user with its keys and its console sessions.
     ///
     /// # Errors
     /// When the database refuses.
@@ -231,6 +252,7 @@ impl Tx {
         self.changed("user", row.id.0, Some(row.account_id.0));
         let keys = key::Entity::find().filter(key::Column::UserId.eq(row.id)).fetch(self.reader()).await?;
         keys.iter().for_each(|key| self.writes(key.id));
+        self.console_sessions_end_of_user(row.id.0).await?;
         key::Entity::delete_many().filter(key::Column::UserId.eq(row.id)).exec(self.reader()).await?;
         user::Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
@@ -245,12 +267,13 @@ impl Tx {
         self.insert::<key::Entity>(row)
     }
 
-    /// Removes a key.
+    /// Removes a key with the console sessions that were opened with it.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn key_delete(&self, row: &key::Model) -> Result<(), DbError> {
         self.changed("key", row.id.0, Some(row.account_id.0));
+        self.console_sessions_end_of_key(row.id.0).await?;
         key::Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The log of changes, from which the event stream is served.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use podzol_vocab::AccountId;
@@ -30,11 +30,29 @@ pub struct Model {
 
 crate::no_relations!();
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Noted {
     pub(crate) kind: &'static str,
     pub(crate) id: String,
     pub(crate) account: Option<AccountId>,
+}
+
+/// What has changed in a transaction: each object once, however many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(HashMap<Noted, usize>);
+
+impl Notes {
+    pub(crate) fn add(&mut self, noted: Noted) {
+        let place = self.0.len();
+        self.0.entry(noted).or_insert(place);
+    }
+
+    /// In the order in which they were first noted.
+    pub(crate) fn in_order(self) -> Vec<Noted> {
+        let mut noted: Vec<(Noted, usize)> = self.0.into_iter().collect();
+        noted.sort_unstable_by_key(|(_, place)| *place);
+        noted.into_iter().map(|(noted, _)| noted).collect()
+    }
 }
 
 /// Changes with their numbers, from the one after the last.

@@ -54,24 +54,44 @@ pub async fn list(
     Ok(Entity::find().filter(which).order_by_asc(Column::Id).limit(limit).fetch(db).await?)
 }
 
+/// How many events a statement adds at most: SQLite takes 32,766 values in one.
+const AT_ONCE: usize = 1000;
+
 impl Tx {
     /// Records an event.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn event_create(&self, event: NewEvent) -> Result<(), DbError> {
-        let row = Model {
+        self.events_create(vec![event]).await
+    }
+
+    /// Records some events, in few statements however many there are.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn events_create(&self, events: Vec<NewEvent>) -> Result<(), DbError> {
+        let at = now().0;
+        let mut rows = events.into_iter().map(|event| Model {
             id: 0,
-            at: now().0,
+            at,
             action: event.action.into(),
             actor: event.actor,
             account_id: event.account.map(Col),
             subject_kind: event.subject_kind.into(),
             subject: event.subject,
             detail: event.detail,
-        };
-        let id = self.insert_numbered::<Entity>(row)?;
-        self.changed("event", id, event.account);
-        Ok(())
+        });
+        loop {
+            let some: Vec<Model> = rows.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            let accounts: Vec<_> = some.iter().map(|row| row.account_id).collect();
+            let ids = self.insert_numbered::<Entity>(some)?;
+            for (id, account) in ids.zip(accounts) {
+                self.changed("event", id, account.map(|account| account.0));
+            }
+        }
     }
 }

@@ -14,7 +14,8 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podzol_mgmt_api::host::ServerState;
-use podzol_vocab::{HostId, NetworkId, NicId, PoolId, VmId, VolumeId, ZoneId};
+use podzol_mgmt_api::template::TemplateRole;
+use podzol_vocab::{AccountId, HostId, NetworkId, NicId, PoolId, VmId, VolumeId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{EntityTrait, FromQueryResult, QuerySelect};
 
@@ -24,7 +25,7 @@ pub use drift::Drift;
 
 use crate::fetch::Fetch;
 use crate::runs::Runs;
-use crate::{Col, DbError, Reader, network, pool, server, vm, volume};
+use crate::{Col, DbError, JsonCol, Reader, network, pool, server, vm, volume};
 
 /// What VMs take of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,18 +38,26 @@ pub struct Taken {
     pub vms: i64,
 }
 
-/// What a VM takes, and of which hosts: of two while it moves.
+/// What a VM takes, and of which hosts: of two while it moves; and of which router, if it is a customer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     hosts: [Option<HostId>; 2],
     vcpus: i64,
     memory_mib: i64,
+    served: Option<(AccountId, ZoneId)>,
+    texts_bytes: i64,
 }
 
 impl Share {
     fn of(row: &vm::Model) -> Self {
         let hosts = [row.host_id, row.moving_to].map(|host| host.map(|host| host.0));
-        Self { hosts, vcpus: row.vcpus, memory_mib: row.memory_mib }
+        Self {
+            hosts,
+            vcpus: row.vcpus,
+            memory_mib: row.memory_mib,
+            served: row.role.is_none().then_some((row.account_id.0, row.zone_id.0)),
+            texts_bytes: row.texts_bytes,
+        }
     }
 }
 
@@ -57,6 +66,7 @@ impl Share {
 pub struct Ledger {
     vms: HashMap<VmId, Share>,
     taken: HashMap<HostId, Taken>,
+    texts: HashMap<(AccountId, ZoneId), i64>,
     volumes: HashMap<VolumeId, (PoolId, i64)>,
     promised: HashMap<PoolId, i64>,
     nics: HashMap<NicId, (NetworkId, Ipv4Addr)>,
@@ -91,6 +101,10 @@ impl Ledger {
             moving_to: Option<Col<HostId>>,
             vcpus: i64,
             memory_mib: i64,
+            account_id: Col<AccountId>,
+            zone_id: Col<ZoneId>,
+            role: Option<JsonCol<TemplateRole>>,
+            texts_bytes: i64,
         }
         let vms = vm::Entity::find()
             .select_only()
@@ -100,13 +114,23 @@ impl Ledger {
                 vm::Column::MovingTo,
                 vm::Column::Vcpus,
                 vm::Column::MemoryMib,
+                vm::Column::AccountId,
+                vm::Column::ZoneId,
+                vm::Column::Role,
+                vm::Column::TextsBytes,
             ])
             .into_model::<VmRow>()
             .all(db)
             .await?;
-        for VmRow { id, host_id, moving_to, vcpus, memory_mib } in vms {
-            let hosts = [host_id, moving_to].map(|host| host.map(|host| host.0));
-            ledger.set_vm(id.0, Some(Share { hosts, vcpus, memory_mib }));
+        for row in vms {
+            let share = Share {
+                hosts: [row.host_id, row.moving_to].map(|host| host.map(|host| host.0)),
+                vcpus: row.vcpus,
+                memory_mib: row.memory_mib,
+                served: row.role.is_none().then_some((row.account_id.0, row.zone_id.0)),
+                texts_bytes: row.texts_bytes,
+            };
+            ledger.set_vm(row.id.0, Some(share));
         }
         #[derive(FromQueryResult)]
         struct VolumeRow {
@@ -153,6 +177,16 @@ impl Ledger {
     /// What VMs take of a host.
     pub fn taken(&self, host: HostId) -> Taken {
         self.taken.get(&host).copied().unwrap_or_default()
+    }
+
+    /// How many bytes the user data and keys of an account's VMs in a zone have together.
+    pub fn texts_bytes(&self, account: AccountId, zone: ZoneId) -> i64 {
+        self.texts.get(&(account, zone)).copied().unwrap_or(0)
+    }
+
+    /// How many addresses of a network somebody has.
+    pub fn addresses_in_use(&self, network: NetworkId) -> u64 {
+        self.addresses.get(&network).map_or(0, Runs::len)
     }
 
     /// How many bytes of a pool are promised.
@@ -206,6 +240,9 @@ impl Ledger {
         let before = put(&mut self.vms, id, share);
         for (share, sign) in [(before, -1), (share, 1)] {
             let Some(share) = share else { continue };
+            if let Some(served) = share.served {
+                *self.texts.entry(served).or_default() += sign * share.texts_bytes;
+            }
             for host in share.hosts.into_iter().flatten() {
                 let taken = self.taken.entry(host).or_default();
                 taken.vcpus += sign * share.vcpus;
@@ -263,7 +300,8 @@ impl Ledger {
     /// Counts something of which no table has anything.
     #[cfg(test)]
     pub(crate) fn set_taken(&mut self, vm: VmId, host: HostId, vcpus: i64, memory_mib: i64) {
-        self.set_vm(vm, Some(Share { hosts: [Some(host), None], vcpus, memory_mib }));
+        let hosts = [Some(host), None];
+        self.set_vm(vm, Some(Share { hosts, vcpus, memory_mib, served: None, texts_bytes: 0 }));
     }
 
     fn take_back(&mut self, before: Before) {
@@ -403,7 +441,9 @@ mod tests {
     fn what_a_transaction_took_that_is_given_up_is_free_again() {
         let shared = Shared::new(Ledger::default());
         let (host, other, vm) = (HostId::new(), HostId::new(), VmId::new());
-        let on = |hosts| Some(Share { hosts, vcpus: 2, memory_mib: 64 });
+        let (account, zone) = (AccountId::new(), ZoneId::new());
+        let served = Some((account, zone));
+        let on = |hosts| Some(Share { hosts, vcpus: 2, memory_mib: 64, served, texts_bytes: 9 });
         let one = Taken { vcpus: 2, memory_mib: 64, vms: 1 };
         let taken = || {
             let ledger = shared.get();
@@ -419,9 +459,11 @@ mod tests {
         assert_eq!(taken(), (one, one));
         draft.write(|ledger| ledger.set_vm(vm, None));
         assert_eq!(taken(), (Taken::default(), Taken::default()));
+        assert_eq!(shared.get().texts_bytes(account, zone), 0);
         drop(draft);
 
         assert_eq!(taken(), (one, Taken::default()));
+        assert_eq!(shared.get().texts_bytes(account, zone), 9);
         assert_eq!(shared.get().take_changed(), [host, other].into());
     }
 
@@ -434,7 +476,7 @@ mod tests {
             assert_eq!(free(&ledger), Some(address(if last == 2 { 2 } else { 3 })));
             ledger.set_nic(*nic, Some((network, address(last))));
         }
-        assert_eq!(free(&ledger), None);
+        assert_eq!((free(&ledger), ledger.addresses_in_use(network)), (None, 3));
         ledger.set_nic(nics[1], None);
         assert_eq!(free(&ledger), Some(address(4)));
     }

@@ -58,6 +58,7 @@ pub mod affinity;
 mod background;
 pub mod change;
 mod column;
+pub mod console;
 mod durable;
 mod error;
 pub mod event;
@@ -70,14 +71,19 @@ pub mod network;
 pub mod offering;
 pub mod operation;
 pub mod pool;
+pub mod public_ip;
 mod reading;
+pub mod router;
 mod rows;
+pub mod rule;
 mod runs;
 pub mod server;
 mod sqlite;
 mod store;
 pub mod template;
+pub mod termination;
 mod texts;
+pub mod traffic;
 pub mod vm;
 pub mod volume;
 mod writing;
@@ -117,6 +123,9 @@ pub trait Reader: ConnectionTrait {
     /// What is given out, for a short look: whoever writes waits meanwhile.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
 }
+
+/// How many rows a statement looks for by their ids at most: SQLite takes 32,766 values in one.
+pub(crate) const SOUGHT_AT_ONCE: usize = 1000;
 
 /// How many rows are forgotten in one transaction: whoever else writes waits meanwhile.
 pub(crate) const FORGOTTEN_AT_ONCE: u64 = 500;

@@ -31,6 +31,14 @@ pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError
     Ok(page.of(Entity::find(), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
+/// The offering with that name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn named(db: &impl Reader, name: &str) -> Result<Option<Model>, DbError> {
+    Ok(Entity::find().filter(Column::Name.eq(name)).fetch_one(db).await?)
+}
+
 impl Tx {
     /// Adds an offering.
     ///

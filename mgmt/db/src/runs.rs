@@ -14,6 +14,11 @@ impl Runs {
         self.last.is_empty()
     }
 
+    /// How many numbers there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.last.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
+    }
+
     /// The run in which a number is.
     fn around(&self, number: u32) -> Option<(u32, u32)> {
         let (first, last) = self.last.range(..=number).next_back()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use podzol_mgmt_api::host::ServerState;
-use podzol_vocab::{HostId, Name, PodId, Sha256, StorageServerId, ZoneId};
+use podzol_vocab::{HostId, Name, PodId, Sha256, StorageServerId, TrafficType, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
@@ -42,6 +42,10 @@ pub struct Model {
     pub reported_at: Option<i64>,
     pub tags: Option<JsonCol<BTreeSet<Name>>>,
     pub created_at: i64,
+    /// On which of its own networks it has a bridge for VMs.
+    pub traffic: Option<JsonCol<BTreeSet<TrafficType>>>,
+    /// Whether its agent guards the IPv6 addresses of VMs.
+    pub has_ipv6: bool,
 }
 
 crate::no_relations!(kept);

@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -365,15 +366,22 @@ pub(crate) fn is_busy(error: &DbErr) -> bool {
 pub(crate) struct Connections {
     file: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    reads: AtomicU64,
 }
 
 impl Connections {
     pub(crate) fn to(file: &Path) -> Self {
-        Self { file: file.to_owned(), idle: Mutex::default() }
+        Self { file: file.to_owned(), idle: Mutex::default(), reads: AtomicU64::new(0) }
+    }
+
+    /// How often something was done with one of them: a statement each.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Does something with one of them.
     pub(crate) fn with<T>(&self, does: impl FnOnce(&Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle().pop();
         let connection = kept.map_or_else(|| Connection::open(&self.file), Ok)?;

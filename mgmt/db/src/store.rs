@@ -1,5 +1,6 @@
 //! Opening the database, and its transactions. How they take turns and commit together, [`turn`] says.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,12 +93,13 @@ impl Db {
         Self { is_behind: true, ..self.clone() }
     }
 
-    /// How much was written since it was opened.
+    /// How much was written and read since it was opened.
     pub fn counts(&self) -> Counted {
         Counted {
             transactions: self.counts.transactions.load(Ordering::Relaxed),
             commits: self.counts.commits.load(Ordering::Relaxed),
             waits: self.counts.waits.load(Ordering::Relaxed),
+            reads: self.reading.connections.reads(),
         }
     }
 
@@ -217,7 +219,7 @@ impl Db {
     }
 }
 
-/// What a database has written since it was opened.
+/// What a database has written and read since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
     /// Transactions that are durable.
@@ -226,6 +228,8 @@ pub struct Counted {
     pub commits: u64,
     /// Waits for the disk, for one or several commits.
     pub waits: u64,
+    /// Statements outside of transactions that write.
+    pub reads: u64,
 }
 
 /// One transaction that writes.
@@ -233,7 +237,7 @@ pub struct Counted {
 pub struct Tx {
     // Before the turn: what it did is taken back before another's turn begins.
     writing: Writing,
-    changes: Mutex<Vec<change::Noted>>,
+    changes: Mutex<change::Notes>,
     pub(crate) draft: Draft,
     turn: Turn,
 }
@@ -248,10 +252,7 @@ impl Tx {
     pub(crate) fn changed(&self, kind: &'static str, id: impl ToString, account: Option<AccountId>) {
         let noted = change::Noted { kind, id: id.to_string(), account };
         self.writes(&noted.id);
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !changes.contains(&noted) {
-            changes.push(noted);
-        }
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).add(noted);
     }
 
     /// Notes that a row is written, of which nobody is told.
@@ -285,15 +286,20 @@ impl Tx {
         Ok(self.writing.insert_all::<E>(rows)?)
     }
 
-    /// Adds a row to a table whose key, its first column, is a number that the database gives. Says which.
-    pub(crate) fn insert_numbered<E: Table>(&self, row: E::Model) -> Result<u64, DbError>
+    /// Adds some rows to a table whose key, its first column, is a number that the database gives. Says which: nobody else
+    /// writes meanwhile, so they follow one another.
+    pub(crate) fn insert_numbered<E: Table>(&self, rows: Vec<E::Model>) -> Result<Range<u64>, DbError>
     where
         E::Model: IntoActiveModel<E::ActiveModel>,
     {
-        let mut values = vec![];
-        values_of::<E>(row, &mut values)?;
-        values[0] = Value::BigInt(None);
-        Ok(self.writing.execute(E::texts().insert(1), values)?.last_insert_id())
+        let (mut values, count) = (vec![], rows.len());
+        for row in rows {
+            let key = values.len();
+            values_of::<E>(row, &mut values)?;
+            values[key] = Value::BigInt(None);
+        }
+        let end = self.writing.execute(E::texts().insert(count), values)?.last_insert_id() + 1;
+        Ok(end - count as u64..end)
     }
 
     /// Writes a row as it is now: the columns that differ, so that no index is written of which none does.
@@ -331,7 +337,7 @@ impl Tx {
         // Whatever fails here: the turn ends last.
         let Self { mut turn, draft, changes, writing } = self;
         let noted = changes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let changes = change::numbered(noted, turn.writer().last_change);
+        let changes = change::numbered(noted.in_order(), turn.writer().last_change);
         for some in changes.chunks(change::AT_ONCE) {
             writing.insert_all::<change::Entity>(some.iter().cloned())?;
         }

@@ -1,7 +1,12 @@
 //! Templates.
 
-use podzol_mgmt_api::template::{TemplateFormat, TemplateState};
+use std::collections::BTreeSet;
+
+use podzol_mgmt_api::template::{
+    SignedManifest, TemplateExtension, TemplateFormat, TemplateRole, TemplateState,
+};
 use podzol_vocab::{Name, Sha256, TemplateId};
+use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 
 use crate::fetch::Fetch;
@@ -23,6 +28,12 @@ pub struct Model {
     pub virtual_size_bytes: Option<i64>,
     pub error: Option<String>,
     pub created_at: i64,
+    /// What VMs of it are for, if that is a part of Podzol.
+    pub role: Option<JsonCol<TemplateRole>>,
+    /// Who made it.
+    pub signed: Option<JsonCol<SignedManifest>>,
+    /// What VMs of it can do beside what all of its role can.
+    pub extensions: JsonCol<BTreeSet<TemplateExtension>>,
 }
 
 crate::no_relations!(kept);
@@ -48,6 +59,16 @@ pub async fn list(db: &impl Reader, page: &PageOf) -> Result<Vec<Model>, DbError
 /// When the database cannot be read.
 pub async fn all(db: &impl Reader) -> Result<Vec<Model>, DbError> {
     Ok(Entity::find().fetch(db).await?)
+}
+
+/// The templates of a role that VMs can be made of, the newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn ready_of(db: &impl Reader, role: TemplateRole) -> Result<Vec<Model>, DbError> {
+    let ready = Entity::find().filter(Column::State.eq(JsonCol(TemplateState::Ready)));
+    let of_role = ready.filter(Column::Role.eq(JsonCol(role)));
+    Ok(of_role.order_by_desc(Column::Id).fetch(db).await?)
 }
 
 impl Tx {

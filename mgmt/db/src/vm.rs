@@ -4,17 +4,19 @@ use std::net::Ipv4Addr;
 
 use podzol_mgmt_api::limits::VmLimits;
 use podzol_mgmt_api::offering::Size;
+use podzol_mgmt_api::template::TemplateRole;
 use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_vocab::{
-    AccountId, AffinityGroupId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, TemplateId, VmId, ZoneId,
+    AccountId, AffinityGroupId, HostId, MacAddr, Name, NetworkId, NicId, OfferingId, Secret, TemplateId,
+    VmId, ZoneId,
 };
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement, SimpleExpr};
 use sea_orm::{Condition, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
 use crate::zone::PageOf;
-use crate::{Col, DbError, JsonCol, Reader, Tx};
+use crate::{Col, DbError, JsonCol, Reader, SOUGHT_AT_ONCE, Tx, network};
 
 /// What a VM should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -71,6 +73,12 @@ pub struct Model {
     pub timing: JsonCol<Vec<Step>>,
     pub created_at: i64,
     pub started_at: Option<i64>,
+    /// What it is for, if that is a part of Podzol: then it is no customer's.
+    pub role: Option<JsonCol<TemplateRole>>,
+    /// The password that it should set, until its router says that it has.
+    pub password: Option<JsonCol<Secret<String>>>,
+    /// How many bytes its user data and its keys have together, which its router keeps in memory.
+    pub texts_bytes: i64,
 }
 
 crate::no_relations!();
@@ -81,6 +89,10 @@ pub enum LimitsOf {
     Account(AccountId),
     Offering(OfferingId),
     Zone(ZoneId),
+    /// What a network is, which is no limit, but a running VM's host is told of it in the same way.
+    Network(NetworkId),
+    /// What a host can do for networks with IPv6, likewise.
+    Host(HostId),
 }
 
 /// Network interfaces.
@@ -117,12 +129,13 @@ pub struct Filter {
     pub network: Option<NetworkId>,
 }
 
-/// A page of VMs.
+/// A page of customers' VMs.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Vec<Model>, DbError> {
     let mut which = Condition::all()
+        .add(Column::Role.is_null())
         .add_option(filter.account.map(|account| Column::AccountId.eq(Col(account))))
         .add_option(filter.state.map(|state| Column::State.eq(JsonCol(state))))
         .add_option(filter.host.map(|host| Column::HostId.eq(Col(host))));
@@ -136,6 +149,14 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
     Ok(page.of(Entity::find().filter(which), Column::Id, Some(Column::Name)).fetch(db).await?)
 }
 
+/// Those of some VMs that are there.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn by_ids(db: &impl Reader, ids: impl IntoIterator<Item = VmId>) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().filter(Column::Id.is_in(ids.into_iter().map(Col))).fetch(db).await?)
+}
+
 /// The VMs that a host holds, those on their way to it included.
 ///
 /// # Errors
@@ -143,6 +164,76 @@ pub async fn list(db: &impl Reader, filter: &Filter, page: &PageOf) -> Result<Ve
 pub async fn of_host(db: &impl Reader, host: HostId) -> Result<Vec<Model>, DbError> {
     let here = Condition::any().add(Column::HostId.eq(Col(host))).add(Column::MovingTo.eq(Col(host)));
     Ok(Entity::find().filter(here).fetch(db).await?)
+}
+
+/// The VMs in a network, or on their way into it or out of it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_network(db: &impl Reader, network: NetworkId) -> Result<Vec<Model>, DbError> {
+    let inside = nic::Entity::find()
+        .select_only()
+        .column(nic::Column::VmId)
+        .filter(nic::Column::NetworkId.eq(Col(network)));
+    Ok(Entity::find().filter(Column::Id.in_subquery(inside.into_query())).fetch(db).await?)
+}
+
+/// The interfaces in some networks.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn nics_in(db: &impl Reader, networks: &[NetworkId]) -> Result<Vec<nic::Model>, DbError> {
+    let networks = networks.iter().copied().map(Col);
+    Ok(nic::Entity::find().filter(nic::Column::NetworkId.is_in(networks)).fetch(db).await?)
+}
+
+/// Those of some interfaces that there are, and that customers' VMs of an account in a zone have.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn nics_there(
+    db: &impl Reader,
+    (account, zone): (AccountId, ZoneId),
+    ids: &[NicId],
+) -> Result<Vec<NicId>, DbError> {
+    let mut found = Vec::with_capacity(ids.len());
+    for some in ids.chunks(SOUGHT_AT_ONCE) {
+        let own = Entity::find().filter(Column::AccountId.eq(Col(account)));
+        let own = own.filter(Column::ZoneId.eq(Col(zone))).filter(Column::Role.is_null());
+        let own = own.select_only().column(Column::Id).into_query();
+        let there = nic::Entity::find().select_only().column(nic::Column::Id);
+        let there = there.filter(nic::Column::VmId.in_subquery(own));
+        let there = there.filter(nic::Column::Id.is_in(some.iter().copied().map(Col)));
+        let some: Vec<Col<NicId>> = there.into_tuple().all(db).await?;
+        found.extend(some.into_iter().map(|id| id.0));
+    }
+    Ok(found)
+}
+
+/// The customers' VMs of an account in a zone.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_account(db: &impl Reader, account: AccountId, zone: ZoneId) -> Result<Vec<Model>, DbError> {
+    let of_account = Entity::find().filter(Column::AccountId.eq(Col(account)));
+    let of_zone = of_account.filter(Column::ZoneId.eq(Col(zone)));
+    Ok(of_zone.filter(Column::Role.is_null()).fetch(db).await?)
+}
+
+/// Whether a VM in one of some networks runs, or may, or is to.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn any_needs(db: &impl Reader, networks: &[NetworkId]) -> Result<bool, DbError> {
+    let inside = nic::Entity::find()
+        .select_only()
+        .column(nic::Column::VmId)
+        .filter(nic::Column::NetworkId.is_in(networks.iter().copied().map(Col)));
+    let on_host = Entity::find()
+        .filter(Column::Id.in_subquery(inside.into_query()))
+        .filter(Column::Role.is_null())
+        .filter(Column::HostId.is_not_null());
+    Ok(on_host.fetch_one(db).await?.is_some())
 }
 
 /// The VMs of an affinity group.
@@ -251,7 +342,7 @@ fn expunged_by(now: i64, most: u64) -> Select<Entity> {
     due.order_by_asc(Column::ExpungeAt).limit(most)
 }
 
-/// How many VMs are in each state.
+/// How many customers' VMs are in each state.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -265,11 +356,32 @@ pub async fn count_by_state(db: &impl Reader) -> Result<Vec<(VmState, i64)>, DbE
         .select_only()
         .column(Column::State)
         .column_as(Column::Id.count(), "vms")
+        .filter(Column::Role.is_null())
         .group_by(Column::State)
         .into_model::<Row>()
         .all(db)
         .await?;
     Ok(rows.into_iter().map(|row| (row.state.0, row.vms)).collect())
+}
+
+/// How many VMs on a host have an interface in a network with IPv6.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn count_with_ipv6(db: &impl Reader, host: HostId) -> Result<u64, DbError> {
+    Ok(Entity::find().filter(on_with_ipv6(host)).filter(Column::Role.is_null()).count(db).await?)
+}
+
+/// The VMs on a host that have an interface in a network with IPv6.
+fn on_with_ipv6(host: HostId) -> SimpleExpr {
+    let with = network::with_ipv6().select_only().column(network::Column::Id);
+    let theirs = inside(nic::Column::NetworkId.in_subquery(with.into_query()));
+    Column::HostId.eq(Col(host)).and(Column::Id.in_subquery(theirs))
+}
+
+/// The VMs of some network interfaces.
+fn inside(nics: SimpleExpr) -> SelectStatement {
+    nic::Entity::find().select_only().column(nic::Column::VmId).filter(nics).into_query()
 }
 
 impl Tx {
@@ -296,6 +408,10 @@ impl Tx {
                 LimitsOf::Account(account) => Column::AccountId.eq(Col(account)),
                 LimitsOf::Offering(offering) => Column::OfferingId.eq(Col(offering)),
                 LimitsOf::Zone(zone) => Column::ZoneId.eq(Col(zone)),
+                LimitsOf::Network(network) => {
+                    Column::Id.in_subquery(inside(nic::Column::NetworkId.eq(Col(network))))
+                }
+                LimitsOf::Host(host) => on_with_ipv6(host),
             })
             .filter(Column::HostId.is_not_null())
             .exec(self.reader())
@@ -319,8 +435,12 @@ impl Tx {
     /// When the database refuses.
     pub async fn vm_delete(&self, row: &Model) -> Result<(), DbError> {
         self.changed("vm", row.id.0, Some(row.account_id.0));
-        nics(self.reader(), &[row.id]).await?.iter().for_each(|nic| self.draft.no_nic(nic.id.0));
+        let nics = nics(self.reader(), &[row.id]).await?;
+        nics.iter().for_each(|nic| self.draft.no_nic(nic.id.0));
         self.draft.no_vm(row.id.0);
+        let gone: Vec<NicId> = nics.iter().map(|nic| nic.id.0).collect();
+        self.traffic_end_of_nics(row, &gone).await?;
+        self.console_sessions_end_of_vm(row.id.0).await?;
         nic::Entity::delete_many().filter(nic::Column::VmId.eq(row.id)).exec(self.reader()).await?;
         Entity::delete_by_id(row.id).exec(self.reader()).await?;
         Ok(())
@@ -349,6 +469,11 @@ impl Tx {
     /// When the database refuses.
     pub async fn nic_delete(&self, id: Col<NicId>) -> Result<(), DbError> {
         self.draft.no_nic(id.0);
+        if let Some(nic) = crate::find::<nic::Entity>(self.reader(), id).await?
+            && let Some(vm) = crate::find::<Entity>(self.reader(), nic.vm_id).await?
+        {
+            self.traffic_end_of_nics(&vm, &[id.0]).await?;
+        }
         nic::Entity::delete_by_id(id).exec(self.reader()).await?;
         Ok(())
     }
@@ -393,5 +518,14 @@ mod tests {
                 assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:#?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn more_interfaces_can_be_asked_for_than_a_statement_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = crate::Db::open(&folder.path().join("db")).await.unwrap();
+        let ids: Vec<NicId> = (0..33_000).map(|_| NicId::new()).collect();
+        let there = nics_there(db.reader(), (AccountId::new(), ZoneId::new()), &ids).await.unwrap();
+        assert_eq!(there, []);
     }
 }

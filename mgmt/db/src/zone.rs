@@ -1,7 +1,7 @@
 //! Zones and pods, and pages of any list.
 
 use podzol_mgmt_api::limits::Limits;
-use podzol_mgmt_api::zone::{VlanRange, VxlanRange};
+use podzol_mgmt_api::zone::{ManagementNetwork, PublicNetwork, VlanRange, VxlanRange};
 use podzol_vocab::{Name, PodId, ZoneId};
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryFilter, QueryOrder, QuerySelect, Select};
@@ -20,9 +20,19 @@ pub struct Model {
     pub limits: Option<JsonCol<Limits>>,
     pub spare_hosts: i64,
     pub created_at: i64,
+    /// The management network as routers see it.
+    pub management: Option<JsonCol<ManagementNetwork>>,
+    pub public: Option<JsonCol<PublicNetwork>>,
 }
 
 crate::no_relations!(kept);
+
+impl Model {
+    /// The networks that routers need in it; none if there can be no routers.
+    pub fn of_routers(&self) -> Option<(&ManagementNetwork, &PublicNetwork)> {
+        Some((&self.management.as_ref()?.0, &self.public.as_ref()?.0))
+    }
+}
 
 /// Pods.
 pub mod pod {
@@ -86,6 +96,14 @@ pub async fn pod_list(db: &impl Reader, page: &PageOf) -> Result<Vec<pod::Model>
     Ok(page.of(pod::Entity::find(), pod::Column::Id, Some(pod::Column::Name)).fetch(db).await?)
 }
 
+/// All zones.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn all(db: &impl Reader) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().fetch(db).await?)
+}
+
 impl Tx {
     /// Adds a zone.
     ///
@@ -111,6 +129,7 @@ impl Tx {
     /// [`DbError::Referred`] when something is in it.
     pub async fn zone_delete(&self, id: ZoneId) -> Result<(), DbError> {
         self.changed("zone", id, None);
+        self.console_scan_delete(id).await?;
         Entity::delete_by_id(Col(id)).exec(self.reader()).await?;
         Ok(())
     }

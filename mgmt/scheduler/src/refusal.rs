@@ -18,6 +18,10 @@ pub enum Reason {
     NoStorage,
     /// It can have no tunnels to other hosts, and a network of the VM is on a VXLAN.
     NoTunnels,
+    /// Its agent guards no IPv6 addresses, and a network of the VM has IPv6.
+    NoIpv6,
+    /// It is not on both the management and the public network with a bridge, and the VM is a router.
+    NoTraffic,
     /// The VM is on it already.
     IsThere,
     /// It runs VMs by other means than the host that the VM comes from.
@@ -43,6 +47,8 @@ impl fmt::Display for Reason {
             Self::NoHypervisor => "cannot run VMs",
             Self::NoStorage => "does not reach the pool yet",
             Self::NoTunnels => "cannot carry VXLANs",
+            Self::NoIpv6 => "agent without IPv6",
+            Self::NoTraffic => "no bridges on the management and public networks, which a router needs",
             Self::IsThere => "it is there already",
             Self::OtherAccelerator => "runs VMs by other means",
             Self::Tags => "without the tags that are asked for",

@@ -175,7 +175,7 @@ async fn an_account_has_no_more_than_it_may_and_is_told_what_is_too_much() {
     let world = World::make().await;
     let api = &world.acme.api;
     world
-        .quotas(json!({ "vms": 1, "memory_mib": 100, "storage_gib": 2, "networks": 1, "addresses": 2 }))
+        .quotas(json!({ "vms": 1, "memory_mib": 100, "storage_gib": 2, "networks": 1, "addresses": 2, "public_ips": 0 }))
         .await;
     let vm = world.pod.vm(api, "one", &world.network).await;
 
@@ -193,17 +193,23 @@ async fn an_account_has_no_more_than_it_may_and_is_told_what_is_too_much() {
     api.post("/v1/networks", &network).await.refused(409, "quota_exceeded");
     let volume = json!({ "name": "data", "zone": world.pod.zone, "size_gib": 2 });
     api.post("/v1/volumes", &volume).await.refused(409, "quota_exceeded");
+    world.admin().zone_networks(&world.pod.zone).await;
+    let refused = api.post("/v1/public-ips", &json!({ "zone": world.pod.zone })).await;
+    refused.refused(409, "quota_exceeded");
     let expected = json!({
         "vms": 1, "vcpus": 1, "memory_mib": 64, "volumes": 1, "storage_bytes": 1u64 << 30, "networks": 1, "addresses": 1,
+        "public_ips": 0, "console_sessions": 0,
     });
     assert_eq!(world.in_use().await, expected);
 
     // Another account is not kept from anything, and more may be had when more is allowed or less is in use.
-    let admins = world.pod.network(world.admin(), "n1", "10.1.1.0/24").await;
+    let body = json!({ "name": "n1", "zone": world.pod.zone, "cidr": "10.1.1.0/24", "router": false });
+    let admins = text(&world.admin().post("/v1/networks", &body).await.ok(), "id");
     world.pod.vm(world.admin(), "two", &admins).await;
     api.delete_vm(&vm).await;
     let expected = json!({
         "vms": 0, "vcpus": 0, "memory_mib": 0, "volumes": 0, "storage_bytes": 0, "networks": 1, "addresses": 0,
+        "public_ips": 0, "console_sessions": 0,
     });
     assert_eq!(world.in_use().await, expected);
     world.pod.vm(api, "two", &world.network).await;

@@ -1,5 +1,6 @@
 //! The management service, with real agents on simulated servers, as its users and operators see it.
 
+mod consoles;
 mod create_bodies;
 mod doctor;
 mod exhaustion;
@@ -17,6 +18,8 @@ mod parallel;
 mod placement;
 mod recover;
 mod restarts;
+mod routers;
+mod rules;
 mod scoping;
 mod templates;
 mod vm_bodies;

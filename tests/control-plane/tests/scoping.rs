@@ -66,18 +66,39 @@ struct World {
 }
 
 /// What belongs to an account: for others it is not there.
-const OWNED: [&str; 9] =
-    ["accounts", "users", "keys", "networks", "affinity-groups", "vms", "nics", "volumes", "operations"];
+const OWNED: [&str; 17] = [
+    "accounts",
+    "users",
+    "keys",
+    "networks",
+    "affinity-groups",
+    "vms",
+    "nics",
+    "volumes",
+    "operations",
+    "routers",
+    "public-ips",
+    "port-forwards",
+    "static-nats",
+    "firewall-rules",
+    "egress-rules",
+    "load-balancers",
+    "console-sessions",
+];
 
 /// What every customer may see, and no customer may change.
 const FOR_ALL: [&str; 3] = ["zones", "offerings", "templates"];
 
 impl World {
     async fn make() -> Self {
-        let control_plane = ControlPlane::start().await;
+        let control_plane = ControlPlane::with(|config| config.console = Some(crate::consoles::console()));
+        let control_plane = control_plane.await;
         let pod = SimPod::start(&control_plane).await;
         let admin = &control_plane.admin;
         let (acme, globex) = (admin.customer("acme").await, admin.customer("globex").await);
+        admin.zone_networks(&pod.zone).await;
+        admin.router_template("router").await;
+        admin.console_proxy_template("console-proxy").await;
         let network = pod.network(&globex.api, "n1", "10.1.1.0/24").await;
         let made = globex.api.vm("web", &pod.offering, &pod.template, &network).await.ok();
         let (vm, operation) = (text(&made, "object.id"), text(&made, "operation.id"));
@@ -87,6 +108,10 @@ impl World {
         let volume = text(&globex.api.post("/v1/volumes", &body).await.ok(), "object.id");
         let body = json!({ "name": "apart", "policy": "anti_affinity" });
         let group = text(&globex.api.post("/v1/affinity-groups", &body).await.ok(), "id");
+        let rules = rules(&globex.api, &pod.zone, &vm, &network).await;
+        let opened = globex.api.post(&format!("/v1/vms/{vm}/console"), &json!({})).await.ok();
+        globex.api.succeeded(&text(&opened, "operation.id")).await;
+        let proxy = text(&admin.list("/v1/console-proxies").await[0], "id");
         let ids = [
             ("affinity-groups", &group),
             ("nics", &text(&shown, "nics.0.id")),
@@ -97,6 +122,8 @@ impl World {
             ("networks", &network),
             ("vms", &vm),
             ("operations", &operation),
+            ("console-sessions", &text(&opened, "session.id")),
+            ("console-proxies", &proxy),
             ("zones", &pod.zone),
             ("pods", &pod.pod),
             ("hosts", &pod.hosts[0].id),
@@ -105,7 +132,7 @@ impl World {
             ("offerings", &pod.offering),
             ("templates", &pod.template),
         ];
-        let ids = ids.into_iter().map(|(kind, id)| (kind, id.clone())).collect();
+        let ids = ids.into_iter().map(|(kind, id)| (kind, id.clone())).chain(rules).collect();
         Self { control_plane, pod, acme, globex, ids }
     }
 
@@ -123,7 +150,28 @@ impl World {
             ("POST", "/v1/zones") => json!({ "name": "x", "vlan_ranges": ["7"] }),
             ("POST", "/v1/pods") => json!({ "name": "x", "zone": pod.zone }),
             ("POST", "/v1/hosts" | "/v1/storage-servers") => json!({ "name": "x", "pod": pod.pod }),
-            ("PATCH", "/v1/zones/{id}" | "/v1/accounts/{id}" | "/v1/nics/{id}") => json!({}),
+            ("PATCH", "/v1/static-nats/{id}") => json!({ "vm": id("vms") }),
+            (
+                "PATCH",
+                "/v1/zones/{id}"
+                | "/v1/accounts/{id}"
+                | "/v1/nics/{id}"
+                | "/v1/networks/{id}"
+                | "/v1/port-forwards/{id}"
+                | "/v1/firewall-rules/{id}"
+                | "/v1/egress-rules/{id}"
+                | "/v1/load-balancers/{id}",
+            ) => json!({}),
+            ("POST", "/v1/public-ips") => json!({ "zone": pod.zone, "account": id("accounts") }),
+            ("POST", "/v1/port-forwards") => {
+                json!({ "public_ip": id("public-ips"), "transport": "tcp", "ports": "9", "vm": id("vms") })
+            }
+            ("POST", "/v1/static-nats") => json!({ "public_ip": id("public-ips"), "vm": id("vms") }),
+            ("POST", "/v1/firewall-rules") => json!({ "public_ip": id("public-ips"), "protocol": "tcp" }),
+            ("POST", "/v1/egress-rules") => json!({ "network": id("networks"), "protocol": "tcp" }),
+            ("POST", "/v1/load-balancers") => {
+                json!({ "name": "x", "public_ip": id("public-ips"), "port": 9 })
+            }
             ("POST", "/v1/vms/{id}/resize") => json!({ "offering": pod.offering }),
             ("POST", "/v1/volumes/{id}/resize") => json!({ "size_gib": 9 }),
             ("PATCH", "/v1/hosts/{id}") => json!({ "maintenance": true }),
@@ -143,6 +191,9 @@ impl World {
                 "account": id("accounts"),
             }),
             ("POST", "/v1/vms/{id}/stop" | "/v1/vms/{id}/migrate") => json!({}),
+            ("POST", "/v1/vms/{id}/console") => json!({}),
+            ("POST", "/v1/console-sessions/resume") => json!({ "token": "x" }),
+            ("PUT", "/v1/console-certificate") => json!({ "certificates": "x", "key": "x" }),
             ("POST", "/v1/vms/{id}/iso") => json!({ "template": pod.template }),
             ("POST", "/v1/vms/{id}/nics") => json!({ "network": id("networks") }),
             ("POST", "/v1/volumes") => {
@@ -152,6 +203,26 @@ impl World {
             _ => panic!("this test knows no body for {} {}: add one", route.method, route.path),
         }
     }
+}
+
+/// A router and one of each that it does for a customer, by their kinds.
+async fn rules(api: &Api, zone: &str, vm: &str, network: &str) -> Vec<(&'static str, String)> {
+    let make = async |kind: &'static str, body: Value| {
+        let made = api.post(&format!("/v1/{kind}"), &body).await.ok();
+        (kind, text(&made, "object.id"))
+    };
+    let first = make("public-ips", json!({ "zone": zone })).await;
+    let (ip, second) = (first.1.clone(), make("public-ips", json!({ "zone": zone })).await.1);
+    let router = text(&api.list("/v1/routers").await[0], "id");
+    vec![
+        first,
+        ("routers", router),
+        make("port-forwards", json!({ "public_ip": ip, "transport": "tcp", "ports": "80", "vm": vm })).await,
+        make("static-nats", json!({ "public_ip": second, "vm": vm })).await,
+        make("firewall-rules", json!({ "public_ip": ip, "protocol": "tcp", "ports": "80" })).await,
+        make("egress-rules", json!({ "network": network, "protocol": "udp" })).await,
+        make("load-balancers", json!({ "name": "lb", "public_ip": ip, "port": 81 })).await,
+    ]
 }
 
 #[tokio::test]
@@ -289,6 +360,18 @@ async fn a_customer_uses_nothing_of_another_account() {
         ),
     ] {
         api.post(path, &body).await.refused(404, "not_found");
+    }
+    for (path, body, field) in [
+        ("port-forwards", json!({ "transport": "tcp", "ports": "9", "vm": world.id("vms") }), "public_ip"),
+        ("firewall-rules", json!({ "protocol": "tcp" }), "public_ip"),
+        ("egress-rules", json!({ "protocol": "tcp", "network": world.id("networks") }), "network"),
+    ] {
+        let mut body = body;
+        if field == "public_ip" {
+            body["public_ip"] = world.id("public-ips").into();
+        }
+        let problem = api.post(&format!("/v1/{path}"), &body).await.refused(422, "invalid_field");
+        assert_eq!(problem["field"], field);
     }
     api.post("/v1/users", &json!({ "name": "x", "role": "admin" })).await.refused(403, "forbidden");
 }

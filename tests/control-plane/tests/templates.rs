@@ -262,3 +262,39 @@ async fn a_template_that_is_nowhere_any_more_is_named_and_nothing_is_left_of_its
     admin.start_vm(&vm).await;
     admin.vm_in_state(&vm, "running").await;
 }
+
+#[tokio::test]
+async fn what_routers_of_a_template_can_do_is_what_its_signed_manifest_says() {
+    let control_plane = ControlPlane::start().await;
+    let admin = &control_plane.admin;
+    let digest = image::sha256(b"image");
+    let body = |name: &str, extensions: Value| json!({ "name": name, "sha256": digest, "role": "router", "extensions": extensions });
+    let signed = |recipe: &str, extensions: Value| {
+        let mut body = body(recipe, extensions);
+        let manifest =
+            json!({ "recipe": recipe, "files": [{ "name": "x.qcow2", "sha256": digest }] }).to_string();
+        body["signed"] = json!({ "manifest": manifest, "signature": "" });
+        body
+    };
+    let mut of_nobody = body("x", json!(["l7"]));
+    of_nobody["role"] = Value::Null;
+    for (bad, rule) in [
+        (of_nobody, "must be left out but of routers"),
+        (signed("router", json!(["l7"])), "must be those of router, which the signed manifest says"),
+        (signed("router-l7", json!([])), "must be those of router-l7"),
+    ] {
+        let problem = admin.post("/v1/templates", &bad).await.refused(422, "invalid_field");
+        assert_eq!(problem["field"], "extensions");
+        assert!(text(&problem, "detail").contains(rule), "{problem}");
+    }
+    admin.post("/v1/templates", &body("x", json!(["l8"]))).await.refused(422, "invalid_field");
+    for good in [
+        signed("router", json!([])),
+        signed("router-l7", json!(["l7"])),
+        signed("own", json!(["l7"])),
+        body("unsigned", json!(["l7"])),
+    ] {
+        let made = admin.post("/v1/templates", &good).await.ok();
+        assert_eq!(made["extensions"], good["extensions"]);
+    }
+}

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::network::MANAGEMENT;
+use crate::outside::GATEWAY;
 use crate::program::output;
 use crate::state::Lab;
 
@@ -61,6 +62,9 @@ impl Cloud {
     }
 }
 
+/// The domain of the lab's console proxies.
+pub const CONSOLE_DOMAIN: &str = "console.lab.example";
+
 impl Lab {
     /// Where the API listens on this machine: chosen at the first start, kept for later ones.
     fn api_port(&self) -> anyhow::Result<u16> {
@@ -90,18 +94,20 @@ impl Lab {
         std::fs::create_dir_all(&folder)?;
         let config = format!(
             "data_dir = {:?}\napi_listen = \"{MANAGEMENT}:8443\"\nagent_listen = \"{MANAGEMENT}:8444\"\nvm_expunge_secs = 0\n\
-             names = [\"localhost\"]\naddresses = [\"127.0.0.1\", \"{MANAGEMENT}\"]\ncpu_overcommit = 16\n\
-             log = \"info\"\n",
+             router_idle_secs = 60\n\
+             names = [\"localhost\"]\naddresses = [\"127.0.0.1\", \"{MANAGEMENT}\", \"{GATEWAY}\"]\ncpu_overcommit = 16\n\
+             log = \"info\"\n\
+             [console]\ndomain = \"{CONSOLE_DOMAIN}\"\napi_origin = \"https://{GATEWAY}:8443\"\n\
+             reserve_sessions = 0\nmargin_sessions = 0\nsurplus_secs = 30\n\
+             [console.dns]\nlisten = [\"{MANAGEMENT}:53\"]\n\
+             name_servers = [{{ name = \"ns1.{CONSOLE_DOMAIN}\", addresses = [\"{MANAGEMENT}\"] }}]\n",
             folder
         );
         std::fs::write(folder.join("mgmt.toml"), config)?;
         self.run_management()?;
-        let program = std::env::current_exe()?;
-        let forward = self.programs.join("podzol-lab");
-        let program = if forward.exists() { forward } else { program };
         let listen = format!("127.0.0.1:{}", self.api_port()?);
         let target = format!("{MANAGEMENT}:8443");
-        let mut forward = Command::new(program);
+        let mut forward = Command::new(self.own_program()?);
         forward.args(["forward", &listen, &self.namespace(), &target]);
         self.start(&mut forward, "forward")?;
         self.wait_for_management()
@@ -153,8 +159,14 @@ impl Lab {
         }
     }
 
+    /// The lab's own program, which has processes of the lab in it too. A scenario is another.
+    pub(crate) fn own_program(&self) -> anyhow::Result<PathBuf> {
+        let program = self.programs.join("podzol-lab");
+        Ok(if program.exists() { program } else { std::env::current_exe()? })
+    }
+
     /// Starts a process that stays, with its log and process id in the lab's folder.
-    fn start(&self, command: &mut Command, name: &str) -> anyhow::Result<()> {
+    pub(crate) fn start(&self, command: &mut Command, name: &str) -> anyhow::Result<()> {
         use std::os::unix::process::CommandExt;
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{name}.log")))?;

@@ -1,17 +1,19 @@
 //! Bringing a lab up: servers, Podzol on them, and two customers with two VMs each.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::cloud::{Cloud, wait_for};
 use crate::kept;
-use crate::machine::{Accelerator, Boot};
+use crate::machine::{Accelerator, Boot, TRAFFIC_BRIDGES};
 use crate::network::MANAGEMENT;
+use crate::outside::{GATEWAY, GATEWAY6, PREFIX6, PREFIX6_LEN};
 use crate::proof;
 use crate::ssh::Ssh;
 use crate::state::{AccountJson, Host, HostJson, Lab, LabJson, Role, servers};
@@ -22,11 +24,25 @@ pub const ACCOUNTS: [&str; 2] = ["acme", "globex"];
 /// The addresses of both customers' networks.
 pub const CIDR: &str = "10.1.1.0/24";
 
+/// The management network of the lab's zone, and the addresses of routers on it.
+const MANAGEMENT_CIDR: &str = "10.77.0.0/24";
+const MANAGEMENT_RANGE: &str = "10.77.0.100-10.77.0.199";
+
+/// The public network of the lab's zone, and the addresses on it that customers can get.
+const PUBLIC_CIDR: &str = "203.0.113.0/24";
+const PUBLIC_RANGE: &str = "203.0.113.10-203.0.113.99";
+
 /// The VLAN ids of the lab's zone.
 pub const VLANS: &str = "100-107";
 
 /// How long a server may take to boot.
 const BOOT: Duration = Duration::from_secs(600);
+
+/// How often a server may boot until its clock is right.
+const BOOTS: u32 = 3;
+
+/// How fast a server's clock may run. How long an answer takes is in it, and a wrong clock was 130 times too fast.
+const RIGHT_CLOCK: Range<f64> = 0.5..2.0;
 
 /// Shows what is being done, and how long it has taken so far.
 struct Progress(Instant);
@@ -54,13 +70,23 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>)
     let boots = hosts.iter().map(|host| lab.boot(host, accelerator)).collect::<anyhow::Result<Vec<_>>>()?;
     progress.say("starting the management service");
     let cloud = lab.start_management()?;
+    lab.start_outside()?;
     cloud.podzol(&format!("zone create z1 --vlans {VLANS}"))?;
+    cloud.podzol(&format!("zone management z1 --cidr {MANAGEMENT_CIDR} --range {MANAGEMENT_RANGE}"))?;
+    cloud.podzol(&format!(
+        "zone public z1 --cidr {PUBLIC_CIDR} --gateway {GATEWAY} --range {PUBLIC_RANGE} --name-server {GATEWAY} \
+         --cidr6 {PREFIX6}/{PREFIX6_LEN} --gateway6 {GATEWAY6}"
+    ))?;
     cloud.podzol("pod create p1 --zone z1")?;
     let accounts = make_accounts(&cloud)?;
     write_json(lab, &hosts, accounts)?;
     cloud.podzol(
         "offering create tiny --vcpus 1 --memory-mib 96 --disk-gib 1 --network-mbps 100 --iops 1000",
     )?;
+    // As small as the VMs, so that they are spread evenly, and as it works with.
+    cloud.podzol("offering create router --vcpus 1 --memory-mib 96 --disk-gib 1 --cpu-share 200")?;
+    // With some room for pictures.
+    cloud.podzol("offering create console-proxy --vcpus 1 --memory-mib 192 --disk-gib 1 --cpu-share 200")?;
     let tokens = hosts.iter().map(|host| token(&cloud, host)).collect::<anyhow::Result<Vec<_>>>()?;
     progress.say("waiting for the servers, to install Podzol's packages on them and to have them join");
     thread::scope(|scope| {
@@ -87,8 +113,10 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>)
     if hosts.iter().filter(|host| host.role == Role::Compute).count() > 1 {
         proof::are_spread(&vms)?;
     }
-    progress.say("proving who reaches whom");
-    let table = proof::reachability(lab, &vms)?;
+    progress.say("proving who reaches whom, and the outside");
+    let mut table = proof::reachability(lab, &vms)?;
+    table.push('\n');
+    table.push_str(&proof::outside(lab, &vms)?);
     progress.say("up");
     print_summary(lab, &table)
 }
@@ -138,6 +166,8 @@ fn make_ready(
     let package = package(lab, host)?;
     if boot.goes_on {
         kept::bring_up_to_date(&ssh)?;
+    } else if boot.emulated {
+        wait_for_clock(&ssh, host, progress)?;
     }
     if !boot.goes_on || !lab.is_kept_with(host, &package)? {
         install(&ssh, &package)?;
@@ -156,7 +186,29 @@ fn make_ready(
         cloud.podzol("pool create nfs1 --storage-server s1 --path /srv/podzol/nfs1 --wait")?;
         let image = lab.images.join("tiny/tiny.qcow2");
         cloud.podzol(&format!("template create tiny --file {} --os tiny --wait", image.display()))?;
-        progress.say("there are a pool and a template");
+        let image = lab.images.join("router/router.qcow2");
+        cloud.podzol(&format!("template import {} --wait", image.display()))?;
+        let image = lab.images.join("console-proxy/console-proxy.qcow2");
+        cloud.podzol(&format!("template import {} --wait", image.display()))?;
+        progress.say("there are a pool, and templates of VMs, of their routers and of console proxies");
+    }
+    Ok(())
+}
+
+/// Boots a server again whose clock runs wrong: it would be kept, and nothing there waits for as long as it should. A
+/// kernel measures its processor's speed as it starts, and under emulation can be far off while this machine is busy.
+fn wait_for_clock(ssh: &Ssh, host: &Host, progress: &Progress) -> anyhow::Result<()> {
+    for boot in 1.. {
+        let rate = ssh.clock_rate()?;
+        if RIGHT_CLOCK.contains(&rate) {
+            break;
+        }
+        let wrong = format!("{}'s clock runs {rate:.2} times as fast as it should", host.name);
+        if boot == BOOTS {
+            bail!("{wrong}, and did at each of {BOOTS} boots");
+        }
+        progress.say(&format!("{wrong}; booting it again"));
+        ssh.reset(BOOT)?;
     }
     Ok(())
 }
@@ -191,9 +243,13 @@ fn install(ssh: &Ssh, package: &Path) -> anyhow::Result<()> {
 
 /// Has a server join the cloud, as an operator would.
 fn join(ssh: &Ssh, host: &Host, token: &str) -> anyhow::Result<()> {
+    let [management, public] = TRAFFIC_BRIDGES;
     let config = match host.role {
-        Role::Compute => "trunk = \"eth1\"\nmemory_reserved_mib = 400\n",
-        Role::Storage => "pool_roots = [\"/srv/podzol\"]\n",
+        Role::Compute => format!(
+            "trunk = \"eth1\"\nmemory_reserved_mib = 400\n\
+             [traffic]\nmanagement = \"{management}\"\npublic = \"{public}\"\n"
+        ),
+        Role::Storage => "pool_roots = [\"/srv/podzol\"]\n".into(),
     };
     if host.role == Role::Storage {
         ssh.run("mkdir -p /srv/podzol && mount /dev/vdb /srv/podzol")?;
@@ -251,7 +307,9 @@ fn wait_for_all_hosts(cloud: &Cloud) -> anyhow::Result<()> {
 fn print_summary(lab: &Lab, table: &str) -> anyhow::Result<()> {
     let json = lab.read()?;
     let cloud = lab.cloud()?;
-    for noun in ["zone", "pod", "storage-server", "host", "pool", "offering", "template", "account"] {
+    let nouns =
+        ["zone", "pod", "storage-server", "host", "pool", "offering", "template", "account", "router"];
+    for noun in nouns {
         println!("\n{noun}s\n{}", cloud.shown(&format!("{noun} list"))?.trim_end());
     }
     for account in ACCOUNTS {

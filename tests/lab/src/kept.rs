@@ -120,6 +120,24 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Has a server stand still, with all that runs on it: nobody hears of it any more.
+    ///
+    /// # Errors
+    /// When its emulator does not answer.
+    pub fn freeze(&self, host: &Host) -> anyhow::Result<()> {
+        Qmp::connect(&self.server(host).join(MONITOR))?.execute("stop", &json!({})).map(drop)
+    }
+
+    /// Has a server that stands still go on.
+    ///
+    /// # Errors
+    /// When its emulator does not answer.
+    pub fn thaw(&self, host: &Host) -> anyhow::Result<()> {
+        Qmp::connect(&self.server(host).join(MONITOR))?.execute("cont", &json!({})).map(drop)
+    }
+}
+
 /// Writes memory and disk of a server that stands still, and copies what it was started with.
 fn write_down(qmp: &mut Qmp, own: &Path, to: &Path) -> anyhow::Result<()> {
     qmp.execute("migrate-set-parameters", &json!({ "max-bandwidth": 1_u64 << 34 }))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
-use podzol_image::seed::HostSeed;
+use podzol_image::seed::{HostSeed, Link};
 
 use crate::kept::make_overlay;
 use crate::program::{output, run};
@@ -14,11 +14,14 @@ use crate::state::{Host, Lab, Role};
 /// QEMU's program.
 pub const EMULATOR: &str = "qemu-system-x86_64";
 
-/// Memory of a computing server in MiB: its own 300 and room for a handful of tiny VMs.
-const COMPUTE_MEMORY: u32 = 1792;
+/// Memory of a computing server in MiB: its own 300, room for a handful of tiny VMs, and for two routers of 200 each.
+const COMPUTE_MEMORY: u32 = 2304;
 
 /// Memory of a storage server in MiB.
 const STORAGE_MEMORY: u32 = 640;
+
+/// A computing server's bridges on the management network and on the one outside, into which routers are plugged.
+pub const TRAFFIC_BRIDGES: [&str; 2] = ["br-management", "br-public"];
 
 /// A server's disk: what differs from the image.
 pub(crate) const DISK: &str = "root.qcow2";
@@ -127,7 +130,8 @@ impl Lab {
         let image = std::fs::read_to_string(self.images.join("lab-host/manifest.json"))?;
         let key = std::fs::read_to_string(self.path("keys/id.pub"))?;
         let qemu = run(EMULATOR, &["--version"])?;
-        let description = format!("{qemu}{}\n{key}{image}", arguments.join("\n"));
+        let links: String = links(host).iter().map(|link| format!("{link}\n")).collect();
+        let description = format!("{qemu}{}\n{links}{key}{image}", arguments.join("\n"));
         let mut boot = Boot { description, goes_on: false, emulated: accelerator == Accelerator::Emulation };
         let kept = if boot.emulated { self.kept_like(host, &boot) } else { None };
         let incoming = match kept {
@@ -203,7 +207,7 @@ impl Lab {
         let seed = HostSeed {
             hostname: &host.name,
             machine_id: &format!("{:032x}", 0x7077_0000_u128 + u128::from(host.number)),
-            links: &[Some((IpAddr::V4(host.address), 24)), None],
+            links: &links(host),
             host_key: &std::fs::read_to_string(&key)?,
             authorized_keys: &std::fs::read_to_string(self.path("keys/id.pub"))?,
             hosts: &format!("127.0.0.1 localhost\n{} {}\n", host.address, host.name),
@@ -212,6 +216,15 @@ impl Lab {
         let image = std::fs::read(&image).with_context(|| format!("cannot read {}", image.display()))?;
         Ok(seed.initrd(&image))
     }
+}
+
+/// A server's links, in the order of its taps: management, trunk, and those of routers that run on it.
+fn links(host: &Host) -> Vec<Link> {
+    let mut links = vec![Link::Address(IpAddr::V4(host.address), 24), Link::Up];
+    if host.role == Role::Compute {
+        links.extend(TRAFFIC_BRIDGES.map(Link::PortOf));
+    }
+    links
 }
 
 fn drive(id: &str, file: &Path, format: &str) -> String {

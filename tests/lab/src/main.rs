@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use podzol_lab::machine::Accelerator;
-use podzol_lab::{Lab, demo, forward};
+use podzol_lab::{Lab, demo, forward, internet};
 
 /// A pod of emulated servers on one machine.
 #[derive(Debug, Parser)]
@@ -52,6 +52,9 @@ enum Command {
     /// Passes connections into the lab's namespace; for the lab itself.
     #[command(hide = true)]
     Forward { listen: SocketAddr, namespace: String, target: SocketAddr },
+    /// Is who can be reached outside; for the lab itself.
+    #[command(hide = true)]
+    Internet,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -78,6 +81,7 @@ fn main() -> anyhow::Result<()> {
             Err(lab.ssh(&host).command().args(command).exec().into())
         }
         Command::Forward { listen, namespace, target } => forward::run(listen, &namespace, target),
+        Command::Internet => internet::run(),
     }
 }
 
@@ -88,7 +92,13 @@ fn probe() -> anyhow::Result<(Accelerator, Option<String>)> {
 
 fn status(lab: &Lab) -> anyhow::Result<()> {
     let json = lab.read()?;
-    println!("namespace {}, {} processes, API {}", lab.namespace(), lab.processes().len(), json.api_url);
+    println!(
+        "namespaces {} and {}, {} processes, API {}",
+        lab.namespace(),
+        lab.outside_namespace(),
+        lab.processes().len(),
+        json.api_url
+    );
     for host in lab.hosts()? {
         let state = if lab.ssh(&host).run("true").is_ok() { "answers" } else { "does not answer" };
         println!("{:<4} {:?} {} {state}", host.name, host.role, host.address);

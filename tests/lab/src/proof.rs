@@ -139,6 +139,38 @@ pub fn reachability(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
     Ok(table)
 }
 
+/// Has every VM ask somebody outside who asks, and checks that all of an account are seen there as its router. Gives the
+/// answers as a table.
+///
+/// # Errors
+/// When a VM does not reach the outside, or is seen as another account's.
+pub fn outside(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
+    let cloud = lab.cloud()?;
+    let mut table = format!("{:<12} {:<15}\n", "FROM", "SEEN OUTSIDE AS");
+    for account in ACCOUNTS {
+        let routers = cloud.podzol(&format!("router list --filter account={account}"))?;
+        let source = routers[0]["source_nat"].as_str().with_context(|| format!("{account} has no router"))?;
+        for from in vms.iter().filter(|vm| vm.account == account) {
+            let mut console = Console::open(&lab.ssh(&lab.host(&from.host)?), &from.id)?;
+            let seen = seen_outside_as(&mut console)?;
+            if seen != source {
+                bail!("{} is seen outside as {seen}, and should be as {source}", from.name);
+            }
+            table.push_str(&format!("{:<12} {seen:<15}\n", from.name));
+        }
+    }
+    Ok(table)
+}
+
+/// As whom somebody outside sees a VM that asks by a name.
+///
+/// # Errors
+/// When nobody there answers.
+pub fn seen_outside_as(console: &mut Console) -> anyhow::Result<String> {
+    let lines = console.ask("sh wget -qO- http://www.example.com/", ANSWER)?;
+    Ok(lines.concat().trim().to_owned())
+}
+
 /// Who answers at an address, as a VM sees it; nobody if nobody does.
 ///
 /// # Errors

@@ -11,6 +11,9 @@ use crate::state::{Host, Lab};
 /// How long a server may take to hear that it is to be reset.
 const RESETS: Duration = Duration::from_secs(3);
 
+/// For how long a server's clock is compared with this machine's.
+const COMPARED: Duration = Duration::from_secs(2);
+
 /// A way to log in to a server.
 #[derive(Debug, Clone)]
 pub struct Ssh {
@@ -111,6 +114,19 @@ impl Ssh {
         wait_for(&format!("{} to boot", self.name), longest, || {
             Ok(self.run(boot).ok().filter(|boot| *boot != before).map(drop))
         })
+    }
+
+    /// How fast the server's clock runs: the seconds that pass there in one of this machine's.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub(crate) fn clock_rate(&self) -> anyhow::Result<f64> {
+        let uptime =
+            || anyhow::Ok((Instant::now(), self.run("cut -d ' ' -f 1 /proc/uptime")?.trim().parse::<f64>()?));
+        let (begin, there) = uptime()?;
+        std::thread::sleep(COMPARED);
+        let (end, later) = uptime()?;
+        Ok((later - there) / end.duration_since(begin).as_secs_f64())
     }
 
     /// Ends the connection that is kept for further commands.

@@ -15,19 +15,29 @@ const TEMPLATE: &str = "PODZOL_ROUTER";
 /// The memory of a VM in MiB: what offerings for routers have at least.
 const MEMORY_MIB: u32 = 96;
 
+/// The same of a template with haproxy, by its name: what is in the template is in the memory.
+const MEMORY_WITH_L7_MIB: u32 = 160;
+
 /// What the router is.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// A process in its namespace.
     Process,
     /// A VM of this template, whose links are taps in its namespace.
-    Vm(PathBuf),
+    Vm {
+        /// The template's image.
+        template: PathBuf,
+        /// Its memory in MiB.
+        memory_mib: u32,
+    },
 }
 
 impl Body {
     /// As the variable says.
     pub(crate) fn chosen() -> Self {
-        std::env::var_os(TEMPLATE).map_or(Self::Process, |path| Self::Vm(path.into()))
+        let Some(template) = std::env::var_os(TEMPLATE).map(PathBuf::from) else { return Self::Process };
+        let has_l7 = template.file_stem().is_some_and(|name| name.as_encoded_bytes().ends_with(b"-l7"));
+        Self::Vm { template, memory_mib: if has_l7 { MEMORY_WITH_L7_MIB } else { MEMORY_MIB } }
     }
 
     /// The seed, as the router reads it.
@@ -35,7 +45,7 @@ impl Body {
         let text = serde_json::to_vec(seed).expect("it is JSON");
         match self {
             Self::Process => text,
-            Self::Vm(_) => podzol_cidata::image(&[(SEED_FILE, &text)]).expect("it is small"),
+            Self::Vm { .. } => seed_drive(&text),
         }
     }
 
@@ -43,7 +53,7 @@ impl Body {
     pub(crate) fn connect(&self, router: &Namespace, number: u8, mac: MacAddr, to: &Namespace, name: &str) {
         match self {
             Self::Process => connect(router, &format!("x{number}"), mac, to, name),
-            Self::Vm(_) => {
+            Self::Vm { .. } => {
                 let cable = format!("to{number}");
                 connect(router, &cable, MacAddr::local([4, 0, 0, 0, 0, number]), to, name);
                 connect_tap(router, number, &cable);
@@ -55,15 +65,25 @@ impl Body {
     pub(crate) fn start(&self, router: &Namespace, seed: &Path, macs: &[MacAddr]) -> Running {
         match self {
             Self::Process => {
-                let test = std::env::current_exe().expect("it has a path");
-                let folder = test.parent().and_then(Path::parent).expect("it is in target/…/deps");
-                let program = folder.join("podzol-appliance");
-                assert!(program.exists(), "{} is not built", program.display());
+                let program = program();
                 router.start(&format!("{} router --seed {}", program.display(), seed.display()))
             }
-            Self::Vm(template) => router.start(&qemu(template, seed, macs)),
+            Self::Vm { template, memory_mib } => router.start(&qemu(template, *memory_mib, seed, macs)),
         }
     }
+}
+
+/// A drive with a seed.
+pub(crate) fn seed_drive(text: &[u8]) -> Vec<u8> {
+    podzol_cidata::image(&[(SEED_FILE, text)]).expect("it is small")
+}
+
+/// The router's program, of the same build as this one: beside it, or if this is a test, above it.
+pub(crate) fn program() -> PathBuf {
+    let own = std::env::current_exe().expect("it has a path");
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join("podzol-appliance")).find(|program| program.exists());
+    found.expect("podzol-appliance is built")
 }
 
 /// Where QEMU listens for what is done to a VM with this seed.
@@ -78,9 +98,9 @@ pub(crate) fn press_power_button(seed: &Path) {
 }
 
 /// The command line of a VM with the same devices as a host's agent gives one.
-fn qemu(template: &Path, seed: &Path, macs: &[MacAddr]) -> String {
+fn qemu(template: &Path, memory_mib: u32, seed: &Path, macs: &[MacAddr]) -> String {
     let mut line = format!(
-        "qemu-system-x86_64 -nodefaults -no-user-config -display none -machine pc -accel tcg -cpu max -m {MEMORY_MIB} \
+        "qemu-system-x86_64 -nodefaults -no-user-config -display none -machine pc -accel tcg -cpu max -m {memory_mib} \
          -serial file:{serial} -monitor unix:{monitor},server,nowait -drive file={template},format=qcow2,if=virtio,snapshot=on \
          -drive file={seed},format=raw,if=virtio,readonly=on",
         serial = seed.with_extension("serial").display(),
@@ -110,9 +130,13 @@ pub(crate) fn connect_tap(space: &Namespace, number: u8, cable: &str) {
 
 /// Joins two namespaces by a cable.
 pub(crate) fn connect(one: &Namespace, name: &str, mac: MacAddr, other: &Namespace, other_name: &str) {
+    plug_in(one, name, mac, other, other_name);
+    one.ip(&format!("link set {name} up"));
+}
+
+/// The same, where whoever is in the one sees to its link, and may give it another name at once.
+pub(crate) fn plug_in(one: &Namespace, name: &str, mac: MacAddr, other: &Namespace, other_name: &str) {
     let peer = format!("peer name {other_name} netns {}", other.name());
     one.ip(&format!("link add name {name} address {mac} type veth {peer}"));
-    for (space, link) in [(one, name), (other, other_name)] {
-        space.ip(&format!("link set {link} up"));
-    }
+    other.ip(&format!("link set {other_name} up"));
 }

@@ -30,6 +30,14 @@ impl Caller {
         E: Endpoint<Path = ()>,
         E::Request: Sync,
     {
+        self.session(from, async |session| session.call::<E>(request).await)
+    }
+
+    /// Does something with a connection to the router that stays, from a namespace.
+    ///
+    /// # Panics
+    /// When there is no client to call with.
+    pub fn session<T: Send>(&self, from: &Namespace, work: impl AsyncFnOnce(Session) -> T + Send) -> T {
         from.inside(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a thread has one").block_on(async {
@@ -37,8 +45,29 @@ impl Caller {
                 let peer = PeerId::Router(self.router);
                 book.set(peer, self.address.clone());
                 let client = Client::new(&self.identity, book).expect("the identity is good");
-                client.call::<E>(peer, &(), request, DEADLINE).await
+                work(Session { client, peer }).await
             })
         })
+    }
+}
+
+/// Calls of one client, which keeps its connection.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    peer: PeerId,
+}
+
+impl Session {
+    /// Calls an endpoint of the router.
+    ///
+    /// # Errors
+    /// What the router answers, or why it does not.
+    pub async fn call<E>(&self, request: &E::Request) -> Result<E::Answer, CallError>
+    where
+        E: Endpoint<Path = ()>,
+        E::Request: Sync,
+    {
+        self.client.call::<E>(self.peer, &(), request, DEADLINE).await
     }
 }

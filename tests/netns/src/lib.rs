@@ -13,15 +13,19 @@
 mod body;
 mod certificates;
 mod client;
+mod http;
+mod ipv6;
 mod machine;
 mod namespace;
 mod site;
 mod wait;
 mod world;
 
-pub use client::Caller;
-pub use machine::Machine;
-pub use namespace::Namespace;
+pub use client::{Caller, Session};
+pub use http::{Kept, Reply, echo};
+pub use ipv6::{GATEWAY6, INTERNET6};
+pub use machine::{Firmware, Machine};
+pub use namespace::{Namespace, Running};
 pub use site::{Connection, Load, Site, Try, Visit};
 pub use wait::wait_for;
-pub use world::{GATEWAY, NETWORK, OUTSIDE, PUBLIC, SECOND_PUBLIC, Vm, World};
+pub use world::{GATEWAY, NETWORK, OUTSIDE, PUBLIC, SECOND_PUBLIC, Vm, World, seed_drive};

@@ -113,8 +113,9 @@ impl Connection {
     pub fn ask(&mut self) -> io::Result<String> {
         self.0.get_ref().write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
         let head = read_head(&mut self.0)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let name = head.lines().find_map(|line| line.strip_prefix("Server: "));
-        Ok(name.ok_or(io::ErrorKind::InvalidData)?.to_owned())
+        let fields = head.lines().filter_map(|line| line.split_once(": "));
+        let mut names = fields.filter(|(field, _)| field.eq_ignore_ascii_case("server"));
+        Ok(names.next().ok_or(io::ErrorKind::InvalidData)?.1.to_owned())
     }
 }
 
@@ -131,6 +132,8 @@ pub struct Load {
 pub struct Try {
     /// When it was begun.
     pub begun: Instant,
+    /// When it was over.
+    pub ended: Instant,
     /// Which site answered, or why none did.
     pub answer: Result<String, io::ErrorKind>,
 }
@@ -145,7 +148,8 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
                     let answer = Connection::from_here(to).and_then(|mut connection| connection.ask());
-                    lock(&tries).push(Try { begun, answer: answer.map_err(|error| error.kind()) });
+                    let answer = answer.map_err(|error| error.kind());
+                    lock(&tries).push(Try { begun, ended: Instant::now(), answer });
                     std::thread::sleep(REST);
                 }
             })

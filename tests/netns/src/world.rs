@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,14 +10,14 @@ use podzol_appliance_api::{
     Delta, Document, DocumentPatch, DocumentPut, EgressPolicy, GuestNetwork, ManagementSide, PORT,
     PublicSide, RouterSeed, RouterStatus, StatusGet, VmFacts, VmNic,
 };
-use podzol_rpc::{CallError, PeerId};
+use podzol_rpc::{CallError, Identity, PeerId};
 use podzol_vocab::{Generation, MacAddr, NetworkId, NicId, VmId};
 use tempfile::TempDir;
 
-use crate::body::{Body, connect, press_power_button};
+use crate::body::{self, Body, connect, plug_in, press_power_button, program};
 use crate::certificates::Certificates;
 use crate::client::Caller;
-use crate::machine::Machine;
+use crate::machine::{Firmware, Machine};
 use crate::namespace::{Namespace, Running};
 use crate::wait::wait_for;
 
@@ -74,11 +75,22 @@ pub struct Vm {
 impl World {
     /// A router that has been started, with a network of VMs and an outside, but no VM yet.
     pub fn new() -> Self {
+        Self::with(Body::chosen())
+    }
+
+    /// The same, where the router is a VM of a template with so much memory, whatever the variable says.
+    ///
+    /// # Panics
+    /// When it does not get as far as answering.
+    pub fn of_template(template: &Path, memory_mib: u32) -> Self {
+        Self::with(Body::Vm { template: template.to_owned(), memory_mib })
+    }
+
+    fn with(body: Body) -> Self {
         let [router, management, outside, switch] =
             ["router", "mgmt", "outside", "switch"].map(Namespace::new);
         switch.ip("link add br0 type bridge");
         switch.ip("link set br0 up");
-        let body = Body::chosen();
         let macs: [MacAddr; 3] = std::array::from_fn(|number| MacAddr::local([2, 0, 0, 0, 1, number as u8]));
         // Not in the order of their names, so that it is their MAC addresses that they are known by.
         body.connect(&router, 1, macs[1], &management, "eth0");
@@ -90,19 +102,7 @@ impl World {
 
         let others = Certificates::new();
         let id = VmId::new();
-        let own = others.of(PeerId::Router(id));
-        let seed = RouterSeed {
-            ca: own.ca_pem,
-            certificate: own.certificate_pem,
-            key: own.key_pem,
-            management: ManagementSide {
-                mac: macs[1],
-                address: CONTROLLED_AT,
-                prefix_len: 24,
-                mtu: 1500,
-                routes: Vec::new(),
-            },
-        };
+        let seed = seed(others.of(PeerId::Router(id)), macs[1]);
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("seed");
         std::fs::write(&path, body.seed(&seed)).expect("there is room");
@@ -137,9 +137,29 @@ impl World {
         wait_for("the router to answer", || self.status().map_err(|error| format!("{error:?}")));
     }
 
+    /// Starts the router, which is a process, anew, with the programs of one folder alone.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn start_router_with(&mut self, programs: &Path) {
+        self.process = None;
+        let (path, program, seed) = (programs.display(), program(), self.seed.display());
+        let line = format!("env PATH={path} {} router --seed {seed}", program.display());
+        self.process = Some(self.router.start(&line));
+        wait_for("the router to answer", || self.status().map_err(|error| format!("{error:?}")));
+    }
+
     /// The namespace in which the router can be changed by hand; none if it is a VM, which has no shell.
     pub fn by_hand(&self) -> Option<&Namespace> {
         matches!(self.body, Body::Process).then_some(&self.router)
+    }
+
+    /// The id of the router's process, or of the VM's that it is.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn router_pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
     }
 
     /// Kills the router as `kill -9` does.
@@ -158,17 +178,40 @@ impl World {
                 let pid = Pid::from_raw(process.pid().cast_signed());
                 kill(pid, Signal::SIGTERM).expect("it runs");
             }
-            Body::Vm(_) => press_power_button(&self.seed),
+            Body::Vm { .. } => press_power_button(&self.seed),
         }
-        let status = wait_for("the router to end", || process.ended().ok_or_else(|| "it runs".to_owned()));
+        let status = self.end_of_router();
         assert!(status.success(), "{status}");
     }
 
     /// Takes the router's interface in the network of VMs away and gives it another one with the same MAC address.
     pub fn replug(&self, router: &Namespace) {
         router.ip("link del eth0");
-        connect(router, "x9", self.macs[2], &self.switch, "router");
+        plug_in(router, "x9", self.macs[2], &self.switch, "router");
         self.switch.ip("link set router master br0");
+    }
+
+    /// Does the same with its interface in the management network.
+    pub fn replug_management(&self, router: &Namespace) {
+        router.ip("link del eth1");
+        plug_in(router, "x8", self.macs[0], &self.management, "eth0");
+        self.management.ip(&format!("address add {MANAGER}/24 dev eth0"));
+    }
+
+    /// Waits until the router has ended by itself, and says how.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn end_of_router(&mut self) -> ExitStatus {
+        let process = self.process.as_mut().expect("it was started");
+        wait_for("the router to end", || process.ended().ok_or_else(|| "it runs".to_owned()))
+    }
+
+    /// Gives a router that is a process one more interface, which leads to another namespace, and says its MAC address.
+    pub fn plug(&self, number: u8, other: &Namespace, name: &str) -> MacAddr {
+        let mac = MacAddr::local([2, 0, 0, 0, 1, number]);
+        connect(&self.router, &format!("x{number}"), mac, other, name);
+        mac
     }
 
     /// What the router says of itself.
@@ -227,7 +270,14 @@ impl World {
     /// A VM on the switch with that name and last octet of its address, known to the router or not.
     pub fn vm(&mut self, name: &str, last: u8) -> Vm {
         let vm = self.stranger_vm(name, last);
+        self.introduce(&vm, name);
+        vm
+    }
+
+    /// Tells the router of a VM that it has not been told of.
+    pub fn introduce(&mut self, vm: &Vm, name: &str) {
         let (id, nic, mac, address) = (vm.id, vm.nic, vm.mac, vm.address);
+        let address6 = self.document.guests[&NETWORK].prefix6.map(|prefix| prefix.of(mac));
         let facts = VmFacts {
             name: name.parse().expect("a name"),
             ssh_keys: vec![format!("ssh-ed25519 AAAA {name}")],
@@ -238,9 +288,10 @@ impl World {
         };
         self.put(|document| {
             document.vms.insert(id, facts);
-            document.nics.insert(nic, VmNic { vm: id, network: NETWORK, mac, address, primary: true });
+            document
+                .nics
+                .insert(nic, VmNic { vm: id, network: NETWORK, mac, address, address6, primary: true });
         });
-        vm
     }
 
     /// A VM that the router has not been told of.
@@ -252,10 +303,24 @@ impl World {
         Vm { space, nic: NicId::new(), id: VmId::new(), mac, address: Ipv4Addr::new(10, 1, 1, last) }
     }
 
+    /// A VM that is not on the switch, but on the interface `eth1` of another one.
+    pub fn vm_behind(&self, other: &Vm, name: &str, last: u8) -> Vm {
+        let space = Namespace::new(name);
+        let mac = MacAddr::local([2, 0, 0, 0, 2, last]);
+        connect(&space, "eth0", mac, &other.space, "eth1");
+        Vm { space, nic: NicId::new(), id: VmId::new(), mac, address: Ipv4Addr::new(10, 1, 1, last) }
+    }
+
     /// Boots a VM of a template in place of a [`Vm`]'s namespace: its interface is a tap there, in a bridge with the cable.
-    /// It has no drive but its disk, and is told where its metadata is by the serial number of its firmware.
-    pub fn boot(&self, vm: &Vm, template: &Path) -> Machine {
-        Machine::boot(&vm.space, vm.mac, template, self.folder.path().join(format!("{}.console", vm.id)))
+    /// It has no drive but its disk, and is told where its metadata is by its firmware.
+    pub fn boot(&self, vm: &Vm, template: &Path, firmware: Firmware) -> Machine {
+        Machine::boot(
+            &vm.space,
+            vm.mac,
+            template,
+            firmware,
+            self.folder.path().join(format!("{}.console", vm.id)),
+        )
     }
 }
 
@@ -273,11 +338,26 @@ impl Vm {
     }
 }
 
+/// The drive that tells a router with this MAC address in its management network who it is; of an authority of its own.
+pub fn seed_drive(mac: MacAddr) -> Vec<u8> {
+    let own = Certificates::new().of(PeerId::Router(VmId::new()));
+    let text = serde_json::to_vec(&seed(own, mac)).expect("it is JSON");
+    body::seed_drive(&text)
+}
+
+fn seed(own: Identity, mac: MacAddr) -> RouterSeed {
+    let Identity { ca_pem: ca, certificate_pem: certificate, key_pem: key } = own;
+    let management =
+        ManagementSide { mac, address: CONTROLLED_AT, prefix_len: 24, mtu: 1500, routes: vec![] };
+    RouterSeed { ca, certificate, key, management, console_proxy: None }
+}
+
 /// A document with one network and an outside.
 fn document(guest: MacAddr, public: MacAddr) -> Document {
     let network = GuestNetwork {
         mac: guest,
         cidr: "10.1.1.0/24".parse().expect("a range"),
+        prefix6: None,
         mtu: 1500,
         domain: "net.acme.internal".parse().expect("a domain"),
         lease_secs: 3600,
@@ -292,6 +372,7 @@ fn document(guest: MacAddr, public: MacAddr) -> Document {
             mtu: 1500,
             addresses: [(PUBLIC, 24), (SECOND_PUBLIC, 24)].into(),
             gateway: OUTSIDE,
+            ipv6: None,
         }),
         forwarders: vec![OUTSIDE.into()],
         ..Document::default()

@@ -174,7 +174,7 @@ fn a_member_that_dies_under_load_is_missed_only_until_its_check_says_so_and_come
     let tries = load.stop();
     farm.look();
 
-    assert!(tries.iter().filter(|one| one.begun < died).all(|one| one.answer.is_ok()));
+    assert!(tries.iter().filter(|one| one.ended < died).all(|one| one.answer.is_ok()));
     let failed: Vec<&Try> = tries.iter().filter(|one| one.answer.is_err()).collect();
     // The router asks the others as often: by the time that it has asked one of them once more, it had to know.
     let checks = farm.sites[0].visits().into_iter().filter(|visit| is_check(visit.from) && visit.at > died);
@@ -262,7 +262,7 @@ fn counters_go_on_over_changes_of_the_document_and_repairs() {
 
     // A VM has no shell in which somebody could.
     let Some(router) = farm.world.by_hand() else { return };
-    router.run("nft flush chain ip podzol_count forwarded");
+    router.run("nft flush chain inet podzol_count forwarded");
     router.run("nft flush chain ip podzol ingress");
     let repairs = status.repairs;
     wait_for("a repair", || match farm.look().repairs {

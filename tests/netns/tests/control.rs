@@ -2,11 +2,14 @@
 //! killed.
 
 use podzol_appliance_api::{
-    Delta, DiagnosisGet, Document, DocumentPatch, DocumentPut, Health, LogsGet, StatusGet,
+    Balancer, Delta, DiagnosisGet, Document, DocumentPatch, DocumentPut, Health, IngressRule, LogsGet,
+    Member, Method, PortForward, StatusGet, Traffic, Transport,
 };
-use podzol_netns_tests::{GATEWAY, NETWORK, World, wait_for};
+use podzol_netns_tests::{Connection, GATEWAY, NETWORK, OUTSIDE, PUBLIC, Site, Vm, World, wait_for};
 use podzol_rpc::{CallError, PeerId};
-use podzol_vocab::{ErrorCode, Generation, HostId, WireError};
+use podzol_vocab::{ErrorCode, FirewallRuleId, Generation, HostId, LoadBalancerId, PortForwardId, WireError};
+
+use crate::dhcp::{has, udhcpc};
 
 fn refusal(error: CallError) -> WireError {
     match error {
@@ -116,6 +119,7 @@ fn what_somebody_changes_by_hand_is_put_right() {
     router.ip("address add 192.0.2.78 peer 192.0.2.79 dev eth0");
     router.ip("route add 198.51.100.0/24 via 203.0.113.77");
     router.ip("link set eth0 down");
+    router.ip("link set eth2 group 1");
     router.run("nft add table ip stray");
     router.run("nft flush chain ip podzol forward");
     assert_ne!(world.status().unwrap().kernel, right.kernel);
@@ -171,6 +175,111 @@ fn a_router_that_was_killed_does_the_same_again_with_the_same_document() {
     let after = world.status().unwrap();
     assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
     assert!(after.health.values().all(|health| *health == Health::Up), "{:?}", after.health);
+}
+
+/// Connections through a router that stay: of a VM to the outside, to a VM by a forwarded port, and by a balancer.
+struct Held(Vec<(&'static str, Connection)>);
+
+impl Held {
+    /// Opens what they need, and them.
+    fn open(world: &mut World) -> Self {
+        let vm = world.vm("web-1", 2);
+        vm.configure();
+        for (space, port, name) in [(&world.outside, 8000, "outside"), (&vm.space, 80, "vm")] {
+            Site::open(space, port, name);
+        }
+        world.put(|document| open_ways(document, &vm));
+        let outside = [("vm", FORWARDED), ("vm", BALANCED)]
+            .map(|(site, port)| (site, Connection::open(&world.outside, (PUBLIC, port).into()).unwrap()));
+        let own = ("outside", Connection::open(&vm.space, (OUTSIDE, 8000).into()).unwrap());
+        let mut held = Self(outside.into_iter().chain([own]).collect());
+        held.answer();
+        held
+    }
+
+    /// Sees that all of them still lead to where they led.
+    fn answer(&mut self) {
+        for (site, connection) in &mut self.0 {
+            assert_eq!(connection.ask().unwrap(), *site);
+        }
+    }
+}
+
+/// A port that leads to a VM's web server, and one of a balancer with that one member.
+const FORWARDED: u16 = 8081;
+const BALANCED: u16 = 8082;
+
+fn open_ways(document: &mut Document, vm: &Vm) {
+    let ports = |text: &str| text.parse().unwrap();
+    let forward = PortForward {
+        public: PUBLIC,
+        transport: Transport::Tcp,
+        ports: ports("8081"),
+        to: vm.address,
+        to_port: 80,
+    };
+    let member = Member { address: vm.address, port: 80, weight: 1, drains: false };
+    let balancer = Balancer {
+        public: PUBLIC,
+        transport: Transport::Tcp,
+        port: BALANCED,
+        method: Method::RoundRobin,
+        members: [(vm.nic, member)].into(),
+        check: None,
+    };
+    let traffic = Traffic::Tcp { ports: ports("8081-8082") };
+    let sources = vec!["0.0.0.0/0".parse().unwrap()];
+    document.port_forwards.insert(PortForwardId::new(), forward);
+    document.balancers.insert(LoadBalancerId::new(), balancer);
+    document.ingress.insert(FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic });
+}
+
+#[test]
+fn connections_outlive_a_router_that_was_killed() {
+    let mut world = World::new();
+    let mut held = Held::open(&mut world);
+    // With a VM, its kernel goes, and all that it knew of connections.
+    if world.by_hand().is_none() {
+        return;
+    }
+    world.kill_router();
+    held.answer();
+    world.start_router();
+    let document = world.document.clone();
+    world.manager.call::<DocumentPut>(&world.management, &document).unwrap();
+    held.answer();
+    assert_eq!(world.status().unwrap().generation, Some(document.generation));
+}
+
+#[test]
+fn services_that_end_begin_again_and_connections_stay() {
+    let mut world = World::new();
+    let mut held = Held::open(&mut world);
+    let vm = world.vm("web-2", 3);
+    let Some(router) = world.by_hand() else { return };
+    // Who listens for the packets of a link that was set down finds an error with the next one (packet(7), ENETDOWN).
+    router.ip("link set eth0 down");
+    let has_logged = |words: &str| {
+        wait_for(words, || {
+            let logs = world.manager.call::<LogsGet>(&world.management, &()).unwrap();
+            let is_there = logs.lines.iter().any(|line| line.text.contains(words));
+            if is_there { Ok(()) } else { Err(format!("{logs:?}")) }
+        });
+    };
+    has_logged("links were not as they should be, and are now");
+    has(&udhcpc(&vm, "-t 30").unwrap(), "ip=10.1.1.3");
+    has_logged("a service has ended service=\"dhcp\" link=eth0");
+    let health = world.status().unwrap().health;
+    assert!(health.values().all(|one| *one == Health::Up), "{health:?}");
+    held.answer();
+}
+
+#[test]
+fn a_router_that_nobody_reaches_any_more_ends_so_that_its_machine_starts_anew() {
+    let mut world = World::new();
+    let Some(router) = world.by_hand() else { return };
+    world.replug_management(router);
+    assert!(!world.end_of_router().success());
 }
 
 #[test]

@@ -76,9 +76,11 @@ impl Capture {
     }
 }
 
+/// Captures until its standard input ends. It ends with tcpdump, too, so that one that cannot capture is told.
 fn script(link: &str, options: &str) -> String {
     format!(
-        "tcpdump -i {link} --immediate-mode {options} < /dev/null & pid=$!; cat > /dev/null; kill -INT $pid; wait $pid"
+        "exec 3<&0; tcpdump -i {link} --immediate-mode {options} < /dev/null & pid=$!; \
+         {{ cat; kill -INT $pid; }} <&3 > /dev/null 2>&1 & wait $pid"
     )
 }
 

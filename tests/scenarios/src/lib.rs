@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use podzol_lab::cloud::wait_for;
+use podzol_lab::demo::ACCOUNTS;
 use podzol_lab::proof::{self, DemoVm};
 use podzol_lab::{Cloud, Console, Lab};
 use serde_json::Value;
@@ -45,6 +46,7 @@ pub fn lab() -> anyhow::Result<Held<RwLockWriteGuard<'static, ()>>> {
     let hold = LAB.write().unwrap_or_else(PoisonError::into_inner);
     let lab = lab_of_tree()?;
     let admin = lab.cloud()?;
+    remove_rules(&admin)?;
     let vms = admin.podzol("vm list")?;
     for vm in vms.as_array().into_iter().flatten() {
         let text = |field: &str| vm[field].as_str().unwrap_or_default();
@@ -57,6 +59,30 @@ pub fn lab() -> anyhow::Result<Held<RwLockWriteGuard<'static, ()>>> {
         };
     }
     Ok(Held { lab, _hold: hold })
+}
+
+/// Removes all that routers do for customers but what they do for everybody, and the addresses for that.
+fn remove_rules(admin: &Cloud) -> anyhow::Result<()> {
+    let each = |noun: &str, verb: &str, goes: &dyn Fn(&Value) -> bool| {
+        let things = admin.podzol(&format!("{noun} list"))?;
+        for thing in things.as_array().into_iter().flatten().filter(|thing| goes(thing)) {
+            let id = thing["id"].as_str().context("a thing without an id")?;
+            admin.podzol(&format!("{noun} {verb} {id} --wait"))?;
+        }
+        anyhow::Ok(())
+    };
+    for noun in ["port-forward", "static-nat", "firewall", "egress", "load-balancer"] {
+        each(noun, "delete", &|_| true)?;
+    }
+    // Console proxies have addresses too.
+    let accounts = admin.podzol("account list")?;
+    let is_customer =
+        |account: &&Value| account["name"].as_str().is_some_and(|name| ACCOUNTS.contains(&name));
+    let customers: Vec<&Value> =
+        accounts.as_array().into_iter().flatten().filter(is_customer).map(|account| &account["id"]).collect();
+    let is_given_back =
+        |address: &Value| address["source_nat"] == false && customers.contains(&&address["account"]);
+    each("public-ip", "release", &is_given_back)
 }
 
 /// The lab that is up, which other scenarios that ask for it like this may have too.

@@ -288,6 +288,8 @@ impl World {
         let vms = admin.list("/v1/vms?limit=500").await;
         let volumes = admin.list("/v1/volumes?limit=500").await;
         let networks = admin.list("/v1/networks?limit=500").await;
+        let public_ips = admin.list("/v1/public-ips?limit=500").await;
+        let consoles = admin.list("/v1/console-sessions?limit=500").await;
         self.domains_are(&vms)?;
         self.drives_are(&vms)?;
         self.files_are(&volumes)?;
@@ -312,6 +314,7 @@ impl World {
                 "vms": vms.len(), "vcpus": sum(&vms, "/size/vcpus"), "memory_mib": sum(&vms, "/size/memory_mib"),
                 "volumes": volumes.len(), "storage_bytes": sum(&volumes, "/size_bytes"),
                 "networks": own(&networks).len(), "addresses": vms.iter().flat_map(|vm| list(&vm["nics"])).count(),
+                "public_ips": own(&public_ips).len(), "console_sessions": own(&consoles).len(),
             });
             if shown["in_use"] != expected {
                 return Err(format!(

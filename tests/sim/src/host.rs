@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::fault::Faults;
 use crate::links::FaultyLinks;
-use crate::{Exports, SimulatedFilter, SimulatedHypervisor, SimulatedMounts, transit};
+use crate::{Exports, SimulatedFilter, SimulatedHypervisor, SimulatedMounts, SimulatedRouter, transit};
 
 /// A simulated computing server, with a bridge on each of its own networks. Its agent can be stopped, killed and started
 /// again; its VMs stay.
@@ -163,6 +163,11 @@ impl SimHost {
     /// Its hypervisor.
     pub fn hypervisor(&self) -> &SimulatedHypervisor {
         &self.machine.hypervisor
+    }
+
+    /// The router that a VM on it is, if it is one.
+    pub fn router(&self, vm: VmId) -> Option<Arc<SimulatedRouter>> {
+        self.machine.hypervisor.router(vm)
     }
 
     /// Its network links.

@@ -6,10 +6,12 @@
 
 mod arrival;
 mod departure;
+mod routers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use podzol_agent_api::vm::{Ended, Moved, Usage};
 use podzol_hostnet::SimulatedLinks;
@@ -21,8 +23,8 @@ use podzol_vocab::{InterfaceName, MacAddr, VmId, VolumeId};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::Locks;
 use crate::fault::{Fault, Faults, Step, name};
+use crate::{Locks, SimulatedRouter};
 
 /// A hypervisor in memory.
 #[derive(Debug)]
@@ -51,6 +53,10 @@ struct State {
     /// Domains that were sent to another host, of which nothing was heard any more: they stand still here.
     sent: HashSet<VmId>,
     went_back: Vec<String>,
+    /// How long routers take to boot, if a test has said so.
+    router_boot: Option<Duration>,
+    /// Where the displays of domains are, if a test has said so.
+    displays: HashMap<VmId, PathBuf>,
 }
 
 impl State {
@@ -86,6 +92,8 @@ pub struct SimulatedDomain {
     /// The tap of each network interface.
     taps: BTreeMap<MacAddr, InterfaceName>,
     has_drive: bool,
+    /// The router that it is, if it is one.
+    router: Option<Arc<SimulatedRouter>>,
     /// The number under which it comes, or came, from another host.
     journey: Option<u64>,
     /// Whether it has yet to be let go here: it is defined here only then.
@@ -112,6 +120,7 @@ impl SimulatedHypervisor {
         locks: Locks,
         host: String,
     ) -> Arc<Self> {
+        podzol_rpc::elsewhere::simulate();
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             own_tasks: OnceLock::new(),
@@ -142,6 +151,11 @@ impl SimulatedHypervisor {
     /// The steps that it was asked to take since this was last asked.
     pub fn taken(&self) -> HashSet<Step> {
         self.faults.taken()
+    }
+
+    /// Has a domain's display be an RFB server of the test's, on a UNIX socket.
+    pub fn show(&self, vm: VmId, socket: PathBuf) {
+        self.state().displays.insert(vm, socket);
     }
 
     /// Has guests pay no heed when they are asked to shut down.
@@ -224,17 +238,19 @@ impl SimulatedHypervisor {
     }
 
     fn end(&self, vm: VmId, how: Ended) {
-        let taps = {
+        let (taps, router) = {
             let mut state = self.state();
             let Some(domain) = state.domains.get_mut(&vm).filter(|domain| domain.is_active()) else { return };
             domain.state = DomainState::Off(how);
             let (taps, is_new) = (std::mem::take(&mut domain.taps), domain.is_new);
+            let router = domain.router.take();
             state.sent.remove(&vm);
             if is_new {
                 state.domains.remove(&vm);
             }
-            taps
+            (taps, router)
         };
+        drop(router.and_then(|router| router.stand_still(&self.host)));
         self.locks.keep(&[], &self.host, vm);
         taps.values().for_each(|tap| self.links.remove(tap));
         self.changed.notify_one();
@@ -252,6 +268,7 @@ impl SimulatedHypervisor {
             bridges: BTreeMap::new(),
             taps: BTreeMap::new(),
             has_drive: false,
+            router: None,
             journey: None,
             is_new: false,
         };
@@ -275,8 +292,11 @@ impl SimulatedHypervisor {
             let cd = domain.cdrom.clone().map(|file| Cd { file });
             (there.devices, there.taps) = (Devices { cd, ..Devices::of(&domain.plan) }, taps);
             there.has_drive = true;
+            there.router = SimulatedRouter::of(&domain.plan, &domain.disks);
             (there.disks, there.bridges) = (domain.disks.clone(), bridges);
         }
+        drop(state);
+        self.attend(domain.plan.vm);
         let text = format!("{} boots for the {run}. time\n", domain.plan.name);
         std::fs::write(&domain.serial_log, text).map_err(|error| error.to_string())
     }
@@ -307,6 +327,7 @@ impl SimulatedHypervisor {
             // It may have been given its disks since it ended.
             self.locks.keep(&[], &self.host, vm);
         }
+        self.attend(vm);
         self.changed.notify_one();
         is_there
     }
@@ -357,6 +378,7 @@ impl SimulatedHypervisor {
             domain.disks.retain(|file| disks.iter().any(|disk| is_of(file, disk)));
             self.locks.keep(&domain.disks, &self.host, vm);
         }
+        self.attend(vm);
         Ok(())
     }
 }
@@ -412,9 +434,7 @@ impl Hypervisor for SimulatedHypervisor {
 
     async fn reboot(&self, vm: VmId) -> Result<(), HypervisorError> {
         let reboot = || {
-            if let Some(domain) = self.state().domains.get_mut(&vm) {
-                domain.reboots += 1;
-            }
+            self.reset(vm);
             Ok(())
         };
         self.take(Step::Reboot, reboot).await
@@ -427,6 +447,11 @@ impl Hypervisor for SimulatedHypervisor {
 
     async fn change(&self, vm: VmId, change: Change) -> Result<(), HypervisorError> {
         self.take(Step::Change, || self.change_devices(vm, &change)).await
+    }
+
+    async fn display(&self, vm: VmId) -> Result<Option<PathBuf>, HypervisorError> {
+        let runs = self.domain(vm).is_some_and(|domain| domain.state == DomainState::Running);
+        Ok(self.state().displays.get(&vm).filter(|_| runs).cloned())
     }
 
     async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {

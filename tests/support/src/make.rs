@@ -74,6 +74,53 @@ impl Api {
         id
     }
 
+    /// A template of routers, once there can be routers of it.
+    pub async fn router_template(&self, name: &str) -> String {
+        self.router_template_with(name, &[]).await
+    }
+
+    /// A template of routers with these extensions. A simulated router of it has those that its name has in it.
+    pub async fn router_template_with(&self, name: &str, extensions: &[&str]) -> String {
+        let bytes = image::qcow2(64, name);
+        let body = json!({
+            "name": name, "sha256": image::sha256(&bytes), "role": "router", "extensions": extensions,
+        });
+        let id = self.make("/v1/templates", body).await;
+        self.put(&format!("/v1/templates/{id}/data"), &bytes).await.ok();
+        self.in_state(&format!("/v1/templates/{id}"), "ready").await;
+        id
+    }
+
+    /// A template of console proxies, once there can be some of it.
+    pub async fn console_proxy_template(&self, name: &str) -> String {
+        let bytes = image::qcow2(64, name);
+        let body = json!({ "name": name, "sha256": image::sha256(&bytes), "role": "console_proxy" });
+        let id = self.make("/v1/templates", body).await;
+        self.put(&format!("/v1/templates/{id}/data"), &bytes).await.ok();
+        self.in_state(&format!("/v1/templates/{id}"), "ready").await;
+        id
+    }
+
+    /// Gives a zone its management and its public network: there can be routers in it then.
+    pub async fn zone_networks(&self, zone: &str) {
+        let body = json!({
+            "management": { "cidr": "10.77.0.0/24", "ranges": ["10.77.0.100-10.77.0.199"] },
+            "public": {
+                "cidr": "203.0.113.0/24", "gateway": "203.0.113.1", "ranges": ["203.0.113.10-203.0.113.19"],
+                "name_servers": ["203.0.113.53"],
+            },
+        });
+        self.patch(&format!("/v1/zones/{zone}"), &body).await.ok();
+    }
+
+    /// Gives a zone that has those an IPv6 prefix: networks with IPv6 can be in it then.
+    pub async fn zone_ipv6(&self, zone: &str, prefix: &str) {
+        let path = format!("/v1/zones/{zone}");
+        let mut public = self.get(&path).await.ok()["public"].take();
+        public["ipv6"] = json!({ "prefix": prefix, "gateway": "fe80::ffff" });
+        self.patch(&path, &json!({ "public": public })).await.ok();
+    }
+
     /// An ISO, once VMs can have it.
     pub async fn iso(&self, name: &str) -> String {
         let bytes = image::iso(name);

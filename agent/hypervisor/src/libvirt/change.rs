@@ -1,6 +1,6 @@
 //! Changing the devices of a domain that runs. What is so already is success, so each change looks first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use podzol_vocab::ByteSize;
@@ -50,6 +50,12 @@ pub(super) fn devices(domain: &Domain) -> Result<Devices, Refused> {
         disk.into_iter().for_each(|disk| disk.size = Some(ByteSize(size)));
     }
     Ok(devices)
+}
+
+/// The UNIX socket of a domain's display.
+pub(super) fn display(domain: &Domain) -> Result<Option<PathBuf>, Refused> {
+    let text = live(domain)?;
+    Ok(LiveXml::parse(&text)?.display())
 }
 
 /// Makes a change.

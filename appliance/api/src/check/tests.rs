@@ -1,12 +1,21 @@
 use podzol_vocab::{
-    EgressRuleId, FirewallRuleId, LoadBalancerId, NetworkId, NicId, PortForwardId, StaticNatId, VmId,
+    EgressRuleId, FirewallRuleId, LoadBalancerId, NetworkId, NicId, PortForwardId, StaticNatId, Transport,
+    VmId,
 };
 
 use super::*;
 use crate::document::{
-    Check, EgressPolicy, GuestNetwork, Member, Method, PublicSide, StaticNat, VmFacts, VmNic,
+    Balancer, Check, CheckKind, EgressPolicy, GuestNetwork, Member, Method, PortForward, PublicSide,
+    StaticNat, VmFacts, VmNic,
 };
-use crate::firewall::{EgressRule, IngressRule};
+use crate::firewall::{EgressRule, IngressRule, Traffic};
+use crate::limits::{MAX_RULES, MAX_TEXTS};
+
+mod entries;
+mod follow;
+mod http;
+mod ipv6;
+mod local;
 
 const NETWORK: NetworkId = NetworkId::from_bytes([1; 16]);
 const VM: VmId = VmId::from_bytes([2; 16]);
@@ -21,6 +30,7 @@ fn guest(cidr: &str, last: u8) -> GuestNetwork {
     GuestNetwork {
         mac: mac(last),
         cidr: cidr.parse().unwrap(),
+        prefix6: None,
         mtu: 1500,
         domain: format!("net-{last}.example.internal").parse().unwrap(),
         lease_secs: 3600,
@@ -43,7 +53,14 @@ fn document() -> Document {
         zone: "z1".parse().unwrap(),
         offering: "small".parse().unwrap(),
     };
-    let nic = VmNic { vm: VM, network: NETWORK, mac: mac(9), address: [10, 1, 1, 2].into(), primary: true };
+    let nic = VmNic {
+        vm: VM,
+        network: NETWORK,
+        mac: mac(9),
+        address: [10, 1, 1, 2].into(),
+        address6: None,
+        primary: true,
+    };
     let member = Member { address: [10, 1, 1, 2].into(), port: 80, weight: 1, drains: false };
     let check = Check { kind: CheckKind::Tcp, interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
     Document {
@@ -53,6 +70,7 @@ fn document() -> Document {
             mtu: 1500,
             addresses: [([203, 0, 113, 10].into(), 24), ([203, 0, 113, 11].into(), 24)].into(),
             gateway: [203, 0, 113, 1].into(),
+            ipv6: None,
         }),
         vms: [(VM, facts)].into(),
         nics: [(NIC, nic)].into(),
@@ -115,7 +133,7 @@ type Bad = (fn(&mut Document), &'static str);
 
 #[test]
 fn every_rule_has_its_bad_case_and_names_its_field() {
-    let bad: [Bad; 48] = [
+    let bad: [Bad; 49] = [
         (|d| d.forwarders = vec!["2001:db8::1".parse().unwrap()], "forwarders"),
         (|d| d.forwarders = vec![[10, 1, 1, 1].into()], "forwarders"),
         (|d| d.forwarders = vec![[192, 0, 2, 53].into(); 2], "forwarders"),
@@ -135,6 +153,7 @@ fn every_rule_has_its_bad_case_and_names_its_field() {
             },
             "ingress",
         ),
+        (|d| d.ingress.extend(many_sources()), "ingress"),
         (|d| d.vms.get_mut(&VM).unwrap().ssh_keys = vec!["x".repeat(MAX_TEXTS + 1)], "vms"),
         (|d| six_networks(d), "guests"),
         (|d| d.forwarders = (1..10).map(|last| [9, 9, 9, last].into()).collect(), "forwarders"),
@@ -208,14 +227,19 @@ fn every_rule_has_its_bad_case_and_names_its_field() {
     for (number, (spoil, expected)) in bad.into_iter().enumerate() {
         let mut document = document();
         spoil(&mut document);
-        let problems = document.problems();
-        let starred = problems.iter().map(|problem| {
-            let parts = problem.field.split('.');
-            let is_id = |part: &&str| part.len() == 36;
-            parts.map(|part| if is_id(&part) { "*" } else { part }).collect::<Vec<_>>().join(".")
-        });
-        assert_eq!(starred.collect::<Vec<_>>(), [expected], "case {number}: {problems:?}");
+        assert_only(&document, expected, number);
     }
+}
+
+/// Finds that the only problem names a field, in which ids are stars.
+fn assert_only(document: &Document, expected: &str, number: usize) {
+    let problems = document.problems();
+    let starred = problems.iter().map(|problem| {
+        let parts = problem.field.split('.');
+        let is_id = |part: &&str| part.len() == 36;
+        parts.map(|part| if is_id(&part) { "*" } else { part }).collect::<Vec<_>>().join(".")
+    });
+    assert_eq!(starred.collect::<Vec<_>>(), [expected], "case {number}: {problems:?}");
 }
 
 fn six_networks(document: &mut Document) {
@@ -228,6 +252,14 @@ fn six_networks(document: &mut Document) {
 fn many_ports() -> [(PortForwardId, PortForward); 2] {
     let udp = PortForward { transport: Transport::Udp, ..forward("2-65535", 1) };
     [(PortForwardId::new(), udp), (PortForwardId::new(), forward("9000-9100", 1))]
+}
+
+/// As many as there can be, beside one.
+fn many_sources() -> impl Iterator<Item = (FirewallRuleId, IngressRule)> {
+    let sources: Vec<String> = (0..64).map(|number| format!("192.0.2.{number}/32")).collect();
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    let rule = ingress(&sources, Traffic::All);
+    (0..1024).map(move |_| (FirewallRuleId::new(), rule.clone()))
 }
 
 fn guest_of(document: &mut Document) -> &mut GuestNetwork {
@@ -243,8 +275,13 @@ fn nic_of(document: &mut Document) -> &mut VmNic {
 }
 
 fn second_nic(document: &mut Document, spoil: fn(&mut VmNic)) {
-    let mut nic =
-        VmNic { mac: mac(8), address: [10, 1, 1, 3].into(), primary: false, ..nic_of(document).clone() };
+    let mut nic = VmNic {
+        mac: mac(8),
+        address: [10, 1, 1, 3].into(),
+        address6: None,
+        primary: false,
+        ..nic_of(document).clone()
+    };
     spoil(&mut nic);
     document.nics.insert(NicId::new(), nic);
 }

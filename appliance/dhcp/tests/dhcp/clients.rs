@@ -7,7 +7,7 @@ use crate::packet::{DISCOVER, Packet, REQUEST, codes, decoded, kind, value};
 use crate::world::{ADDRESS, GATEWAY, WEB, mac, reply};
 
 /// Busybox 1.36: a client identifier of the MAC address, and a maximum of 576.
-fn udhcpc(message: u8) -> Packet {
+pub(crate) fn udhcpc(message: u8) -> Packet {
     let client_id = [&[1], &WEB[..]].concat();
     Packet::new(message)
         .option(61, &client_id)
@@ -17,7 +17,7 @@ fn udhcpc(message: u8) -> Packet {
 }
 
 /// ISC dhclient 4.4 with Debian's configuration: a host name and no client identifier.
-fn dhclient(message: u8) -> Packet {
+pub(crate) fn dhclient(message: u8) -> Packet {
     Packet::new(message)
         .option(12, b"localhost")
         .option(55, &[1, 28, 2, 3, 15, 6, 119, 12, 44, 47, 26, 121, 42])
@@ -25,7 +25,7 @@ fn dhclient(message: u8) -> Packet {
 }
 
 /// systemd-networkd 252: a client identifier of a DUID, no padding.
-fn networkd(message: u8) -> Packet {
+pub(crate) fn networkd(message: u8) -> Packet {
     let duid = [0xff, 0x9f, 0x6e, 0x85, 0x24, 0, 2, 0, 0, 0xab, 0x11, 1, 2, 3, 4, 5, 6, 7, 8];
     let packet = Packet::new(message)
         .option(61, &duid)
@@ -36,7 +36,7 @@ fn networkd(message: u8) -> Packet {
 }
 
 /// Windows 10: wants a broadcast, and asks for Microsoft's own route option too.
-fn windows(message: u8) -> Packet {
+pub(crate) fn windows(message: u8) -> Packet {
     Packet::new(message)
         .option(61, &[&[1], &WEB[..]].concat())
         .option(12, b"DESKTOP")

@@ -7,11 +7,9 @@ use podzol_appliance_dhcp::Destination;
 
 use crate::packet::{DISCOVER, INFORM, Packet, REQUEST, decoded, kind, value};
 use crate::world::{
-    ADDRESS, FIRST, GATEWAY, NOBODY, SECOND_ADDRESS, SECOND_GATEWAY, WEB, WEB_SECOND, answer, mac, reply,
-    reply_of, table,
+    ADDRESS, FIRST, GATEWAY, NOBODY, RELAY, SECOND_ADDRESS, SECOND_GATEWAY, WEB, WEB_SECOND, answer, mac,
+    reply, reply_of, table,
 };
-
-const RELAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 3);
 
 #[test]
 fn a_client_without_an_address_gets_a_frame_to_its_mac_address() {
@@ -54,6 +52,27 @@ fn a_relayed_packet_is_looked_up_by_the_relays_network_and_answered_to_the_relay
     assert_eq!((message.yiaddr(), message.giaddr()), (SECOND_ADDRESS, RELAY));
     assert_eq!(value(&offer, 54).unwrap(), SECOND_GATEWAY.octets());
     assert_eq!(table().sender(FIRST, &packet), Some(mac(WEB_SECOND)));
+}
+
+#[test]
+fn a_packet_comes_from_the_link_s_network_or_from_the_relay_that_it_names() {
+    let (table, direct) = (table(), Packet::new(DISCOVER).bytes());
+    let relayed = Packet::new(DISCOVER).from(WEB_SECOND).giaddr(RELAY).bytes();
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 1);
+    for (source, packet, expected) in [
+        (NOBODY, &direct, true),
+        (ADDRESS, &direct, true),
+        (SECOND_ADDRESS, &direct, false),
+        (ADDRESS, &relayed, true),
+        (RELAY, &relayed, true),
+        (SECOND_ADDRESS, &relayed, false),
+        (elsewhere, &relayed, false),
+    ] {
+        assert_eq!(table.is_source(FIRST, source, packet), expected, "{source}");
+    }
+    // Who names itself as a relay that is in none of the networks is not answered.
+    let stranger = Packet::new(DISCOVER).giaddr(elsewhere).bytes();
+    assert!(table.sender(FIRST, &stranger).is_none());
 }
 
 #[test]

@@ -3,8 +3,10 @@
 
 mod clients;
 mod destinations;
+mod fuzz;
 mod hostile;
 mod messages;
 mod options;
 mod packet;
+mod v6;
 mod world;

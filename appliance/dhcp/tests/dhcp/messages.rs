@@ -143,6 +143,14 @@ fn the_sender_is_known_by_the_header_alone() {
 }
 
 #[test]
+fn the_owner_of_a_frame_is_who_has_its_source_on_that_link() {
+    let table = table();
+    assert_eq!(table.owner(FIRST, mac(WEB).octets()), Some(mac(WEB)));
+    assert_eq!(table.owner(SECOND, mac(WEB).octets()), None);
+    assert_eq!(table.owner(FIRST, [0xff; 6]), None);
+}
+
+#[test]
 fn a_table_of_a_newer_document_answers_by_it() {
     let mut newer = document();
     newer.nics.values_mut().for_each(|nic| {

@@ -16,6 +16,8 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 5);
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
 pub(crate) const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 9);
 pub(crate) const SECOND_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+/// A relay in the second network.
+pub(crate) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 3);
 pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 pub(crate) fn mac(octets: [u8; 6]) -> MacAddr {
@@ -26,6 +28,7 @@ fn guest(number: u8, cidr: &str, domain: &str) -> GuestNetwork {
     GuestNetwork {
         mac: mac([2, 0, 0, 0, 0, number]),
         cidr: cidr.parse().unwrap(),
+        prefix6: None,
         mtu: 1450,
         domain: domain.parse().unwrap(),
         lease_secs: 86_400,
@@ -45,7 +48,14 @@ pub(crate) fn document() -> Document {
         zone: name("zone-1"),
         offering: name("small"),
     };
-    let nic = |network, octets, address, primary| VmNic { vm, network, mac: mac(octets), address, primary };
+    let nic = |network, octets, address, primary| VmNic {
+        vm,
+        network,
+        mac: mac(octets),
+        address,
+        address6: None,
+        primary,
+    };
     let mut document = Document::default();
     document.guests.insert(FIRST, guest(1, "10.1.1.0/24", "net-1.example.internal"));
     document.guests.insert(SECOND, guest(2, "10.2.0.0/20", "net-2.example.internal"));

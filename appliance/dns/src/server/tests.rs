@@ -3,6 +3,7 @@
 mod answered;
 mod forwarded;
 mod hostile;
+mod ipv6;
 mod kept;
 mod refused;
 
@@ -24,6 +25,7 @@ fn guest(last: u8, cidr: &str) -> GuestNetwork {
     GuestNetwork {
         mac: MacAddr::local([2, 0, 0, 0, 0, last]),
         cidr: cidr.parse().unwrap(),
+        prefix6: None,
         mtu: 1500,
         domain: format!("net-{last}.example.internal").parse().unwrap(),
         lease_secs: 3600,
@@ -45,7 +47,10 @@ fn document() -> Document {
     let (web, db) = (VmId::from_bytes([3; 16]), VmId::from_bytes([4; 16]));
     let nic = |id, vm, network, address: [u8; 4]| {
         let mac = MacAddr::local([2, 0, 0, 0, 1, id]);
-        (NicId::from_bytes([id; 16]), VmNic { vm, network, mac, address: address.into(), primary: id == 1 })
+        (
+            NicId::from_bytes([id; 16]),
+            VmNic { vm, network, mac, address: address.into(), address6: None, primary: id == 1 },
+        )
     };
     Document {
         generation: Generation(7),

@@ -62,7 +62,7 @@ pub(crate) fn facts(name: &str) -> VmFacts {
 /// Adds a network interface of a VM in a network, both given by their numbers.
 pub(crate) fn add_nic(document: &mut Document, number: u8, (of, inside): (u8, u8), address: Ipv4Addr) {
     let mac = MacAddr::local([2, 0, 0, 0, 0, number]);
-    let nic = VmNic { vm: vm(of), network: network(inside), mac, address, primary: true };
+    let nic = VmNic { vm: vm(of), network: network(inside), mac, address, address6: None, primary: true };
     document.nics.insert(NicId::from_bytes(id(number)), nic);
 }
 
@@ -105,6 +105,7 @@ fn guest(number: u8, source_nat: Option<Ipv4Addr>) -> GuestNetwork {
     GuestNetwork {
         mac: MacAddr::local([2, 0, 0, 0, 1, number]),
         cidr: format!("10.1.{number}.0/24").parse().expect("a range"),
+        prefix6: None,
         mtu: 1430,
         domain: format!("net-{number}.example.internal").parse().expect("a domain"),
         lease_secs: 3600,

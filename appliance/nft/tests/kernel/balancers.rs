@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 
 use podzol_appliance_api::{Member, Method};
-use podzol_appliance_nft::Ruleset;
+use podzol_appliance_nft::Rules;
 
 use crate::router::{CLIENT, Router, STRANGER};
 use crate::sample::{OTHER, OWN, PUBLIC, WEB, balancer, balancer_id, bare, links, nic, ruleset, tcp};
@@ -31,7 +31,7 @@ fn a_balancer_spreads_by_the_weights() {
         }
         document.balancers.get_mut(&balancer_id()).unwrap().members.get_mut(&nic(5)).unwrap().drains = true;
         let down = [(balancer_id(), nic(6))].into();
-        router.put(&Ruleset::of(&document, &links(), &down));
+        router.put(Rules::of(&document, &links(), &down).ruleset());
         assert_eq!(self::shares(&router, 10), [(OWN, 10)].into());
     }
 }

@@ -7,6 +7,7 @@
 mod balancers;
 mod churn;
 mod firewall;
+mod ipv6;
 mod nat;
 mod router;
 #[path = "../sample/mod.rs"]

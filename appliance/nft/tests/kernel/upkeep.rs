@@ -1,8 +1,8 @@
 //! Counting, noticing what somebody changed, and repairing it.
 
-use podzol_appliance_nft::Ruleset;
+use podzol_appliance_nft::{LIST, Ruleset, first_load, observed, skeleton};
 
-use crate::router::{CLIENT, Router};
+use crate::router::{CLIENT, Namespace, Router, commit};
 use crate::sample::{FAR, OWN, PUBLIC, STATIC, WEB, bare, ruleset, small, tcp};
 use crate::{ALL, with_forward, with_ingress, with_static};
 
@@ -45,11 +45,18 @@ fn whatever_somebody_changed_is_noticed_and_repaired() {
         "flush chain ip podzol forward",
         "add chain ip podzol input { policy accept; }",
         "add set ip podzol stray { type ipv4_addr; }",
-        "add chain ip podzol_count stray { type filter hook forward priority 0; policy drop; }",
-        "add element ip podzol_count nic_sent { 10.9.9.9 }",
-        "delete element ip podzol_count nic_sent { 10.1.1.5 }",
-        "add element ip podzol_count same_link { eth0 . eth3 }",
-        "delete table ip podzol_count",
+        "add chain inet podzol_count stray { type filter hook forward priority 0; policy drop; }",
+        "add element inet podzol_count nic_sent { 10.9.9.9 }",
+        "delete element inet podzol_count nic_sent { 10.1.1.5 }",
+        "add element inet podzol_count same_link { eth0 . eth3 }",
+        "add element ip6 podzol ingress_port { 2001:db8:64:10::5 . tcp . 22 }",
+        "delete element ip6 podzol ingress_link { eth3 . tcp . 22 }",
+        "add element ip6 podzol sources { eth0 . 2001:db8:64:10::99 }",
+        "delete element ip6 podzol egress_policy { 2001:db8:64:10::/64 }",
+        "insert rule ip6 podzol forward accept",
+        "add element inet podzol_count nic_sent6 { 2001:db8::9 }",
+        "delete element inet podzol_count nic_received6 { 2001:db8:64:10:0:5eff:fe10:5 }",
+        "delete table inet podzol_count",
         "delete table ip6 podzol",
         "delete table ip podzol",
         "add table inet filter\nadd chain inet filter input { type filter hook input priority 0; policy drop; }",
@@ -86,4 +93,22 @@ fn all_scripts_pass_nft_s_own_check() {
     router.router.nft_with(&["-c", "-f", "-"], &ruleset(&small()).whole()).unwrap();
     let change = ruleset(&small()).script_from(&Ruleset::default()).unwrap();
     router.router.nft_with(&["-c", "-f", "-"], &change).unwrap();
+}
+
+#[test]
+fn a_first_load_makes_what_the_text_makes_whatever_was_there() {
+    let [by_text, by_batch] = [Namespace::new(), Namespace::new()];
+    by_text.nft(skeleton()).unwrap();
+    by_batch
+        .nft("table inet stray { chain input { type filter hook input priority 0; policy drop; }; }")
+        .unwrap();
+    for _ in 0..2 {
+        by_batch.inside(|| commit(&first_load())).unwrap();
+        let list = |namespace: &Namespace| namespace.run("nft", &LIST).unwrap();
+        let [text, batch] = [&by_text, &by_batch].map(|one| observed(list(one).as_bytes()).unwrap());
+        let differences = batch.shape.differences(&text.shape);
+        assert_eq!(differences, Vec::<String>::new(), "podzol.batch is made anew by batch.sh");
+        assert_eq!(batch, text);
+        by_batch.nft("add element inet podzol_count nic_sent { 10.1.1.5 }").unwrap();
+    }
 }

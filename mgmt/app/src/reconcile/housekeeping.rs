@@ -1,11 +1,17 @@
-//! Forgets what is no longer needed: old answers, ended operations, old changes, uploads of deleted templates.
+//! Forgets what is no longer needed: old answers, ended operations, old changes, uploads of deleted templates. Adds up what was
+//! counted for what is long gone.
 
 use podzol_mgmt_db::{change, now, template};
 
+use crate::authority::SERVER_DAYS;
 use crate::{App, AppError};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
+
+/// How long what was counted for something is kept by itself when that is no more: longer than any router runs. Its account can get an
+/// address again, and the router that has gone on counting for it all the time must not have that added once more to the sum.
+const COUNTED: i64 = (SERVER_DAYS + 75) * DAY;
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     let at = now().0;
@@ -14,11 +20,12 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         let answers = tx.idempotency_forget_before(at - DAY).await?;
         let operations = tx.operation_forget_before(at - 30 * DAY).await?;
         let changes = change::forget_before(&tx, at - HOUR).await?;
+        let summed = tx.traffic_sum_up_before(at - COUNTED).await?;
         tx.commit().await?;
-        if answers + operations + changes == 0 {
+        if answers + operations + changes + summed == 0 {
             return forget_uploads(&app).await;
         }
-        tracing::debug!(answers, operations, changes, "forgot what is no longer needed");
+        tracing::debug!(answers, operations, changes, summed, "forgot what is no longer needed");
     }
 }
 

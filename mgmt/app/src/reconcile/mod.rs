@@ -45,6 +45,8 @@ impl App {
             move || leftovers::round(app.clone())
         }));
         tasks.spawn(crate::vxlans::follow(self.clone(), stop.clone()));
+        tasks.spawn(crate::router::watch::follow(self.clone(), stop.clone()));
+        tasks.spawn(crate::console::watch::follow(self.clone(), stop.clone()));
         tasks.spawn(every(Duration::from_secs(60), "housekeeping", stop, {
             let app = self;
             move || housekeeping::round(app.clone())
@@ -60,6 +62,9 @@ pub(crate) async fn all_now(app: &App) -> Result<(), AppError> {
     crate::limits::round(app.clone()).await?;
     expunge::round(app.clone()).await?;
     leftovers::round_now(app.clone()).await?;
+    app.look_after_routers().await?;
+    app.look_after_consoles(true).await?;
+    app.scan_consoles().await?;
     housekeeping::round(app.clone()).await
 }
 

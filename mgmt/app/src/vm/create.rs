@@ -1,6 +1,6 @@
 //! A VM is created: what it is made of is checked, and host, pool, addresses and rows are allocated.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use podzol_mgmt_api::Created;
@@ -18,6 +18,7 @@ use podzol_vocab::{AccountId, ByteSize, VmId, VolumeId};
 use super::nic::{MAX_NICS, new_nic};
 use crate::error::Meaning;
 use crate::place::Wanted;
+use crate::router::room::{Coming, must_have_room, texts_bytes};
 use crate::{Actor, App, AppError, Once, capacity, limits, operation, quota, view};
 
 /// What a new VM is made of.
@@ -41,6 +42,9 @@ impl Prepared {
                 .networks
                 .iter()
                 .any(|network| network.tag().is_some_and(|tag| tag.vxlan().is_some())),
+            ipv6: self.networks.iter().any(|network| network.prefix6.is_some()),
+            router: false,
+            away_from: BTreeSet::new(),
             vm: None,
         }
     }
@@ -67,7 +71,11 @@ impl App {
             tx.volume_create(volume.clone()).await?;
             let operation = operation::start(tx, self.vm_operation("vm.start", &row)).await?;
             self.record(tx, actor, "vm.create", Some(account), "vm", row.id.0, &body.name).await?;
-            let object = view::vm(row, nics, vec![volume], actor);
+            let mut addresses6 = HashMap::new();
+            for nic in &nics {
+                addresses6.extend(view::address6(tx.reader(), nic).await?.map(|address| (nic.id.0, address)));
+            }
+            let object = view::vm(row, nics, vec![volume], &addresses6, actor);
             Ok(Created { object, operation: view::operation(operation) })
         })
         .await
@@ -98,6 +106,7 @@ impl App {
         let offering = find::<offering::Entity>(db, body.offering).await?;
         let offering = offering.ok_or_else(|| AppError::invalid("offering", "there is no such offering"))?;
         let template = find::<template::Entity>(db, body.template).await?;
+        let template = template.filter(|template| template.role.is_none());
         let template = template.ok_or_else(|| AppError::invalid("template", "there is no such template"))?;
         if template.state.0 != TemplateState::Ready {
             let detail = format!("template {} is not ready yet", template.name.0);
@@ -119,11 +128,14 @@ impl App {
             memory_mib: offering.size.memory_mib,
             volumes: 1,
             storage_bytes: size_bytes as u64,
-            networks: 0,
             addresses: networks.len() as u64,
+            ..InUse::default()
         };
         quota::check(db, &owner, wanted).await?;
-        let pool = self.choose_pool(db, networks[0].zone_id.0, size_bytes).await?;
+        let (zone, texts_bytes) = (networks[0].zone_id.0, texts_bytes(body));
+        let coming = Coming { account, zone, networks: &networks, texts_bytes, more_bytes: texts_bytes };
+        must_have_room(db, coming).await?;
+        let pool = self.choose_pool(db, zone, size_bytes).await?;
         Ok(Prepared { offering, template, networks, pool, size_bytes })
     }
 
@@ -136,9 +148,10 @@ impl App {
     ) -> Result<(vm::Model, Vec<vm::nic::Model>, volume::Model), AppError> {
         let db = tx.reader();
         let prepared = self.prepare(db, actor, account, body).await?;
+        let zone = prepared.networks[0].zone_id;
+        self.router_for(tx, account, zone.0, &prepared.networks).await?;
         let host = self.place(db, &prepared.wanted(body)).await?;
         let Prepared { offering, template, networks, pool, size_bytes } = prepared;
-        let zone = networks[0].zone_id;
         let id = VmId::new();
         let mut nics = Vec::with_capacity(networks.len());
         for (slot, network) in networks.iter().enumerate() {
@@ -193,6 +206,9 @@ impl App {
             timing: vec![].into(),
             created_at: now().0,
             started_at: None,
+            role: None,
+            password: None,
+            texts_bytes: texts_bytes(body),
         };
         Ok((row, nics, volume))
     }
@@ -235,7 +251,8 @@ async fn networks_of(
     let mut networks: Vec<network::Model> = Vec::with_capacity(body.networks.len());
     for id in &body.networks {
         let row = find::<network::Entity>(db, *id).await?;
-        let row = row.filter(|row| actor.sees(row.account_id.0) && row.account_id.0 == account);
+        let mine = |row: &network::Model| actor.sees(row.account_id.0) && row.account_id.0 == account;
+        let row = row.filter(|row| row.is_there() && mine(row));
         let row = row.ok_or_else(|| AppError::invalid("networks", format!("there is no network {id}")))?;
         if networks.first().is_some_and(|first| first.zone_id != row.zone_id) {
             return Err(AppError::invalid("networks", "must all be in one zone"));

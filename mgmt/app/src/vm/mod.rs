@@ -12,7 +12,7 @@ use podzol_mgmt_api::vm::{
 };
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, now, offering, vm, volume};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, account, find, now, offering, traffic, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_vocab::{AccountId, ByteSize, HostId, VmId};
 
@@ -74,7 +74,13 @@ impl App {
     pub async fn vm_show(&self, actor: &Actor, id: VmId) -> Result<Vm, AppError> {
         let row = self.vm_row(self.db.reader(), actor, id).await?;
         let shown = view::vms(self.db.reader(), vec![row], actor).await?.pop();
-        shown.ok_or(AppError::NotFound("vm"))
+        let mut shown = shown.ok_or(AppError::NotFound("vm"))?;
+        let subjects: Vec<String> = shown.nics.iter().map(|nic| nic.id.to_string()).collect();
+        for row in traffic::of_subjects(self.db.reader(), &subjects).await? {
+            let nic = shown.nics.iter_mut().find(|nic| nic.id.to_string() == row.subject);
+            nic.into_iter().for_each(|nic| nic.traffic = Some(row.total.0));
+        }
+        Ok(shown)
     }
 
     /// Starts a VM; success if it runs already.
@@ -86,6 +92,7 @@ impl App {
             if row.desired.0 == Desired::Running {
                 return Ok(());
             }
+            self.router_for_vm(tx, row).await?;
             if row.host_id.is_none() {
                 row.host_id = Some(self.place_again(tx.reader(), row).await?.into());
             }
@@ -97,6 +104,7 @@ impl App {
     /// Has a VM that has a host start on it.
     pub(crate) async fn set_to_start(&self, tx: &Tx, row: &mut vm::Model) -> Result<(), AppError> {
         limits::renew(tx.reader(), row).await?;
+        self.renew_identity(tx, row).await?;
         row.desired = JsonCol(Desired::Running);
         row.state = JsonCol(VmState::Starting);
         row.generation += 1;
@@ -244,7 +252,8 @@ impl App {
     pub async fn vm_delete(&self, actor: &Actor, id: VmId, how: &VmDelete) -> Result<Created<Vm>, AppError> {
         let keep = self.settings.expunge_after;
         let for_good = how.expunge.unwrap_or(false) || keep.is_zero();
-        self.vm_change(actor, id, "vm.delete", async |_, row| {
+        self.vm_change(actor, id, "vm.delete", async |tx, row| {
+            self.console_sessions_revoked(tx, row).await?;
             row.grace_secs = 0;
             if for_good {
                 expunge(row);
@@ -348,9 +357,14 @@ impl App {
         }
     }
 
-    async fn vm_row(&self, db: &impl Reader, actor: &Actor, id: VmId) -> Result<vm::Model, AppError> {
+    pub(crate) async fn vm_row(
+        &self,
+        db: &impl Reader,
+        actor: &Actor,
+        id: VmId,
+    ) -> Result<vm::Model, AppError> {
         let row = find::<vm::Entity>(db, id).await?;
-        row.filter(|row| actor.sees(row.account_id.0)).ok_or(AppError::NotFound("vm"))
+        row.filter(|row| row.role.is_none() && actor.sees(row.account_id.0)).ok_or(AppError::NotFound("vm"))
     }
 }
 

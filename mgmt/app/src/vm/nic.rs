@@ -7,6 +7,7 @@ use podzol_mgmt_db::{JsonCol, Reader, Tx, find, network, server, vm};
 use podzol_vocab::{MacAddr, NicId, VmId};
 
 use super::{created, must_hear, must_take_changes, owner_of};
+use crate::router::room::must_have_room_for_nic;
 use crate::volume::coming;
 use crate::{Actor, App, AppError, Once, operation, quota};
 
@@ -29,7 +30,7 @@ impl App {
             let row = self.vm_row(tx.reader(), actor, id).await?;
             must_take_changes(&row)?;
             let found = find::<network::Entity>(tx.reader(), body.network).await?;
-            let network = found.filter(|network| network.account_id == row.account_id);
+            let network = found.filter(|network| network.is_there() && network.account_id == row.account_id);
             let network = network
                 .ok_or_else(|| AppError::invalid("network", "the VM's account has no such network"))?;
             if network.zone_id != row.zone_id {
@@ -44,11 +45,15 @@ impl App {
                 return Err(AppError::invalid("network", "the VM has an interface in it already"));
             }
             self.must_carry(tx.reader(), &row, &network).await?;
+            must_have_room_for_nic(tx.reader(), &row, &network).await?;
             let more = InUse { addresses: 1, ..InUse::default() };
             quota::check(tx.reader(), &owner_of(tx.reader(), row.account_id.0).await?, more).await?;
             let slot = nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0);
             let nic = new_nic(tx.reader(), id, slot, &network, coming(&row))?;
             tx.nic_create(nic).await?;
+            if row.host_id.is_some() {
+                self.router_for_vm(tx, &row).await?;
+            }
             let operation = self.vm_changes(tx, row.clone()).await?;
             self.record(tx, actor, "nic.create", Some(row.account_id.0), "vm", id, &network.name.0).await?;
             let row = self.vm_row(tx.reader(), actor, id).await?;
@@ -113,6 +118,7 @@ impl App {
                 leaving.attachment = JsonCol(Attachment::Detaching);
                 Ok(tx.nic_update(leaving).await?)
             } else {
+                self.rules_without(tx, &[leaving.id.0]).await?;
                 Ok(tx.nic_delete(leaving.id).await?)
             }
         })

@@ -15,11 +15,11 @@ use podzol_mgmt_api::vm::Attachment;
 use podzol_mgmt_db::{Col, JsonCol, Tx, vm, volume};
 use podzol_vocab::VmId;
 
-use crate::AppError;
 use crate::vm::out_of_drive;
+use crate::{App, AppError};
 
 /// Everything on its way has arrived. The VM's own row is left to be written.
-pub(super) async fn arrived(tx: &Tx, vm: &mut vm::Model) -> Result<(), AppError> {
+pub(super) async fn arrived(app: &App, tx: &Tx, vm: &mut vm::Model) -> Result<(), AppError> {
     match vm.iso_attachment.0 {
         Attachment::Attached => {}
         Attachment::Attaching => vm.iso_attachment = JsonCol(Attachment::Attached),
@@ -41,19 +41,25 @@ pub(super) async fn arrived(tx: &Tx, vm: &mut vm::Model) -> Result<(), AppError>
                 row.attachment = JsonCol(Attachment::Attached);
                 tx.nic_update(row).await?;
             }
-            Attachment::Detaching => tx.nic_delete(row.id).await?,
+            Attachment::Detaching => {
+                app.rules_without(tx, &[row.id.0]).await?;
+                tx.nic_delete(row.id).await?;
+            }
         }
     }
     Ok(())
 }
 
 /// Everything on its way goes the other way. Says whether there was anything. The VM's own row is left to be written.
+///
+/// A router's interfaces are what its networks need, so they stay on their way until they are there, or gone.
 pub(super) async fn turned_back(tx: &Tx, vm: &mut vm::Model, why: &str) -> Result<bool, AppError> {
     let mut any = false;
     if let Some(back) = back(vm.iso_attachment.0) {
         vm.iso_attachment = JsonCol(back);
         any = true;
     }
+    let is_router = vm.role.is_some();
     let vm = vm.id;
     for mut row in volume::of_vms(tx.reader(), &[vm]).await? {
         let Some(back) = back(row.attachment.0) else { continue };
@@ -64,9 +70,11 @@ pub(super) async fn turned_back(tx: &Tx, vm: &mut vm::Model, why: &str) -> Resul
     }
     for mut row in vm::nics(tx.reader(), &[vm]).await? {
         let Some(back) = back(row.attachment.0) else { continue };
-        row.attachment = JsonCol(back);
-        tx.nic_update(row).await?;
         any = true;
+        if !is_router {
+            row.attachment = JsonCol(back);
+            tx.nic_update(row).await?;
+        }
     }
     Ok(any)
 }

@@ -288,6 +288,11 @@ impl App {
         if row.moving_to.is_none() {
             return Ok(Some(row));
         }
+        for host in [row.host_id, row.moving_to].into_iter().flatten() {
+            // It was told nothing of IPv6 as long as one of the two cannot guard it.
+            let found = find::<server::Entity>(tx.reader(), host.0.to_string()).await?;
+            row.limits_are_stale |= found.is_some_and(|host| !host.has_ipv6);
+        }
         row.host_id = Some(host.into());
         row.moving_to = None;
         if row.state.0 == VmState::Migrating {

@@ -7,6 +7,7 @@ mod devices;
 mod host;
 mod migrate;
 mod pool;
+mod router;
 mod template;
 mod vm;
 mod volume;
@@ -36,6 +37,8 @@ impl Work for App {
             "pool" => self.pool_attempt(&operation).await,
             "volume" => self.volume_attempt(&operation).await,
             "host" => self.host_attempt(&operation).await,
+            "router" => self.router_attempt(&operation).await,
+            "console-session" => self.console_open_attempt(&operation).await,
             other => Ok(Outcome::failed("unknown_kind", format!("nobody knows how to work on a {other}"))),
         };
         let outcome = outcome.unwrap_or_else(|error| {
@@ -61,6 +64,8 @@ impl Work for App {
             "template" => self.template_gave_up(tx, operation, detail).await,
             "pool" => self.pool_gave_up(tx, operation, detail).await,
             "volume" => self.volume_gave_up(tx, operation, detail).await,
+            "router" => self.router_gave_up(tx, operation, detail).await,
+            "console-session" => self.console_open_gave_up(tx, operation).await,
             _ => Ok(()),
         }
     }
@@ -68,7 +73,11 @@ impl Work for App {
 
 impl App {
     /// Shows how far an operation is.
-    async fn progress(&self, operation: &operation::Model, step: impl Into<String>) -> Result<(), AppError> {
+    pub(crate) async fn progress(
+        &self,
+        operation: &operation::Model,
+        step: impl Into<String>,
+    ) -> Result<(), AppError> {
         let step = step.into();
         let tx = self.db.begin().await?;
         if let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?
@@ -114,6 +123,11 @@ impl App {
             "pool" => self.pool_retried(tx, operation).await,
             "volume" => self.volume_retried(tx, operation).await,
             "host" => self.host_retried(tx, operation).await,
+            "router" => self.router_retried(tx, operation).await,
+            "console-session" => Err(AppError::Conflict {
+                code: "goal_gone",
+                detail: "the session was given up; open the console again".into(),
+            }),
             other => Err(AppError::Internal(format!("nobody knows how to work on a {other}"))),
         }
     }

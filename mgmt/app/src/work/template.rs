@@ -6,7 +6,7 @@ use podzol_mgmt_api::template::{TemplateFormat, TemplateState};
 use podzol_mgmt_db::{JsonCol, Tx, find, operation, pool, template};
 use podzol_mgmt_operations::Outcome;
 use podzol_storage_api::{
-    TemplateFormat as InPool, TemplatePlan, TemplatePut, TemplateSource, TemplateStatus,
+    SignedManifest, TemplateFormat as InPool, TemplatePlan, TemplatePut, TemplateSource, TemplateStatus,
 };
 use podzol_vocab::{Secret, TemplateId};
 
@@ -92,7 +92,11 @@ impl App {
             TemplateFormat::Qcow2 => InPool::Qcow2,
             TemplateFormat::Iso => InPool::Iso,
         };
-        let plan = TemplatePlan { source, format, signed: None, wait_ms: WAIT.as_millis() as u64 };
+        let signed = row
+            .signed
+            .clone()
+            .map(|signed| SignedManifest { manifest: signed.0.manifest, signature: signed.0.signature });
+        let plan = TemplatePlan { source, format, signed, wait_ms: WAIT.as_millis() as u64 };
         let peer = storage_peer(pool).map_err(|error| Outcome::failed("internal", error.to_string()))?;
         let called = self.peers.call::<TemplatePut>(peer, &(pool.id.0, row.sha256.0), &plan, CALL).await;
         called.map_err(|error| after_call(&error, &format!("storage server of pool {}", pool.name.0)))

@@ -9,17 +9,19 @@
 //! A start that failed gives the VM the goal "stopped" with the error kept, and another operation to get there.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use podzol_agent_api::vm::{VmDelete, VmDeleteRequest, VmPut, VmPutRequest, VmState as OnHost, VmStatus};
+use podzol_mgmt_api::template::TemplateRole;
 use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, template, vm, volume};
+use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, server, template, vm, volume};
 use podzol_mgmt_operations::Outcome;
 use podzol_rpc::PeerId;
-use podzol_vocab::{Generation, HostId, VmId};
+use podzol_vocab::{Generation, HostId, NetworkId, NicId, VmId};
 use tokio::time::Instant;
 
 use crate::operation::{NewOperation, start};
@@ -27,7 +29,7 @@ use crate::plan::{self, Parts};
 use crate::volume::pool_of;
 use crate::work::migrate::Whereabouts;
 use crate::work::{after_call, devices};
-use crate::{App, AppError};
+use crate::{App, AppError, view};
 
 /// How long an agent may keep a call open until it has come true.
 pub(super) const WAIT: Duration = Duration::from_secs(25);
@@ -101,6 +103,17 @@ impl App {
         }
         steps.push(step("volume", begun));
         let parts = self.parts(vm).await?;
+        let networks = served_networks(&parts);
+        if !networks.is_empty() {
+            let served = self.served(&parts.vm, &networks);
+            if let Some(outcome) = self.step(operation, "waiting for its router", served).await?? {
+                return Ok(outcome);
+            }
+            // Attempts before this one have waited for it.
+            let waited = self.waited_for_router(&parts.vm, operation.created_at).await?;
+            steps[0].micros = steps[0].micros.saturating_sub(waited);
+            steps.push(Step { step: "router".into(), micros: waited });
+        }
         let plan = match plan::plan(&parts) {
             Ok(plan) => plan,
             Err(missing) => return Ok(Outcome::again("incomplete", missing)),
@@ -116,6 +129,18 @@ impl App {
         match status.state {
             OnHost::Running | OnHost::Paused if status.error.is_some() => {
                 Ok(Outcome::again("change_failed", status.error.unwrap_or_default()))
+            }
+            OnHost::Running if parts.vm.role.is_some() && parts.vm.state.0 == VmState::Starting => {
+                let up = self.system_vm_is_up(&parts.vm);
+                if let Some(outcome) = self.step(operation, "waiting until it answers", up).await?? {
+                    return Ok(outcome);
+                }
+                // Attempts before this one have waited for that: all that its host did not take.
+                let on_host: u64 = status.timing.iter().map(|step| step.micros).sum();
+                let boot = steps[0].micros.saturating_sub(on_host);
+                steps[0].micros -= boot;
+                steps.push(Step { step: "boot".into(), micros: boot });
+                self.is_running(&parts, status, steps, Some(operation)).await
             }
             OnHost::Running | OnHost::Paused => {
                 if let Some(outcome) = self.note_sizes(&parts.volumes).await? {
@@ -133,6 +158,16 @@ impl App {
             }
             OnHost::Stopped | OnHost::Absent => Ok(still_at_it("it ended while it was being started")),
             OnHost::Sent => Ok(Outcome::again("not_taken_back", status.error.unwrap_or_default())),
+        }
+    }
+
+    /// What a VM of Podzol's own still has to do once its host runs it. Something if that is not so yet.
+    async fn system_vm_is_up(&self, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+        match vm.role.as_ref().map(|role| role.0) {
+            Some(TemplateRole::ConsoleProxy) => {
+                Ok(self.console_proxy_is_up(vm).await?.as_deref().map(still_at_it))
+            }
+            _ => self.router_is_up(vm).await,
         }
     }
 
@@ -266,7 +301,32 @@ impl App {
             }
         }
         let iso = self.iso_of(&vm).await?;
-        Ok(Parts { vm, nics, volumes, iso, networks, pools })
+        let addresses6 = self.addresses6(&vm, &nics).await?;
+        Ok(Parts { vm, nics, volumes, iso, networks, addresses6, pools })
+    }
+
+    /// The IPv6 addresses of a VM's interfaces that its hosts are to guard: of a router only MAC addresses are checked, and
+    /// a host whose agent is of an older version refuses what says more.
+    async fn addresses6(
+        &self,
+        vm: &vm::Model,
+        nics: &[vm::nic::Model],
+    ) -> Result<HashMap<NicId, Ipv6Addr>, AppError> {
+        let mut addresses = HashMap::new();
+        if vm.role.is_some() {
+            return Ok(addresses);
+        }
+        let db = self.db.reader();
+        for nic in nics {
+            addresses.extend(view::address6(db, nic).await?.map(|address| (nic.id.0, address)));
+        }
+        for host in [vm.host_id, vm.moving_to].into_iter().flatten() {
+            let found = find::<server::Entity>(db, host.0.to_string()).await?;
+            if addresses.is_empty() || found.is_none_or(|host| !host.has_ipv6) {
+                return Ok(HashMap::new());
+            }
+        }
+        Ok(addresses)
     }
 
     /// Writes that a VM runs, and with it the end of the operation that this is the goal of.
@@ -296,7 +356,7 @@ impl App {
         row.error = None;
         // What sets out after this was told gives the VM another generation.
         if parts.have_some_on_their_way() {
-            devices::arrived(&tx, &mut row).await?;
+            devices::arrived(self, &tx, &mut row).await?;
         }
         tx.vm_update(row).await?;
         if let Some(operation) = ends {
@@ -317,7 +377,7 @@ impl App {
             return Ok(Outcome::Overtaken { detail: "overtaken by a later request".into() });
         }
         (row.host_id, row.moving_to) = (None, None);
-        devices::arrived(&tx, &mut row).await?;
+        devices::arrived(self, &tx, &mut row).await?;
         row.state = JsonCol(match &row.error {
             _ if row.expunge_at.is_some() => VmState::Deleted,
             Some(_) => VmState::Failed,
@@ -334,6 +394,7 @@ impl App {
         operation: &operation::Model,
         vm: &vm::Model,
     ) -> Result<Option<Outcome>, AppError> {
+        self.count_before_it_ends(vm).await?;
         let hosts: Vec<HostId> =
             [vm.moving_to, vm.host_id].into_iter().flatten().map(|host| host.0).collect();
         // One that moves may be on either, and is ended on both at once: each knows what became of the move.
@@ -379,6 +440,12 @@ impl App {
         devices::volumes_left(&tx, vm.id).await?;
         for root in &roots {
             tx.volume_delete(root).await?;
+        }
+        let nics: Vec<_> = vm::nics(tx.reader(), &[vm.id]).await?.iter().map(|nic| nic.id.0).collect();
+        self.rules_without(&tx, &nics).await?;
+        if vm.role.is_some() {
+            self.router_gone(&tx, vm.id.0).await?;
+            self.console_proxy_gone(&tx, vm.id.0).await?;
         }
         tx.vm_delete(&vm).await?;
         tx.commit().await?;
@@ -450,14 +517,28 @@ impl App {
             let detail = "the VM has another goal by now; ask for what it should be".into();
             return Err(AppError::Conflict { code: "goal_gone", detail });
         }
+        crate::vm::must_stay(&row)?;
+        self.router_for_vm(tx, &row).await?;
         if row.host_id.is_none() {
             row.host_id = Some(self.place_again(tx.reader(), &row).await?.into());
         }
-        crate::vm::must_stay(&row)?;
         self.set_to_start(tx, &mut row).await?;
         tx.vm_update(row.clone()).await?;
         Ok(self.vm_operation("vm.start", &row))
     }
+}
+
+/// The networks with routers that a VM must be served in before it is told: all of them when it starts, and those that it is
+/// plugged into when it runs. Other changes are no affair of a router's.
+fn served_networks(parts: &Parts) -> Vec<NetworkId> {
+    let has_router =
+        |network: &NetworkId| parts.networks.get(network).is_some_and(|network| network.has_router);
+    let is_new = |nic: &&vm::nic::Model| {
+        parts.vm.state.0 == VmState::Starting || nic.attachment.0 == Attachment::Attaching
+    };
+    let is_customers = parts.vm.role.is_none();
+    let nics = parts.nics.iter().filter(|nic| is_customers && is_new(nic));
+    nics.map(|nic| nic.network_id.0).filter(has_router).collect()
 }
 
 /// What a VM does that runs as described.

@@ -66,6 +66,9 @@ pub(crate) enum VmVerb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Gives one a new password, and prints it: it is shown only here. The VM sets it at its next boot, if it asks its
+    /// router for one.
+    ResetPassword(Delete),
     /// Gives one a network interface, or takes one from it, while it runs too.
     #[command(subcommand)]
     Nic(NicVerb),

@@ -1,14 +1,15 @@
 //! Carrying out what is asked of VMs and volumes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
 
 use super::{Session, without_nulls};
-use crate::arguments::{IsoVerb, NicVerb, VmCreate, VmVerb, VolumeVerb};
-use crate::output;
+use crate::arguments::{Delete, IsoVerb, NicVerb, VmCreate, VmVerb, VolumeVerb};
 use crate::things::{ACCOUNT, AFFINITY_GROUP, HOST, NETWORK, NIC, OFFERING, TEMPLATE, VM, VOLUME, ZONE};
+use crate::{output, wait};
 
 impl Session {
     pub(super) async fn vm(&self, verb: VmVerb) -> anyhow::Result<()> {
@@ -42,6 +43,7 @@ impl Session {
                 let body = json!({"host": self.id_if(HOST, to.as_deref()).await?});
                 self.act(VM, &which, "migrate", without_nulls(body), Some(wait)).await
             }
+            VmVerb::ResetPassword(vm) => self.reset_password(vm).await,
             VmVerb::Nic(NicVerb::Add { which, network, wait }) => {
                 let body = json!({"network": NETWORK.id(&self.api, &network).await?});
                 self.act(VM, &which, "nics", body, Some(wait)).await
@@ -73,6 +75,17 @@ impl Session {
                 Ok(output::print(log["text"].as_str().unwrap_or_default())?)
             }
         }
+    }
+
+    /// Prints a new password at once: should the wait for it come to nothing, it is not lost.
+    async fn reset_password(&self, vm: Delete) -> anyhow::Result<()> {
+        let id = VM.id(&self.api, &vm.which).await?;
+        let answer = self.api.act(&format!("{}/reset-password", VM.at(&id)), &json!({})).await?;
+        self.print(if self.json { &answer } else { &answer["object"] }).await?;
+        if !vm.wait.wait {
+            return Ok(());
+        }
+        wait::wait(&self.api, &answer["operation"], Duration::from_secs(vm.wait.timeout)).await
     }
 
     pub(super) async fn volume(&self, verb: VolumeVerb) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
 
-use podzol_vocab::{HostId, PoolId};
+use podzol_vocab::{AccountId, HostId, PoolId, ZoneId};
 
 use super::{Ledger, Taken};
 
@@ -37,6 +37,12 @@ impl Ledger {
             promised.iter().filter(|(_, bytes)| **bytes != 0).map(|(id, bytes)| (*id, *bytes)).collect()
         };
         differ("what is promised of a pool", &some(&self.promised), &some(&tables.promised), &mut found);
+        let some = |texts: &HashMap<(AccountId, ZoneId), i64>| -> HashMap<String, i64> {
+            let some = texts.iter().filter(|(_, bytes)| **bytes != 0);
+            some.map(|((account, zone), bytes)| (format!("{account} in {zone}"), *bytes)).collect()
+        };
+        let what = "the bytes of the user data and keys of an account's VMs";
+        differ(what, &some(&self.texts), &some(&tables.texts), &mut found);
         differ("the addresses of a network", &self.addresses, &tables.addresses, &mut found);
         found
     }

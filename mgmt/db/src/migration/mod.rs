@@ -14,6 +14,13 @@ mod m0003_live;
 mod m0004_iso;
 mod m0005_vxlan;
 mod m0006_rare;
+mod m0007_routers;
+mod m0008_http;
+mod m0009_traffic;
+mod m0010_console;
+mod m0011_console_holds;
+mod m0012_ipv6;
+mod m0013_ended_traffic;
 
 struct Migrator;
 
@@ -41,6 +48,13 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_iso::Migration),
             Box::new(m0005_vxlan::Migration),
             Box::new(m0006_rare::Migration),
+            Box::new(m0007_routers::Migration),
+            Box::new(m0008_http::Migration),
+            Box::new(m0009_traffic::Migration),
+            Box::new(m0010_console::Migration),
+            Box::new(m0011_console_holds::Migration),
+            Box::new(m0012_ipv6::Migration),
+            Box::new(m0013_ended_traffic::Migration),
         ]
     }
 }

@@ -3,14 +3,21 @@
 mod account;
 mod affinity;
 mod capacity;
+mod console;
 mod doctor;
 mod event;
+mod firewall;
 pub(crate) mod health;
 mod host;
+mod load_balancer;
 mod network;
 mod offering;
 mod operation;
 mod pool;
+mod port_forward;
+mod public_ip;
+mod router;
+mod static_nat;
 mod template;
 mod vm;
 mod volume;
@@ -40,7 +47,14 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(template::routes())
         .merge(network::routes())
         .merge(vm::routes())
+        .merge(console::routes())
         .merge(volume::routes())
+        .merge(router::routes())
+        .merge(public_ip::routes())
+        .merge(port_forward::routes())
+        .merge(static_nat::routes())
+        .merge(firewall::routes())
+        .merge(load_balancer::routes())
         .merge(operation::routes())
         .merge(event::routes())
 }

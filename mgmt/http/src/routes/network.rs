@@ -3,22 +3,24 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::account::AccountFilter;
-use podzol_mgmt_api::network::{Network, NetworkCreate};
-use podzol_mgmt_api::{Page, PageQuery, Problem};
+use podzol_mgmt_api::network::{Network, NetworkCreate, NetworkUpdate};
+use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::NetworkId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, created, deleted};
+use super::{Answer, accepted, created, deleted};
 use crate::auth::User;
 use crate::body::{Asked, Id, Json};
 use crate::problem::Refusal;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(network_list, network_create))
-        .routes(routes!(network_show, network_delete))
+    OpenApiRouter::new().routes(routes!(network_list, network_create)).routes(routes!(
+        network_show,
+        network_update,
+        network_delete
+    ))
 }
 
 /// The networks, a page at a time.
@@ -51,6 +53,20 @@ async fn network_create(
 async fn network_show(State(app): State<App>, User(actor): User, id: Id<NetworkId>) -> Answer<Network> {
     let Id(id) = id;
     Ok(axum::Json(app.network_show(&actor, id).await?))
+}
+
+/// Changes what the VMs of a network may send outside.
+#[utoipa::path(patch, path = "/v1/networks/{id}", tag = "customers", operation_id = "network_update", params(("id" = NetworkId, Path)),
+    request_body = NetworkUpdate,
+    responses((status = 202, description = "Goes on", body = Created<Network>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn network_update(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<NetworkId>,
+    body: Json<NetworkUpdate>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.network_update(&actor, id, body.value).await?))
 }
 
 /// Deletes a network without VMs, which returns its VLAN id.

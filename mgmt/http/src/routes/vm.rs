@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::vm::{
     ConsoleLog, ConsoleLogQuery, IsoAttach, NicCreate, NicUpdate, Vm, VmCreate, VmDelete, VmFilter,
-    VmMigrate, VmResize, VmStop,
+    VmMigrate, VmPassword, VmResize, VmStop,
 };
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(vm_pause))
         .routes(routes!(vm_resume))
         .routes(routes!(vm_migrate))
+        .routes(routes!(vm_reset_password))
         .routes(routes!(vm_console_log))
         .routes(routes!(nic_create))
         .routes(routes!(nic_update, nic_delete))
@@ -158,6 +159,19 @@ async fn vm_migrate(
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
     Ok(accepted(app.vm_migrate(&actor, id, body.value).await?))
+}
+
+/// Gives a VM a new password, which is shown only here. The VM sets it at its next boot, if there is something in it that
+/// asks its router for one as CloudStack's VMs do.
+#[utoipa::path(post, path = "/v1/vms/{id}/reset-password", tag = "customers", operation_id = "vm_reset_password", params(("id" = VmId, Path)),
+    responses((status = 202, description = "Under way", body = Created<VmPassword>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn vm_reset_password(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<VmId>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    Ok(accepted(app.vm_reset_password(&actor, id).await?))
 }
 
 /// The end of what a VM wrote to its serial port since its last start.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use podzol_mgmt_api::zone::{Pod, PodCreate, Zone, ZoneCreate, ZoneUpdate};
+use podzol_mgmt_api::zone::{Pod, PodCreate, Routes6, Zone, ZoneCreate, ZoneUpdate};
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::{PodId, ZoneId};
@@ -18,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(zone_list, zone_create))
         .routes(routes!(zone_show, zone_update, zone_delete))
+        .routes(routes!(zone_routes6))
         .routes(routes!(pod_list, pod_create))
         .routes(routes!(pod_show, pod_delete))
 }
@@ -27,10 +28,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 200, description = "A page", body = Page<Zone>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn zone_list(
     State(app): State<App>,
-    _user: User,
+    User(actor): User,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<Zone>> {
-    Ok(axum::Json(app.zone_list(&query).await?))
+    Ok(axum::Json(app.zone_list(&actor, &query).await?))
 }
 
 /// Creates a zone.
@@ -48,9 +49,9 @@ async fn zone_create(
 /// A zone.
 #[utoipa::path(get, path = "/v1/zones/{id}", tag = "customers", operation_id = "zone_show", params(("id" = ZoneId, Path)),
     responses((status = 200, description = "It", body = Zone), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
-async fn zone_show(State(app): State<App>, _user: User, id: Id<ZoneId>) -> Answer<Zone> {
+async fn zone_show(State(app): State<App>, User(actor): User, id: Id<ZoneId>) -> Answer<Zone> {
     let Id(id) = id;
-    Ok(axum::Json(app.zone_show(id).await?))
+    Ok(axum::Json(app.zone_show(&actor, id).await?))
 }
 
 /// Changes the limits of a zone's VMs.
@@ -74,6 +75,14 @@ async fn zone_delete(State(app): State<App>, User(actor): User, id: Id<ZoneId>) 
     let Id(id) = id;
     app.zone_delete(&actor, id).await?;
     Ok(deleted())
+}
+
+/// The routes that the gateway of a zone's public network needs for IPv6.
+#[utoipa::path(get, path = "/v1/zones/{id}/routes6", tag = "operators", operation_id = "zone_routes6", params(("id" = ZoneId, Path)),
+    responses((status = 200, description = "They", body = Routes6), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn zone_routes6(State(app): State<App>, User(actor): User, id: Id<ZoneId>) -> Answer<Routes6> {
+    let Id(id) = id;
+    Ok(axum::Json(app.zone_routes6(&actor, id).await?))
 }
 
 /// The pods, a page at a time.

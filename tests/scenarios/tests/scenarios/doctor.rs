@@ -19,7 +19,7 @@ fn what_somebody_changed_on_servers_is_found_and_put_right() {
     wait_until_well(&lab, PUT_RIGHT).unwrap();
 
     // A port out of its bridge, and a bridge that is gone under its ports.
-    let port = on("h1", "ls /sys/class/net | grep ^pzt | head -n 1");
+    let port = on("h1", "ls /sys/class/net/pzb*/brif | grep ^pzt | head -n 1");
     let bridge_now = || on("h1", &format!("basename $(readlink /sys/class/net/{port}/master) || true"));
     let bridge = bridge_now();
     assert!(bridge.starts_with("pzb"), "{port} is in {bridge}");

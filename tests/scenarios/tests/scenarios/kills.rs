@@ -197,7 +197,7 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
     let (admin, acme) = (lab.cloud().unwrap(), account(&lab, "acme").unwrap());
     let homes = proof::demo_vms(&lab).unwrap();
     acme.podzol("volume create victims-data --size-gib 1 --zone z1 --wait").unwrap();
-    acme.podzol("network create victims-net --zone z1 --cidr 10.3.3.0/24").unwrap();
+    acme.podzol("network create victims-net --zone z1 --cidr 10.3.3.0/24 --router no").unwrap();
     let mut resets = 0;
     let mut vm = settled(&lab, &admin).unwrap();
     for round in 1..=rounds {

@@ -41,7 +41,8 @@ fn vms_reach_each_other_through_tunnels_between_hosts_and_forge_nothing() {
     let lab = lab().unwrap();
     let (admin, acme) = (lab.cloud().unwrap(), account(&lab, "acme").unwrap());
     admin.podzol(&format!("zone ids z1 --vxlans {TAG}-{}", TAG + 9)).unwrap();
-    let made = "network create tunnels --zone z1 --cidr 10.1.3.0/24 --account acme --isolation vxlan";
+    let made =
+        "network create tunnels --zone z1 --cidr 10.1.3.0/24 --router no --account acme --isolation vxlan";
     assert_eq!(admin.podzol(made).unwrap()["vxlan"], TAG);
     for (vm, host) in [("far-1", "h1"), ("far-2", "h2")] {
         acme.podzol(&format!("vm create {vm} --offering tiny --template tiny --network tunnels --wait"))

@@ -1,9 +1,26 @@
 //! Packets that nobody would send in good faith: a seed and many small damages.
 
+use std::env;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
 use super::*;
 
 /// How many damaged packets of each kind. As many as take a second or two without optimisation.
 const ROUNDS: usize = 60_000;
+
+/// Runs rounds that are the same each time, and then, for as long as `PODZOL_FUZZ_SECONDS` says, others from another
+/// beginning each time. Says how many they were.
+fn rounds(beginning: u64, mut round: impl FnMut(usize, &mut StdRng)) -> usize {
+    let mut random = StdRng::seed_from_u64(beginning);
+    (0..ROUNDS).for_each(|number| round(number, &mut random));
+    let Ok(seconds) = env::var("PODZOL_FUZZ_SECONDS") else { return ROUNDS };
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    eprintln!("the seed is {seed}");
+    let end = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
+    let mut random = StdRng::seed_from_u64(seed);
+    let more = (ROUNDS..).take_while(|_| Instant::now() < end).map(|number| round(number, &mut random));
+    ROUNDS + more.count()
+}
 
 /// Damages a packet in one to four places: a bit, a byte, a length, a piece twice, or its end.
 fn damage(random: &mut StdRng, packet: &mut Vec<u8>) {
@@ -26,7 +43,6 @@ fn damage(random: &mut StdRng, packet: &mut Vec<u8>) {
 
 #[test]
 fn damaged_queries_get_answers_that_can_be_read_or_none() {
-    let mut random = StdRng::seed_from_u64(42);
     let limits = Limits { tokens_per_second: 1_000_000, ..Limits::default() };
     let mut server = server_of(&document(), &limits);
     let questions = [
@@ -38,10 +54,10 @@ fn damaged_queries_get_answers_that_can_be_read_or_none() {
         "www.example.com ANY",
     ];
     let mut read = 0;
-    for round in 0..ROUNDS {
+    let all = rounds(42, |round, random| {
         let edns = [None, DNSSEC][round % 2];
         let mut packet = query(round as u16, questions[round % questions.len()], edns);
-        damage(&mut random, &mut packet);
+        damage(random, &mut packet);
         let now = Duration::from_millis(round as u64);
         let client = client((round % 250) as u8, [Transport::Udp, Transport::Tcp][round / 2 % 2]);
         if let Action::Answer { bytes, to } = server.query(now, client, &packet) {
@@ -50,28 +66,27 @@ fn damaged_queries_get_answers_that_can_be_read_or_none() {
             read += usize::from(Message::from_vec(&bytes).is_ok());
         }
         server.tick(now);
-    }
-    assert!(read > ROUNDS / 4, "{read}");
+    });
+    assert!(read > all / 4, "{read} of {all}");
 }
 
 #[test]
 fn damaged_answers_are_taken_whole_or_not_at_all() {
-    let mut random = StdRng::seed_from_u64(43);
     let limits = Limits { tokens_per_second: 100_000_000, ..Limits::default() };
     let mut server = server_of(&document(), &limits);
     let (records, minimum) = ([(kind::A, 300, &[1, 2, 3, 4][..]), (5, 20, &b"\x01x\xc0\x0c"[..])], soa(60));
     let mut taken = 0;
-    for round in 0..ROUNDS {
+    rounds(43, |round, random| {
         let now = Duration::from_millis(round as u64);
         let packet = query(7, &format!("a{}.example.com A", random.random_range(0..5000)), DNSSEC);
         server.tick(now);
         let Action::Forward { to, socket, bytes, .. } = server.query(now, udp((round % 250) as u8), &packet)
         else {
-            continue;
+            return;
         };
         let opt: (u16, u32, &[u8]) = (kind::OPT, 0, b"");
         let mut packet = reply(&bytes, 0, [&records, &[(kind::SOA, 300, &minimum)], &[opt, opt]]);
-        damage(&mut random, &mut packet);
+        damage(random, &mut packet);
         // Most damage is to be behind what makes an answer count.
         packet.iter_mut().zip(&bytes[..2]).for_each(|(byte, id)| *byte = *id);
         for action in server.upstream(now, to, Via::Udp { socket }, &packet) {
@@ -80,19 +95,18 @@ fn damaged_answers_are_taken_whole_or_not_at_all() {
                 taken += 1;
             }
         }
-    }
+    });
     assert!(taken > 1000, "{taken}");
 }
 
 #[test]
 fn noise_is_survived() {
-    let mut random = StdRng::seed_from_u64(44);
     let mut server = server();
-    for round in 0..ROUNDS {
+    rounds(44, |round, random| {
         let mut packet = vec![0; random.random_range(0..200)];
         random.fill(&mut packet[..]);
         let now = Duration::from_millis(round as u64);
         server.query(now, udp((round % 250) as u8), &packet);
         server.upstream(now, forwarder(1), Via::Udp { socket: 0 }, &packet);
-    }
+    });
 }

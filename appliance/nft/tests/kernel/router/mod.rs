@@ -6,18 +6,26 @@
 //!  far ─── eth3 10.1.2.1 ┘                   └ eth1 172.16.0.2 ─── management 172.16.0.1
 //! ```
 
+mod ipv6;
 mod namespace;
 mod traffic;
 mod udp;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
 
+use nix::sys::socket::sockopt::SndBufForce;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
+};
 use podzol_appliance_api::{Counters, Document};
 use podzol_appliance_nft::{
-    Counted, LIST, LIST_COUNTERS, Observed, Ruleset, Shape, counters, observed, skeleton,
+    Batch, BatchError, Change, Counted, LIST, LIST_COUNTERS, MANAGEMENT_GROUP, OUTSIDE_GROUP, Observed,
+    Ruleset, Shape, Step, counters, observed, skeleton,
 };
 
 pub(crate) use namespace::Namespace;
+use traffic::Address;
 pub(crate) use udp::hears;
 
 use crate::sample::ruleset;
@@ -30,6 +38,11 @@ pub(crate) const MANAGED: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub(crate) const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+
+/// Those outside, by IPv6.
+pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 1, 0, 0, 0, 7);
+pub(crate) const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 2, 0, 0, 0, 8);
+pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 2, 0, 0, 0, 7);
 
 /// The router and what is around it. All of it goes with this.
 pub(crate) struct Router {
@@ -69,12 +82,16 @@ impl Router {
             peer.ip("link set eth0 up");
             router.ip(&format!("link set {link} up"));
         }
+        for (link, group) in [("eth1", MANAGEMENT_GROUP), ("eth2", OUTSIDE_GROUP)] {
+            router.ip(&format!("link set {link} group {group}"));
+        }
         router.ip("address add 203.0.113.6/24 dev eth2");
         router.ip("route add default via 203.0.113.1");
         for (peer, gateway) in [(&lan, "10.1.1.1"), (&far, "10.1.2.1"), (&management, "172.16.0.2")] {
             peer.ip(&format!("route add default via {gateway}"));
         }
         router.inside(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+        ipv6::link(&router, &lan, &far, &outside);
         Self { router, lan, far, outside, management, good, in_force: Ruleset::default() }
     }
 
@@ -87,8 +104,13 @@ impl Router {
 
     /// Brings a rule set into force by what is different, and finds it in force.
     pub(crate) fn put(&mut self, wanted: &Ruleset) {
-        if let Some(script) = wanted.script_from(&self.in_force) {
-            self.router.nft(&script).unwrap_or_else(|error| panic!("{error}\n{script}"));
+        for step in wanted.change_from(&self.in_force).iter().flat_map(Change::steps) {
+            match step {
+                Step::Script(script) => {
+                    self.router.nft(script).unwrap_or_else(|error| panic!("{error}\n{script}"));
+                }
+                Step::Batch(batch) => self.router.inside(|| commit(batch)).unwrap(),
+            }
         }
         self.in_force = wanted.clone();
         self.assert_in_force();
@@ -115,7 +137,20 @@ impl Router {
     }
 
     /// The same answer from a port of the VM in `namespace` at each of these addresses, as long as the test runs.
-    pub(crate) fn serve(&self, namespace: &Namespace, addresses: &[Ipv4Addr], port: u16) {
+    pub(crate) fn serve<A: Address>(&self, namespace: &Namespace, addresses: &[A], port: u16) {
         addresses.iter().for_each(|address| traffic::serve(namespace, (*address, port)));
     }
+}
+
+/// Has the kernel take a batch.
+pub(crate) fn commit(batch: &Batch) -> Result<(), BatchError> {
+    let protocol = SockProtocol::NetlinkNetFilter;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), protocol).unwrap();
+    setsockopt(&socket, SndBufForce, &(2 * batch.bytes().len() + 4096)).unwrap();
+    sendto(socket.as_raw_fd(), batch.bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty()).unwrap();
+    let (mut answers, mut buffer) = (Vec::new(), vec![0; 65536]);
+    while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+        answers.extend_from_slice(&buffer[..length]);
+    }
+    batch.outcome(&answers)
 }

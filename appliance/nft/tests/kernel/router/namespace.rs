@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
+
+use super::traffic::PATIENCE;
 
 /// A network namespace.
 pub(crate) struct Namespace(File);
@@ -47,6 +50,18 @@ impl Namespace {
     /// Runs `ip`.
     pub(crate) fn ip(&self, arguments: &str) {
         self.run("ip", &arguments.split(' ').collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Gives a link an IPv6 address, and waits until the kernel takes what is sent to it: it sends from there at once, but
+    /// makes the local route in other work (`addrconf_dad_work`).
+    pub(crate) fn add_address6(&self, address: &str, link: &str) {
+        self.ip(&format!("address add {address} dev {link} nodad"));
+        let own = format!("local {} dev {link} ", address.split('/').next().unwrap_or(address));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.run("ip", &["-6", "route", "show", "table", "local"]).unwrap().contains(&own) {
+            assert!(Instant::now() < deadline, "{address} does not come to be the namespace's own");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Brings a script into force.

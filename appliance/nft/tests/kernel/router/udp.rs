@@ -1,6 +1,6 @@
 //! UDP, to one and to all.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,12 +8,12 @@ use nix::sys::socket::sockopt::{BindToDevice, ReuseAddr};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket};
 
 use super::Namespace;
-use super::traffic::{GLANCE, PATIENCE};
+use super::traffic::{Address, GLANCE, PATIENCE};
 
 impl Namespace {
     /// Sends back what comes to an address, as long as the test runs.
-    pub(crate) fn echo_udp(&self, address: (Ipv4Addr, u16)) {
-        let socket = self.inside(|| UdpSocket::bind(address).unwrap());
+    pub(crate) fn echo_udp(&self, (address, port): (impl Address, u16)) {
+        let socket = self.inside(|| UdpSocket::bind(address.at(port)).unwrap());
         std::thread::spawn(move || {
             let mut packet = [0; 64];
             while let Ok((length, from)) = socket.recv_from(&mut packet) {
@@ -23,11 +23,11 @@ impl Namespace {
     }
 
     /// Whether something comes back from an address.
-    pub(crate) fn hears_udp(&self, from: Ipv4Addr, to: (Ipv4Addr, u16)) -> bool {
-        let socket = self.inside(|| UdpSocket::bind((from, 0)).unwrap());
+    pub(crate) fn hears_udp<A: Address>(&self, from: A, to: (A, u16)) -> bool {
+        let (socket, to) = (self.inside(|| UdpSocket::bind(from.at(0)).unwrap()), to.0.at(to.1));
         socket.set_read_timeout(Some(GLANCE)).unwrap();
         socket.send_to(b"hello", to).unwrap();
-        socket.recv_from(&mut [0; 64]).is_ok_and(|(_, answerer)| answerer == SocketAddr::from(to))
+        socket.recv_from(&mut [0; 64]).is_ok_and(|(_, answerer)| answerer == to)
     }
 
     /// Sends a packet to all on a link.
@@ -44,14 +44,14 @@ impl Namespace {
     }
 
     /// Sends a packet from an address to another.
-    pub(crate) fn tell(&self, from: Ipv4Addr, to: (Ipv4Addr, u16)) {
-        let socket = self.inside(|| UdpSocket::bind((from, 0)).unwrap());
-        socket.send_to(b"hello", to).unwrap();
+    pub(crate) fn tell<A: Address>(&self, from: A, to: (A, u16)) {
+        let socket = self.inside(|| UdpSocket::bind(from.at(0)).unwrap());
+        socket.send_to(b"hello", to.0.at(to.1)).unwrap();
     }
 
     /// A socket that hears what comes to an address.
-    pub(crate) fn listen(&self, at: (Ipv4Addr, u16)) -> UdpSocket {
-        let socket = self.inside(|| UdpSocket::bind(at).unwrap());
+    pub(crate) fn listen(&self, (address, port): (impl Address, u16)) -> UdpSocket {
+        let socket = self.inside(|| UdpSocket::bind(address.at(port)).unwrap());
         socket.set_read_timeout(Some(GLANCE)).unwrap();
         socket
     }
@@ -81,10 +81,7 @@ impl Namespace {
 }
 
 /// Where a packet came from that comes to a socket while something is done, or nothing if none does.
-pub(crate) fn hears(socket: &UdpSocket, act: impl FnOnce()) -> Option<Ipv4Addr> {
+pub(crate) fn hears<A: Address>(socket: &UdpSocket, act: impl FnOnce()) -> Option<A> {
     act();
-    match socket.recv_from(&mut [0; 64]) {
-        Ok((_, SocketAddr::V4(from))) => Some(*from.ip()),
-        _ => None,
-    }
+    socket.recv_from(&mut [0; 64]).ok().and_then(|(_, from)| A::of(from.ip()))
 }

@@ -103,6 +103,7 @@ impl Host {
             tunnel_address: None,
             vxlans: vec![],
             traffic: BTreeSet::new(),
+            has_ipv6: true,
             refusals: vec![],
         }
     }

@@ -1,0 +1,43 @@
+//! How much a document may hold. The management service refuses what is more where it is asked for, so that a router never
+//! has to.
+
+/// The most networks that a router serves: so many network interfaces a VM can have, less the two others.
+pub const MAX_GUESTS: usize = 6;
+
+/// The most name servers that a router asks.
+pub const MAX_FORWARDERS: usize = 8;
+
+/// The most ranges of one side of a rule.
+pub const MAX_RANGES: usize = 64;
+
+/// The most VMs, and the most of their interfaces: so many have names and addresses in a router's memory of 96 MiB, with all
+/// else that it does.
+pub const MAX_VMS: usize = 4096;
+
+/// The most rules of a kind: twice as many as are measured (`bench-router`).
+pub const MAX_RULES: usize = 10_000;
+
+/// The most balancers of connections.
+pub const MAX_BALANCERS: usize = 1000;
+
+/// The most balancers of HTTP: each has up to 64 places for members in another program's memory, of some 4 KiB.
+pub const MAX_HTTP_BALANCERS: usize = 64;
+
+/// The most members of a balancer.
+pub const MAX_MEMBERS: usize = 64;
+
+/// The most connections of a balancer of HTTP: as many as a gigabyte of memory holds, at 50 KiB for one.
+pub const MAX_CONNECTIONS: u32 = 20_000;
+
+/// The longest that a client or a member of a balancer of HTTP may say nothing, in seconds.
+pub const MAX_IDLE_SECS: u32 = 3600;
+
+/// The most bytes of user data and keys together: those of 128 VMs with the largest user data there is.
+pub const MAX_TEXTS: usize = 8 << 20;
+
+/// The most parts that the rules of a kind have together, as the packet filter has each by itself: ports that lead to others,
+/// sources of ingress rules, and pairs of a source and a destination of egress rules.
+pub const MAX_PIECES: u32 = 65_536;
+
+/// The most ports for programs of its own VM.
+pub const MAX_LOCAL_PORTS: usize = 16;

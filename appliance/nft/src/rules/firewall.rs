@@ -1,0 +1,188 @@
+//! What may come in and go out, of both families.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use podzol_appliance_api::{Document, EgressPolicy, EgressRule, EgressRule6, IngressRule, IngressRule6};
+
+use super::{Rules, Way};
+use crate::pieces::{Areas, Packets, Piece, Protocol, Rule};
+use crate::ruleset::Set;
+use crate::span::{Addresses, Net, Ports};
+
+/// Where the rules of a family stand.
+trait Firewall: Net {
+    /// What comes in: a port for everybody, some of a protocol, and all protocols.
+    const INGRESS: [Set; 3];
+    /// What goes out: some of a protocol, and all protocols.
+    const EGRESS: [Set; 2];
+
+    /// The link that stands for a prefix in the set of whole networks' ports.
+    fn link(self, rules: &Rules) -> Option<String>;
+
+    fn ingress(rules: &mut Rules) -> &mut Areas<Self>;
+    fn egress(rules: &mut Rules) -> &mut Areas<Self>;
+}
+
+impl Firewall for Ipv4Net {
+    const INGRESS: [Set; 3] = [Set::IngressPort, Set::Ingress, Set::IngressAll];
+    const EGRESS: [Set; 2] = [Set::Egress, Set::EgressAll];
+
+    /// None has: a public address is no network.
+    fn link(self, _: &Rules) -> Option<String> {
+        None
+    }
+
+    fn ingress(rules: &mut Rules) -> &mut Areas<Self> {
+        &mut rules.ingress
+    }
+
+    fn egress(rules: &mut Rules) -> &mut Areas<Self> {
+        &mut rules.egress
+    }
+}
+
+impl Firewall for Ipv6Net {
+    const INGRESS: [Set; 3] = [Set::IngressPort6, Set::Ingress6, Set::IngressAll6];
+    const EGRESS: [Set; 2] = [Set::Egress6, Set::EgressAll6];
+
+    fn link(self, rules: &Rules) -> Option<String> {
+        rules.prefixes.get(&self).map(|link| format!("\"{link}\""))
+    }
+
+    fn ingress(rules: &mut Rules) -> &mut Areas<Self> {
+        &mut rules.ingress6
+    }
+
+    fn egress(rules: &mut Rules) -> &mut Areas<Self> {
+        &mut rules.egress6
+    }
+}
+
+impl Rules {
+    /// All rules at once.
+    pub(super) fn add_firewall(&mut self, document: &Document) {
+        self.add_all(
+            document.ingress.values().flat_map(of_ingress),
+            document.egress.values().flat_map(of_egress),
+        );
+        self.add_all(
+            document.ingress6.values().flat_map(of_ingress6),
+            document.egress6.values().flat_map(of_egress6),
+        );
+    }
+
+    fn add_all<A: Firewall>(
+        &mut self,
+        ingress: impl Iterator<Item = Rule<A>>,
+        egress: impl Iterator<Item = Rule<A>>,
+    ) {
+        let (ingress, egress) = (Areas::of(ingress), Areas::of(egress));
+        for piece in ingress.pieces() {
+            self.ingress_piece(Way::In, piece);
+        }
+        for piece in egress.pieces() {
+            self.egress_piece(Way::In, piece);
+        }
+        (*A::ingress(self), *A::egress(self)) = (ingress, egress);
+    }
+
+    pub(super) fn ingress(&mut self, way: Way, rule: &IngressRule) {
+        of_ingress(rule).for_each(|rule| self.change_ingress(way, rule));
+    }
+
+    pub(super) fn egress(&mut self, way: Way, rule: &EgressRule) {
+        of_egress(rule).for_each(|rule| self.change_egress(way, rule));
+    }
+
+    pub(super) fn ingress6(&mut self, way: Way, rule: &IngressRule6) {
+        of_ingress6(rule).for_each(|rule| self.change_ingress(way, rule));
+    }
+
+    pub(super) fn egress6(&mut self, way: Way, rule: &EgressRule6) {
+        of_egress6(rule).for_each(|rule| self.change_egress(way, rule));
+    }
+
+    fn change_ingress<A: Firewall>(&mut self, way: Way, rule: Rule<A>) {
+        let (gone, new) = A::ingress(self).change(way, rule);
+        gone.into_iter().for_each(|piece| self.ingress_piece(Way::Out, piece));
+        new.into_iter().for_each(|piece| self.ingress_piece(Way::In, piece));
+    }
+
+    fn change_egress<A: Firewall>(&mut self, way: Way, rule: Rule<A>) {
+        let (gone, new) = A::egress(self).change(way, rule);
+        gone.into_iter().for_each(|piece| self.egress_piece(Way::Out, piece));
+        new.into_iter().for_each(|piece| self.egress_piece(Way::In, piece));
+    }
+
+    /// A source is in one network only, so that its policy says what all of its exceptions mean.
+    pub(super) fn add_networks(&mut self, document: &Document) {
+        for guest in document.guests.values() {
+            let chain = match guest.egress {
+                EgressPolicy::Allow => "goto egress_allow",
+                EgressPolicy::Deny => "goto egress_deny",
+            };
+            self.edit(Way::In, Set::EgressPolicy, guest.cidr, Some(chain.to_owned()));
+            if let Some(prefix) = guest.prefix6 {
+                self.edit(Way::In, Set::EgressPolicy6, prefix, Some(chain.to_owned()));
+            }
+            if let Some(public) = guest.source_nat {
+                self.edit(Way::In, Set::SourceNat, guest.cidr, Some(public.to_string()));
+            }
+        }
+    }
+
+    fn ingress_piece<A: Firewall>(&mut self, way: Way, piece: Piece<A>) {
+        let [of_port, some, all] = A::INGRESS;
+        let Piece { outer, protocol, ports, inner } = piece;
+        let (to, name) = (outer.span(), protocol.name());
+        let is_of_port = inner == A::default().span()
+            && ports.first == ports.last
+            && matches!(protocol, Protocol::Tcp | Protocol::Udp);
+        let link = outer.link(self).filter(|_| is_of_port);
+        let (is_one, to, from, ports) = (to.first == to.last, Addresses(to), Addresses(inner), Ports(ports));
+        match link {
+            Some(link) => self.edit(way, Set::IngressLink6, format_args!("{link} . {name} . {ports}"), None),
+            None if protocol == Protocol::Any => self.edit(way, all, format_args!("{to} . {from}"), None),
+            None if is_of_port && is_one => {
+                self.edit(way, of_port, format_args!("{to} . {name} . {ports}"), None);
+            }
+            None => self.edit(way, some, format_args!("{to} . {name} . {ports} . {from}"), None),
+        }
+    }
+
+    fn egress_piece<A: Firewall>(&mut self, way: Way, piece: Piece<A>) {
+        let [some, all] = A::EGRESS;
+        let Piece { outer, protocol, ports, inner } = piece;
+        let (from, to, ports) = (Addresses(outer.span()), Addresses(inner), Ports(ports));
+        match protocol {
+            Protocol::Any => self.edit(way, all, format_args!("{from} . {to}"), None),
+            _ => {
+                let name = protocol.name();
+                self.edit(way, some, format_args!("{from} . {name} . {ports} . {to}"), None);
+            }
+        }
+    }
+}
+
+fn of_ingress(rule: &IngressRule) -> impl Iterator<Item = Rule<Ipv4Net>> {
+    of_pairs(Ipv4Net::from(rule.public), rule.traffic, &rule.sources)
+}
+
+fn of_ingress6(rule: &IngressRule6) -> impl Iterator<Item = Rule<Ipv6Net>> {
+    of_pairs(rule.to, rule.traffic, &rule.sources)
+}
+
+fn of_egress(rule: &EgressRule) -> impl Iterator<Item = Rule<Ipv4Net>> {
+    rule.sources.iter().flat_map(|source| of_pairs(*source, rule.traffic, &rule.destinations))
+}
+
+fn of_egress6(rule: &EgressRule6) -> impl Iterator<Item = Rule<Ipv6Net>> {
+    rule.sources.iter().flat_map(|source| of_pairs(*source, rule.traffic, &rule.destinations))
+}
+
+fn of_pairs<A: Net>(
+    outer: A,
+    packets: impl Into<Packets> + Copy,
+    inner: &[A],
+) -> impl Iterator<Item = Rule<A>> {
+    inner.iter().map(move |inner| Rule::new(outer, packets, *inner))
+}

@@ -1,0 +1,47 @@
+//! What is looked at once a second.
+
+use std::rc::Rc;
+
+use super::Worker;
+use crate::limits::{FORGET, KEYS, LINGER};
+use crate::viewer::{Gone, Viewer};
+
+/// How long a session that is over is remembered, so that its pages hear why, in seconds after its end.
+const REMEMBER_SECS: u64 = 3600;
+
+impl Worker {
+    pub(super) fn tick(&self) {
+        let (now, unix) = (self.clock.now(), self.clock.unix());
+        let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
+        for session in sessions {
+            let over = session.should_end(now, unix).filter(|_| session.over().is_none());
+            if let Some(over) = over {
+                self.end(&session, over);
+            }
+            if session.tells_activity() {
+                session.viewers.borrow().values().take(1).for_each(|viewer| viewer.vm.changed());
+            }
+            let viewers: Vec<Rc<Viewer>> = session.viewers.borrow().values().cloned().collect();
+            for viewer in viewers {
+                if viewer.silent_for(now) > FORGET {
+                    self.forget(&viewer, Gone::Forgotten);
+                    continue;
+                }
+                if viewer.holds_for(now) > KEYS {
+                    viewer.release();
+                }
+                viewer.give_up_stalled(now);
+            }
+        }
+        self.sessions.borrow_mut().retain(|_, session| session.told().expires_unix + REMEMBER_SECS > unix);
+        self.deleted.borrow_mut().retain(|_, (_, until)| *until > now);
+        self.nonces.borrow_mut().retain(|_, ends| *ends > unix);
+        self.vms.borrow_mut().retain(|_, vm| {
+            let is_over = vm.left.get().is_some_and(|left| now.saturating_sub(left) > LINGER);
+            if is_over {
+                vm.end();
+            }
+            !is_over
+        });
+    }
+}

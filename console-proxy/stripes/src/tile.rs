@@ -1,0 +1,230 @@
+//! A tile's pixels in little memory.
+//!
+//! Pictures keep all tiles of a desktop. One of text has few colours, so that its 1024 bytes become 32 and the colours;
+//! nothing is packed by time-consuming means, as each changed tile goes through here.
+
+use crate::geometry::{TILE, TILE_PIXELS};
+use crate::palette::Palette;
+use crate::secret::{Block, TileKey};
+
+/// More colours than this are kept as they are.
+const MAX_INDEXED: usize = 128;
+
+/// Tiles with fewer colours are drawn, not photographed: so has text that is smoothed on a plain ground in few shades.
+const PHOTO_COLOURS: usize = 32;
+
+/// More pairs of equal neighbours than this share of all (in 1/16) are from drawings or text: grounds are plain. Photographs
+/// have few, and so have their flat parts, if there is the least noise of a camera.
+const PHOTO_EQUALS: usize = 4;
+
+/// More pairs of neighbours with a sharp edge between them than this share of all (in 1/64) are from text, which may be on a
+/// photograph. A photograph's edges are softer than a letter's.
+const PHOTO_EDGES: usize = 2;
+
+/// The least difference in green, which is most of light, that is a sharp edge.
+const EDGE: u8 = 72;
+
+/// What a tile shows, by which its encoding is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// One colour.
+    Solid(u32),
+    /// Text and drawings, which are never sent with loss.
+    Drawn,
+    /// Something soft beside something plain, as the edges of a video are: sent with loss as long as it changes often.
+    Mixed,
+    /// A photograph or video.
+    Photo,
+}
+
+/// A tile's content. It never changes.
+#[derive(Debug)]
+pub(crate) struct Tile {
+    pub(crate) key: TileKey,
+    pub(crate) content: Content,
+    pixels: Pixels,
+}
+
+#[derive(Debug)]
+enum Pixels {
+    Solid,
+    /// The colours, three bytes each; then numbers of them, of as many bits as it takes (1, 2, 4 or 8), the first in the
+    /// highest bits.
+    Indexed {
+        colours: u8,
+        bytes: Box<[u8]>,
+    },
+    /// Three bytes each.
+    Plain(Box<[u8]>),
+}
+
+impl Tile {
+    /// A tile of these pixels, whose key has been made. What the palette has is forgotten; a new one for each tile would take as long
+    /// as all else.
+    pub(crate) fn new(block: &Block, key: TileKey, palette: &mut Palette) -> Self {
+        if block.iter().all(|pixel| *pixel == block[0]) {
+            return Self { key, content: Content::Solid(block[0]), pixels: Pixels::Solid };
+        }
+        palette.clear();
+        let mut numbers = [0; TILE_PIXELS];
+        for (number, pixel) in numbers.iter_mut().zip(block) {
+            *number = palette.number(*pixel).unwrap_or_default();
+            // How many more there are makes no difference.
+            if palette.colours().len() > MAX_INDEXED {
+                break;
+            }
+        }
+        let content = content(block, palette.colours().len());
+        Self { key, content, pixels: packed(block, &numbers, palette.colours()) }
+    }
+
+    /// All pixels.
+    pub(crate) fn read(&self, block: &mut Block) {
+        match &self.pixels {
+            Pixels::Solid => block.fill(self.solid().unwrap_or_default()),
+            Pixels::Plain(bytes) => {
+                block.iter_mut().zip(bytes.chunks_exact(3)).for_each(|(pixel, bytes)| *pixel = colour(bytes))
+            }
+            Pixels::Indexed { colours, bytes } => {
+                let colours = usize::from(*colours);
+                let (palette, numbers) = bytes.split_at(colours * 3);
+                match bits(colours) {
+                    1 => unpack::<1, 2>(palette, numbers, block),
+                    2 => unpack::<2, 4>(palette, numbers, block),
+                    4 => unpack::<4, 16>(palette, numbers, block),
+                    _ => unpack::<8, 256>(palette, numbers, block),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn solid(&self) -> Option<u32> {
+        match self.content {
+            Content::Solid(colour) => Some(colour),
+            Content::Drawn | Content::Mixed | Content::Photo => None,
+        }
+    }
+
+    /// Its colours; none if they are many.
+    pub(crate) fn colours(&self) -> Option<Vec<u32>> {
+        match &self.pixels {
+            Pixels::Solid => self.solid().map(|colour| vec![colour]),
+            Pixels::Indexed { colours, bytes } => {
+                Some(bytes.chunks_exact(3).take(usize::from(*colours)).map(colour).collect())
+            }
+            Pixels::Plain(_) => None,
+        }
+    }
+
+    /// Bytes of memory beside the tile itself.
+    pub(crate) fn heap(&self) -> usize {
+        match &self.pixels {
+            Pixels::Solid => 0,
+            Pixels::Indexed { bytes, .. } | Pixels::Plain(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// Bits of a number of one of so many colours, as PNG has them.
+pub(crate) fn bits(colours: usize) -> usize {
+    match colours {
+        0..=2 => 1,
+        3..=4 => 2,
+        5..=16 => 4,
+        _ => 8,
+    }
+}
+
+/// Puts numbers of so many bits together, the first in the highest bits.
+pub(crate) fn pack(numbers: &[u8], bits: usize) -> impl Iterator<Item = u8> {
+    numbers.chunks(8 / bits).map(move |numbers| {
+        numbers.iter().enumerate().fold(0, |byte, (place, number)| byte | number << (8 - bits * (place + 1)))
+    })
+}
+
+/// Takes numbers of so many bits apart again, each the place of a colour in a table of so many. A function for each number of bits,
+/// as all tiles of a desktop go through here for each update that is large.
+fn unpack<const BITS: usize, const COLOURS: usize>(palette: &[u8], numbers: &[u8], block: &mut Block) {
+    let mut table = [0; COLOURS];
+    table.iter_mut().zip(palette.chunks_exact(3)).for_each(|(entry, bytes)| *entry = colour(bytes));
+    for (pixels, byte) in block.chunks_exact_mut(8 / BITS).zip(numbers) {
+        for (place, pixel) in pixels.iter_mut().enumerate() {
+            *pixel = table[usize::from(*byte) >> (8 - BITS * (place + 1)) & (COLOURS - 1)];
+        }
+    }
+}
+
+pub(crate) fn bytes_of(colour: u32) -> [u8; 3] {
+    let [_, red, green, blue] = colour.to_be_bytes();
+    [red, green, blue]
+}
+
+fn colour(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]])
+}
+
+fn packed(block: &Block, numbers: &[u8; TILE_PIXELS], colours: &[u32]) -> Pixels {
+    let three = |colours: &[u32]| colours.iter().copied().flat_map(bytes_of).collect::<Vec<_>>();
+    if colours.len() > MAX_INDEXED {
+        return Pixels::Plain(three(block).into());
+    }
+    let mut bytes = three(colours);
+    bytes.extend(pack(numbers, bits(colours.len())));
+    Pixels::Indexed { colours: colours.len() as u8, bytes: bytes.into() }
+}
+
+fn content(block: &Block, colours: usize) -> Content {
+    if colours < PHOTO_COLOURS {
+        return Content::Drawn;
+    }
+    let (mut equal, mut edges) = (0, 0);
+    let width = usize::from(TILE);
+    let beside = block.chunks_exact(width).flat_map(|row| row.iter().zip(&row[1..]));
+    for (one, other) in beside.chain(block.iter().zip(&block[width..])) {
+        equal += usize::from(one == other);
+        edges += usize::from(((one >> 8) as u8).abs_diff((other >> 8) as u8) >= EDGE);
+    }
+    let pairs = 2 * width * (width - 1);
+    let plain = equal * 16 > PHOTO_EQUALS * pairs;
+    // What is mixed may have one straight edge from side to side.
+    let most = if plain { PHOTO_EDGES * 2 } else { PHOTO_EDGES };
+    match (edges * 64 > most * pairs, plain) {
+        (true, _) => Content::Drawn,
+        (false, true) => Content::Mixed,
+        (false, false) => Content::Photo,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn pixels_come_back_whatever_the_number_of_colours() {
+        let secret = Secret::new([1, 2, 3, 4]);
+        for colours in [1, 2, 3, 4, 5, 16, 17, 128, 129, 256] {
+            let block = std::array::from_fn(|index| (index as u32 % colours) * 0x00_fedc);
+            let (tile, mut read) =
+                (Tile::new(&block, secret.key(&block), &mut Palette::new()), [1; TILE_PIXELS]);
+            tile.read(&mut read);
+            assert!(read == block, "{colours} colours");
+        }
+    }
+
+    #[test]
+    fn grain_is_a_photo_but_text_is_drawn_even_on_one() {
+        let secret = Secret::new([1, 2, 3, 4]);
+        let content = |colour: &dyn Fn(u32) -> u32| {
+            let block = std::array::from_fn(|index| colour(index as u32));
+            Tile::new(&block, secret.key(&block), &mut Palette::new()).content
+        };
+        let grain = |index: u32| 0x40_5060 + (index.wrapping_mul(0x9e37_79b1) >> 26) * 0x01_0101;
+        let text = |index: u32| index % 16 < 9 && (index / 16).is_multiple_of(3);
+        assert_eq!(content(&grain), Content::Photo);
+        assert_eq!(content(&|index| if text(index) { 0xff_ffff } else { grain(index) }), Content::Drawn);
+        assert_eq!(content(&|index| if index % 5 < 3 { 0 } else { index * 0x01_0101 }), Content::Drawn);
+        assert_eq!(content(&|index| if index % 16 < 8 { 0 } else { grain(index) }), Content::Mixed);
+        assert_eq!(content(&|index| index / 8 % 16 * 0x01_0101), Content::Drawn, "a gradient");
+    }
+}

@@ -1,0 +1,113 @@
+//! The serial console.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::browser::key;
+use crate::host::Host;
+use crate::installation::Installation;
+use crate::noting::{Noting, Told};
+use crate::pictures::socket;
+use crate::wait::until;
+
+/// Bytes of a request for the serial port.
+const SIZE: u64 = 16 << 10;
+
+/// A port that greets, and gives back what it gets in capitals.
+pub(crate) fn port(folder: &std::path::Path) -> std::path::PathBuf {
+    let path = folder.join("serial");
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"login: ").await.unwrap();
+            let mut bytes = [0; 100];
+            while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+                stream.write_all(&bytes[..count].to_ascii_uppercase()).await.unwrap();
+            }
+        }
+    });
+    path
+}
+
+#[tokio::test]
+async fn a_serial_console_is_read_and_written_by_polls_and_by_a_socket() {
+    let all = Installation::new().await;
+    let (host, folder) = (Host::new(&all).await, tempfile::tempdir().unwrap());
+    host.has("/nowhere".into(), port(folder.path()));
+    let page = all.page(&all.session(host.way()), true).await;
+    let greeting = page.get("serial?after=0").await;
+    assert_eq!((&*greeting.body, greeting.headers["podzol-from"].to_str().unwrap()), (&b"login: "[..], "0"));
+    page.state_when("it is there", |state| state["serial"] == "on").await;
+
+    assert_eq!(page.post("serial/input?first=0", b"abc".to_vec()).await.json()["applied"], 3);
+    assert_eq!(
+        page.post("serial/input?first=0", b"abcd".to_vec()).await.json()["applied"],
+        4,
+        "a repeat, and more"
+    );
+    let mut got = Vec::new();
+    while got.len() < 4 {
+        got.extend(page.get(&format!("serial?after={}", 7 + got.len())).await.body);
+    }
+    assert_eq!(got, b"ABCD");
+
+    let other = crate::browser::Browser::new(&all, false);
+    let page = crate::browser::Page::new(
+        crate::browser::Browser { cookie: page.browser.cookie.clone(), ..other },
+        &page.opened,
+    );
+    let mut socket = socket(&page, "serial/socket?after=7").await;
+    socket.send(Message::Binary(b"\x04efg".as_slice().into())).await.unwrap();
+    let (mut texts, mut got) = (Vec::new(), Vec::new());
+    while got.len() < 7 || texts.len() < 2 {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Text(text) => texts.push(text.to_string()),
+            Message::Binary(bytes) => got.extend(bytes),
+            _ => {}
+        }
+    }
+    texts.sort();
+    assert_eq!(
+        (got.as_slice(), texts),
+        (&b"ABCDEFG"[..], vec![r#"{"applied":7}"#.to_owned(), r#"{"from":7}"#.to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_vm_that_does_not_read_its_serial_port_still_gets_keys() {
+    let (all, noting) = (Installation::new().await, Noting::new(true).await);
+    let (host, folder) = (Host::new(&all).await, tempfile::tempdir().unwrap());
+    let port = folder.path().join("serial");
+    let listener = UnixListener::bind(&port).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"login: ").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    host.has(noting.bridge(folder.path()), port);
+    let page = all.page(&all.session(host.way()), true).await;
+    page.on().await;
+    page.get("serial?after=0").await;
+    let (mut first, mut taken) = (0, SIZE);
+    // Until neither the system nor the proxy takes more.
+    while taken == SIZE {
+        let answer = page.post(&format!("serial/input?first={first}"), vec![b'x'; SIZE as usize]).await;
+        taken = answer.json()["applied"].as_u64().unwrap() - first;
+        first += taken;
+    }
+    let path = format!("serial/input?first={first}");
+    let (late, given) = tokio::join!(page.post(&path, vec![b'x'; SIZE as usize]), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let given = page.give(&[key(1, 30, 97)]).await;
+        until("the key is down", || async {
+            noting.told().contains(&Told::Scancode(true, 30, 97)).then_some(())
+        })
+        .await;
+        given
+    });
+    assert_eq!((given.json()["applied"].as_u64(), late.json()["applied"].as_u64()), (Some(1), Some(first)));
+}

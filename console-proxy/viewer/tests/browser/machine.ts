@@ -1,0 +1,97 @@
+/** A VM of QEMU with a sector that echoes what is typed and nothing else, and what QEMU itself says that it shows. */
+
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { freePort, soon } from './proxy.ts';
+
+/** For a PC's BIOS, in text mode: each key's character is shown, Enter begins a line. */
+const ECHO = Buffer.from([
+  0xb8, 0x03, 0x00, 0xcd, 0x10, // mov ax,3; int 10h: text, and an empty screen
+  0xb4, 0x00, 0xcd, 0x16, // next: mov ah,0; int 16h: a key
+  0xb4, 0x0e, 0xb7, 0x00, 0xb3, 0x07, 0xcd, 0x10, // mov ah,0eh; mov bh,0; mov bl,7; int 10h: shown
+  0x3c, 0x0d, 0x75, 0xf0, // cmp al,13; jne next
+  0xb0, 0x0a, 0xcd, 0x10, 0xeb, 0xea, // mov al,10; int 10h; jmp next
+]);
+
+export class Machine {
+  protected readonly folder = mkdtempSync(join(tmpdir(), 'podzol-vm-'));
+  #process: ChildProcess | undefined;
+  #monitor: Socket | undefined;
+  #answers: ((answer: unknown) => void)[] = [];
+  /** Where its display is. */
+  port = 0;
+
+  async start(): Promise<void> {
+    const monitor = join(this.folder, 'monitor');
+    this.port = await freePort();
+    const args = ['-name', 'machine,debug-threads=on', '-accel', 'tcg', '-nodefaults', '-vga', 'std', '-display', 'none', '-vnc', `127.0.0.1:${this.port - 5900}`];
+    args.push('-qmp', `unix:${monitor},server=on,wait=off`, '-usb', '-device', 'usb-tablet', ...this.contents());
+    this.#process = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    this.#monitor = await soon(
+      () =>
+        new Promise<Socket>((resolve, reject) => {
+          const socket = connect(monitor, () => resolve(socket)).on('error', reject);
+        }),
+    );
+    let text = '';
+    this.#monitor.on('data', (bytes: Buffer) => {
+      text += bytes.toString();
+      const lines = text.split('\r\n');
+      text = lines.pop() ?? '';
+      for (const line of lines) {
+        const said = JSON.parse(line) as Record<string, unknown>;
+        if ('return' in said || 'error' in said) this.#answers.shift()?.(said);
+      }
+    });
+    await this.ask('qmp_capabilities');
+  }
+
+  /** The process of QEMU. */
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  /** What QEMU runs in it. */
+  protected contents(): string[] {
+    const sector = Buffer.alloc(512 * 2880);
+    ECHO.copy(sector);
+    sector.writeUInt16LE(0xaa55, 510);
+    const disk = join(this.folder, 'disk');
+    writeFileSync(disk, sector);
+    return ['-m', '16', '-drive', `if=floppy,format=raw,file=${disk}`, '-boot', 'a'];
+  }
+
+  /** Red, green and blue of all pixels, row by row, as QEMU has them. */
+  async screen(): Promise<{ width: number; height: number; samples: Buffer }> {
+    const file = join(this.folder, 'screen.ppm');
+    await this.ask('screendump', { filename: file });
+    const bytes = readFileSync(file);
+    const head = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.toString('latin1', 0, 40));
+    if (!head) throw new Error('no picture');
+    return { width: Number(head[1]), height: Number(head[2]), samples: bytes.subarray(head[0].length) };
+  }
+
+  /** Starts anew, as when its reset button is pressed. */
+  async reset(): Promise<void> {
+    await this.ask('system_reset');
+  }
+
+  stop(): void {
+    this.#process?.kill('SIGKILL');
+    this.#monitor?.destroy();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  protected ask(execute: string, args: Record<string, unknown> = {}): Promise<unknown> {
+    return new Promise((resolve) => {
+      this.#answers.push(resolve);
+      this.#monitor?.write(JSON.stringify({ execute, arguments: args }));
+    });
+  }
+}

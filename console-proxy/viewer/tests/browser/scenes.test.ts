@@ -1,0 +1,118 @@
+/**
+ * What pages show of a real VM that draws, through the real proxy, beside what QEMU says that it shows.
+ *
+ * At rest both must be the same to the pixel. While something moves there is no one moment at which both could be looked at, so
+ * the VM's processor is stopped in the midst of a scene: QEMU's picture then stays, and the page still shows how the proxy has sent what was
+ * moving, until tiles have rested for half a second and come once more without loss. What is compared is the first picture after
+ * the stop that the page has shown for 0.3 s: everything has arrived then, and what was sent with loss is not refined
+ * yet. A picture put together of several moments, as one sees it for some milliseconds between two updates, is not compared: no
+ * picture of QEMU's is like it.
+ */
+
+import { existsSync } from 'node:fs';
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+
+import { complaints, launch } from './chromium.ts';
+import { Guest } from './guest.ts';
+import { PROXY, RESOLVE, RealProxy } from './proxy.ts';
+import { Relay } from './relay.ts';
+import type { Line } from './relay.ts';
+import { hashOf, hashSeen, nearest, note, watch } from './watch.ts';
+import { ready } from './world.ts';
+
+const missing = [
+  ...(PROXY ? [] : ['PODZOL_CONSOLE_PROXY is not set']),
+  ...(existsSync('/usr/bin/qemu-system-x86_64') ? [] : ['qemu-system-x86 is not installed']),
+];
+if (missing.length > 0) {
+  if (process.env['PODZOL_MUST_RUN']) throw new Error(missing.join(', '));
+  console.log(`tests with scenes do not run: ${missing.join(', ')}`);
+}
+
+/** Scenes and how long they go on, in milliseconds. */
+const SCENES = { scroll: 1200, boot: 1000, typing: 1200, drag: 1500, photo: 1200, video: 1500, resize: 1200, cursor: 1000 };
+
+/** How far a page is from the proxy, if it is at all. */
+const NEAR = undefined;
+const FAR: Line = { roundTrip: 60, rate: 1 << 20 };
+const FARTHER: Line = { roundTrip: 150, rate: 1 << 19 };
+
+/** Ways of pages that look at a time. */
+const VIEWERS: { ways: [string, Line | undefined][] }[] = [
+  { ways: [['socket', NEAR]] },
+  { ways: [['stream', NEAR], ['poll', FAR]] },
+  { ways: [['socket', NEAR], ['stream', FAR], ['poll', NEAR], ['socket', FARTHER], ['poll', FARTHER]] },
+];
+
+describe.skipIf(missing.length > 0)('scenes', () => {
+  let browser: Browser;
+  let proxy: RealProxy;
+  let guest: Guest;
+  let after: (() => Promise<void> | void)[] = [];
+  const said: string[] = [];
+
+  beforeAll(async () => {
+    [browser, proxy, guest] = [await launch([RESOLVE]), new RealProxy(), new Guest()];
+    await Promise.all([proxy.start(), guest.start()]);
+    await proxy.show(guest.port);
+  });
+  afterAll(async () => {
+    proxy.stop();
+    guest.stop();
+    await browser.close();
+  });
+  afterEach(async () => {
+    for (const end of after.splice(0)) await end();
+    await guest.resume();
+    expect(said.splice(0)).toEqual([]);
+  });
+
+  const open = async (way: string, line: Line | undefined): Promise<Page> => {
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    const page = await context.newPage();
+    const now = complaints(page);
+    after.push(() => context.close(), () => void said.push(...now));
+    const relay = line && new Relay(proxy.port, line);
+    await relay?.listen();
+    if (relay) after.push(() => relay.stop());
+    await watch(page);
+    await page.goto(proxy.link(`?transport=${way}`, relay?.port));
+    await ready(page);
+    return page;
+  };
+
+  it.each(VIEWERS)('$ways.length pages show what QEMU does once a scene is at rest, pixel for pixel', { timeout: 120_000 }, async ({ ways }) => {
+    const pages: Page[] = [];
+    for (const [way, line] of ways) pages.push(await open(way, line));
+    for (const [name, milliseconds] of Object.entries(SCENES)) {
+      await guest.begin(name, 11 + ways.length, milliseconds);
+      await guest.over();
+      const wanted = hashOf(await guest.screen());
+      await expect.poll(() => Promise.all(pages.map(hashSeen)), { timeout: 20_000, interval: 50, message: name }).toEqual(pages.map(() => wanted));
+    }
+  });
+
+  it('what moves is near to what QEMU shows', { timeout: 120_000, retry: 2 }, async () => {
+    const page = await open('socket', NEAR);
+    let lossy = 0;
+    for (const name of ['scroll', 'boot', 'typing', 'drag', 'photo', 'video', 'cursor']) {
+      await guest.begin(name, 5, 60_000);
+      for (let stop = 0; stop < 2; stop += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 700 + stop * 137));
+        await guest.pause();
+        await note(page);
+        const near = await nearest(page, await guest.screen());
+        console.log(name, JSON.stringify(near));
+        expect(near.psnr ?? Infinity, name).toBeGreaterThanOrEqual(35);
+        expect(near.ofThose ?? Infinity, name).toBeGreaterThanOrEqual(32);
+        lossy += Number(near.tiles > 0);
+        await guest.resume();
+      }
+      await guest.end();
+    }
+    // Else nothing was seen before it was refined, and this says nothing.
+    expect(lossy).toBeGreaterThan(2);
+  });
+});

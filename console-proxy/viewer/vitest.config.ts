@@ -1,0 +1,21 @@
+/** Unit tests run anywhere; browser tests drive the Chromium of this machine (`tests/browser/chromium.ts`). */
+
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['tests/unit/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'browser',
+          include: ['tests/browser/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          // Each has a browser of its own; two cores do not carry more.
+          poolOptions: { forks: { singleFork: true } },
+        },
+      },
+    ],
+  },
+});

@@ -1,0 +1,76 @@
+//! The least memory with which the template works, and the size of its file.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use anyhow::Result;
+use podzol_appliance_api::{IngressRule, PortForward, Traffic, Transport};
+use podzol_netns_tests::{Connection, GATEWAY, PUBLIC, Site, World};
+use podzol_vocab::{FirewallRuleId, PortForwardId};
+
+use crate::figures::Aims;
+use crate::template;
+
+const SIZES_MIB: [u32; 6] = [64, 80, 88, 96, 112, 128];
+
+/// Rules beside the one that is used.
+const RULES: u16 = 1000;
+
+pub(crate) fn run(aims: &mut Aims) -> Result<()> {
+    let template = template()?;
+    let megabytes = std::fs::metadata(&template)?.len() as f64 / 1e6;
+    println!("its file: {megabytes:.1} MB");
+    aims.at_most("the template's file, MB", megabytes, 24.0);
+    let mut least = f64::INFINITY;
+    // Those that do not work are known by a panic, of which the last words are enough.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    for size in SIZES_MIB {
+        match catch_unwind(AssertUnwindSafe(|| works(&template, size))) {
+            Ok(()) => {
+                println!("{size:>4} MiB: works");
+                least = least.min(f64::from(size));
+            }
+            Err(panic) => println!("{size:>4} MiB: does not work: {}", words(panic.as_ref())),
+        }
+    }
+    std::panic::set_hook(hook);
+    aims.at_most("the least memory that works, MiB", least, 96.0);
+    Ok(())
+}
+
+/// Has a router with so much memory do all that it is for: addresses, names, metadata, a forward among many.
+///
+/// # Panics
+/// When it does not.
+fn works(template: &Path, memory_mib: u32) {
+    let mut world = World::of_template(template, memory_mib);
+    let vm = world.vm("web-1", 2);
+    world.put(|document| {
+        for number in 0..=RULES {
+            let ports = (1024 + 2 * number).to_string();
+            let ports = ports.parse().unwrap_or(podzol_appliance_api::PortRange::ALL);
+            let forward =
+                PortForward { public: PUBLIC, transport: Transport::Tcp, ports, to: vm.address, to_port: 80 };
+            document.port_forwards.insert(PortForwardId::new(), forward);
+            let sources = vec![ipnet::Ipv4Net::default()];
+            let rule = IngressRule { public: PUBLIC, sources, traffic: Traffic::Tcp { ports } };
+            document.ingress.insert(FirewallRuleId::new(), rule);
+        }
+    });
+    vm.space.run("busybox udhcpc -i eth0 -n -q -f -t 10 -T 2 -s /bin/true");
+    vm.configure();
+    vm.space.run(&format!("dig +time=5 +tries=3 @{GATEWAY} web-1.net.acme.internal"));
+    vm.space.run("curl -sSf -m 20 http://169.254.169.254/latest/meta-data/local-hostname");
+    let _site = Site::open(&vm.space, 80, "web-1");
+    let answer = Connection::open(&world.outside, (PUBLIC, 1024 + 2 * RULES).into())
+        .and_then(|mut connection| connection.ask());
+    assert_eq!(answer.ok().as_deref(), Some("web-1"));
+    assert!(world.status().is_ok());
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+}

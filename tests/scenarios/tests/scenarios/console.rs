@@ -1,0 +1,257 @@
+//! Consoles of VMs through a real console proxy, as people outside see them in a browser: in this machine's Chromium.
+
+mod need;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use base64::Engine as _;
+use podzol_lab::cloud::{CONSOLE_DOMAIN, wait_for};
+use podzol_lab::network::MANAGEMENT;
+use podzol_lab::proof::{self, DemoVm};
+use podzol_lab::{Cloud, Lab};
+use podzol_scenarios::{account, lab, wait_until_well};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::pages::{Pages, Picture};
+
+/// How long a console proxy may take until there is a link to it.
+const STARTS: u64 = 600;
+
+/// How long a page may take until it shows what its VM does.
+const SHOWS: Duration = Duration::from_secs(120);
+
+/// How long pages may take to go on where a console proxy must start first.
+const GOES_ON: Duration = Duration::from_secs(STARTS);
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_default().to_owned()
+}
+
+/// What a VM's display shows, as QEMU says.
+fn screen(lab: &Lab, vm: &DemoVm) -> anyhow::Result<Picture> {
+    let file = format!("/tmp/{}.png", vm.id);
+    let said = lab.ssh(&lab.host(&vm.host)?).run(&format!(
+        "virsh -q screenshot {} {file} > /dev/null && base64 -w0 {file} && rm {file}",
+        vm.id
+    ))?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(said.trim())?;
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+    let mut reader = decoder.read_info()?;
+    let mut pixels = vec![0; reader.output_buffer_size().context("a picture of a size")?];
+    let frame = reader.next_frame(&mut pixels)?;
+    let bytes = match frame.color_type {
+        png::ColorType::Rgb => 3,
+        png::ColorType::Rgba => 4,
+        other => bail!("a picture in {other:?}"),
+    };
+    let mut hash = Sha256::new();
+    pixels[..frame.buffer_size()].chunks_exact(bytes).for_each(|pixel| hash.update(&pixel[..3]));
+    let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Picture { size: (frame.width.into(), frame.height.into()), sha256 })
+}
+
+/// What the console domain's name server says of a name.
+fn resolved(lab: &Lab, name: &str) -> anyhow::Result<Option<Ipv4Addr>> {
+    let at = format!("@{MANAGEMENT}");
+    let said = podzol_lab::program::run(
+        "ip",
+        &["netns", "exec", &lab.namespace(), "dig", "+short", "+time=3", "+tries=1", &at, name],
+    )?;
+    Ok(said.lines().next().and_then(|line| line.parse().ok()))
+}
+
+/// A link to the console of a VM.
+fn link(customer: &Cloud, vm: &str) -> anyhow::Result<String> {
+    let opened = customer.podzol(&format!("console {vm} --timeout {STARTS}"))?;
+    let url = text(&opened, "url");
+    ensure!(url.contains(CONSOLE_DOMAIN), "{opened}");
+    Ok(url)
+}
+
+#[test]
+fn consoles_go_on_in_a_browser_whatever_happens_to_their_vms_and_their_proxy() {
+    let lab = lab().unwrap();
+    let admin = lab.cloud().unwrap();
+    let shown = shows(&lab, &admin);
+    // Sessions that nobody looks at keep a proxy for a while; the lab goes on without.
+    for session in admin.podzol("console-session list").unwrap().as_array().into_iter().flatten() {
+        admin.podzol(&format!("console-session close {}", text(session, "id"))).unwrap();
+    }
+    let gone = wait_for("console proxies to go", Duration::from_secs(300), || {
+        let left = admin.podzol("console-proxy list")?;
+        ensure!(left.as_array().is_none_or(Vec::is_empty), "{left}");
+        Ok(Some(()))
+    });
+    shown.unwrap();
+    gone.unwrap();
+    wait_until_well(&lab, Duration::from_secs(300)).unwrap();
+}
+
+/// Three VMs of two customers, each on a page of its own.
+struct Consoles<'a> {
+    lab: &'a Lab,
+    pages: Pages,
+}
+
+impl Consoles<'_> {
+    const VMS: [&'static str; 3] = ["acme-1", "acme-2", "globex-1"];
+
+    /// Waits until a page is connected and shows what its VM does, whose cursor blinks; gives the name of the proxy that it is at.
+    fn shows(&mut self, name: &str, longest: Duration) -> anyhow::Result<String> {
+        wait_for(&format!("the page of {name} to show what that does"), longest, || {
+            let vms = proof::demo_vms(self.lab)?;
+            let vm = vms.iter().find(|vm| vm.name == name).context("it does not run")?;
+            self.look(vm).map(Some)
+        })
+    }
+
+    /// The same for a VM of which it is known where it runs.
+    fn shows_screen_of(&mut self, vm: &DemoVm, longest: Duration) -> anyhow::Result<()> {
+        let what = format!("the page of {} to show what that does", vm.name);
+        wait_for(&what, longest, || self.look(vm).map(|_| Some(())))
+    }
+
+    fn look(&mut self, vm: &DemoVm) -> anyhow::Result<String> {
+        let right = screen(self.lab, vm)?;
+        let seen = self.pages.look(&vm.name)?;
+        ensure!(seen.phase == "on" && seen.picture == right, "{seen:?} instead of {right:?}");
+        Ok(seen.host)
+    }
+
+    fn all_show(&mut self, longest: Duration) -> anyhow::Result<()> {
+        Self::VMS.iter().try_for_each(|name| self.shows(name, longest).map(drop))
+    }
+
+    /// What is typed on a page's serial console arrives, and so does the answer.
+    fn answers(&mut self, name: &str) -> anyhow::Result<()> {
+        wait_for(&format!("{name} to answer on its page's serial console"), SHOWS, || {
+            let shown = self.pages.serial(name, "hostname")?;
+            ensure!(shown.lines().any(|line| line.trim() == name), "{shown}");
+            Ok(Some(()))
+        })
+    }
+}
+
+fn shows(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
+    let (acme, globex) = (account(lab, "acme")?, account(lab, "globex")?);
+    let mut consoles = Consoles { lab, pages: Pages::start(lab)? };
+    for (customer, name) in [&acme, &acme, &globex].into_iter().zip(Consoles::VMS) {
+        let url = link(customer, name)?;
+        consoles.pages.open(name, &url)?;
+        let host = consoles.shows(name, SHOWS)?;
+        let expected = Some(host.as_str());
+        let address = resolved(lab, &host)?.map(|address| address.to_string().replace('.', "-"));
+        ensure!(
+            address.as_deref() == expected.and_then(|host| host.split('.').next()),
+            "{host}: {address:?}"
+        );
+        ensure!(is_refused(lab, &url)?, "a ticket was taken twice");
+    }
+    // Another's VM is none.
+    ensure!(link(&globex, "acme-1").is_err(), "globex has a link to acme's VM");
+    // Names of what is no proxy have no address.
+    ensure!(resolved(lab, &format!("203-0-113-1.{CONSOLE_DOMAIN}"))?.is_none(), "the gateway has a name");
+    consoles.answers("acme-1")?;
+
+    goes_on_without_management(&mut consoles)?;
+    acme.podzol("vm reboot acme-1 --wait")?;
+    consoles.shows("acme-1", SHOWS)?;
+    moves(&mut consoles, admin)?;
+    goes_on_at_another_proxy(&mut consoles, admin)
+}
+
+/// Whether a proxy refuses the ticket of a link.
+fn is_refused(lab: &Lab, url: &str) -> anyhow::Result<bool> {
+    let (origin, ticket) = url.split_once("/#").context("a link without a ticket")?;
+    let host = origin.strip_prefix("https://").context("a link that is not of HTTPS")?;
+    let resolve = format!("{host}:443:{}", resolved(lab, host)?.context("a link to what has no address")?);
+    let (ca, body) =
+        (lab.path("mgmt/ca.pem").display().to_string(), serde_json::json!({ "ticket": ticket }).to_string());
+    let json = "Content-Type: application/json";
+    let (status, address) = ("%{http_code}", format!("{origin}/session"));
+    let words = [
+        "curl",
+        "-sS",
+        "-m",
+        "40",
+        "--cacert",
+        &ca,
+        "--resolve",
+        &resolve,
+        "-H",
+        json,
+        "-d",
+        &body,
+        "-o",
+        "/dev/null",
+        "-w",
+        status,
+        &address,
+    ];
+    Ok(lab.outside(&words)?.trim() == "401")
+}
+
+/// The management service is killed: what is open stays, and answers.
+fn goes_on_without_management(consoles: &mut Consoles<'_>) -> anyhow::Result<()> {
+    let lab = consoles.lab;
+    let vms = proof::demo_vms(lab)?;
+    let vm = vms.iter().find(|vm| vm.name == "acme-1").context("acme-1")?;
+    let pid = lab.management_pid()?;
+    podzol_lab::program::run("kill", &["-9", &pid.to_string()])?;
+    let answered = consoles.answers("acme-1").and_then(|()| consoles.shows_screen_of(vm, SHOWS));
+    lab.run_management()?;
+    lab.wait_for_management()?;
+    answered?;
+    consoles.all_show(SHOWS)
+}
+
+/// A VM moves to the other host under its open page.
+fn moves(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
+    let vms = proof::demo_vms(consoles.lab)?;
+    let vm = vms.iter().find(|vm| vm.name == "acme-2").context("acme-2")?;
+    let to = if vm.host == "h1" { "h2" } else { "h1" };
+    for to in [to, &vm.host] {
+        let moved = admin.podzol(&format!("vm migrate {} --to {to} --wait", vm.id))?;
+        ensure!(moved["state"] == "running", "{moved}");
+        consoles.shows("acme-2", SHOWS)?;
+    }
+    Ok(())
+}
+
+/// The proxy's VM is killed: all its pages go on by themselves at one that answers, and nothing is left of it.
+fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
+    let lab = consoles.lab;
+    let proxies = admin.podzol("console-proxy list")?;
+    let own = proxies.as_array().and_then(|all| all.first()).context("a console proxy")?;
+    let (host, domain) = (text(own, "host"), text(own, "vm"));
+    let host = text(&admin.podzol(&format!("host show {host}"))?, "name");
+    lab.ssh(&lab.host(&host)?).run(&format!("virsh destroy {domain}"))?;
+    consoles.all_show(GOES_ON)?;
+    // Whether it was started again or another was made: each proxy runs once, and nothing else does.
+    wait_for("what was killed to be cleaned up", SHOWS, || {
+        let proxies = admin.podzol("console-proxy list")?;
+        let mut known: Vec<String> =
+            proxies.as_array().into_iter().flatten().map(|proxy| text(proxy, "vm")).collect();
+        let mut runs = Vec::new();
+        for host in ["h1", "h2"] {
+            let domains = lab.ssh(&lab.host(host)?).run("virsh -q list --all --uuid")?;
+            runs.extend(domains.split_whitespace().map(str::to_owned));
+        }
+        let others = [admin.podzol("vm list")?, admin.podzol("router list")?];
+        for (list, field) in others.iter().zip(["id", "vm"]) {
+            known.extend(list.as_array().into_iter().flatten().map(|row| text(row, field)));
+        }
+        known.sort();
+        runs.sort();
+        ensure!(runs == known, "{runs:?} run, and {known:?} should");
+        Ok(Some(()))
+    })?;
+    for name in Consoles::VMS {
+        consoles.pages.close(name)?;
+    }
+    Ok(())
+}
