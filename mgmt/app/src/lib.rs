@@ -105,6 +105,8 @@ pub(crate) struct Here {
     pub(crate) vxlans: vxlans::Vxlans,
     /// What is known of routers.
     pub(crate) routers: router::known::Routers,
+    /// When a router was last replaced as its identity ends.
+    pub(crate) renewed: Mutex<Option<Instant>>,
     /// What is known of console proxies.
     pub(crate) consoles: console::known::Consoles,
     /// Which management server this is among others, from its start to its end.
@@ -174,6 +176,7 @@ impl App {
                 told_refusals: Mutex::default(),
                 vxlans: vxlans::Vxlans::default(),
                 routers: router::known::Routers::default(),
+                renewed: Mutex::default(),
                 consoles: console::known::Consoles::default(),
                 owner: format!("{:032x}", rand::random::<u128>()),
                 places: Mutex::default(),

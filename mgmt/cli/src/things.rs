@@ -58,6 +58,10 @@ kinds! {
     PUBLIC_IP: "public address" "/v1/public-ips" [
         "ADDRESS" = "address", "ZONE" = "zone", "ACCOUNT" = "account", "SOURCE NAT" = "source_nat", "ID" = "id"
     ];
+    HELD_ADDRESS: "held address" "/v1/public-ips/held" [
+        "ADDRESS" = "address", "ZONE" = "zone", "ROUTER" = "router", "ACCOUNT" = "account", "VM" = "vm", "WANTED" = "generation",
+        "IN FORCE" = "generation_in_force", "SINCE" = "held_at"
+    ];
     PORT_FORWARD: "port forward" "/v1/port-forwards" [
         "ADDRESS" = "address", "PROTOCOL" = "transport", "PORTS" = "ports", "VM" = "vm", "TO" = "to_port", "ID" = "id"
     ];

@@ -19,6 +19,7 @@ mod balancers;
 mod check;
 mod differences;
 mod document;
+pub(crate) mod held;
 mod kind;
 pub(crate) mod known;
 mod leave;

@@ -21,6 +21,7 @@ mod m0010_console;
 mod m0011_console_holds;
 mod m0012_ipv6;
 mod m0013_ended_traffic;
+mod m0014_held_addresses;
 
 struct Migrator;
 
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_console_holds::Migration),
             Box::new(m0012_ipv6::Migration),
             Box::new(m0013_ended_traffic::Migration),
+            Box::new(m0014_held_addresses::Migration),
         ]
     }
 }
