@@ -17,7 +17,7 @@ async fn make_old(control_plane: &ControlPlane, days: i64) -> Result<(), DbError
 
 async fn grow_old(world: &mut World, days: i64) {
     world.control_plane.stop().await;
-    make_old(&world.control_plane, days).await.unwrap();
+    make_old(&world.control_plane, days).await.expect("proxies are made old");
     world.control_plane.start_again().await;
 }
 
