@@ -7,6 +7,7 @@
 //! This crate knows no HTTP and no SQL. It fails by [`AppError`], whose variants say what the caller can do about it.
 
 mod account;
+mod account_traffic;
 mod actor;
 mod affinity;
 pub mod authority;

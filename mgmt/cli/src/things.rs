@@ -46,6 +46,10 @@ kinds! {
         "EXTENSIONS" = "extensions", "ERROR" = "error"
     ];
     ACCOUNT: "account" "/v1/accounts" ["NAME" = "name", "ID" = "id", "CREATED" = "created_at"];
+    TRAFFIC: "traffic" "" [
+        "ADDRESS" = "address", "VM" = "vm", "ZONE" = "zone", "SENT" = "sent_bytes", "PACKETS" = "sent_packets",
+        "RECEIVED" = "received_bytes", "PACKETS" = "received_packets", "NIC" = "nic"
+    ];
     USER: "user" "/v1/users" ["NAME" = "name", "ROLE" = "role", "ACCOUNT" = "account", "ID" = "id"];
     KEY: "key" "/v1/keys" ["NAME" = "name", "USER" = "user", "ID" = "id", "CREATED" = "created_at"];
     NETWORK: "network" "/v1/networks" [

@@ -22,6 +22,7 @@ mod m0011_console_holds;
 mod m0012_ipv6;
 mod m0013_ended_traffic;
 mod m0014_held_addresses;
+mod m0015_traffic_hours;
 
 struct Migrator;
 
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_ipv6::Migration),
             Box::new(m0013_ended_traffic::Migration),
             Box::new(m0014_held_addresses::Migration),
+            Box::new(m0015_traffic_hours::Migration),
         ]
     }
 }
