@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::Method;
@@ -189,4 +190,49 @@ async fn a_certificate_is_renewed_under_an_open_stream_and_socket_and_shown_to_t
     noting.paint(12);
     stream_shows(&mut stream, &mut kept, &mut streaming, 12).await;
     socket_shows(&mut socket, &mut talking, 12).await;
+}
+
+/// More than a connection may take: what is read and written ahead on both of its layers, and a handshake.
+const MEMORY_OF_CONNECTION: u64 = 256 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_connections_take_little_memory_and_hold_no_page_up() {
+    const COUNT: u32 = 1000;
+    let ((all, program, _folder), noting) = (program().await, Noting::new(true).await);
+    let mut page = all.page(&all.session(noting.way()), true).await;
+    page.on().await;
+    let before = program.memory();
+    let head = format!("GET / HTTP/1.1\r\nHost: {HOST}.{DOMAIN}\r\nX-Long: {}", "x".repeat(20_000));
+    let body = format!(
+        "POST /session HTTP/1.1\r\nHost: {HOST}.{DOMAIN}\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{}",
+        " ".repeat(3000)
+    );
+    let many = format!("GET / HTTP/1.1\r\nHost: {HOST}.{DOMAIN}\r\n\r\n").repeat(200);
+    let mut slow = Vec::new();
+    for number in 0..COUNT {
+        let mut stream = connect(&all, [127, 0, 5, (number / 50) as u8 + 1]).await;
+        let sent = [&head, &body, &many][number as usize % 3];
+        // Whoever reads nothing is not read from either, some time.
+        let _ = tokio::time::timeout(Duration::from_millis(20), stream.write_all(sent.as_bytes())).await;
+        slow.push(stream);
+        if number % 100 == 99 {
+            let shade = (number / 100) as u8 + 20;
+            noting.paint(shade);
+            while page.view.pixels().first() != Some(&(u32::from(shade) * 0x01_01_01)) {
+                page.poll().await;
+            }
+        }
+    }
+    let taken = program.memory().saturating_sub(before);
+    assert!(taken < u64::from(COUNT) * MEMORY_OF_CONNECTION, "{} MiB", taken >> 20);
+    crate::wait::until("the slow ones are gone", || async {
+        // A page that asks nothing is forgotten.
+        assert_eq!(page.get("state?after=0").await.status, 200);
+        (all.status().await.servers[&all.server].connections <= 4).then_some(())
+    })
+    .await;
+    noting.paint(99);
+    while page.view.pixels().first() != Some(&0x63_63_63) {
+        page.poll().await;
+    }
 }
