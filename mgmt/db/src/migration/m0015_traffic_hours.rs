@@ -45,3 +45,24 @@ impl MigrationTrait for Migration {
         manager.drop_table(Table::drop().table("traffic_hours").take()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait;
+    use sea_orm_migration::MigratorTrait;
+
+    use crate::migration::{Migrator, empty};
+
+    #[tokio::test]
+    async fn hours_can_be_counted_after_it_and_not_before_it_or_once_it_is_taken_back() {
+        let (_folder, db) = empty().await;
+        Migrator::up(&db, Some(14)).await.unwrap();
+        let count = "INSERT INTO traffic_hours VALUES ('n', 3600000, 'a', 'z', 'v', 1, 2, 3, 4)";
+        for _ in 0..2 {
+            db.execute_unprepared(count).await.unwrap_err();
+            Migrator::up(&db, Some(1)).await.unwrap();
+            db.execute_unprepared(count).await.unwrap();
+            Migrator::down(&db, Some(1)).await.unwrap();
+        }
+    }
+}
