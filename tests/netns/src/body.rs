@@ -18,6 +18,9 @@ const MEMORY_MIB: u32 = 96;
 /// The same of a template with haproxy, by its name: what is in the template is in the memory.
 const MEMORY_WITH_L7_MIB: u32 = 160;
 
+/// What the offering for routers has that is there from the beginning.
+const USUAL_MEMORY_MIB: u32 = 128;
+
 /// What the router is.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -38,6 +41,16 @@ impl Body {
         let Some(template) = std::env::var_os(TEMPLATE).map(PathBuf::from) else { return Self::Process };
         let has_l7 = template.file_stem().is_some_and(|name| name.as_encoded_bytes().ends_with(b"-l7"));
         Self::Vm { template, memory_mib: if has_l7 { MEMORY_WITH_L7_MIB } else { MEMORY_MIB } }
+    }
+
+    /// The same with the memory that routers usually have, if it is a VM and has less.
+    pub(crate) fn with_usual_memory(self) -> Self {
+        match self {
+            Self::Process => Self::Process,
+            Self::Vm { template, memory_mib } => {
+                Self::Vm { template, memory_mib: memory_mib.max(USUAL_MEMORY_MIB) }
+            }
+        }
     }
 
     /// The seed, as the router reads it.

@@ -78,6 +78,12 @@ impl World {
         Self::with(Body::chosen())
     }
 
+    /// The same, where a router that is a VM has the memory that routers usually have, and not the least: nft(8) needs tens of
+    /// megabytes for thousands of rules at once, and a flood of packets takes its share meanwhile.
+    pub fn with_usual_memory() -> Self {
+        Self::with(Body::chosen().with_usual_memory())
+    }
+
     /// The same, where the router is a VM of a template with so much memory, whatever the variable says.
     ///
     /// # Panics

@@ -42,7 +42,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let mut world = World::new();
+        let mut world = World::with_usual_memory();
         let [one, other] = [("web-1", 2), ("web-2", 3)].map(|(name, last)| world.vm(name, last));
         [&one, &other].into_iter().for_each(Vm::configure);
         let site = Site::open(&one.space, 80, "one");
