@@ -86,8 +86,7 @@ pub(crate) async fn next(
             }
             continue;
         }
-        let now = worker.clock.now();
-        let rests = vm.share.borrow().rests(now).max(vm.is_whole_in(now));
+        let rests = vm.share.borrow().rests(worker.clock.now());
         if rests.is_zero()
             && let Some(update) = compose(worker, viewer)
         {
@@ -123,10 +122,6 @@ fn compose(worker: &Worker, viewer: &Viewer) -> Option<Update> {
     let mut screen = viewer.vm.screen.borrow_mut();
     // Before the display has been seen once, there is nothing to show.
     if !may_send(viewer) || screen.size().pixels() == 0 {
-        return None;
-    }
-    // Acknowledgements come here too.
-    if viewer.shown.borrow().has_all(&screen) {
         return None;
     }
     let (now, worked) = (worker.clock.now(), worker.clock.worked());

@@ -60,7 +60,7 @@ impl Composer {
         budget: usize,
         now: Duration,
     ) -> Option<Update> {
-        if !viewer.may_send() || viewer.has_all(screen) {
+        if !viewer.may_send() {
             return None;
         }
         let picture = screen.commit(now);
