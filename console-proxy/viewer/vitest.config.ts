@@ -10,8 +10,8 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: ['tests/browser/**/*.test.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           // Each has a browser of its own; two cores do not carry more.
           poolOptions: { forks: { singleFork: true } },
         },

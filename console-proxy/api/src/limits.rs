@@ -11,6 +11,10 @@ pub const SESSIONS: RangeInclusive<u32> = 1..=10_000;
 /// Sessions of one proxy that are not over.
 pub const MAX_SESSIONS: usize = 20_000;
 
+/// Sessions that look at one VM and are not over: more than a class has pupils. All are at one proxy server, so that the VM's display is
+/// read once. The management service opens no more, and a proxy server takes no more.
+pub const SESSIONS_OF_VM: usize = 128;
+
 /// Keys whose tickets are taken: the one in use, and those before and after it.
 pub const MAX_TICKET_KEYS: usize = 4;
 

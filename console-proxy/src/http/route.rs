@@ -122,6 +122,8 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+
     use super::*;
 
     const VIEWER: &str = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -172,5 +174,51 @@ mod tests {
         assert!(Query::of(None).unwrap().update().is_err());
         assert!(Query::of(Some("after=-1")).is_err() && Query::of(Some("after=")).is_err());
         assert!(Query::of(Some("after=4294967296")).unwrap().update().is_err());
+    }
+
+    #[test]
+    fn damaged_paths_and_parameters_lead_nowhere_else() {
+        let id = ConsoleSessionId::new();
+        let seeds = [
+            ("/".to_owned(), ""),
+            (format!("/s/{id}"), "after=1"),
+            ("/assets/index.js".to_owned(), ""),
+            (format!("/s/{id}/viewers"), "x=y"),
+            (format!("/s/{id}/v/{VIEWER}/updates"), "after=7&poll=3&resume=1"),
+            (format!("/s/{id}/v/{VIEWER}/serial/input"), "first=18446744073709551615"),
+        ];
+        let pieces =
+            ["/", "//", "..", "/../", "%2e%2e", "%2f", "%00", "\0", "\\", "?", "#", "=", "&", "9", "\u{e4}"];
+        let (mut found, mut refused) = (0, 0);
+        let all = podzol_fuzz::rounds(40_000, 0x726f_7574, |round, random| {
+            let (path, query) = &seeds[round % seeds.len()];
+            let mut texts = [path.clone(), (*query).to_owned()];
+            for _ in 0..random.random_range(0..=2) {
+                let text = &mut texts[random.random_range(0..2)];
+                let places: Vec<_> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
+                let at = places[random.random_range(0..places.len())];
+                match random.random_range(0..3) {
+                    0 => text.truncate(at),
+                    1 => *text = text[at..].to_owned(),
+                    _ => text.insert_str(at, pieces[random.random_range(0..pieces.len())]),
+                }
+            }
+            let [path, query] = &texts;
+            if let Ok(query) = Query::of(Some(query)) {
+                assert!(
+                    query.update().is_err() || query.after.is_some_and(|after| after <= u64::from(u32::MAX))
+                );
+            }
+            match Route::of(if round % 2 == 0 { &Method::GET } else { &Method::POST }, path) {
+                // Whatever is between the slashes, it is one name, which is looked up and not opened.
+                Ok(Route::Asset(name)) => assert!(!name.contains('/') && path.ends_with(name)),
+                Ok(Route::Viewer(_, viewer, _)) => assert!(viewer.parse::<Bytes<16>>().is_ok()),
+                Ok(_) => {}
+                Err(_) => return refused += 1,
+            }
+            found += 1;
+        });
+        assert_eq!(found + refused, all);
+        assert!(found > all / 20 && refused > all / 20, "{found} found, {refused} refused");
     }
 }

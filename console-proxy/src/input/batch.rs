@@ -175,6 +175,9 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+    use rand::rngs::StdRng;
+
     use super::*;
 
     fn check(bytes: &[u8], expected: BatchError) {
@@ -228,5 +231,51 @@ mod tests {
                 assert!(whole.events.starts_with(&batch.events) && batch.events.len() < whole.events.len());
             }
         }
+    }
+
+    /// Batches that pages send: each event, large numbers, and a text.
+    const SEEDS: [&[u8]; 5] = [
+        &[1, 0, 0, 1],
+        &[1, 3, 0xac, 2, 7, 1, 0x9d, 1, 0xe4, 0xff, 3, 2, 30, 0],
+        &[1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x80, 0x80, 1, 3, 5, 0x80, 8, 1, 3, 0, 0xff, 0x7f, 0],
+        &[1, 2, 0, 9, 4, 0, 1, 4, 4, 0x7f, 0xff, 0xff, 0xff, 0xff, 0x0f, 2, 5],
+        &[1, 0, 0, 1, 6, 9, 0xc3, 0xa4, b't', b'e', b'x', b't', 0xe2, 0x82, 0xac, 5],
+    ];
+
+    fn damage(random: &mut StdRng, bytes: &mut Vec<u8>) {
+        for _ in 0..random.random_range(0..=3) {
+            if bytes.is_empty() {
+                return;
+            }
+            let at = random.random_range(0..bytes.len());
+            match random.random_range(0..6) {
+                0 => bytes[at] ^= 1 << random.random_range(0..8),
+                1 => bytes[at] = random.random(),
+                2 => bytes.truncate(at),
+                3 => bytes.extend_from_within(at..),
+                4 => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x0f])),
+                _ => bytes.insert(at, random.random_range(0..8)),
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_batches_are_refused_or_no_more_than_their_bytes() {
+        let (mut good, mut refused) = (0, 0);
+        let all = podzol_fuzz::rounds(60_000, 0x6261_7463, |round, random| {
+            let mut bytes = SEEDS[round % SEEDS.len()].to_vec();
+            damage(random, &mut bytes);
+            let Ok(batch) = Batch::decode(&bytes) else { return refused += 1 };
+            good += 1;
+            let last = u64::from(batch.first) + batch.events.len() as u64;
+            assert!(batch.events.len() < bytes.len() && batch.first > 0 && last <= u64::from(u32::MAX));
+            let texts = batch.events.iter().map(|event| match event {
+                Event::Clipboard(text) => text.len(),
+                _ => 1,
+            });
+            assert!(texts.sum::<usize>() <= bytes.len());
+        });
+        assert_eq!(good + refused, all);
+        assert!(good > all / 20 && refused > all / 20, "{good} good, {refused} refused");
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use podzol_console_proxy_api::limits::MAX_SESSIONS;
+use podzol_console_proxy_api::limits::{MAX_SESSIONS, SESSIONS_OF_VM};
 use podzol_console_proxy_api::{Deletion, Line, ServerStatus, Session as Told, SessionStatus, Upstream};
-use podzol_vocab::{ConsoleSessionId, ErrorCode, WireError};
+use podzol_vocab::{ConsoleSessionId, ErrorCode, VmId, WireError};
 use tokio::sync::oneshot;
 
 use super::{Settings, Worker};
@@ -74,13 +74,13 @@ impl Worker {
                     return Err(WireError::new(ErrorCode::Conflict, "vm and server: must stay the same"));
                 }
                 if session.over().is_some() {
-                    self.must_have_room()?;
+                    self.must_have_room(vm)?;
                 }
                 session.tell(told, now);
                 session.viewers.borrow().values().for_each(|viewer| viewer.rights_changed());
             }
             None => {
-                self.must_have_room()?;
+                self.must_have_room(vm)?;
                 let session = Rc::new(Session::new(id, told, now));
                 self.sessions.borrow_mut().insert(id, session);
                 self.deleted.borrow_mut().remove(&id);
@@ -111,13 +111,20 @@ impl Worker {
         Ok(())
     }
 
-    fn must_have_room(&self) -> Result<(), WireError> {
+    /// Refuses one more session of a VM when there are enough, of the server or of the VM.
+    fn must_have_room(&self, vm: VmId) -> Result<(), WireError> {
         let most = self.settings.borrow().server.max_sessions;
         if self.is_draining() {
             return Err(WireError::new(ErrorCode::Conflict, "the server is draining"));
         }
         if self.live() >= most {
             return Err(WireError::new(ErrorCode::Exhausted, format!("the server has its {most} sessions")));
+        }
+        let sessions = self.sessions.borrow();
+        let is_of_vm = |session: &&Rc<Session>| session.over().is_none() && session.told().vm == vm;
+        if sessions.values().filter(is_of_vm).count() >= SESSIONS_OF_VM {
+            let message = format!("vm: has {SESSIONS_OF_VM} sessions, which is the most of one VM");
+            return Err(WireError::new(ErrorCode::Exhausted, message));
         }
         Ok(())
     }

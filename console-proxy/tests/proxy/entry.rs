@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use http::Method;
+use podzol_console_proxy_api::limits::SESSIONS_OF_VM;
 use podzol_console_proxy_api::{
     Claims, DeletionReason, ProxyServer, Rights, Session, TicketSigner, Upstream,
 };
@@ -229,6 +230,32 @@ async fn a_server_takes_so_many_sessions_and_tells_management_the_four_answers()
     let error = all.put(&document).await.unwrap_err();
     assert_eq!(error.refusal().unwrap().message, "certificate.key: must be a private key in PEM form");
     assert_eq!(all.status().await.generation, Some(Generation(2)));
+}
+
+#[tokio::test]
+async fn a_vm_has_so_many_sessions_and_one_that_goes_makes_room() {
+    let all = Installation::new().await;
+    let mut document = all.document(2);
+    document.servers.values_mut().for_each(|server| server.max_sessions = 1000);
+    all.put(&document).await.unwrap();
+    let session = all.session(Upstream::Off);
+    let ids: Vec<_> = (0..SESSIONS_OF_VM).map(|_| ConsoleSessionId::new()).collect();
+    for id in &ids {
+        all.put_session(*id, &session).await.unwrap();
+    }
+    let one_more = ConsoleSessionId::new();
+    let refused = all.put_session(one_more, &session).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::Exhausted));
+    assert_eq!(refused.refusal().unwrap().message, "vm: has 128 sessions, which is the most of one VM");
+    let unknown = Browser::new(&all, true).exchange(&all.ticket(one_more)).await;
+    assert_eq!(unknown.refusal(), (401, "session_unknown".into()));
+
+    let newer = Session { generation: Generation(2), viewer: "eve".into(), ..session.clone() };
+    all.put_session(ids[0], &newer).await.unwrap();
+    all.put_session(ConsoleSessionId::new(), &all.session(Upstream::Off)).await.unwrap();
+    all.delete(ids[1], 1, DeletionReason::Revoked).await.unwrap();
+    all.put_session(one_more, &session).await.unwrap();
+    Browser::new(&all, true).open(&all.ticket(one_more)).await;
 }
 
 #[tokio::test]

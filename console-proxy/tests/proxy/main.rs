@@ -16,6 +16,7 @@ mod measure;
 mod noting;
 mod pictures;
 mod polls;
+mod program;
 mod qemu;
 mod restart;
 mod serial;

@@ -30,6 +30,13 @@ impl Program {
         command.arg("--config").arg(folder.join("config.toml")).stdin(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }
+
+    /// Bytes of memory that it has now.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
 }
 
 impl Drop for Program {

@@ -51,6 +51,7 @@ impl App {
         );
         let mut findings = self.diagnose_database().await?;
         findings.extend(of_routers?);
+        findings.extend(self.diagnose_held().await?);
         findings.extend(of_consoles?);
         for found in of_hosts.into_iter().chain(of_pools) {
             findings.extend(found?);

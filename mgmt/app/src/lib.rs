@@ -7,6 +7,7 @@
 //! This crate knows no HTTP and no SQL. It fails by [`AppError`], whose variants say what the caller can do about it.
 
 mod account;
+mod account_traffic;
 mod actor;
 mod affinity;
 pub mod authority;
@@ -105,6 +106,8 @@ pub(crate) struct Here {
     pub(crate) vxlans: vxlans::Vxlans,
     /// What is known of routers.
     pub(crate) routers: router::known::Routers,
+    /// When a router was last replaced as its identity ends.
+    pub(crate) renewed: Mutex<Option<Instant>>,
     /// What is known of console proxies.
     pub(crate) consoles: console::known::Consoles,
     /// Which management server this is among others, from its start to its end.
@@ -174,6 +177,7 @@ impl App {
                 told_refusals: Mutex::default(),
                 vxlans: vxlans::Vxlans::default(),
                 routers: router::known::Routers::default(),
+                renewed: Mutex::default(),
                 consoles: console::known::Consoles::default(),
                 owner: format!("{:032x}", rand::random::<u128>()),
                 places: Mutex::default(),

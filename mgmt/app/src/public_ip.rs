@@ -1,14 +1,16 @@
 //! Public addresses of accounts.
 
+use std::net::Ipv4Addr;
+
 use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::public_ip::{PublicIp, PublicIpCreate};
 use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
-use podzol_mgmt_db::{Reader, Tx, account, find, now, public_ip, traffic, zone};
+use podzol_mgmt_db::{Reader, Tx, account, find, held, now, public_ip, traffic, zone};
 use podzol_vocab::{AccountId, PublicIpId};
 
 use crate::error::Meaning;
-use crate::{Actor, App, AppError, Once, quota, view};
+use crate::{Actor, App, AppError, Once, quota, router, view};
 
 impl App {
     /// Gives an account a public address of a zone.
@@ -47,13 +49,14 @@ impl App {
     ) -> Result<public_ip::Model, AppError> {
         let none = || AppError::invalid("zone", format!("zone {} has no public network", zone.name.0));
         let ranges = &zone.public.as_ref().ok_or_else(none)?.0.ranges;
-        let free = public_ip::free(tx.reader(), zone.id.0, ranges).await?;
-        let address = free.ok_or_else(|| {
-            let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-            let (zone, ranges) = (&zone.name.0, ranges.join(", "));
-            let detail = format!("no public address left in zone {zone} ({ranges} all in use)");
-            AppError::Exhausted { code: "public_addresses_exhausted", detail, reasons: vec![] }
-        })?;
+        let held = held::of_zone(tx.reader(), zone.id.0).await?;
+        let (own, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|row| row.account_id.0 == account);
+        let of_others: Vec<Ipv4Addr> = held.iter().map(|row| row.address.0).collect();
+        let free = public_ip::free(tx.reader(), zone.id.0, ranges, &of_others).await?;
+        let address = free.ok_or_else(|| router::held::exhausted(zone.name.as_str(), ranges, &held))?;
+        // What its own router has not let go of, it need not any more.
+        let again = own.into_iter().filter(|row| row.address.0 == address && row.generation.is_some());
+        tx.addresses_let_go(&again.collect::<Vec<_>>()).await?;
         let row = public_ip::Model {
             id: PublicIpId::new().into(),
             account_id: account.into(),
@@ -91,7 +94,7 @@ impl App {
         Ok(PublicIp { traffic: Some(counted.map(|row| row.total.0).unwrap_or_default()), ..shown })
     }
 
-    /// Returns a public address; anybody can get it then.
+    /// Returns a public address; anybody can get it once the account's router has let go of it.
     ///
     /// # Errors
     /// When a rule names it, or the account's router uses it.
@@ -110,6 +113,7 @@ impl App {
         }
         let named = || AppError::in_use("rules still name it");
         tx.public_ip_delete(&row).await.or_referred(named)?;
+        self.address_held(&tx, &row).await?;
         let operation = self.router_told(&tx, account, row.zone_id.0).await?;
         self.record(&tx, actor, "public-ip.delete", Some(account), "public-ip", id, &address).await?;
         tx.commit().await?;

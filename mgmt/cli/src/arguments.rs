@@ -209,6 +209,17 @@ pub(crate) enum AccountVerb {
     Delete(Delete),
     /// Changes what each VM of one may do at most, where its offering does not say.
     Limit(SetLimits),
+    /// Prints what went through the routers of one in a time, by public addresses and VMs.
+    Traffic {
+        /// Its name or id.
+        which: String,
+        /// From when on, such as 2026-11-01T00:00:00Z; 30 days before the end if left out. Hours count that begin after it.
+        #[arg(long)]
+        from: Option<String>,
+        /// Until when; until now if left out.
+        #[arg(long)]
+        to: Option<String>,
+    },
     /// Changes how much one may have.
     Quota {
         /// Its name or id.

@@ -21,7 +21,7 @@ use crate::arguments::{
 use crate::names::Names;
 use crate::things::{
     ACCOUNT, AFFINITY_GROUP, CAPACITY, EVENT, FINDING, HOST, KEY, Kind, NETWORK, OFFERING, OPERATION, POD,
-    POOL, STORAGE_SERVER, USER, VM, ZONE,
+    POOL, STORAGE_SERVER, TRAFFIC, USER, VM, ZONE,
 };
 use crate::{output, wait};
 
@@ -162,7 +162,10 @@ impl Session {
             };
             filters.push((field.to_owned(), value));
         }
-        let mut things = self.api.list(kind.path, &filters).await?;
+        self.print_list(kind, self.api.list(kind.path, &filters).await?).await
+    }
+
+    async fn print_list(&self, kind: Kind, mut things: Vec<Value>) -> anyhow::Result<()> {
         if self.json {
             return Ok(output::print(&format!("{:#}\n", Value::Array(things)))?);
         }
@@ -251,6 +254,12 @@ impl Session {
             AccountVerb::Delete(delete) => self.delete(ACCOUNT, delete).await,
             AccountVerb::Limit(SetLimits { which, limits }) => {
                 self.set(ACCOUNT, &which, "limits", &limits).await
+            }
+            AccountVerb::Traffic { which, from, to } => {
+                let path = format!("{}/traffic", ACCOUNT.at(&ACCOUNT.id(&self.api, &which).await?));
+                let time = [("from", from), ("to", to)];
+                let time = time.into_iter().filter_map(|(field, at)| Some((field.to_owned(), at?)));
+                self.print_list(TRAFFIC, self.api.list(&path, &time.collect::<Vec<_>>()).await?).await
             }
             AccountVerb::Quota { which, quotas } => self.set(ACCOUNT, &which, "quotas", &quotas).await,
         }

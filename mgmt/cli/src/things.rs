@@ -46,6 +46,10 @@ kinds! {
         "EXTENSIONS" = "extensions", "ERROR" = "error"
     ];
     ACCOUNT: "account" "/v1/accounts" ["NAME" = "name", "ID" = "id", "CREATED" = "created_at"];
+    TRAFFIC: "traffic" "" [
+        "ADDRESS" = "address", "VM" = "vm", "ZONE" = "zone", "SENT" = "sent_bytes", "PACKETS" = "sent_packets",
+        "RECEIVED" = "received_bytes", "PACKETS" = "received_packets", "NIC" = "nic"
+    ];
     USER: "user" "/v1/users" ["NAME" = "name", "ROLE" = "role", "ACCOUNT" = "account", "ID" = "id"];
     KEY: "key" "/v1/keys" ["NAME" = "name", "USER" = "user", "ID" = "id", "CREATED" = "created_at"];
     NETWORK: "network" "/v1/networks" [
@@ -57,6 +61,10 @@ kinds! {
     ];
     PUBLIC_IP: "public address" "/v1/public-ips" [
         "ADDRESS" = "address", "ZONE" = "zone", "ACCOUNT" = "account", "SOURCE NAT" = "source_nat", "ID" = "id"
+    ];
+    HELD_ADDRESS: "held address" "/v1/public-ips/held" [
+        "ADDRESS" = "address", "ZONE" = "zone", "ROUTER" = "router", "ACCOUNT" = "account", "VM" = "vm", "WANTED" = "generation",
+        "IN FORCE" = "generation_in_force", "SINCE" = "held_at"
     ];
     PORT_FORWARD: "port forward" "/v1/port-forwards" [
         "ADDRESS" = "address", "PROTOCOL" = "transport", "PORTS" = "ports", "VM" = "vm", "TO" = "to_port", "ID" = "id"

@@ -63,6 +63,7 @@ mod durable;
 mod error;
 pub mod event;
 mod fetch;
+pub mod held;
 pub mod idempotency;
 mod ledger;
 mod lock;

@@ -233,6 +233,16 @@ impl Tx {
         self.run(&ended)
     }
 
+    /// Ends an operation that has got to its goal, and says what that is now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn operation_succeeded_with(&self, row: &Model, step: String) -> Result<(), DbError> {
+        self.operation_succeeded(row)?;
+        let said = Entity::update_many().col_expr(Column::Step, Expr::value(step));
+        self.run(&said.filter(Column::Id.eq(row.id)))
+    }
+
     /// Renews the leases that an owner holds. This is no change that anybody is told.
     ///
     /// # Errors

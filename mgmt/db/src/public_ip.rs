@@ -74,7 +74,7 @@ pub async fn in_use(db: &impl Reader, zone: ZoneId) -> Result<Vec<Ipv4Addr>, DbE
     Ok(addresses.into_iter().map(|address| address.0).collect())
 }
 
-/// The first address of some ranges that nobody has in a zone.
+/// The first address of some ranges that nobody has in a zone, and that is none of those that are held.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -82,9 +82,11 @@ pub async fn free(
     db: &impl Reader,
     zone: ZoneId,
     ranges: &[AddressRange],
+    held: &[Ipv4Addr],
 ) -> Result<Option<Ipv4Addr>, DbError> {
     let mut taken = Runs::default();
-    in_use(db, zone).await?.into_iter().for_each(|address| taken.insert(address.to_bits()));
+    let others = held.iter().copied();
+    in_use(db, zone).await?.into_iter().chain(others).for_each(|address| taken.insert(address.to_bits()));
     let free = |range: &AddressRange| taken.first_missing(range.first().to_bits(), range.last().to_bits());
     Ok(ranges.iter().find_map(free).map(Ipv4Addr::from_bits))
 }

@@ -255,6 +255,12 @@ impl Tx {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).add(noted);
     }
 
+    /// The number that the first of its changes gets: who is told something of that number or a later one is told of all that
+    /// it writes.
+    pub fn next_change(&self) -> i64 {
+        self.turn.writer().last_change + 1
+    }
+
     /// Notes that a row is written, of which nobody is told.
     pub(crate) fn writes(&self, id: impl ToString) {
         self.writing.written().insert(id.to_string());

@@ -5,9 +5,11 @@
 //!     ended -> what its router had counted until then is still added -> no router can be left that counted it: in the sum of its account
 //! ```
 //! What has ended is kept with the account that it was of, whatever becomes of that: usage is charged when it is over.
-//! Nothing charges for it yet: until there are bills, [`ended`] is read by tests alone. A VM's interfaces each have a row,
+//! Nothing charges for it yet: until there are bills, [`ended`] is read by tests alone. What was counted when, [`hour`] has. A VM's interfaces each have a row,
 //! with the VM's id, and each allocation of a public address has one, with the address. So that there are not more and more,
 //! those of long ago are added up: one sum of VMs and one of addresses for each account and zone.
+
+pub mod hour;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;

@@ -187,7 +187,7 @@ pub async fn nics_in(db: &impl Reader, networks: &[NetworkId]) -> Result<Vec<nic
     Ok(nic::Entity::find().filter(nic::Column::NetworkId.is_in(networks)).fetch(db).await?)
 }
 
-/// Those of some interfaces that there are, and that customers' VMs of an account in a zone have.
+/// Those of some interfaces that there are, and that customers' VMs of an account in a zone have, with their VMs.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -195,17 +195,17 @@ pub async fn nics_there(
     db: &impl Reader,
     (account, zone): (AccountId, ZoneId),
     ids: &[NicId],
-) -> Result<Vec<NicId>, DbError> {
+) -> Result<Vec<(NicId, VmId)>, DbError> {
     let mut found = Vec::with_capacity(ids.len());
     for some in ids.chunks(SOUGHT_AT_ONCE) {
         let own = Entity::find().filter(Column::AccountId.eq(Col(account)));
         let own = own.filter(Column::ZoneId.eq(Col(zone))).filter(Column::Role.is_null());
         let own = own.select_only().column(Column::Id).into_query();
-        let there = nic::Entity::find().select_only().column(nic::Column::Id);
+        let there = nic::Entity::find().select_only().columns([nic::Column::Id, nic::Column::VmId]);
         let there = there.filter(nic::Column::VmId.in_subquery(own));
         let there = there.filter(nic::Column::Id.is_in(some.iter().copied().map(Col)));
-        let some: Vec<Col<NicId>> = there.into_tuple().all(db).await?;
-        found.extend(some.into_iter().map(|id| id.0));
+        let some: Vec<(Col<NicId>, Col<VmId>)> = there.into_tuple().all(db).await?;
+        found.extend(some.into_iter().map(|(nic, vm)| (nic.0, vm.0)));
     }
     Ok(found)
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 mod capacity;
 mod certificate;
+mod identity;
 mod places;
 mod restarts;
 mod resume;

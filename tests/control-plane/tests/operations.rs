@@ -224,7 +224,7 @@ async fn what_users_do_is_recorded_with_their_names() {
 
 #[tokio::test]
 async fn a_running_vm_is_not_stopped_by_a_start_that_its_silent_host_never_answers() {
-    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 1).await;
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 5).await;
     let mut pod = one_host(&control_plane).await;
     let admin = &control_plane.admin;
     let network = pod.network(admin, "n1", "10.1.1.0/24").await;
@@ -244,7 +244,7 @@ async fn a_running_vm_is_not_stopped_by_a_start_that_its_silent_host_never_answe
 
 #[tokio::test]
 async fn a_vm_that_died_after_a_reboot_that_failed_is_started_again() {
-    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 1).await;
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 5).await;
     let mut pod = one_host(&control_plane).await;
     let admin = &control_plane.admin;
     let network = pod.network(admin, "n1", "10.1.1.0/24").await;
@@ -311,7 +311,7 @@ async fn a_template_reaches_the_pools_that_answer_though_another_does_not() {
 
 #[tokio::test]
 async fn a_host_that_refuses_what_it_is_told_is_not_told_again_at_each_of_its_reports() {
-    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 1).await;
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 5).await;
     let pod = one_host(&control_plane).await;
     let admin = &control_plane.admin;
     let network = pod.network(admin, "n1", "10.1.1.0/24").await;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 mod dead;
 mod diagnosis;
+mod held;
 mod http;
 mod identity;
 mod ipv6;

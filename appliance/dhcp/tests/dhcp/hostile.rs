@@ -5,9 +5,9 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::clients::{dhclient, networkd, udhcpc, windows};
-use crate::fuzz::rounds;
 use crate::packet::{DISCOVER, INFORM, Packet, RELEASE, REQUEST, codes, parts, value};
 use crate::world::{ADDRESS, FIRST, GATEWAY, NOBODY, RELAY, WEB_SECOND, answer, reply, table};
+use podzol_fuzz::rounds;
 
 /// Enough that each of the bytes that mean something takes each value with several others; a second or two unoptimised.
 const ROUNDS: usize = 200_000;

@@ -3,7 +3,6 @@
 
 mod clients;
 mod destinations;
-mod fuzz;
 mod hostile;
 mod messages;
 mod options;

@@ -1,12 +1,10 @@
 //! Connections of `tests/corpus`, damaged at random for as many rounds as take a second or two, and then for as long
 //! as `PODZOL_FUZZ_SECONDS` says, with another beginning each time.
 
-use std::env;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
+use podzol_fuzz::rounds;
 use podzol_rfb::{Config, Limits, Security};
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use crate::seeds;
 use crate::wire::{Packer, handshake, rectangle, update};
@@ -14,6 +12,9 @@ use crate::world::{World, config};
 
 /// Rounds of each kind.
 const ROUNDS: usize = 20_000;
+
+/// Where the rounds that are always the same begin.
+const BEGINNING: u64 = 0x72_6662;
 
 /// A client for all seeds: it allows each security type, and desktops as large as QEMU's first one.
 pub(crate) fn world() -> World {
@@ -27,7 +28,7 @@ fn damage_all(kind: &str) {
     let seeds: Vec<_> =
         seeds::of(kind).into_iter().map(|(_, bytes)| (handshake_of(&bytes, kind), bytes)).collect();
     let (mut good, mut refused) = (0, 0);
-    rounds(|round, random| {
+    rounds(ROUNDS, BEGINNING, |round, random| {
         let (handshake, bytes) = &seeds[round % seeds.len()];
         let mut bytes = bytes.clone();
         damage(random, &mut bytes, *handshake);
@@ -40,18 +41,6 @@ fn damage_all(kind: &str) {
         assert!(world.pixels.iter().step_by(1 + world.pixels.len() / 2000).all(|pixel| pixel >> 24 == 0));
     });
     assert!(good > ROUNDS / 100 && refused > ROUNDS / 100, "{kind}: {good} good, {refused} refused");
-}
-
-/// Runs rounds that are the same each time, and then others for the time that was asked for.
-fn rounds(mut round: impl FnMut(usize, &mut StdRng)) {
-    let mut random = StdRng::seed_from_u64(0x72_6662);
-    (0..ROUNDS).for_each(|number| round(number, &mut random));
-    let Ok(seconds) = env::var("PODZOL_FUZZ_SECONDS") else { return };
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    eprintln!("the seed is {seed}");
-    let end = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
-    let mut random = StdRng::seed_from_u64(seed);
-    (ROUNDS..).take_while(|_| Instant::now() < end).for_each(|number| round(number, &mut random));
 }
 
 /// How many bytes lead to the session; none of those of a handshake itself.
@@ -130,7 +119,7 @@ damaged! {
 fn damaged_tiles_in_a_good_stream_are_survived() {
     let tiles = seeds::zrle_tiles();
     let (mut good, mut refused) = (0, 0);
-    rounds(|round, random| {
+    rounds(ROUNDS, BEGINNING, |round, random| {
         let (place, mut plain) = tiles[round % tiles.len()].clone();
         damage(random, &mut plain, 0);
         let (encoding, bytes) = match random.random_range(0..4) {
@@ -158,7 +147,7 @@ fn damaged_tiles_in_a_good_stream_are_survived() {
 
 #[test]
 fn noise_is_survived() {
-    rounds(|round, random| {
+    rounds(ROUNDS, BEGINNING, |round, random| {
         let mut noise = vec![0; random.random_range(0..2000)];
         random.fill(&mut noise[..]);
         let kind = (round % 5) as u8;

@@ -1,17 +1,18 @@
 //! Bodies of `tests/corpus`, damaged at random for as many rounds as take a second or two, and then for as long as
 //! `PODZOL_FUZZ_SECONDS` says, with another beginning each time.
 
-use std::env;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
+use podzol_fuzz::rounds;
 use podzol_stripes::decode::View;
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use crate::seeds;
 
 /// Rounds of each kind.
 const ROUNDS: usize = 4000;
+
+/// Where the rounds that are always the same begin.
+pub(crate) const BEGINNING: u64 = 0x7374_7269;
 
 /// Pixels that the viewer takes: twice the seeds' desktops.
 const PIXELS: usize = 2 * 208 * 160;
@@ -20,7 +21,7 @@ const PIXELS: usize = 2 * 208 * 160;
 fn damage_all(kind: &str) {
     let seeds: Vec<Vec<Vec<u8>>> = seeds::of(kind).iter().map(|(_, bytes)| seeds::bodies(bytes)).collect();
     let (mut good, mut refused) = (0, 0);
-    rounds(ROUNDS, |round, random| {
+    rounds(ROUNDS, BEGINNING, |round, random| {
         let mut bodies = seeds[round % seeds.len()].clone();
         let at = random.random_range(0..bodies.len());
         damage(random, &mut bodies[at]);
@@ -35,18 +36,6 @@ fn damage_all(kind: &str) {
         }
     });
     assert!(good > ROUNDS / 100 && refused > ROUNDS / 100, "{kind}: {good} good, {refused} refused");
-}
-
-/// Runs so many rounds that are the same each time, and then others for the time that was asked for.
-pub(crate) fn rounds(count: usize, mut round: impl FnMut(usize, &mut StdRng)) {
-    let mut random = StdRng::seed_from_u64(0x7374_7269);
-    (0..count).for_each(|number| round(number, &mut random));
-    let Ok(seconds) = env::var("PODZOL_FUZZ_SECONDS") else { return };
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    eprintln!("the seed is {seed}");
-    let end = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
-    let mut random = StdRng::seed_from_u64(seed);
-    (count..).take_while(|_| Instant::now() < end).for_each(|number| round(number, &mut random));
 }
 
 /// Changes one to three places: a bit, a byte, a number, a piece twice or away, or the end.
@@ -104,7 +93,7 @@ damaged! {
 
 #[test]
 fn noise_is_survived() {
-    rounds(ROUNDS, |_, random| {
+    rounds(ROUNDS, BEGINNING, |_, random| {
         let mut noise = vec![0; random.random_range(0..500)];
         random.fill(&mut noise[..]);
         let fresh = [&[1, 3 | noise.first().copied().unwrap_or_default(), 1, 40, 40][..], &noise].concat();

@@ -106,7 +106,7 @@ fn run(seed: u64, steps: usize) {
 
 #[test]
 fn whatever_is_painted_and_lost_all_viewers_see_the_same_at_rest() {
-    crate::hostile::rounds(60, |_, random| {
+    podzol_fuzz::rounds(60, crate::hostile::BEGINNING, |_, random| {
         let seed = random.random();
         eprintln!("painting from {seed}");
         run(seed, 60);

@@ -15,6 +15,19 @@ export function launch(more: readonly string[] = []): Promise<Browser> {
   return chromium.launch({ executablePath: EXECUTABLE, args: ['--no-sandbox', '--disable-gpu', '--ignore-certificate-errors', ...more] });
 }
 
+/**
+ * Has a page load a link. On a machine with more to do than processors a browser's own first connection may fail, or not get on for
+ * half a minute; who sits in front of it loads the page again, so it is told and tried once more. All after that has one try.
+ */
+export async function visit(page: Page, link: string): Promise<void> {
+  try {
+    await page.goto(link);
+  } catch (error) {
+    console.log('the page is loaded once more after:', error);
+    await page.goto(link);
+  }
+}
+
 export interface Seen {
   readonly width: number;
   readonly height: number;

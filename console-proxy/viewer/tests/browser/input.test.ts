@@ -4,7 +4,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { certificate } from './certificate.ts';
-import { complaints, launch } from './chromium.ts';
+import { complaints, launch, visit } from './chromium.ts';
 import { FaultyLine } from './faults.ts';
 import { isWithin, mixed, withoutMoves } from './mixed.ts';
 import { Stand } from './stand.ts';
@@ -28,7 +28,7 @@ describe.each(['socket', 'stream', 'poll'] as const)('through %s', (transport) =
     const page = await browser.newPage({ ignoreHTTPSErrors: true });
     const said = complaints(page);
     const link = stand.link(`?transport=${transport}`).replace(String(stand.port), String(line.port));
-    await page.goto(link);
+    await visit(page, link);
     await expect.poll(() => page.getAttribute('body', 'data-phase')).toBe('on');
     const expected = await page.evaluate(mixed, EVENTS);
     const all = withoutMoves(expected).length;

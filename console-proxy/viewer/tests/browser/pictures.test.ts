@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EXACT, VIEWER, bodies, goldens } from '../corpus.ts';
 import { png } from '../unit/memory.ts';
 import { certificate } from './certificate.ts';
-import { complaints, launch, seen, seenHash } from './chromium.ts';
+import { complaints, launch, seen, seenHash, visit } from './chromium.ts';
 import { Stand } from './stand.ts';
 
 let browser: Browser;
@@ -29,7 +29,7 @@ describe.each(TRANSPORTS)('through %s', (transport) => {
     try {
       const chain = bodies(kind);
       stand.show(chain.slice(0, 1));
-      await page.goto(stand.link(`?transport=${transport}`));
+      await visit(page, stand.link(`?transport=${transport}`));
       for (const at of [0, chain.length - 2, chain.length - 1]) {
         stand.show(chain.slice(0, at + 1));
         await expect.poll(() => seenHash(page), { timeout: 10_000 }).toBe(goldens(kind)[at]?.picture);
@@ -49,7 +49,7 @@ it('photographs are nearly as the Rust decoder has them', async () => {
   const page = await browser.newPage({ ignoreHTTPSErrors: true });
   const chain = bodies('jpeg');
   stand.show(chain);
-  await page.goto(stand.link());
+  await visit(page, stand.link());
   const expected = png(readFileSync(join(VIEWER, '../stripes/tests/pictures/jpeg.png'))).pixels;
   const decibels = async (): Promise<number> => {
     const { samples } = await seen(page);

@@ -8,7 +8,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { certificate } from './certificate.ts';
-import { complaints, seen } from './chromium.ts';
+import { complaints, seen, visit } from './chromium.ts';
 import { Display } from './display.ts';
 import { FaultyLine } from './faults.ts';
 import { Machine } from './machine.ts';
@@ -43,7 +43,9 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     await Promise.all([proxy.start(), machine.start()]);
     await proxy.show(machine.port);
   });
-  afterEach(() => {
+  // A page that is left open asks again and again for what is gone, at ports that the next test may have.
+  afterEach(async () => {
+    await Promise.all(browser.contexts().map((context) => context.close()));
     proxy.stop();
     machine.stop();
   });
@@ -51,7 +53,7 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
   const open = async (link: string): Promise<Page> => {
     const page = await browser.newPage({ ignoreHTTPSErrors: true });
     said = complaints(page);
-    await page.goto(link);
+    await visit(page, link);
     await ready(page);
     return page;
   };

@@ -14,7 +14,7 @@ import { existsSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
-import { complaints, launch } from './chromium.ts';
+import { complaints, launch, visit } from './chromium.ts';
 import { Guest } from './guest.ts';
 import { PROXY, RESOLVE, RealProxy } from './proxy.ts';
 import { Relay } from './relay.ts';
@@ -78,7 +78,7 @@ describe.skipIf(missing.length > 0)('scenes', () => {
     await relay?.listen();
     if (relay) after.push(() => relay.stop());
     await watch(page);
-    await page.goto(proxy.link(`?transport=${way}`, relay?.port));
+    await visit(page, proxy.link(`?transport=${way}`, relay?.port));
     await ready(page);
     return page;
   };

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 
 import { certificate } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
-import { complaints, launch } from './chromium.ts';
+import { complaints, launch, visit } from './chromium.ts';
 import { Stand } from './stand.ts';
 
 export interface World {
@@ -49,7 +49,7 @@ export function world(): World {
       const page = await context.newPage();
       const now = complaints(page);
       after.unshift(async () => void said.push(...now));
-      await page.goto(link);
+      await visit(page, link);
       return page;
     },
     expected: undefined,

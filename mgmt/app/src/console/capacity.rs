@@ -6,6 +6,8 @@
 //!     for a while
 //!   drained, and empty         the server goes; with its last one, its VM does
 //!   drained for too long       its sessions lose their places, and get others when their pages ask
+//!   its identity ends soon     once there is room for its sessions elsewhere it drains for good: one more VM is started for that,
+//!                              unless there are as many as may be. One at a time
 //!   dead, or stuck on its way  the VM goes at once, and so do the places there
 //! ```
 //! *free* is how many sessions more there is room for: at servers that take some, those that are being started included, less the
@@ -75,6 +77,8 @@ pub(crate) struct Proxy {
     pub(crate) draining: Option<Duration>,
     /// Whether it is never to be taken back.
     pub(crate) is_retired: bool,
+    /// Whether nobody can speak to it before long, as its identity ends.
+    pub(crate) ends: Ends,
     /// By their ports.
     pub(crate) servers: Vec<Server>,
 }
@@ -92,6 +96,17 @@ pub(crate) enum State {
     Dead(String),
     /// It is being removed.
     Leaving,
+}
+
+/// How near the end of a VM's identity is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ends {
+    /// Far.
+    Later,
+    /// So near that another VM is to take its place, and there is time to make room for that.
+    Soon,
+    /// So near that it goes even if there is no room for its sessions elsewhere.
+    Now,
 }
 
 /// A server of a VM.
@@ -123,6 +138,8 @@ pub(crate) enum Step {
     DrainServer(ConsoleServerId),
     /// The same for a VM.
     DrainProxy(ConsoleProxyId),
+    /// Let a VM get no new sessions, never to be taken back, as its identity ends.
+    RetireProxy(ConsoleProxyId),
     /// Take the places of the sessions at a server.
     Displace(ConsoleServerId),
     /// Take a server away from its VM.
@@ -158,7 +175,16 @@ impl Proxy {
     }
 
     fn is_empty(&self) -> bool {
-        self.servers.iter().all(|server| server.sessions == 0)
+        self.sessions() == 0
+    }
+
+    fn sessions(&self) -> u32 {
+        self.servers.iter().map(|server| server.sessions).sum()
+    }
+
+    /// Whether another one is to take its place.
+    fn is_ending(&self) -> bool {
+        self.ends > Ends::Later && !self.is_retired && self.state == State::Running
     }
 
     /// The servers that take sessions.
@@ -183,6 +209,9 @@ pub(crate) fn decide(zone: &Zone, rules: &Rules) -> Decision {
     let there = zone.proxies.len();
     let mut zone = zone.clone();
     let mut steps = removals(&mut zone, rules);
+    if let Some(ending) = first_ending(&zone) {
+        return replace(zone, ending, there, rules, steps);
+    }
     let room: u32 = zone.proxies.iter().filter(|proxy| proxy.takes_sessions()).map(Proxy::room).sum();
     let needed = zone.waiting + rules.reserve;
     if room < needed {
@@ -194,6 +223,36 @@ pub(crate) fn decide(zone: &Zone, rules: &Rules) -> Decision {
     let is_for_long = zone.surplus.is_some_and(|surplus| surplus >= rules.surplus_for);
     steps.extend(given_up.filter(|_| is_for_long || rules.surplus_for.is_zero()));
     Decision { steps, is_surplus, beyond: 0 }
+}
+
+/// The VM that another one is to take the place of next: the oldest, when the one before has gone.
+fn first_ending(zone: &Zone) -> Option<usize> {
+    let goes = |proxy: &Proxy| proxy.ends > Ends::Later && proxy.is_retired;
+    if zone.proxies.iter().any(goes) {
+        return None;
+    }
+    zone.proxies.iter().position(Proxy::is_ending)
+}
+
+/// Has others make room for the sessions of a VM whose identity ends, and it drain for good then. Where that room cannot be had it
+/// drains at once, as it has to go to make some.
+fn replace(mut zone: Zone, ending: usize, there: usize, rules: &Rules, mut steps: Vec<Step>) -> Decision {
+    let ending = zone.proxies.remove(ending);
+    let takes = |proxy: &&Proxy| proxy.takes_sessions();
+    let room: u32 = zone.proxies.iter().filter(takes).map(Proxy::room).sum();
+    let is_open = |server: &&Server| server.opening.is_none();
+    let running = zone.proxies.iter().filter(takes).filter(|proxy| proxy.state == State::Running);
+    let open: u32 = running.flat_map(|proxy| proxy.open().filter(is_open)).map(Server::room).sum();
+    let needed = zone.waiting + rules.reserve + ending.sessions();
+    let lacking = needed.saturating_sub(room);
+    // It is still one of those that there may be.
+    let fewer = Rules { most_proxies: rules.most_proxies.saturating_sub(1), ..rules.clone() };
+    let beyond = if lacking > 0 { grow(&zone, there - 1, &fewer, lacking, &mut steps) } else { 0 };
+    let is_full = beyond > 0 && !zone.is_held;
+    if open >= needed || is_full || ending.ends == Ends::Now {
+        steps.push(Step::RetireProxy(ending.id));
+    }
+    Decision { steps, is_surplus: false, beyond: beyond.min(zone.waiting) }
 }
 
 /// What goes because it is broken, drained, or has drained for too long. It is taken out of the zone.
@@ -295,7 +354,13 @@ fn surplus(zone: &Zone, rules: &Rules, room: u32) -> Option<Step> {
         matches!(proxy.state, State::Starting(_)) || proxy.open().any(|server| server.opening.is_some())
     };
     let is_silent = |proxy: &Proxy| proxy.state == State::Silent;
-    if zone.waiting > 0 || usable.iter().any(is_starting) || zone.proxies.iter().any(is_silent) {
+    // What was started for the sessions of one whose identity ends is theirs as long as it has some.
+    let is_followed = |proxy: &Proxy| proxy.ends > Ends::Later && !proxy.is_empty();
+    if zone.proxies.iter().any(is_followed)
+        || zone.waiting > 0
+        || usable.iter().any(is_starting)
+        || zone.proxies.iter().any(is_silent)
+    {
         return None;
     }
     // Its sessions get other places, so there has to be room for them too.

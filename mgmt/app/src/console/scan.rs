@@ -22,9 +22,10 @@ use podzol_mgmt_db::{Reader, Tx, find, now, vm, zone};
 use podzol_vocab::{ConsoleServerId, ZoneId};
 use tokio_util::sync::CancellationToken;
 
-use super::capacity::{Decision, Proxy, Server, State, Step, Why, Zone, decide};
+use super::capacity::{Decision, Ends, Proxy, Server, State, Step, Why, Zone, decide};
 use super::hold;
 use super::make::{REMOVED, console_event, vm_of};
+use crate::identity::{self, Nearness};
 use crate::{App, AppError, ConsoleSettings};
 
 /// How often each zone is scanned at least.
@@ -162,6 +163,11 @@ impl App {
                 state: self.console_state(db, &row, &vm).await?,
                 draining: row.draining_since.map(since),
                 is_retired: row.is_retired,
+                ends: match identity::nearness(&vm) {
+                    Nearness::Far => Ends::Later,
+                    Nearness::Replaced => Ends::Soon,
+                    Nearness::Told => Ends::Now,
+                },
                 servers: own.map(|server| self.console_server(&row, &vm, server, &counts)).collect(),
             });
         }
@@ -246,7 +252,7 @@ impl App {
         if !tx.console_scan_holds(scan, now().0).await? {
             return Ok(false);
         }
-        if matches!(step, Step::DrainServer(_) | Step::DrainProxy(_)) {
+        if matches!(step, Step::DrainServer(_) | Step::DrainProxy(_) | Step::RetireProxy(_)) {
             // A session may have come since.
             let seen = self.console_zone(tx.reader(), scan.zone_id.0, scan).await?;
             if !decide(&seen, &settings.rules()).steps.contains(step) {
@@ -277,6 +283,18 @@ impl App {
                     console_event(&tx, &row, action, "by the scan").await?;
                     let draining_since = drains.then(|| now().0);
                     tx.console_proxy_update(console::Model { draining_since, ..row }).await?;
+                }
+            }
+            Step::RetireProxy(id) => {
+                let found = find::<console::Entity>(tx.reader(), *id).await?;
+                if let Some(row) = found.filter(|row| !row.is_retired) {
+                    let ends = identity::ends_at(&vm_of(tx.reader(), &row).await?);
+                    let ends = ends.map(|ends| ends.to_string()).unwrap_or_default();
+                    let why = format!("its certificate ends on {ends}");
+                    console_event(&tx, &row, "console-proxy.retire", &why).await?;
+                    let draining_since = row.draining_since.or(Some(now().0));
+                    let row = console::Model { draining_since, is_retired: true, ..row };
+                    tx.console_proxy_update(row).await?;
                 }
             }
             Step::TakeBackServer(id) | Step::DrainServer(id) => {

@@ -19,6 +19,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use podzol_console_proxy_api::limits::SESSIONS_OF_VM;
 use podzol_mgmt_api::Timestamp;
 use podzol_mgmt_api::console::{ConsoleOpen, ConsoleOpened};
 use podzol_mgmt_api::limits::InUse;
@@ -49,9 +50,6 @@ pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
 
 /// How many sessions a user may have: more than anybody has windows.
 const MOST_OF_USER: u64 = 64;
-
-/// How many sessions may look at a VM: more than a class has pupils. They share a server, and what that has for one VM.
-const MOST_OF_VM: u64 = 128;
 
 impl Secretive for ConsoleOpened {
     fn forget_secret(&mut self) {
@@ -125,10 +123,12 @@ impl App {
                 reasons: vec![],
             });
         }
-        if session::count_of_vm(db, id).await? >= MOST_OF_VM {
+        if session::count_of_vm(db, id).await? >= SESSIONS_OF_VM as u64 {
             return Err(AppError::Exhausted {
                 code: "console_sessions_exhausted",
-                detail: format!("{MOST_OF_VM} console sessions look at the VM"),
+                detail: format!(
+                    "{SESSIONS_OF_VM} console sessions look at the VM, which is the most; close some first"
+                ),
                 reasons: vec![],
             });
         }

@@ -13,6 +13,9 @@ const DAY: i64 = 24 * HOUR;
 /// address again, and the router that has gone on counting for it all the time must not have that added once more to the sum.
 const COUNTED: i64 = (SERVER_DAYS + 75) * DAY;
 
+/// How long it is kept what was counted in which hour: a year, and a month to write its bill.
+const HOURS_KEPT: i64 = 400 * DAY;
+
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     let at = now().0;
     loop {
@@ -21,11 +24,12 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         let operations = tx.operation_forget_before(at - 30 * DAY).await?;
         let changes = change::forget_before(&tx, at - HOUR).await?;
         let summed = tx.traffic_sum_up_before(at - COUNTED).await?;
+        let hours = tx.traffic_hours_forget_before(at - HOURS_KEPT).await?;
         tx.commit().await?;
-        if answers + operations + changes + summed == 0 {
+        if answers + operations + changes + summed + hours == 0 {
             return forget_uploads(&app).await;
         }
-        tracing::debug!(answers, operations, changes, summed, "forgot what is no longer needed");
+        tracing::debug!(answers, operations, changes, summed, hours, "forgot what is no longer needed");
     }
 }
 

@@ -162,6 +162,7 @@ impl App {
         from: &vm::Model,
         to: &vm::Model,
     ) -> Result<(), AppError> {
+        self.addresses_held_for(tx, from).await?;
         for mut nic in vm::nics(tx.reader(), &[from.id]).await? {
             if nic.slot == MANAGEMENT_SLOT {
                 continue;

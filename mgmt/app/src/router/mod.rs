@@ -20,6 +20,7 @@ mod check;
 mod diagnosis;
 mod differences;
 mod document;
+pub(crate) mod held;
 mod kind;
 pub(crate) mod known;
 mod leave;

@@ -79,6 +79,13 @@ impl App {
         known.heard().aside.retain(|id, _| !untold.dirty.rules.contains(id));
         let outcome = self.tell_what_it_takes(row, vm, &known, &mut told, &untold.dirty, last).await;
         if outcome.is_ok() {
+            if (untold.dirty.sides || untold.dirty.all)
+                && let Some(document) = told.as_ref()
+            {
+                let public = document.public.as_ref();
+                let has = |address| public.is_some_and(|public| public.addresses.contains_key(&address));
+                self.let_go_by(vm, Some(document.generation), has).await?;
+            }
             untold.done();
         }
         known.heard().refuses = None;

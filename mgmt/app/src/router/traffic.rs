@@ -15,7 +15,8 @@ use std::time::Duration;
 use podzol_appliance_api::{Counters, RouterStatus};
 use podzol_mgmt_api::template::TemplateRole;
 use podzol_mgmt_api::traffic::Traffic;
-use podzol_mgmt_db::{JsonCol, Reader, public_ip, router, traffic, vm};
+use podzol_mgmt_db::traffic::hour::{self, HOUR};
+use podzol_mgmt_db::{JsonCol, Reader, now, public_ip, router, traffic, vm};
 use podzol_vocab::{NicId, VmId};
 use tokio::time::Instant;
 
@@ -89,18 +90,31 @@ impl App {
         let kept = traffic::of(tx.reader(), row.account_id.0, row.zone_id.0).await?;
         let mut kept: HashMap<String, traffic::Model> =
             kept.into_iter().map(|row| (row.subject.clone(), row)).collect();
-        for (subject, seen) in counted.there {
+        let (boot, mut more) = (&status.boot_id, Vec::new());
+        for (subject, whose, seen) in counted.there {
             match kept.remove(&subject) {
-                None => tx.traffic_create(begun_now(row, subject, &status.boot_id, seen)).await?,
-                Some(before) if before.boot == status.boot_id && before.seen.0 == seen => {}
-                Some(before) => tx.traffic_update(gone_on(before, &status.boot_id, seen)).await?,
+                None => {
+                    let begun = begun_now(row, subject, boot, seen);
+                    more.extend(in_hour(&begun, whose, seen));
+                    tx.traffic_create(begun).await?;
+                }
+                Some(before) if before.boot == *boot && before.seen.0 == seen => {}
+                Some(before) => {
+                    let (had, after) = (before.total.0, gone_on(before, boot, seen));
+                    more.extend(in_hour(&after, whose, after.total.0.since(had)));
+                    tx.traffic_update(after).await?;
+                }
             }
         }
         for (before, seen) in counted.ended {
-            if before.boot != status.boot_id || before.seen.0 != seen {
-                tx.traffic_update(gone_on(before, &status.boot_id, seen)).await?;
+            if before.boot != *boot || before.seen.0 != seen {
+                let (had, after) = (before.total.0, gone_on(before, boot, seen));
+                let whose = after.whose.clone().unwrap_or_default();
+                more.extend(in_hour(&after, whose, after.total.0.since(had)));
+                tx.traffic_update(after).await?;
             }
         }
+        tx.traffic_hours_add(more).await?;
         tx.commit().await?;
         known.heard().counted = Some(begun);
         Ok(())
@@ -110,8 +124,8 @@ impl App {
 /// What a router shows, of what is its account's.
 #[derive(Debug, Default)]
 struct Counted {
-    /// By the ids of interfaces and addresses that there are.
-    there: Vec<(String, Traffic)>,
+    /// By the ids of interfaces and addresses that there are, with whose they are: a VM's id, or the address.
+    there: Vec<(String, String, Traffic)>,
     /// Of those that are no more, with what is kept of them.
     ended: Vec<(traffic::Model, Traffic)>,
 }
@@ -126,7 +140,8 @@ async fn by_subject(
     let mut public = status.public.clone();
     for row in public_ip::of(db, account, zone).await? {
         let shown = public.remove(&row.address.0).as_ref().map(shown);
-        counted.there.extend(shown.map(|shown| (row.id.to_string(), shown)));
+        let whose = row.address.0.to_string();
+        counted.there.extend(shown.map(|shown| (row.id.to_string(), whose, shown)));
     }
     let given_back: Vec<Ipv4Addr> = public.keys().copied().collect();
     for (address, before) in traffic::last_of_addresses(db, account, zone, &given_back).await? {
@@ -135,9 +150,9 @@ async fn by_subject(
     let ids: Vec<NicId> = status.nics.keys().copied().collect();
     let there = vm::nics_there(db, (account, zone), &ids).await?;
     let mut nics = status.nics.clone();
-    for nic in there {
+    for (nic, vm) in there {
         let shown = nics.remove(&nic).as_ref().map(shown);
-        counted.there.extend(shown.map(|shown| (nic.to_string(), shown)));
+        counted.there.extend(shown.map(|shown| (nic.to_string(), vm.to_string(), shown)));
     }
     let gone: Vec<String> = nics.keys().map(ToString::to_string).collect();
     for before in traffic::of_subjects(db, &gone).await? {
@@ -160,6 +175,22 @@ fn begun_now(row: &router::Model, subject: String, boot: &str, seen: Traffic) ->
         whose: None,
         ended_at: None,
     }
+}
+
+/// What has come just now, in its hour; nothing if nothing has.
+fn in_hour(row: &traffic::Model, whose: String, more: Traffic) -> Option<hour::Model> {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    (more != Traffic::default()).then(|| hour::Model {
+        subject: row.subject.clone(),
+        at: now().0 / HOUR * HOUR,
+        account_id: row.account_id,
+        zone_id: row.zone_id,
+        whose,
+        sent_bytes: number(more.sent_bytes),
+        sent_packets: number(more.sent_packets),
+        received_bytes: number(more.received_bytes),
+        received_packets: number(more.received_packets),
+    })
 }
 
 /// Counters of one boot never go back, so less than before is an answer that has overtaken another.

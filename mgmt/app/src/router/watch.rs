@@ -177,6 +177,7 @@ impl App {
     /// Looks at every router once.
     pub(crate) async fn look_after_routers(&self) -> Result<(), AppError> {
         self.forget_networks().await?;
+        self.let_go_of_addresses().await?;
         let rows = router::all(self.db.reader()).await?;
         let vms: BTreeSet<VmId> =
             rows.iter().flat_map(|row| [Some(row.vm_id), row.next_vm_id]).flatten().map(|vm| vm.0).collect();

@@ -158,7 +158,8 @@ impl App {
         let account = row.account_id.0;
         let most = if T::KIND == Kind::LoadBalancer { MOST_BALANCERS } else { MOST };
         if rule::count(tx.reader(), T::KIND, account).await? >= most {
-            let detail = format!("the account has {most} of them, which is the most");
+            let noun = T::KIND.noun().replace('-', " ");
+            let detail = format!("the account has {most} {noun}s, and its router takes at most {most}");
             return Err(AppError::Exhausted { code: "too_many_rules", detail, reasons: vec![] });
         }
         let taken = || {

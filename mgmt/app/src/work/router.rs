@@ -34,10 +34,10 @@ impl App {
         }
     }
 
-    /// Has an account's router in a zone do what it should by now.
+    /// Has an account's router in a zone do what it should by now. The operation says then which generation is in force.
     async fn router_apply(&self, operation: &operation::Model) -> Result<Outcome, AppError> {
         let Some((account, zone)) = applied(operation) else { return Err(AppError::NotFound("router")) };
-        let mut worst = Outcome::Done;
+        let (mut worst, mut in_force) = (Outcome::Done, Vec::new());
         let rows = router::of_account(self.db.reader(), account).await?;
         for row in rows.into_iter().filter(|row| zone.is_none_or(|zone| row.zone_id.0 == zone)) {
             let Some(vm) = find::<vm::Entity>(self.db.reader(), row.vm_id).await? else { continue };
@@ -46,6 +46,7 @@ impl App {
                     let told = self.told(&row, &vm).await?;
                     let is_waited_for = told.is_none() && self.awaits_l7(&row).await?;
                     let waits = || still_at_it("a router that balances HTTP is taking its place");
+                    in_force.extend(self.here.routers.get(vm.id.0).and_then(|known| known.heard().in_force));
                     told.or_else(|| is_waited_for.then(waits))
                 }
                 _ if row.next_vm_id.is_some() => Some(still_at_it("another VM is taking the router's place")),
@@ -60,7 +61,15 @@ impl App {
                 worst = outcome;
             }
         }
-        Ok(worst)
+        match in_force[..] {
+            [generation] if worst == Outcome::Done => {
+                let tx = self.db.begin().await?;
+                tx.operation_succeeded_with(operation, format!("generation {} is in force", generation.0))?;
+                tx.commit().await?;
+                Ok(Outcome::Ended)
+            }
+            _ => Ok(worst),
+        }
     }
 
     /// Has a router's VM do what it should. Something if it does not yet.

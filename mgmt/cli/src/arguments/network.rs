@@ -140,9 +140,11 @@ pub(crate) enum PublicIpVerb {
     },
     /// Lists them.
     List(List),
+    /// Lists those that were given back and that nobody can get yet, as routers may still have them in force; for admins.
+    Held,
     /// Shows one.
     Show(Which),
-    /// Releases one; anybody can get it then.
+    /// Releases one; anybody can get it once the account's router has let go of it.
     Release(Delete),
 }
 

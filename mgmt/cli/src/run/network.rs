@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use super::{Session, without_nulls};
 use crate::arguments::{
-    ChangeRouter, EgressCreate, EgressUpdate, FirewallCreate, FirewallUpdate, NetworkVerb, Packets,
+    ChangeRouter, EgressCreate, EgressUpdate, FirewallCreate, FirewallUpdate, List, NetworkVerb, Packets,
     PortForwardCreate, PortForwardUpdate, PublicIpVerb, RouterVerb, RuleVerb, StaticNatCreate,
     StaticNatUpdate, Verb, Wait,
 };
 use crate::output;
 use crate::things::{
-    ACCOUNT, EGRESS_RULE, FIREWALL_RULE, Kind, NETWORK, PORT_FORWARD, PUBLIC_IP, ROUTER, STATIC_NAT, VM, ZONE,
+    ACCOUNT, EGRESS_RULE, FIREWALL_RULE, HELD_ADDRESS, Kind, NETWORK, PORT_FORWARD, PUBLIC_IP, ROUTER,
+    STATIC_NAT, VM, ZONE,
 };
 
 /// What a rule is to be, and whether to wait for it.
@@ -90,6 +91,7 @@ impl Session {
                 self.create(PUBLIC_IP, body, Some(wait)).await
             }
             PublicIpVerb::List(list) => self.list(PUBLIC_IP, list).await,
+            PublicIpVerb::Held => self.list(HELD_ADDRESS, List { filters: vec![] }).await,
             PublicIpVerb::Show(which) => self.print(&PUBLIC_IP.show(&self.api, &which.which).await?).await,
             PublicIpVerb::Release(release) => self.delete(PUBLIC_IP, release).await,
         }

@@ -21,6 +21,8 @@ mod m0010_console;
 mod m0011_console_holds;
 mod m0012_ipv6;
 mod m0013_ended_traffic;
+mod m0014_held_addresses;
+mod m0015_traffic_hours;
 
 struct Migrator;
 
@@ -55,6 +57,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_console_holds::Migration),
             Box::new(m0012_ipv6::Migration),
             Box::new(m0013_ended_traffic::Migration),
+            Box::new(m0014_held_addresses::Migration),
+            Box::new(m0015_traffic_hours::Migration),
         ]
     }
 }

@@ -6,6 +6,7 @@ use podzol_mgmt_api::account::{
     Account, AccountCreate, AccountFilter, AccountUpdate, Key, KeyCreate, KeyCreated, User as Person,
     UserCreate,
 };
+use podzol_mgmt_api::traffic::{AccountTraffic, TrafficTime};
 use podzol_mgmt_api::{Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::{AccountId, KeyId, UserId};
@@ -21,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(account_list, account_create))
         .routes(routes!(account_show, account_update, account_delete))
+        .routes(routes!(account_traffic))
         .routes(routes!(user_list, user_create))
         .routes(routes!(user_show, user_delete))
         .routes(routes!(key_list, key_create))
@@ -56,6 +58,20 @@ async fn account_create(
 async fn account_show(State(app): State<App>, User(actor): User, id: Id<AccountId>) -> Answer<Account> {
     let Id(id) = id;
     Ok(axum::Json(app.account_show(&actor, id).await?))
+}
+
+/// What went through an account's routers in a time, by public addresses and network interfaces, a page at a time.
+#[utoipa::path(get, path = "/v1/accounts/{id}/traffic", tag = "customers", operation_id = "account_traffic", params(("id" = AccountId, Path), TrafficTime, PageQuery),
+    responses((status = 200, description = "A page", body = Page<AccountTraffic>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn account_traffic(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<AccountId>,
+    Asked(time): Asked<TrafficTime>,
+    Asked(query): Asked<PageQuery>,
+) -> Answer<Page<AccountTraffic>> {
+    let Id(id) = id;
+    Ok(axum::Json(app.account_traffic(&actor, id, &time, &query).await?))
 }
 
 /// Changes the limits of an account's VMs, and the most that it may have.

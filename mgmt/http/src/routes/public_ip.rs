@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::account::AccountFilter;
-use podzol_mgmt_api::public_ip::{PublicIp, PublicIpCreate};
+use podzol_mgmt_api::public_ip::{HeldAddress, PublicIp, PublicIpCreate};
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::PublicIpId;
@@ -18,6 +18,7 @@ use crate::problem::Refusal;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(public_ip_list, public_ip_create))
+        .routes(routes!(public_ip_held))
         .routes(routes!(public_ip_show, public_ip_delete))
 }
 
@@ -31,6 +32,17 @@ async fn public_ip_list(
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<PublicIp>> {
     Ok(axum::Json(app.public_ip_list(&actor, &filter, &query).await?))
+}
+
+/// The public addresses that nobody can get yet, as routers may still have them in force, a page at a time.
+#[utoipa::path(get, path = "/v1/public-ips/held", tag = "operators", operation_id = "public_ip_held", params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<HeldAddress>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn public_ip_held(
+    State(app): State<App>,
+    User(actor): User,
+    Asked(query): Asked<PageQuery>,
+) -> Answer<Page<HeldAddress>> {
+    Ok(axum::Json(app.public_ip_held(&actor, &query).await?))
 }
 
 /// Allocates a public address.
@@ -53,7 +65,7 @@ async fn public_ip_show(State(app): State<App>, User(actor): User, id: Id<Public
     Ok(axum::Json(app.public_ip_show(&actor, id).await?))
 }
 
-/// Releases a public address; anybody can get it then.
+/// Releases a public address; anybody can get it once the account's router has let go of it.
 #[utoipa::path(delete, path = "/v1/public-ips/{id}", tag = "customers", operation_id = "public_ip_delete", params(("id" = PublicIpId, Path)),
     responses((status = 202, description = "Goes on", body = Created<PublicIp>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn public_ip_delete(

@@ -24,7 +24,7 @@ async fn a_router_is_replaced_before_its_certificate_ends_and_no_sooner() {
     world.pod.vm(&world.acme.api, "web", &network).await;
     let first = text(&world.router().await, "vm");
     world.control_plane.stop().await;
-    make_routers_old(&world.control_plane, 762).await.unwrap();
+    make_routers_old(&world.control_plane, 732).await.unwrap();
     world.control_plane.start_again().await;
     // It is looked after while the doctor has all routers asked.
     let diagnosis = world.admin().post("/v1/doctor/repair", &json!({})).await.ok();

@@ -100,8 +100,11 @@ async fn rules_are_in_force_when_their_operations_end_and_cost_a_change_each() {
         .await;
     let drained = json!({ "members": [{ "vm": served.vm, "port": 8443, "weight": 3, "drains": true }] });
     served.done(api.patch(&format!("/v1/load-balancers/{balancer}"), &drained).await.ok()).await;
-    served.done(api.delete(&format!("/v1/egress-rules/{egress}")).await.ok()).await;
+    let deleted = api.delete(&format!("/v1/egress-rules/{egress}")).await.ok();
+    let ended = api.succeeded(&text(&deleted, "operation.id")).await;
     let document = world.document().await;
+    assert_eq!(text(&ended, "step"), format!("generation {} is in force", document.generation.0));
+    assert_eq!(world.router().await["generation_in_force"], json!(document.generation));
     assert_eq!(document.port_forwards[&forward.parse().unwrap()].to_port, 8080);
     assert_eq!(document.guests.values().next().unwrap().egress, podzol_appliance_api::EgressPolicy::Deny);
     assert!(document.balancers[&balancer.parse().unwrap()].members.values().next().unwrap().drains);

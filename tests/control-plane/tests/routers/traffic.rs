@@ -48,6 +48,38 @@ async fn what_was_sent_goes_on_when_the_router_is_restarted_and_when_it_is_repla
         .await;
     }
 
+    // By the hour the account has had the same, over all routers that there were.
+    let path = format!("/v1/accounts/{}/traffic", world.acme.account);
+    let entries = world.acme.api.list(&path).await;
+    let of = |field: &str, id: &str| entries.iter().find(|entry| entry[field] == id).cloned().unwrap();
+    assert_eq!(entries.len(), 2, "{entries:#?}");
+    let (by_nic, by_address) = (of("nic", &nic.to_string()), of("public_ip", &ip));
+    assert_eq!((&by_nic["sent_bytes"], &by_nic["sent_packets"]), (&json!(3000), &json!(30)));
+    assert_eq!((&by_nic["vm"], &by_nic["address"]), (&json!(vm), &Value::Null));
+    assert_eq!((&by_address["sent_bytes"], &by_address["received_bytes"]), (&json!(4500), &json!(0)));
+    assert_eq!((&by_address["address"], &by_address["vm"]), (&json!(address), &Value::Null));
+    let mut paged = vec![];
+    let mut page = world.acme.api.get(&format!("{path}?limit=1")).await.ok();
+    while let Some(next) = page["next"].as_str().map(str::to_owned) {
+        paged.extend(page["items"].as_array().unwrap().clone());
+        page = world.acme.api.get(&format!("{path}?limit=1&after={next}")).await.ok();
+    }
+    assert_eq!((paged, &page["items"]), (entries, &json!([])));
+    // Not in another time, nor for others.
+    let before = format!("{path}?from=2020-01-01T00:00:00Z&to=2020-02-01T00:00:00Z");
+    assert_eq!(world.acme.api.list(&before).await, Vec::<Value>::new());
+    for (query, status, code) in [
+        ("from=2020-02-01T00:00:00Z&to=2020-01-01T00:00:00Z", 422, "invalid_field"),
+        ("from=2020-01-01T00:00:00Z", 422, "invalid_field"),
+        ("from=yesterday", 422, "invalid_query"),
+        ("limit=501", 422, "invalid_field"),
+        ("name=x&colour=red", 422, "unknown_parameter"),
+    ] {
+        world.acme.api.get(&format!("{path}?{query}")).await.refused(status, code);
+    }
+    world.admin().customer("initech").await.api.get(&path).await.refused(404, "not_found");
+    assert_eq!(world.admin().list(&path).await.len(), 2);
+
     // It is the account's own, and goes with what it is of.
     let other = world.admin().customer("globex").await;
     other.api.get(&format!("/v1/public-ips/{ip}")).await.refused(404, "not_found");

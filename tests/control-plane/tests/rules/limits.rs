@@ -18,7 +18,10 @@ async fn an_account_has_a_thousand_balancers() {
         made.into_iter().for_each(|answer| drop(answer.ok()));
     }
     let problem = create(1001).await.refused(409, "too_many_rules");
-    assert_eq!(text(&problem, "detail"), "the account has 1000 of them, which is the most");
+    assert_eq!(
+        text(&problem, "detail"),
+        "the account has 1000 load balancers, and its router takes at most 1000"
+    );
     let acme = admin.customer("acme").await;
     let ip = address(&acme.api, &zone).await;
     let body = json!({ "name": "lb", "public_ip": ip, "port": 1 });

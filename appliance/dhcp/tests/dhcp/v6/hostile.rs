@@ -8,8 +8,8 @@ use super::packet::{
     CONFIRM, INFORMATION, Packet, REBIND, RELEASE, RENEW, REQUEST, SOLICIT, address, association, leases,
     options, own, source, table,
 };
-use crate::fuzz::rounds;
 use crate::world::FIRST;
+use podzol_fuzz::rounds;
 
 /// As many as for IPv4.
 const ROUNDS: usize = 200_000;

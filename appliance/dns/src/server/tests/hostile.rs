@@ -1,26 +1,11 @@
 //! Packets that nobody would send in good faith: a seed and many small damages.
 
-use std::env;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use podzol_fuzz::rounds;
 
 use super::*;
 
 /// How many damaged packets of each kind. As many as take a second or two without optimisation.
 const ROUNDS: usize = 60_000;
-
-/// Runs rounds that are the same each time, and then, for as long as `PODZOL_FUZZ_SECONDS` says, others from another
-/// beginning each time. Says how many they were.
-fn rounds(beginning: u64, mut round: impl FnMut(usize, &mut StdRng)) -> usize {
-    let mut random = StdRng::seed_from_u64(beginning);
-    (0..ROUNDS).for_each(|number| round(number, &mut random));
-    let Ok(seconds) = env::var("PODZOL_FUZZ_SECONDS") else { return ROUNDS };
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    eprintln!("the seed is {seed}");
-    let end = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
-    let mut random = StdRng::seed_from_u64(seed);
-    let more = (ROUNDS..).take_while(|_| Instant::now() < end).map(|number| round(number, &mut random));
-    ROUNDS + more.count()
-}
 
 /// Damages a packet in one to four places: a bit, a byte, a length, a piece twice, or its end.
 fn damage(random: &mut StdRng, packet: &mut Vec<u8>) {
@@ -54,7 +39,7 @@ fn damaged_queries_get_answers_that_can_be_read_or_none() {
         "www.example.com ANY",
     ];
     let mut read = 0;
-    let all = rounds(42, |round, random| {
+    let all = rounds(ROUNDS, 42, |round, random| {
         let edns = [None, DNSSEC][round % 2];
         let mut packet = query(round as u16, questions[round % questions.len()], edns);
         damage(random, &mut packet);
@@ -76,7 +61,7 @@ fn damaged_answers_are_taken_whole_or_not_at_all() {
     let mut server = server_of(&document(), &limits);
     let (records, minimum) = ([(kind::A, 300, &[1, 2, 3, 4][..]), (5, 20, &b"\x01x\xc0\x0c"[..])], soa(60));
     let mut taken = 0;
-    rounds(43, |round, random| {
+    rounds(ROUNDS, 43, |round, random| {
         let now = Duration::from_millis(round as u64);
         let packet = query(7, &format!("a{}.example.com A", random.random_range(0..5000)), DNSSEC);
         server.tick(now);
@@ -102,7 +87,7 @@ fn damaged_answers_are_taken_whole_or_not_at_all() {
 #[test]
 fn noise_is_survived() {
     let mut server = server();
-    rounds(44, |round, random| {
+    rounds(ROUNDS, 44, |round, random| {
         let mut packet = vec![0; random.random_range(0..200)];
         random.fill(&mut packet[..]);
         let now = Duration::from_millis(round as u64);

@@ -24,7 +24,8 @@ fn server(sessions: u32) -> Server {
 }
 
 fn proxy(servers: Vec<Server>) -> Proxy {
-    Proxy { id: ConsoleProxyId::new(), state: State::Running, draining: None, is_retired: false, servers }
+    let (id, state, ends) = (ConsoleProxyId::new(), State::Running, Ends::Later);
+    Proxy { id, state, draining: None, is_retired: false, ends, servers }
 }
 
 fn zone(proxies: Vec<Proxy>) -> Zone {
@@ -137,6 +138,10 @@ impl World {
             Step::TakeBackProxy(id) => self.proxy_of(*id).draining = None,
             Step::DrainServer(id) => self.server_of(*id).draining = Some(Duration::ZERO),
             Step::DrainProxy(id) => self.proxy_of(*id).draining = Some(Duration::ZERO),
+            Step::RetireProxy(id) => {
+                let proxy = self.proxy_of(*id);
+                (proxy.draining, proxy.is_retired) = (Some(Duration::ZERO), true);
+            }
             Step::Displace(id) => {
                 let sessions = std::mem::take(&mut self.server_of(*id).sessions);
                 self.zone.waiting += sessions;
@@ -290,6 +295,48 @@ fn there_are_no_more_vms_than_may_be_and_it_is_said_for_how_many_there_is_no_roo
 }
 
 #[test]
+fn one_whose_identity_ends_makes_way_once_there_is_room_for_its_sessions_and_one_at_a_time() {
+    let ending = || Proxy { ends: Ends::Soon, ..proxy(vec![server(3), server(0)]) };
+    let mut world = World::new(RULES);
+    world.zone = zone(vec![ending(), ending()]);
+    let [first, second] = [world.zone.proxies[0].id, world.zone.proxies[1].id];
+    // There is room for three, and for the reserve, at the other: nothing has to be started for the first.
+    assert_eq!(steps(&world.zone), [Step::RetireProxy(first)]);
+    world.zone.proxies[1].servers[1].sessions = 4;
+    assert_eq!(steps(&world.zone), [Step::StartProxy]);
+    world.tick();
+    assert_eq!(steps(&world.zone), [], "the new one is not open yet");
+    let taken = world.ticks(25);
+    assert_eq!(taken.iter().filter(|step| **step == Step::RetireProxy(first)).count(), 1, "{taken:?}");
+    assert!(!taken.contains(&Step::RetireProxy(second)) && !taken.iter().any(gives_up), "{taken:?}");
+    let taken = world.ticks(2_000);
+    let place = |wanted: &dyn Fn(&Step) -> bool| taken.iter().position(wanted).unwrap();
+    let gone = place(&|step| matches!(step, Step::RemoveProxy(id, _) if *id == first));
+    assert!(gone < place(&|step| *step == Step::RetireProxy(second)), "{taken:?}");
+    assert!(world.zone.proxies.iter().all(|proxy| proxy.ends == Ends::Later), "{:#?}", world.zone);
+    assert_eq!((world.sessions(), world.zone.waiting), (10, 0));
+}
+
+#[test]
+fn where_there_may_be_no_more_one_whose_identity_ends_drains_before_another_is_started() {
+    let rules = Rules { most_proxies: 1, reserve: 0, ..RULES };
+    let mut world = World::new(rules);
+    world.zone = zone(vec![Proxy { ends: Ends::Soon, ..proxy(vec![server(3)]) }]);
+    let id = world.zone.proxies[0].id;
+    let taken = world.ticks(700);
+    assert_eq!(taken[0], Step::RetireProxy(id));
+    assert!(
+        matches!(taken[1..], [Step::Displace(_), Step::RemoveProxy(_, Why::Surplus), Step::StartProxy]),
+        "{taken:?}"
+    );
+    assert_eq!((world.sessions(), world.zone.waiting, world.zone.proxies.len()), (3, 0, 1));
+    // Where nothing can be started it goes when it has to.
+    let soon = |ends| Zone { is_held: true, ..zone(vec![Proxy { ends, ..proxy(vec![server(3)]) }]) };
+    assert_eq!(steps(&soon(Ends::Soon)), []);
+    assert!(matches!(steps(&soon(Ends::Now))[..], [Step::RetireProxy(_)]));
+}
+
+#[test]
 fn proxies_come_and_go_with_sessions_servers_first_and_vms_second() {
     let mut world = World::new(RULES);
     let mut begun = world.ticks(30);
@@ -341,7 +388,8 @@ fn it_always_comes_to_rest_with_enough_and_gives_nothing_up_that_is_needed() {
         let mut world = World::new(rules.clone());
         world.zone.proxies = (0..random.random_range(0..6)).map(|_| any_proxy(&mut random)).collect();
         world.zone.waiting = random.random_range(0..10);
-        world.ticks(3_000);
+        // Those whose identities end go one after the other, each within the time that it may drain.
+        world.ticks(6_000);
         let after = world.ticks(200);
         assert_eq!(after, [], "round {round}: no rest with {rules:?}: {:#?}", world.zone);
         let room: u32 =
@@ -405,5 +453,6 @@ fn any_proxy(random: &mut StdRng) -> Proxy {
         ..server(random.random_range(0..5))
     };
     let servers = (0..random.random_range(1..4)).map(|_| any_server(random)).collect();
-    Proxy { state, draining: draining(random), is_retired: random.random_bool(0.1), ..proxy(servers) }
+    let ends = [Ends::Later, Ends::Later, Ends::Soon, Ends::Now][random.random_range(0..4)];
+    Proxy { state, draining: draining(random), is_retired: random.random_bool(0.1), ends, ..proxy(servers) }
 }

@@ -16,6 +16,7 @@
 //! round, as the machine may be busy with other things.
 
 mod boot;
+mod debian;
 mod dhcp;
 mod dns;
 mod figures;
