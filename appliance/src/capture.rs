@@ -111,8 +111,11 @@ impl Work {
                 Err(error) => error.to_string(),
             },
         };
-        // What a caller has no room for is lost.
-        let _ = parts.try_send(self.file.take());
+        let rest = self.file.take();
+        if !rest.is_empty() {
+            // What a caller has no room for is lost.
+            let _ = parts.try_send(rest);
+        }
         tracing::info!(packets = self.file.packets, why, "a capture has ended");
         self.socket.close();
         drop(self.place);

@@ -121,12 +121,10 @@ fn capture(asked: &RouterCapture, link: CapturedLink) -> Result<Capture, AppErro
         port: asked.port,
     };
     let Some(problem) = capture.problem() else { return Ok(capture) };
-    let field = match problem.field.as_str() {
-        "seconds" => "seconds",
-        "bytes" => "bytes",
-        "snap_bytes" => "snap_bytes",
-        "protocol" => "protocol",
-        _ => "port",
+    // Both have the same names for what can break a rule.
+    const FIELDS: [&str; 5] = ["seconds", "bytes", "snap_bytes", "protocol", "port"];
+    let Some(field) = FIELDS.into_iter().find(|field| *field == problem.field) else {
+        return Err(AppError::Internal(format!("a capture breaks a rule of no field of its own: {problem}")));
     };
     Err(AppError::invalid(field, problem.rule))
 }

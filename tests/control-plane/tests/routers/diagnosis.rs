@@ -1,5 +1,8 @@
 //! What operators see inside of routers.
 
+use std::time::{Duration, Instant};
+
+use podzol_sim::{Fault, Step};
 use serde_json::{Value, json};
 
 use super::{SOON, World, text, wait_for};
@@ -42,7 +45,7 @@ async fn a_capture_is_a_file_and_an_event_and_ends_when_its_caller_goes() {
     );
     admin.event_about("router.capture", id, &said).await;
 
-    let long = json!({ "link": "management", "seconds": 60 });
+    let (begun, long) = (Instant::now(), json!({ "link": "management", "seconds": 60 }));
     let going = admin.post_open(&capture, &long).await;
     admin.post(&capture, &asked).await.refused(409, "capture_goes_on");
     drop(going);
@@ -53,6 +56,7 @@ async fn a_capture_is_a_file_and_an_event_and_ends_when_its_caller_goes() {
         }
     })
     .await;
+    assert!(begun.elapsed() < Duration::from_secs(60), "it has ended only as its time was over");
 }
 
 #[tokio::test]
@@ -79,4 +83,21 @@ async fn a_capture_that_breaks_a_rule_is_refused_by_field() {
     let other = "01930000-0000-7000-8000-000000000000";
     let guest = json!({ "link": "guest", "network": other });
     check(guest, "network", "must be one of the router's networks").await;
+}
+
+#[tokio::test]
+async fn a_router_that_does_not_run_is_not_looked_into() {
+    let world = World::make().await;
+    for host in &world.pod.hosts {
+        host.hypervisor().fault(Step::Start, Fault::Hangs);
+    }
+    let network = world.pod.network(&world.acme.api, "net", "10.1.1.0/24").await;
+    world.acme.api.vm("web", &world.pod.offering, &world.pod.template, &network).await.ok();
+    let admin = world.admin();
+    let path = format!("/v1/routers/{}", text(&world.router().await, "id"));
+    admin.get(&format!("{path}/diagnosis")).await.refused(409, "router_not_running");
+    let asked = json!({ "link": "public", "seconds": 1 });
+    admin.post(&format!("{path}/capture"), &asked).await.refused(409, "router_not_running");
+    // What was not done is no event.
+    assert_eq!(admin.list("/v1/events?action=router.capture").await, Vec::<Value>::new());
 }
