@@ -12,6 +12,8 @@
 //!
 //! It knows no account, no host and no other router.
 
+mod capture;
+mod conntrack;
 mod console;
 mod haproxy;
 mod health;

@@ -187,6 +187,11 @@ impl Router {
         Ok((router, FirstLook(state)))
     }
 
+    /// Its address on the management network.
+    pub(crate) const fn address(&self) -> Ipv4Addr {
+        self.management.address
+    }
+
     /// What services see.
     pub(crate) fn shown(&self) -> watch::Receiver<Shown> {
         self.shown.subscribe()

@@ -19,6 +19,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::capture::Captures;
 use crate::console::ConsoleProxy;
 use crate::haproxy::{self, Balancing};
 use crate::health;
@@ -104,6 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         image: std::fs::read_to_string(IMAGE).unwrap_or_default().trim().to_owned(),
         boot,
         one_look: Mutex::default(),
+        captures: Captures::default(),
     });
     let refusals = Refusals::default();
     let routes = server::routes(Arc::clone(&overview), refusals.clone());

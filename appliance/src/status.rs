@@ -5,17 +5,20 @@ use std::fs;
 use std::sync::Arc;
 
 use podzol_appliance_api::{
-    Diagnosis, EXTENSION_CONSOLE, EXTENSION_IPV6, EXTENSION_L7, Health, HttpBalancerStatus, Phase,
-    RouterStatus,
+    Capture, CapturedLink, Diagnosis, EXTENSION_CONSOLE, EXTENSION_IPV6, EXTENSION_L7, Health,
+    HttpBalancerStatus, Phase, RouterStatus,
 };
 use podzol_appliance_haproxy::Shown;
-use podzol_vocab::{ErrorCode, LoadBalancerId, Sha256, WireError};
+use podzol_vocab::{ErrorCode, InterfaceName, LoadBalancerId, Sha256, WireError};
 use sha2::Digest;
 use tokio::sync::Mutex;
 
+use crate::capture::{Captured, Captures};
+use crate::conntrack;
 use crate::console::{self, ConsoleProxy};
 use crate::haproxy::Balancing;
 use crate::links::kernel::Kernel;
+use crate::links::{MANAGEMENT, PUBLIC};
 use crate::log::Ring;
 use crate::nft;
 use crate::router::{Facts, Router, chain};
@@ -34,6 +37,7 @@ pub(crate) struct Overview {
     pub(crate) boot: Vec<Phase>,
     /// Each look may list all rules; however many ask, one at a time does.
     pub(crate) one_look: Mutex<()>,
+    pub(crate) captures: Captures,
 }
 
 impl Overview {
@@ -118,7 +122,26 @@ impl Overview {
                 number("/proc/sys/net/netfilter/nf_conntrack_max"),
             ),
             memory_kib: memory_kib(),
+            leases: self.services.leases(),
+            tracked: conntrack::count(&self.services.networks()).await.map_err(|error| internal(&error))?,
         })
+    }
+}
+
+impl Overview {
+    /// Begins a capture; gives what it captures, as it comes.
+    pub(crate) fn capture(&self, capture: &Capture) -> Result<Captured, WireError> {
+        if let Some(problem) = capture.problem() {
+            return Err(WireError::new(ErrorCode::Invalid, problem.to_string()));
+        }
+        let absent = |what: &str| WireError::new(ErrorCode::NotFound, format!("link: {what}"));
+        let link = match capture.link {
+            CapturedLink::Management => MANAGEMENT.parse().ok(),
+            CapturedLink::Public => PUBLIC.parse().ok(),
+            CapturedLink::Guest(network) => self.services.link(network),
+        };
+        let link: InterfaceName = link.ok_or_else(|| absent("the router has no link to this network"))?;
+        self.captures.begin(capture, &link, self.router.address())
     }
 }
 

@@ -175,6 +175,28 @@ impl Client {
         Err(CallError::Refused { peer, source })
     }
 
+    /// Calls an endpoint whose answer is no JSON but bytes that come over time: the status is success, and the body is still to
+    /// be read, all of it within `deadline`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_raw<E: Endpoint>(
+        &self,
+        peer: PeerId,
+        path: &E::Path,
+        request: &E::Request,
+        deadline: Duration,
+    ) -> Result<reqwest::Response, CallError> {
+        // A connection of its own: who does not read on holds up no call.
+        let request = asking(&self.streams, E::METHOD, peer, &E::path(path)).timeout(deadline).json(request);
+        let answer = request.send().await.map_err(|source| CallError::NoAnswer { peer, source })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(CallError::Refused { peer, source: refusal(status, &read(peer, answer).await?) })
+    }
+
     /// Opens a two-way stream of bytes to a peer, and gives up if it has not begun after `deadline`.
     ///
     /// # Errors

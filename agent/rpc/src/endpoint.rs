@@ -54,6 +54,20 @@ where
     H: Fn(S, Caller, E::Path, E::Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<E::Answer, WireError>> + Send,
 {
+    handle_raw::<E, S, _, _>(move |state, caller, path, request| {
+        let answer = handler(state, caller, path, request);
+        async move { Ok(axum::Json(answer.await?).into_response()) }
+    })
+}
+
+/// The same for an endpoint whose answer is not JSON: the handler makes all of it.
+pub fn handle_raw<E, S, H, F>(handler: H) -> MethodRouter<S>
+where
+    E: Endpoint + 'static,
+    S: Clone + Send + Sync + 'static,
+    H: Fn(S, Caller, E::Path, E::Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response, WireError>> + Send,
+{
     let filter = E::METHOD.try_into().expect("every endpoint's method is one that axum routes");
     on(
         filter,
@@ -71,7 +85,7 @@ where
                     Err(error) => Err(error),
                 };
                 match outcome {
-                    Ok(answer) => axum::Json(answer).into_response(),
+                    Ok(answer) => answer,
                     Err(error) => refuse(&WireError { request_id, ..error }),
                 }
             };

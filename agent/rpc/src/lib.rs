@@ -29,7 +29,7 @@ pub mod tls;
 pub mod weather;
 
 pub use client::{AddressBook, CallError, Client};
-pub use endpoint::{Endpoint, handle};
+pub use endpoint::{Endpoint, handle, handle_raw};
 pub use identity::Identity;
 pub use peer::{Caller, PeerId};
 pub use refusals::{Refusal, Refusals};

@@ -3,7 +3,7 @@
 use http::Method;
 use podzol_rpc::Endpoint;
 
-use crate::{Delta, Diagnosis, Document, Logs, RouterStatus};
+use crate::{Capture, Delta, Diagnosis, Document, Logs, RouterStatus};
 
 /// The largest document in bytes: more than one that keeps the rules' limits takes.
 const LARGEST: usize = 24 << 20;
@@ -86,6 +86,25 @@ impl Endpoint for DiagnosisGet {
     type Path = ();
     type Request = ();
     type Answer = Diagnosis;
+
+    fn path((): &()) -> String {
+        Self::ROUTE.into()
+    }
+}
+
+/// Captures packets of a link, for so long and so many bytes as it says. The answer is no JSON but the bytes of a file, as
+/// they come, of the type [`PCAP`](crate::PCAP); it ends early if its caller goes away. While one goes on, another one is
+/// refused as a conflict.
+#[derive(Debug)]
+pub struct CaptureMake;
+
+impl Endpoint for CaptureMake {
+    const METHOD: Method = Method::POST;
+    const MAX_BODY: usize = 4 << 10;
+    const ROUTE: &'static str = "/v1/capture";
+    type Path = ();
+    type Request = Capture;
+    type Answer = ();
 
     fn path((): &()) -> String {
         Self::ROUTE.into()

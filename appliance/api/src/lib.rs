@@ -6,8 +6,10 @@
 //!
 //! This crate does no I/O and knows neither nftables nor any protocol that the router serves.
 
+mod capture;
 mod check;
 mod delta;
+mod diagnosis;
 mod document;
 mod endpoint;
 mod firewall;
@@ -16,20 +18,20 @@ pub mod limits;
 mod seed;
 mod status;
 
+pub use capture::{Capture, CaptureProtocol, CapturedLink, PCAP};
 pub use check::{Checker, Problem};
 pub use delta::{Delta, DeltaError, Entries};
+pub use diagnosis::{Diagnosis, Lease, LeaseEvent, Said, Talker, Tracked};
 pub use document::{
     Balancer, Check, CheckKind, Document, EXTENSION_IPV6, EgressPolicy, GuestNetwork, LocalPort, Member,
     Method, PortForward, PublicSide, PublicSide6, StaticNat, VmFacts, VmNic,
 };
-pub use endpoint::{DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, StatusGet};
+pub use endpoint::{CaptureMake, DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, StatusGet};
 pub use firewall::{EgressRule, EgressRule6, IngressRule, IngressRule6, Traffic, Traffic6};
 pub use http::{CookieName, EXTENSION_L7, HttpBalancer, Termination};
 pub use podzol_vocab::{DomainName, PortRange, Prefix64, Transport};
 pub use seed::{ManagementRoute, ManagementSide, ProxyIdentity, RouterSeed, SEED_FILE};
-pub use status::{
-    Counters, Diagnosis, Health, HttpBalancerStatus, HttpCounters, LogLine, Logs, Phase, RouterStatus,
-};
+pub use status::{Counters, Health, HttpBalancerStatus, HttpCounters, LogLine, Logs, Phase, RouterStatus};
 
 /// The port of the appliance's API on its management interface.
 pub const PORT: u16 = 8447;

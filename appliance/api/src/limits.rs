@@ -41,3 +41,20 @@ pub const MAX_PIECES: u32 = 65_536;
 
 /// The most ports for programs of its own VM.
 pub const MAX_LOCAL_PORTS: usize = 16;
+
+/// The most sources of connections that a diagnosis names.
+pub const MAX_TALKERS: usize = 20;
+
+/// The longest that a capture may take, in seconds.
+pub const MAX_CAPTURE_SECS: u32 = 60;
+
+/// The fewest and the most bytes of a capture's file: headers and a packet, and what is sent in seconds on a slow management
+/// network.
+pub const MIN_CAPTURE_BYTES: u32 = 1024;
+/// See [`MIN_CAPTURE_BYTES`].
+pub const MAX_CAPTURE_BYTES: u32 = 4 << 20;
+
+/// The fewest and the most bytes that are kept of a packet: its headers, and all that an IP packet can have.
+pub const MIN_SNAP_BYTES: u32 = 64;
+/// See [`MIN_SNAP_BYTES`].
+pub const MAX_SNAP_BYTES: u32 = 65_535;

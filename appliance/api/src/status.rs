@@ -118,18 +118,3 @@ pub struct LogLine {
     /// Its text.
     pub text: String,
 }
-
-/// What there is in a router, for people who look for what is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diagnosis {
-    /// Its links and their addresses, one a line.
-    pub links: Vec<String>,
-    /// Its routes, one a line.
-    pub routes: Vec<String>,
-    /// Its packet filter's rules, as nftables lists them, without the elements of sets and maps.
-    pub rules: String,
-    /// How many connections are being followed, and how many there can be.
-    pub connections: (u64, u64),
-    /// Memory that is free, in KiB, and all there is.
-    pub memory_kib: (u64, u64),
-}

@@ -27,7 +27,7 @@ pub mod v6;
 
 pub use answer::{Answer, Event, EventKind};
 pub use limiter::{Limiter, Limits, Rate};
-pub use reply::{Destination, Reply};
+pub use reply::{Destination, Reply, ReplyKind};
 pub use request::MAX_PACKET;
 pub use table::Table;
 

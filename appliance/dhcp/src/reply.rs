@@ -16,6 +16,8 @@ const MIN_PACKET: usize = 300;
 /// A packet to send from port 67 of the gateway's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
+    /// What it says.
+    pub kind: ReplyKind,
     /// Where to.
     pub to: Destination,
     /// The UDP payload.
@@ -52,7 +54,7 @@ impl Destination {
 
 /// What a packet says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReplyKind {
+pub enum ReplyKind {
     /// An OFFER.
     Offer,
     /// An ACK to a REQUEST.
@@ -75,7 +77,7 @@ impl Reply {
         if bytes.len() < MIN_PACKET {
             bytes.resize(MIN_PACKET, 0);
         }
-        Self { to, bytes }
+        Self { kind, to, bytes }
     }
 }
 

@@ -24,7 +24,7 @@ mod answer;
 mod message;
 mod table;
 
-pub use answer::Answer;
+pub use answer::{Answer, Gives};
 pub use table::Table;
 
 use std::net::Ipv6Addr;

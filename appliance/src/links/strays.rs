@@ -20,7 +20,7 @@ pub(crate) enum Stray {
 }
 
 /// A family of addresses, which has rules and tables of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Family {
     V4,
     V6,

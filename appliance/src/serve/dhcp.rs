@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frame;
+use super::leases::Leases;
 use super::packets::Packets;
 use super::sockets::{self, Frames, LinkIndex};
+use crate::links::Family;
 use crate::shown::Shown;
 
 /// The longest headers of IP and UDP in bytes. One byte more than is taken is read, so that a longer packet is told from one
@@ -31,6 +33,7 @@ pub(super) async fn serve(
     network: NetworkId,
     link: InterfaceName,
     mut shown: watch::Receiver<Shown>,
+    leases: Leases,
 ) -> io::Result<()> {
     let Some(own) = own(&shown, network) else { return Ok(()) };
     let packets = Packets::open(&link)?;
@@ -53,6 +56,7 @@ pub(super) async fn serve(
                 let shown = shown.borrow_and_update();
                 if shown.versions.vms != version {
                     (table, version) = (Table::new(&shown.document), shown.versions.vms);
+                    leases.keep(&shown.document);
                 }
                 continue;
             }
@@ -62,18 +66,20 @@ pub(super) async fn serve(
         let is_for_all = heard.to.is_broadcast() || heard.to == own.broadcast;
         let is_for_us = is_for_all || heard.to == own.address;
         let is_in_place = is_for_us && table.is_source(network, heard.from, packet);
-        let is_known = is_in_place && table.sender(network, packet).is_some();
-        if !is_known || !limiter.admits(table.owner(network, heard.frame), begun.elapsed()) {
+        let Some(mac) = table.sender(network, packet).filter(|_| is_in_place) else { continue };
+        if !limiter.admits(table.owner(network, heard.frame), begun.elapsed()) {
             continue;
         }
         match table.answer(network, packet, heard.from) {
             // One that does not get out is as good as lost on the way; the client asks again.
             Some(Answer::Reply(reply)) => {
+                leases.replied(network, mac, reply.kind);
                 if let Err(error) = line.send(&reply).await {
                     tracing::debug!(to = ?reply.to, %error, "an answer does not get out");
                 }
             }
             Some(Answer::Event(Event { kind, mac, address, .. })) => {
+                leases.said(network, mac, Family::V4, kind);
                 tracing::info!(?kind, %mac, %address, %link, "a client says something of its address");
             }
             None => {}

@@ -15,7 +15,9 @@ use podzol_vocab::{InterfaceName, LINK_GATEWAY, NetworkId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::leases::Leases;
 use super::sockets::{self, LinkIndex};
+use crate::links::Family;
 use crate::shown::Shown;
 
 /// Serves until a socket fails.
@@ -23,6 +25,7 @@ pub(super) async fn serve(
     network: NetworkId,
     link: InterfaceName,
     mut shown: watch::Receiver<Shown>,
+    leases: Leases,
 ) -> io::Result<()> {
     let index = LinkIndex::of(&link)?.number();
     let hearing = sockets::udp(&link, SERVERS, SERVER_PORT)?;
@@ -46,6 +49,7 @@ pub(super) async fn serve(
                 let shown = shown.borrow_and_update();
                 if shown.versions.vms != version {
                     (table, version) = (Table::new(&shown.document), shown.versions.vms);
+                    leases.keep(&shown.document);
                 }
                 continue;
             }
@@ -57,7 +61,9 @@ pub(super) async fn serve(
             continue;
         }
         let Some(answer) = table.answer(network, &buffer[..length], *from.ip()) else { continue };
+        leases.gave(network, mac, answer.gives);
         if let Some(said) = answer.said {
+            leases.said(network, mac, Family::V6, said);
             tracing::info!(kind = ?said, %mac, %link, "a client says something of its IPv6 address");
         }
         // One that does not get out is as good as lost on the way; the client asks again.

@@ -8,6 +8,7 @@ mod dhcp;
 mod dhcp6;
 mod dns;
 mod frame;
+pub(crate) mod leases;
 mod metadata;
 mod packets;
 mod ra;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use podzol_appliance_api::Health;
 use podzol_appliance_metadata::{METADATA_PORT, PASSWORD_PORT};
 use podzol_vocab::{InterfaceName, MacAddr, NetworkId, VmId};
@@ -57,6 +59,7 @@ impl Healths {
 pub(crate) struct Services {
     shown: watch::Receiver<Shown>,
     healths: Healths,
+    leases: leases::Leases,
     names: dns::Names,
     metadata: Arc<metadata::Metadata>,
 }
@@ -65,7 +68,7 @@ impl Services {
     pub(crate) fn new(shown: watch::Receiver<Shown>) -> Self {
         let names = dns::Names::new(shown.clone());
         let metadata = Arc::new(metadata::Metadata::new());
-        Self { shown, healths: Healths::default(), names, metadata }
+        Self { shown, healths: Healths::default(), leases: leases::Leases::default(), names, metadata }
     }
 
     pub(crate) fn healths(&self) -> BTreeMap<String, Health> {
@@ -75,6 +78,26 @@ impl Services {
     /// The VMs that have set the password they were given.
     pub(crate) fn passwords_set(&self) -> Vec<VmId> {
         self.metadata.passwords_set()
+    }
+
+    /// All addresses that DHCP has, with what was heard of them.
+    pub(crate) fn leases(&self) -> Vec<podzol_appliance_api::Lease> {
+        self.leases.shown(&self.shown.borrow().document)
+    }
+
+    /// The ranges of all networks of VMs.
+    pub(crate) fn networks(&self) -> Vec<(IpNet, NetworkId)> {
+        let shown = self.shown.borrow();
+        let ranges = shown.document.guests.iter().flat_map(|(id, guest)| {
+            let six = guest.prefix6.map(|prefix| (IpNet::from(prefix.net()), *id));
+            [Some((IpNet::from(guest.cidr.net()), *id)), six].into_iter().flatten()
+        });
+        ranges.collect()
+    }
+
+    /// The link of a network, and nothing if it is not there.
+    pub(crate) fn link(&self, network: NetworkId) -> Option<InterfaceName> {
+        self.shown.borrow().links.get(&network).map(|link| link.name.clone())
     }
 
     /// Serves all networks until stopped.
@@ -126,8 +149,8 @@ impl Services {
     }
 
     fn serve_4(&self, keeper: &Keeper<'_>, network: NetworkId, gateway: Ipv4Addr) {
-        let shown = self.shown.clone();
-        keeper.keep("dhcp", move |link| dhcp::serve(network, link, shown.clone()));
+        let (shown, leases) = (self.shown.clone(), self.leases.clone());
+        keeper.keep("dhcp", move |link| dhcp::serve(network, link, shown.clone(), leases.clone()));
         for (name, port) in [("metadata", METADATA_PORT), ("passwords", PASSWORD_PORT)] {
             let data = self.metadata.clone();
             keeper.keep(name, move |link| data.clone().serve(network, (link, gateway), port));
@@ -137,8 +160,8 @@ impl Services {
     fn serve_6(&self, keeper: &Keeper<'_>, network: NetworkId) {
         let shown = self.shown.clone();
         keeper.keep("ra", move |link| ra::serve(network, link, shown.clone()));
-        let shown = self.shown.clone();
-        keeper.keep("dhcp6", move |link| dhcp6::serve(network, link, shown.clone()));
+        let (shown, leases) = (self.shown.clone(), self.leases.clone());
+        keeper.keep("dhcp6", move |link| dhcp6::serve(network, link, shown.clone(), leases.clone()));
     }
 }
 

@@ -32,7 +32,7 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 const IDENTITY: &str = "etc/podzol-image";
 
 /// Loaded at every start, in this order, each after what it needs.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
@@ -40,6 +40,8 @@ const MODULES: [&str; 18] = [
     "evdev",
     // What libcrc32c asks the kernel for by name only.
     "crc32c_generic",
+    // Connections are counted for a diagnosis by it.
+    "nf_conntrack_netlink",
     "nf_tables",
     "nft_chain_nat",
     "nft_ct",

@@ -154,6 +154,11 @@ impl Api {
         self.json(request).await
     }
 
+    /// Asks for what comes over time, and has it come.
+    pub(crate) async fn post_stream(&self, path: &str, body: &Value) -> Result<Response, ApiError> {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
     /// Opens the stream of changes.
     pub(crate) async fn changes(&self) -> Result<Response, ApiError> {
         self.send(self.request(Method::GET, "/v1/changes")).await

@@ -13,9 +13,9 @@ mod zone;
 
 pub(crate) use console::{Console, ConsoleCertificateVerb, ConsoleProxyVerb, ConsoleSessionVerb};
 pub(crate) use network::{
-    ChangeRouter, Check, EgressCreate, EgressUpdate, FirewallCreate, FirewallUpdate, Http,
-    LoadBalancerCreate, LoadBalancerUpdate, NetworkVerb, Packets, PortForwardCreate, PortForwardUpdate,
-    PublicIpVerb, RouterVerb, RuleVerb, StaticNatCreate, StaticNatUpdate,
+    CaptureRouter, ChangeRouter, Check, DiagnoseRouter, EgressCreate, EgressUpdate, FirewallCreate,
+    FirewallUpdate, Http, LoadBalancerCreate, LoadBalancerUpdate, NetworkVerb, Packets, PortForwardCreate,
+    PortForwardUpdate, PublicIpVerb, RouterVerb, RuleVerb, StaticNatCreate, StaticNatUpdate,
 };
 pub(crate) use template::{TemplateCreate, TemplateVerb};
 pub(crate) use vm::{IsoVerb, NicVerb, VmCreate, VmVerb, VolumeVerb};

@@ -3,6 +3,7 @@
 mod balancer;
 mod console;
 mod network;
+mod router;
 mod template;
 mod vm;
 mod zone;

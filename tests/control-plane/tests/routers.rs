@@ -11,6 +11,7 @@ use podzol_vocab::VmId;
 use serde_json::{Value, json};
 
 mod dead;
+mod diagnosis;
 mod held;
 mod http;
 mod identity;

@@ -192,6 +192,7 @@ impl World {
             }),
             ("POST", "/v1/vms/{id}/stop" | "/v1/vms/{id}/migrate") => json!({}),
             ("POST", "/v1/vms/{id}/console") => json!({}),
+            ("POST", "/v1/routers/{id}/capture") => json!({ "link": "public", "seconds": 1 }),
             ("POST", "/v1/console-sessions/resume") => json!({ "token": "x" }),
             ("PUT", "/v1/console-certificate") => json!({ "certificates": "x", "key": "x" }),
             ("POST", "/v1/vms/{id}/iso") => json!({ "template": pod.template }),

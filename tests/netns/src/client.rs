@@ -9,6 +9,9 @@ use crate::namespace::Namespace;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long what comes over time may take.
+const RAW: Duration = Duration::from_secs(90);
+
 /// Somebody with an identity, somewhere.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -69,5 +72,43 @@ impl Session {
         E::Request: Sync,
     {
         self.client.call::<E>(self.peer, &(), request, DEADLINE).await
+    }
+
+    /// Calls an endpoint of the router whose answer is bytes that come over time.
+    ///
+    /// # Errors
+    /// What the router answers, or why it does not.
+    pub async fn call_raw<E>(&self, request: &E::Request) -> Result<Raw, CallError>
+    where
+        E: Endpoint<Path = ()>,
+        E::Request: Sync,
+    {
+        self.client.call_raw::<E>(self.peer, &(), request, RAW).await.map(Raw)
+    }
+}
+
+/// Bytes of the router's that come over time.
+#[derive(Debug)]
+pub struct Raw(reqwest::Response);
+
+impl Raw {
+    /// The next of them; none at the end.
+    ///
+    /// # Panics
+    /// When they break off.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        self.0.chunk().await.expect("the bytes do not break off").map(Vec::from)
+    }
+
+    /// All of them.
+    ///
+    /// # Panics
+    /// When they break off.
+    pub async fn all(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some(more) = self.next().await {
+            bytes.extend(more);
+        }
+        bytes
     }
 }

@@ -9,6 +9,7 @@ mod cloud_init;
 mod control;
 mod dhcp;
 mod dhcp_clients;
+mod diagnosis;
 mod dns;
 mod flood;
 mod metadata;

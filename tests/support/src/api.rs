@@ -76,6 +76,28 @@ impl Api {
         status
     }
 
+    /// Posts a JSON body, and gives the answer before all of it has come.
+    ///
+    /// # Panics
+    /// When it is no success.
+    pub async fn post_open(&self, path: &str, body: &Value) -> reqwest::Response {
+        let request = self.request(Method::POST, path).body(body.to_string());
+        let response = request.send().await.expect("the API answers");
+        assert_eq!(response.status(), 200, "POST {path}");
+        response
+    }
+
+    /// Posts a JSON body, and gives the answer's type and its bytes.
+    ///
+    /// # Panics
+    /// When it is no success, or breaks off.
+    pub async fn post_bytes(&self, path: &str, body: &Value) -> (String, Vec<u8>) {
+        let response = self.post_open(path, body).await;
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().to_owned();
+        (kind, response.bytes().await.expect("the answer does not break off").to_vec())
+    }
+
     /// Posts a JSON body with an `Idempotency-Key`.
     pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Answer {
         let text = body.to_string();

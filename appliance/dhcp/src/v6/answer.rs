@@ -21,6 +21,19 @@ pub struct Answer {
     pub bytes: Vec<u8>,
     /// What the client said of its address, which stays its own whatever it said.
     pub said: Option<EventKind>,
+    /// What becomes of its address by this.
+    pub gives: Gives,
+}
+
+/// What an answer does with the client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    /// Nothing.
+    Nothing,
+    /// It offers it.
+    Offer,
+    /// It gives it, or gives it for longer.
+    Address,
 }
 
 /// The message types of servers.
@@ -65,7 +78,17 @@ impl Exchange<'_> {
             }
             Kind::InformationRequest => self.with_settings(self.begun(REPLY)),
         };
-        Some(Answer { bytes, said })
+        Some(Answer { bytes, said, gives: self.gives() })
+    }
+
+    fn gives(&self) -> Gives {
+        let wants = self.message.associations.iter().any(|one| one.kind == AssociationKind::Address);
+        match self.message.kind {
+            _ if !wants => Gives::Nothing,
+            Kind::Solicit if !self.message.takes_reply => Gives::Offer,
+            Kind::Solicit | Kind::Request | Kind::Renew | Kind::Rebind => Gives::Address,
+            Kind::Confirm | Kind::Release | Kind::Decline | Kind::InformationRequest => Gives::Nothing,
+        }
     }
 
     /// Whether it names its client and its server where it must, and not where it must not (RFC 8415, 16).

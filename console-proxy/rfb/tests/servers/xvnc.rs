@@ -138,7 +138,9 @@ fn what_moves_is_copied() {
 #[test]
 fn cursors_and_bells_are_told() {
     let Some(mut display) = Display::start(&["-SecurityTypes", "None"]) else { return };
-    for (at, encodings) in [(5, &[Encoding::Zrle, Encoding::CursorAlpha][..]), (15, &[Encoding::Zrle, Encoding::Cursor])] {
+    for (at, encodings) in
+        [(5, &[Encoding::Zrle, Encoding::CursorAlpha][..]), (15, &[Encoding::Zrle, Encoding::Cursor])]
+    {
         let mut viewer = display.viewer(Config { encodings: encodings.to_vec(), ..config(&[]) });
         // Xvnc draws the cursor itself for viewers that did not put it where it is, and thinks again when it moves.
         viewer.client.send(ClientMessage::Pointer { buttons: 0, x: at, y: at }).unwrap();

@@ -17,6 +17,7 @@
 
 mod balancers;
 mod check;
+mod diagnosis;
 mod differences;
 mod document;
 pub(crate) mod held;

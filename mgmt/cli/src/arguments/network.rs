@@ -63,6 +63,52 @@ pub(crate) enum RouterVerb {
     Replace(ChangeRouter),
     /// Prints the last lines of the log of one.
     Logs(Router),
+    /// Shows what there is in one: links, routes, leases, connections, and with `--rules` its packet filter's rules.
+    Diagnose(DiagnoseRouter),
+    /// Captures packets of one, into a file that Wireshark and tcpdump read. Each capture is recorded as an event.
+    Capture(CaptureRouter),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseRouter {
+    /// Its id, or the name of its account if that has one router only.
+    pub(crate) which: String,
+    /// Shows the rules of its packet filter too.
+    #[arg(long)]
+    pub(crate) rules: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaptureRouter {
+    /// Its id, or the name of its account if that has one router only.
+    pub(crate) which: String,
+    /// Of which link.
+    #[arg(long, value_parser = ["guest", "public", "management"])]
+    pub(crate) link: String,
+    /// Of which network, for the link `guest`, if the router has several.
+    #[arg(long)]
+    pub(crate) network: Option<String>,
+    /// How long it takes at most: 1 to 60.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// How many bytes the file has at most: 1024 to 4194304, which is also what it is if left out.
+    #[arg(long)]
+    pub(crate) bytes: Option<u32>,
+    /// How many bytes of each packet are kept: 64 to 65535; all if left out.
+    #[arg(long)]
+    pub(crate) snap_bytes: Option<u32>,
+    /// Only packets from or to this address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Only packets of this protocol.
+    #[arg(long, value_parser = ["tcp", "udp", "icmp", "icmp6", "arp"])]
+    pub(crate) protocol: Option<String>,
+    /// Only packets of TCP or UDP from or to this port.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// The file; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -49,6 +49,8 @@ impl Session {
             }
             RouterVerb::Restart(router) => self.change_router(router, "restart").await,
             RouterVerb::Replace(router) => self.change_router(router, "replace").await,
+            RouterVerb::Diagnose(asked) => self.diagnose_router(asked).await,
+            RouterVerb::Capture(asked) => self.capture_router(asked).await,
             RouterVerb::Logs(router) => {
                 let id = self.router_id(&router.which).await?;
                 let logs = self.api.get(&format!("{}/logs", ROUTER.at(&id)), &[]).await?;
@@ -67,7 +69,7 @@ impl Session {
     }
 
     /// The id of a router by that, or by the name of its account.
-    async fn router_id(&self, which: &str) -> anyhow::Result<String> {
+    pub(super) async fn router_id(&self, which: &str) -> anyhow::Result<String> {
         // What looks like an id is one; an account's name never does.
         let id = ACCOUNT.id(&self.api, which).await?;
         if id == which {

@@ -1,9 +1,11 @@
 //! Routers.
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::header;
 use podzol_mgmt_api::account::AccountFilter;
-use podzol_mgmt_api::router::{Router, RouterLogs};
+use podzol_mgmt_api::router::{Router, RouterCapture, RouterDiagnosis, RouterLogs};
 use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
 use podzol_mgmt_app::App;
 use podzol_vocab::RouterId;
@@ -12,8 +14,11 @@ use utoipa_axum::routes;
 
 use super::{Answer, accepted};
 use crate::auth::User;
-use crate::body::{Asked, Id};
+use crate::body::{Asked, Id, Json};
 use crate::problem::Refusal;
+
+/// The media type of captures.
+const PCAP: &str = "application/vnd.tcpdump.pcap";
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -22,6 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(router_restart))
         .routes(routes!(router_replace))
         .routes(routes!(router_logs))
+        .routes(routes!(router_diagnosis))
+        .routes(routes!(router_capture))
 }
 
 /// The routers, a page at a time.
@@ -74,4 +81,33 @@ async fn router_replace(
 async fn router_logs(State(app): State<App>, User(actor): User, id: Id<RouterId>) -> Answer<RouterLogs> {
     let Id(id) = id;
     Ok(axum::Json(app.router_logs(&actor, id).await?))
+}
+
+/// What there is in a router: links, routes, rules, leases, and a count of its connections.
+#[utoipa::path(get, path = "/v1/routers/{id}/diagnosis", tag = "operators", operation_id = "router_diagnosis", params(("id" = RouterId, Path)),
+    responses((status = 200, description = "It", body = RouterDiagnosis), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn router_diagnosis(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<RouterId>,
+) -> Answer<RouterDiagnosis> {
+    let Id(id) = id;
+    Ok(axum::Json(app.router_diagnosis(&actor, id).await?))
+}
+
+/// Captures packets of one of a router's links. The answer is a file of libpcap that comes while it is made, and ends when the
+/// capture does; whoever stops reading ends it. One goes on at a time. Each is an event of the router's account.
+#[utoipa::path(post, path = "/v1/routers/{id}/capture", tag = "operators", operation_id = "router_capture", params(("id" = RouterId, Path)),
+    request_body = RouterCapture,
+    responses((status = 200, description = "The packets", body = Vec<u8>, content_type = "application/vnd.tcpdump.pcap"), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
+async fn router_capture(
+    State(app): State<App>,
+    User(actor): User,
+    id: Id<RouterId>,
+    body: Json<RouterCapture>,
+) -> Result<Response, Refusal> {
+    let Id(id) = id;
+    let captured = app.router_capture(&actor, id, &body.value).await?;
+    let kind = [(header::CONTENT_TYPE, PCAP)];
+    Ok((kind, Body::from_stream(captured.bytes_stream())).into_response())
 }

@@ -2,19 +2,23 @@
 //! kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt, stream};
 use podzol_appliance_api::{
-    Counters, Delta, DeltaError, Diagnosis, Document, EXTENSION_IPV6, EXTENSION_L7, Health,
-    HttpBalancerStatus, LogLine, Logs, METADATA_ADDRESS, ManagementSide, Phase, Problem, RouterStatus,
+    Capture, CapturedLink, Counters, Delta, DeltaError, Diagnosis, Document, EXTENSION_IPV6, EXTENSION_L7,
+    Health, HttpBalancerStatus, Lease, LogLine, Logs, METADATA_ADDRESS, ManagementSide, Phase, Problem,
+    RouterStatus, Tracked, VmNic,
 };
 use podzol_vocab::{
     ErrorCode, Generation, LoadBalancerId, MacAddr, NetworkId, NicId, Order, Secret, Sha256, VmId, WireError,
 };
 use sha2::Digest;
+use tokio::sync::Semaphore;
 
 use super::{Surroundings, lock};
 
@@ -39,6 +43,8 @@ pub(super) struct Appliance {
     around: Arc<Surroundings>,
     boot_id: String,
     memory: Mutex<Memory>,
+    /// A place for one capture.
+    capturing: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +71,8 @@ impl Appliance {
         // In the form that the kernel's have (random(4)).
         let boot_id = format!("00000000-0000-4000-8000-{:012x}", BOOTS.fetch_add(1, Ordering::Relaxed));
         let (management, around) = (management.clone(), Arc::clone(around));
-        Arc::new(Self { management, around, boot_id, memory: Mutex::default() })
+        let capturing = Arc::new(Semaphore::new(1));
+        Arc::new(Self { management, around, boot_id, memory: Mutex::default(), capturing })
     }
 
     pub(super) fn around(&self) -> &Surroundings {
@@ -244,7 +251,36 @@ impl Appliance {
             rules: String::new(),
             connections: (0, 65_536),
             memory_kib: (65_536, 98_304),
+            leases: leases(&memory.document),
+            tracked: Tracked::default(),
         }
+    }
+
+    /// Begins a capture of one packet, and has it go on until its time is over.
+    pub(super) fn capture(
+        &self,
+        capture: &Capture,
+    ) -> Result<impl Stream<Item = io::Result<Vec<u8>>> + Send + use<>, WireError> {
+        if let Some(problem) = capture.problem() {
+            return Err(WireError::new(ErrorCode::Invalid, problem.to_string()));
+        }
+        let has_link = match capture.link {
+            CapturedLink::Guest(network) => lock(&self.memory).names.contains_key(&network),
+            CapturedLink::Public | CapturedLink::Management => true,
+        };
+        if !has_link {
+            let message = "link: the router has no link to this network";
+            return Err(WireError::new(ErrorCode::NotFound, message));
+        }
+        let place = Arc::clone(&self.capturing).try_acquire_owned();
+        let place = place.map_err(|_| WireError::new(ErrorCode::Conflict, "another capture goes on"))?;
+        let time = Duration::from_secs(capture.seconds.into());
+        let end = stream::once(async move {
+            tokio::time::sleep(time).await;
+            drop(place);
+            Ok(Vec::new())
+        });
+        Ok(stream::iter([Ok(pcap(capture.snap_bytes))]).chain(end))
     }
 
     pub(super) fn add_traffic(&self, nic: NicId, traffic: Counters) {
@@ -325,6 +361,26 @@ fn told(problems: &[Problem]) -> String {
 fn stale(in_force: Generation) -> WireError {
     let error = WireError::new(ErrorCode::StaleGeneration, format!("generation {in_force} is in force"));
     WireError { in_force: Some(in_force), ..error }
+}
+
+/// The addresses of a document, of which nothing was heard: no VM asks.
+fn leases(document: &Document) -> Vec<Lease> {
+    let lease = |nic: &VmNic| Lease {
+        network: nic.network,
+        vm: nic.vm,
+        mac: nic.mac,
+        address: nic.address.into(),
+        acked_secs_ago: None,
+        last: None,
+    };
+    document.nics.values().map(lease).collect()
+}
+
+/// The file of a capture with one frame, of zeros.
+fn pcap(snap_bytes: u32) -> Vec<u8> {
+    let version = 4 << 16 | 2;
+    let numbers = [0xa1b2_3c4d, version, 0, 0, snap_bytes, 1, 1_700_000_000, 0, 60, 60];
+    numbers.iter().flat_map(|number: &u32| number.to_le_bytes()).chain([0; 60]).collect()
 }
 
 fn conflict(in_force: Generation) -> WireError {

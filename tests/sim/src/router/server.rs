@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router as Routes;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use podzol_appliance_api::{DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, RouterSeed, StatusGet};
+use axum::response::{IntoResponse, Response};
+use http::header;
+use podzol_appliance_api::{
+    CaptureMake, DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, PCAP, RouterSeed, StatusGet,
+};
 use podzol_rpc::endpoint::refuse;
 use podzol_rpc::refusals::management_alone;
 use podzol_rpc::tls::{self, Clients};
-use podzol_rpc::{Endpoint, Identity, Refusals, elsewhere, handle};
+use podzol_rpc::{Endpoint, Identity, Refusals, elsewhere, handle, handle_raw};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -61,11 +65,16 @@ fn routes(appliance: Arc<Appliance>, refusals: Refusals) -> Routes {
     let logs = handle::<LogsGet, S, _, _>(|appliance, _, (), ()| async move { Ok(appliance.logs()) });
     let diagnosis =
         handle::<DiagnosisGet, S, _, _>(|appliance, _, (), ()| async move { Ok(appliance.diagnosis()) });
+    let capture = handle_raw::<CaptureMake, S, _, _>(|appliance, _, (), capture| async move {
+        let captured = Body::from_stream(appliance.capture(&capture)?);
+        Ok(([(header::CONTENT_TYPE, PCAP)], captured).into_response())
+    });
     Routes::new()
         .route(DocumentPut::ROUTE, put.merge(patch))
         .route(StatusGet::ROUTE, status)
         .route(LogsGet::ROUTE, logs)
         .route(DiagnosisGet::ROUTE, diagnosis)
+        .route(CaptureMake::ROUTE, capture)
         .layer(from_fn_with_state(Arc::clone(&appliance), stumble))
         .with_state(appliance)
         // Last, so that it stands before every route above.
