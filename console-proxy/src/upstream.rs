@@ -42,6 +42,7 @@ pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
                 let began = worker.clock.now();
                 let ended = line::carry(&worker, &vm, dialled, number).await;
                 vm.set_line(LineTold::Waiting, None);
+                vm.coming_since.set(None);
                 vm.forget_acts();
                 vm.viewers.borrow().iter().for_each(|viewer| *viewer.held.borrow_mut() = Default::default());
                 backoff.lasted(worker.clock.now().saturating_sub(began));

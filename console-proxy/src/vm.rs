@@ -28,6 +28,11 @@ use crate::share::Share;
 use crate::told::{ClipboardTold, Keys, Leds, LineTold, Pointer};
 use crate::viewer::Viewer;
 
+/// How long a picture is waited for to be whole. A part of one costs as much as all of it, and of a window that is dragged a part is where it
+/// was and a part where it is, so that nothing is found to have moved. Pictures of displays that are near have come long before; of those that
+/// are far, parts are shown as they come.
+const WHOLE: Duration = Duration::from_millis(100);
+
 /// A VM that somebody looks at.
 #[derive(Debug)]
 pub(crate) struct Vm {
@@ -52,6 +57,8 @@ pub(crate) struct Vm {
     pub(crate) wanted: Notify,
     /// Acts were taken.
     pub(crate) room: Notify,
+    /// Since when an update of the display's has been coming that is not here as a whole.
+    pub(crate) coming_since: Cell<Option<Duration>>,
     /// When there was input last.
     pub(crate) input_at: Cell<Duration>,
     /// When its last page went.
@@ -89,6 +96,7 @@ impl Vm {
             news: Notify::new(),
             wanted: Notify::new(),
             room: Notify::new(),
+            coming_since: Cell::default(),
             input_at: Cell::default(),
             left: Cell::default(),
             tasks: RefCell::default(),
@@ -164,6 +172,11 @@ impl Vm {
         }
     }
 
+    /// How long to wait for the rest of the display's update before a picture is made: at most [`WHOLE`] from its beginning.
+    pub(crate) fn is_whole_in(&self, now: Duration) -> Duration {
+        self.coming_since.get().map_or(Duration::ZERO, |since| (since + WHOLE).saturating_sub(now))
+    }
+
     /// Whether a page can be seen that shows it.
     pub(crate) fn is_looked_at(&self) -> bool {
         self.viewers.borrow().iter().any(|viewer| viewer.looks())
@@ -232,5 +245,21 @@ impl Vm {
         self.set_line(LineTold::Off, None);
         self.forget_acts();
         self.serial.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_is_coming_is_waited_for_but_not_for_long() {
+        let vm = Vm::new(VmId::new(), Upstream::Off, [1, 2, 3, 4]);
+        let at = Duration::from_millis;
+        assert_eq!(vm.is_whole_in(at(1000)), Duration::ZERO);
+        vm.coming_since.set(Some(at(1000)));
+        assert_eq!([1000, 1070, 1100, 5000].map(|ms| vm.is_whole_in(at(ms))), [100, 30, 0, 0].map(at));
+        vm.coming_since.set(None);
+        assert_eq!(vm.is_whole_in(at(1001)), Duration::ZERO);
     }
 }

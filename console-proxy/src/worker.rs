@@ -35,6 +35,9 @@ use crate::upstream;
 use crate::viewer::{Gone, Viewer};
 use crate::vm::Vm;
 
+/// Bytes that are read from a display at once: most pictures of text, and a fourth of a window that is dragged.
+const READ: usize = 128 << 10;
+
 /// A proxy server.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -44,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) book: AddressBook,
     pub(crate) addresses: Rc<Addresses>,
     pub(crate) composer: RefCell<Composer>,
+    /// What was read from a display, until it is taken in the same turn.
+    pub(crate) bytes: RefCell<Box<[u8]>>,
     pub(crate) counts: Counts,
     settings: RefCell<Settings>,
     sessions: RefCell<HashMap<ConsoleSessionId, Rc<Session>>>,
@@ -124,9 +129,10 @@ pub(crate) fn unix() -> u64 {
 /// # Errors
 /// When there is no runtime.
 pub(crate) fn run(start: Start) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, serve(start));
+    // Not a `LocalSet`: whatever wakes a task of one wakes the runtime too, by a write to a file of its own and a look at that.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    runtime.block_on(serve(start));
     Ok(())
 }
 
@@ -140,6 +146,7 @@ async fn serve(start: Start) {
         book,
         addresses: Rc::default(),
         composer: RefCell::default(),
+        bytes: RefCell::new(vec![0; READ].into_boxed_slice()),
         counts: Counts::default(),
         settings: RefCell::new(settings),
         sessions: RefCell::default(),

@@ -86,7 +86,8 @@ pub(crate) async fn next(
             }
             continue;
         }
-        let rests = vm.share.borrow().rests(worker.clock.now());
+        let now = worker.clock.now();
+        let rests = vm.share.borrow().rests(now).max(vm.is_whole_in(now));
         if rests.is_zero()
             && let Some(update) = compose(worker, viewer)
         {
@@ -122,6 +123,10 @@ fn compose(worker: &Worker, viewer: &Viewer) -> Option<Update> {
     let mut screen = viewer.vm.screen.borrow_mut();
     // Before the display has been seen once, there is nothing to show.
     if !may_send(viewer) || screen.size().pixels() == 0 {
+        return None;
+    }
+    // Acknowledgements come here too.
+    if viewer.shown.borrow().has_all(&screen) {
         return None;
     }
     let (now, worked) = (worker.clock.now(), worker.clock.worked());

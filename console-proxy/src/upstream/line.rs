@@ -12,12 +12,16 @@
 mod hear;
 mod say;
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use podzol_rfb::{Client, ClientMessage, Press};
 use podzol_rpc::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
@@ -98,6 +102,17 @@ struct Line<'a> {
     rests: bool,
 }
 
+/// Reads into memory that all lines of a thread share, so that it may be large: how much.
+async fn read(reader: &mut (impl AsyncRead + Unpin), bytes: &RefCell<Box<[u8]>>) -> std::io::Result<usize> {
+    poll_fn(|context| {
+        let mut bytes = bytes.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
+}
+
 /// What the server is to be told when there is room, however often it gave cause.
 #[derive(Debug, Default)]
 struct Owed {
@@ -115,7 +130,6 @@ impl Line<'_> {
     /// Runs on a stream; gives it back within TLS when the server wants that.
     async fn run(&mut self, stream: Box<dyn Bytes>) -> Result<Option<Box<dyn Bytes>>, LineError> {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let mut bytes = vec![0; 32 << 10];
         loop {
             let wanted = self.vm.wanted.notified();
             if self.vm.has_moved(self.way) {
@@ -126,10 +140,11 @@ impl Line<'_> {
             let rests = self.vm.share.borrow().rests(self.worker.clock.now());
             let may_hear = rests.is_zero();
             tokio::select! {
-                read = reader.read(&mut bytes), if may_hear && !self.unheard => match read? {
+                read = read(&mut reader, &self.worker.bytes), if may_hear && !self.unheard => match read? {
                     0 => return Ok(None),
                     count => {
-                        self.client.receive(&bytes[..count]);
+                        // Nobody else has read since: this is still the same turn.
+                        self.client.receive(&self.worker.bytes.borrow()[..count]);
                         if self.hear()? {
                             return self.wrap(reader, writer).await.map(Some);
                         }

@@ -134,6 +134,11 @@ impl Screen {
         !self.painted.is_empty()
     }
 
+    /// Whether a picture is the newest, and nothing was painted after it.
+    pub(crate) fn shows(&self, picture: &Arc<Picture>) -> bool {
+        Arc::ptr_eq(&self.picture, picture) && !self.is_painted()
+    }
+
     /// Bytes of memory that this screen takes.
     pub fn memory(&self) -> usize {
         let tiles = self.changes.len();

@@ -60,7 +60,7 @@ impl Composer {
         budget: usize,
         now: Duration,
     ) -> Option<Update> {
-        if !viewer.may_send() {
+        if !viewer.may_send() || viewer.has_all(screen) {
             return None;
         }
         let picture = screen.commit(now);

@@ -80,6 +80,17 @@ impl Viewer {
         self.states.iter().filter(|state| Some(state.number) != self.acknowledged).count()
     }
 
+    /// Whether it has, or will have, all that a screen shows, to the pixel: there is no update to be made then. That is found out without
+    /// looking at any tile.
+    pub fn has_all(&self, screen: &Screen) -> bool {
+        self.states.back().is_some_and(|state| {
+            screen.shows(&state.picture)
+                && state.cursor == screen.cursor.number
+                && state.stale.is_empty()
+                && state.lossy.is_empty()
+        })
+    }
+
     /// Whether one more update may be made.
     pub(crate) fn may_send(&self) -> bool {
         // What the oldest one has overwritten is not kept any more.
@@ -141,5 +152,40 @@ impl Viewer {
 
     pub(crate) fn start(&self) -> Start {
         self.states.back().map_or(Start::Fresh, |state| Start::After(state.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cursor::Cursor;
+    use crate::geometry::Rect;
+    use crate::secret::Secret;
+    use crate::update::Composer;
+
+    #[test]
+    fn whoever_has_all_has_it_until_something_is_painted_or_the_cursor_is_another() {
+        let mut screen = Screen::new(Size::new(40, 20), Secret::new([1, 2, 3, 4]));
+        let (mut viewer, mut composer) = (Viewer::new(), Composer::new());
+        let mut is_updated = |screen: &mut Screen, viewer: &mut Viewer| {
+            composer.update(screen, viewer, 1 << 16, Duration::from_secs(1)).is_some()
+        };
+        assert!(!viewer.has_all(&screen));
+        assert!(is_updated(&mut screen, &mut viewer) && viewer.has_all(&screen));
+        screen.pixels()[0] = 7;
+        screen.painted(Rect::new(0, 0, 1, 1));
+        assert!(!viewer.has_all(&screen));
+        assert!(is_updated(&mut screen, &mut viewer) && viewer.has_all(&screen));
+        screen.painted(Rect::new(0, 0, 1, 1));
+        assert!(!viewer.has_all(&screen), "that the colours are those that it has is not known yet");
+        assert!(!is_updated(&mut screen, &mut viewer) && viewer.has_all(&screen));
+        screen.set_cursor(Some(&Cursor {
+            hotspot: (0, 0),
+            size: Size::new(1, 1),
+            pixels: vec![0xff00_0000],
+        }));
+        assert!(!viewer.has_all(&screen));
+        viewer.resume(0);
+        assert!(!viewer.has_all(&screen));
     }
 }

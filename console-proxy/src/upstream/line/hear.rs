@@ -58,6 +58,9 @@ impl Line<'_> {
             work += work_of(&event);
             self.heed(event);
         }
+        let coming = self.client.is_updating();
+        let since = self.vm.coming_since.get().filter(|_| coming);
+        self.vm.coming_since.set(since.or_else(|| coming.then(|| self.worker.clock.now())));
         self.vm.understands(self.client.extensions());
         // No rectangle is here in part.
         if self.connected && !self.client.is_updating() {
@@ -87,6 +90,7 @@ impl Line<'_> {
             }
             Event::UpdateEnd => {
                 self.asked = false;
+                vm.coming_since.set(None);
                 if vm.screen.borrow().is_painted() {
                     self.nudge.changed(self.worker.clock.now());
                     vm.news.notify_waiters();

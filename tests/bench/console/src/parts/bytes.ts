@@ -18,13 +18,15 @@ interface Taken {
   pictures: number;
 }
 
-const SCENES = ['scroll', 'boot', 'typing', 'drag', 'video', 'photo'] as const;
+export const SCENES = ['scroll', 'boot', 'typing', 'drag', 'video', 'photo'] as const;
 
-export async function bytes(world: World, rounds: number, seconds: number): Promise<Row[]> {
+/** All scenes, or only these. */
+export async function bytes(world: World, rounds: number, seconds: number, only: readonly string[]): Promise<Row[]> {
+  const scenes = SCENES.filter((scene) => only.length === 0 || only.includes(scene));
   const all = new Map<string, Taken[]>();
   let inexact = 0;
   for (let round = 0; round < rounds; round += 1) {
-    for (const scene of SCENES) {
+    for (const scene of scenes) {
       for (const contestant of inTurn(world, round)) {
         const { page, relay, close } = await open(world, contestant);
         await world.guest.begin(scene, 3 + round, seconds * 1000, 'holds');
@@ -55,7 +57,7 @@ export async function bytes(world: World, rounds: number, seconds: number): Prom
       }
     }
   }
-  return [...SCENES.flatMap((scene) => rows(scene, all)), { what: 'pictures at rest that are not exact', podzol: inexact, goal: '0', holds: inexact === 0 }];
+  return [...scenes.flatMap((scene) => rows(scene, all)), { what: 'pictures at rest that are not exact', podzol: inexact, goal: '0', holds: inexact === 0 }];
 }
 
 declare global {
