@@ -94,25 +94,35 @@ describe.skipIf(missing.length > 0)('scenes', () => {
     }
   });
 
-  it('what moves is near to what QEMU shows', { timeout: 120_000, retry: 2 }, async () => {
-    const page = await open('socket', NEAR);
+  it.each(VIEWERS)('what moves is near to what QEMU shows, with $ways.length pages', { timeout: 240_000, retry: 2 }, async ({ ways }) => {
+    const near: Page[] = [];
+    for (const [way, line] of ways) {
+      const page = await open(way, line);
+      // The others see it later than QEMU shows it.
+      if (line === NEAR) near.push(page);
+    }
     let lossy = 0;
     for (const name of ['scroll', 'boot', 'typing', 'drag', 'photo', 'video', 'cursor']) {
       await guest.begin(name, 5, 60_000);
-      for (let stop = 0; stop < 2; stop += 1) {
+      // Of what photographs show, pauses are made until one is seen before it was refined.
+      let isUnseen = name === 'photo' || name === 'video';
+      for (let stop = 0; stop < 2 || (isUnseen && stop < 12); stop += 1) {
         await new Promise((resolve) => setTimeout(resolve, 700 + stop * 137));
         await guest.pause();
-        await note(page);
-        const near = await nearest(page, await guest.screen());
-        console.log(name, JSON.stringify(near));
-        expect(near.psnr ?? Infinity, name).toBeGreaterThanOrEqual(35);
-        expect(near.ofThose ?? Infinity, name).toBeGreaterThanOrEqual(32);
-        lossy += Number(near.tiles > 0);
+        await Promise.all(near.map(note));
+        const screen = await guest.screen();
+        for (const seen of await Promise.all(near.map((page) => nearest(page, screen)))) {
+          console.log(name, JSON.stringify(seen));
+          expect(seen.psnr ?? Infinity, name).toBeGreaterThanOrEqual(35);
+          expect(seen.ofThose ?? Infinity, name).toBeGreaterThanOrEqual(32);
+          lossy += Number(seen.tiles > 0);
+          isUnseen &&= seen.tiles === 0;
+        }
         await guest.resume();
       }
       await guest.end();
     }
     // Else nothing was seen before it was refined, and this says nothing.
-    expect(lossy).toBeGreaterThan(2);
+    expect(lossy).toBeGreaterThan(1);
   });
 });
