@@ -1,10 +1,11 @@
 /**
  * Measures Podzol's console beside noVNC 1.7 with websockify 0.13, on the same QEMU in one run. `README.md` of `tests/bench` says how.
  *
- *     bench.js [quick] [PART…] [SCENE…]        parts: bytes keys quiet updates sessions; scenes of bytes: scroll boot typing drag video photo
+ *     bench.js [quick] [PART…] [SCENE…]        parts: first bytes keys quiet updates sessions; scenes of bytes: scroll boot typing drag video photo
  */
 
 import { SCENES, bytes } from './parts/bytes.ts';
+import { first } from './parts/first.ts';
 import { keys } from './parts/keys.ts';
 import { quiet } from './parts/quiet.ts';
 import { sessions } from './parts/sessions.ts';
@@ -20,6 +21,7 @@ const scenes = args.filter((arg) => (SCENES as readonly string[]).includes(arg))
 const wanted = args.filter((arg) => arg !== 'quick' && !scenes.includes(arg));
 
 const PARTS: Record<string, (world: World) => Promise<Row[]>> = {
+  first: (world) => first(world, isQuick ? 1 : 5),
   bytes: (world) => bytes(world, isQuick ? 1 : 3, isQuick ? 5 : 10, scenes),
   keys: (world) => keys(world, isQuick ? 20 : 200),
   quiet: (world) => quiet(world, isQuick ? 4 : 40),

@@ -41,6 +41,8 @@ export function inTurn({ podzol, novnc }: World, round: number): Contestant[] {
 export interface Open {
   readonly page: Page;
   readonly relay: Relay;
+  /** When its link was opened, by `performance.now()`. */
+  readonly begun: number;
   close(): Promise<void>;
 }
 
@@ -50,6 +52,7 @@ export async function open({ browser }: World, contestant: Contestant, line: Par
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 } });
   const page = await context.newPage();
   await watch(page);
+  const begun = performance.now();
   await page.goto(contestant.link(relay.port, way));
   await page.waitForSelector('body[data-phase="on"]');
   await page.waitForSelector(contestant.canvas);
@@ -58,7 +61,7 @@ export async function open({ browser }: World, contestant: Contestant, line: Par
     relay.stop();
     await wait(300);
   };
-  return { page, relay, close };
+  return { page, relay, begun, close };
 }
 
 /** Waits until the page shows what QEMU does, to the pixel: whether it ever did. */
