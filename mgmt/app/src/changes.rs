@@ -3,6 +3,10 @@
 use std::str::FromStr;
 
 use podzol_mgmt_api::event::Change;
+use podzol_mgmt_api::firewall::{EgressRule, FirewallRule};
+use podzol_mgmt_api::load_balancer::LoadBalancer;
+use podzol_mgmt_api::port_forward::PortForward;
+use podzol_mgmt_api::static_nat::StaticNat;
 use podzol_mgmt_db::{change, find, operation};
 use podzol_vocab::HostId;
 use serde::Serialize;
@@ -99,11 +103,11 @@ impl ChangeStream {
             "console-session" => shown(app.console_session_show(actor, parse(id)?).await),
             "console-proxy" => shown(app.console_proxy_show(actor, parse(id)?).await),
             "public-ip" => shown(app.public_ip_show(actor, parse(id)?).await),
-            "port-forward" => shown(app.port_forward_show(actor, parse(id)?).await),
-            "static-nat" => shown(app.static_nat_show(actor, parse(id)?).await),
-            "firewall-rule" => shown(app.firewall_rule_show(actor, parse(id)?).await),
-            "egress-rule" => shown(app.egress_rule_show(actor, parse(id)?).await),
-            "load-balancer" => shown(app.load_balancer_show(actor, parse(id)?).await),
+            "port-forward" => shown(app.rule_show::<PortForward>(actor, parse(id)?).await),
+            "static-nat" => shown(app.rule_show::<StaticNat>(actor, parse(id)?).await),
+            "firewall-rule" => shown(app.rule_show::<FirewallRule>(actor, parse(id)?).await),
+            "egress-rule" => shown(app.rule_show::<EgressRule>(actor, parse(id)?).await),
+            "load-balancer" => shown(app.rule_show::<LoadBalancer>(actor, parse(id)?).await),
             "host" => shown(app.host_summary(parse::<HostId>(id)?).await),
             "storage-server" => shown(app.storage_server_show(actor, parse(id)?).await),
             "pool" => shown(app.pool_show(actor, parse(id)?).await),

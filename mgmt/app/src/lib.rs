@@ -68,6 +68,7 @@ pub use console::{ConsoleSettings, Resumed};
 pub use error::AppError;
 pub use metrics::Metrics;
 pub use once::{Once, Secretive};
+pub use rule::Rule;
 
 /// The management service without its rim: all use cases are methods of it. Cloning is cheap.
 #[derive(Clone)]

@@ -1,18 +1,23 @@
 //! Egress rules: exceptions to what the VMs of a network may send outside.
 
-use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::firewall::{EgressRule, EgressRuleCreate, EgressRuleUpdate};
-use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
+use podzol_mgmt_api::{Created, Timestamp};
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_mgmt_db::{Reader, find, network};
 use podzol_vocab::{EgressRuleId, NetworkId};
 
 use super::packets::{Family, checked, must_be_alone, must_be_ranges, must_be_within};
-use super::{Ranges, Resource, Shown, must_be_few, new_row};
+use super::{Ranges, Rule, Shown, must_be_few, new_row};
 use crate::{Actor, App, AppError, Once};
 
-impl Resource for EgressRule {
+impl Rule for EgressRule {
+    type Id = EgressRuleId;
+
     const KIND: Kind = Kind::EgressRule;
+
+    fn id(&self) -> Self::Id {
+        self.id
+    }
 
     fn shown(row: rule::Model, shown: &Shown) -> Result<Self, AppError> {
         let odd = || AppError::Internal(format!("rule {} is no egress rule", row.id));
@@ -68,27 +73,6 @@ impl App {
         .await
     }
 
-    /// The egress rules that the caller may see.
-    ///
-    /// # Errors
-    /// When the query is not valid.
-    pub async fn egress_rule_list(
-        &self,
-        actor: &Actor,
-        filter: &AccountFilter,
-        query: &PageQuery,
-    ) -> Result<Page<EgressRule>, AppError> {
-        self.rules_listed(actor, filter, query, |rule: &EgressRule| rule.id.to_string()).await
-    }
-
-    /// An egress rule.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn egress_rule_show(&self, actor: &Actor, id: EgressRuleId) -> Result<EgressRule, AppError> {
-        self.rule_shown(actor, id.to_string()).await
-    }
-
     /// Changes an egress rule.
     ///
     /// # Errors
@@ -99,7 +83,7 @@ impl App {
         id: EgressRuleId,
         body: EgressRuleUpdate,
     ) -> Result<Created<EgressRule>, AppError> {
-        self.rule_change(actor, id.to_string(), async |tx, row| {
+        self.rule_change(actor, id, async |tx, row| {
             let odd = || AppError::Internal(format!("rule {id} is no egress rule"));
             let network = row.network_id.ok_or_else(odd)?;
             let Spec::EgressRule { sources, destinations, packets } = &mut row.spec.0 else {
@@ -126,18 +110,6 @@ impl App {
             must_be_few_pairs(tx.reader(), row).await
         })
         .await
-    }
-
-    /// Takes an exception back.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn egress_rule_delete(
-        &self,
-        actor: &Actor,
-        id: EgressRuleId,
-    ) -> Result<Created<EgressRule>, AppError> {
-        self.rule_remove(actor, id.to_string()).await
     }
 }
 

@@ -1,8 +1,7 @@
 //! Firewall rules: what may come in from outside.
 
-use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::firewall::{FirewallRule, FirewallRuleCreate, FirewallRuleUpdate, Packets};
-use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
+use podzol_mgmt_api::{Created, Timestamp};
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_mgmt_db::vm::Desired;
 use podzol_mgmt_db::{Reader, find, network, vm};
@@ -10,11 +9,17 @@ use podzol_vocab::{FirewallRuleId, IpRange, NicId, PublicIpId, VmId};
 
 use super::egress::network_for;
 use super::packets::{Family, checked, must_be_alone, must_be_ranges};
-use super::{Resource, Shown, address_for, must_be_few, new_row};
+use super::{Rule, Shown, address_for, must_be_few, new_row};
 use crate::{Actor, App, AppError, Once};
 
-impl Resource for FirewallRule {
+impl Rule for FirewallRule {
+    type Id = FirewallRuleId;
+
     const KIND: Kind = Kind::FirewallRule;
+
+    fn id(&self) -> Self::Id {
+        self.id
+    }
 
     fn shown(row: rule::Model, shown: &Shown) -> Result<Self, AppError> {
         let odd = || AppError::Internal(format!("rule {} is no firewall rule", row.id));
@@ -73,31 +78,6 @@ impl App {
         .await
     }
 
-    /// The firewall rules that the caller may see.
-    ///
-    /// # Errors
-    /// When the query is not valid.
-    pub async fn firewall_rule_list(
-        &self,
-        actor: &Actor,
-        filter: &AccountFilter,
-        query: &PageQuery,
-    ) -> Result<Page<FirewallRule>, AppError> {
-        self.rules_listed(actor, filter, query, |rule: &FirewallRule| rule.id.to_string()).await
-    }
-
-    /// A firewall rule.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn firewall_rule_show(
-        &self,
-        actor: &Actor,
-        id: FirewallRuleId,
-    ) -> Result<FirewallRule, AppError> {
-        self.rule_shown(actor, id.to_string()).await
-    }
-
     /// Changes a firewall rule.
     ///
     /// # Errors
@@ -108,7 +88,7 @@ impl App {
         id: FirewallRuleId,
         body: FirewallRuleUpdate,
     ) -> Result<Created<FirewallRule>, AppError> {
-        self.rule_change(actor, id.to_string(), async |tx, row| {
+        self.rule_change(actor, id, async |tx, row| {
             let family = if row.public_ip_id.is_some() { Family::V4 } else { Family::V6 };
             let Spec::FirewallRule { sources, packets, .. } = &mut row.spec.0 else {
                 return Err(AppError::Internal(format!("rule {id} is no firewall rule")));
@@ -126,18 +106,6 @@ impl App {
             must_be_few_sources(tx.reader(), row).await
         })
         .await
-    }
-
-    /// Lets something in no more.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn firewall_rule_delete(
-        &self,
-        actor: &Actor,
-        id: FirewallRuleId,
-    ) -> Result<Created<FirewallRule>, AppError> {
-        self.rule_remove(actor, id.to_string()).await
     }
 }
 

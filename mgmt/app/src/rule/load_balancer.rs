@@ -5,22 +5,27 @@ mod http;
 use std::collections::BTreeMap;
 
 use podzol_appliance_api::limits::MAX_MEMBERS;
-use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::load_balancer::{
     HealthCheck, LoadBalancer, LoadBalancerCreate, LoadBalancerUpdate, Member, MemberSpec,
 };
-use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
+use podzol_mgmt_api::{Created, Timestamp};
 use podzol_mgmt_db::Reader;
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_vocab::{LoadBalancerId, NicId, PortRange, Transport};
 
-use super::{Resource, Shown, address_for, must_be_free, new_row, set_ports, target_for};
+use super::{Rule, Shown, address_for, must_be_free, new_row, set_ports, target_for};
 use crate::{Actor, App, AppError, Once};
 
 pub(super) use http::Balancing;
 
-impl Resource for LoadBalancer {
+impl Rule for LoadBalancer {
+    type Id = LoadBalancerId;
+
     const KIND: Kind = Kind::LoadBalancer;
+
+    fn id(&self) -> Self::Id {
+        self.id
+    }
 
     fn shown(row: rule::Model, shown: &Shown) -> Result<Self, AppError> {
         let odd = || AppError::Internal(format!("rule {} is no load balancer", row.id));
@@ -95,31 +100,6 @@ impl App {
         .await
     }
 
-    /// The load balancers that the caller may see.
-    ///
-    /// # Errors
-    /// When the query is not valid.
-    pub async fn load_balancer_list(
-        &self,
-        actor: &Actor,
-        filter: &AccountFilter,
-        query: &PageQuery,
-    ) -> Result<Page<LoadBalancer>, AppError> {
-        self.rules_listed(actor, filter, query, |balancer: &LoadBalancer| balancer.id.to_string()).await
-    }
-
-    /// A load balancer.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn load_balancer_show(
-        &self,
-        actor: &Actor,
-        id: LoadBalancerId,
-    ) -> Result<LoadBalancer, AppError> {
-        self.rule_shown(actor, id.to_string()).await
-    }
-
     /// Changes a load balancer.
     ///
     /// # Errors
@@ -130,7 +110,7 @@ impl App {
         id: LoadBalancerId,
         body: LoadBalancerUpdate,
     ) -> Result<Created<LoadBalancer>, AppError> {
-        self.rule_change(actor, id.to_string(), async |tx, row| {
+        self.rule_change(actor, id, async |tx, row| {
             let odd = || AppError::Internal(format!("rule {id} is no load balancer"));
             let (before, public_ip) = (row.ports().ok_or_else(odd)?, row.public_ip_id.ok_or_else(odd)?);
             let transport = row.transport.as_ref().ok_or_else(odd)?.0;
@@ -165,18 +145,6 @@ impl App {
             }
         })
         .await
-    }
-
-    /// Has a port of a public address lead nowhere any more.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn load_balancer_delete(
-        &self,
-        actor: &Actor,
-        id: LoadBalancerId,
-    ) -> Result<Created<LoadBalancer>, AppError> {
-        self.rule_remove(actor, id.to_string()).await
     }
 }
 

@@ -15,7 +15,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use podzol_appliance_api::limits;
-use podzol_mgmt_api::Created;
+use podzol_mgmt_api::account::AccountFilter;
+use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_mgmt_db::vm::Desired;
@@ -39,7 +40,7 @@ const MOST_PIECES: u64 = limits::MAX_PIECES as u64 - MOST;
 
 /// What rules refer to, as it is shown.
 #[derive(Debug, Default)]
-struct Shown {
+pub struct Shown {
     addresses: HashMap<PublicIpId, Ipv4Addr>,
     vms: HashMap<NicId, VmId>,
     networks: HashMap<NetworkId, Ranges>,
@@ -111,10 +112,20 @@ impl Ranges {
 }
 
 /// A kind of rule, as it is shown.
-trait Resource: Sized {
+pub trait Rule: Sized {
+    /// By what one is known.
+    type Id: std::fmt::Display + Copy;
+
+    /// The kind, as it is kept.
     const KIND: Kind;
 
+    /// By what this one is known.
+    fn id(&self) -> Self::Id;
+
     /// A row with what it refers to.
+    ///
+    /// # Errors
+    /// When it is of another kind, or what it refers to has gone since it was read.
     fn shown(row: rule::Model, shown: &Shown) -> Result<Self, AppError>;
 }
 
@@ -149,7 +160,7 @@ impl App {
     }
 
     /// Adds a rule that was checked, and starts what brings it into force.
-    async fn rule_add<T: Resource>(
+    async fn rule_add<T: Rule>(
         &self,
         tx: &Tx,
         actor: &Actor,
@@ -170,7 +181,7 @@ impl App {
     }
 
     /// Tells routers of a rule that is written, and answers.
-    async fn rule_written<T: Resource>(
+    async fn rule_written<T: Rule>(
         &self,
         tx: &Tx,
         actor: &Actor,
@@ -187,14 +198,14 @@ impl App {
     }
 
     /// Changes a rule that the caller may see.
-    async fn rule_change<T: Resource>(
+    async fn rule_change<T: Rule>(
         &self,
         actor: &Actor,
-        id: String,
+        id: T::Id,
         change: impl AsyncFnOnce(&Tx, &mut rule::Model) -> Result<(), AppError>,
     ) -> Result<Created<T>, AppError> {
         let tx = self.db.begin().await?;
-        let mut row = rule_row(tx.reader(), actor, T::KIND, id).await?;
+        let mut row = rule_row(tx.reader(), actor, T::KIND, id.to_string()).await?;
         change(&tx, &mut row).await?;
         tx.rule_update(row.clone()).await?;
         let answer = self.rule_written(&tx, actor, row, Verb::Update).await?;
@@ -203,9 +214,13 @@ impl App {
         Ok(answer)
     }
 
-    async fn rule_remove<T: Resource>(&self, actor: &Actor, id: String) -> Result<Created<T>, AppError> {
+    /// Takes a rule back.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn rule_delete<T: Rule>(&self, actor: &Actor, id: T::Id) -> Result<Created<T>, AppError> {
         let tx = self.db.begin().await?;
-        let row = rule_row(tx.reader(), actor, T::KIND, id).await?;
+        let row = rule_row(tx.reader(), actor, T::KIND, id.to_string()).await?;
         tx.rules_delete(std::slice::from_ref(&row)).await?;
         let answer = self.rule_written(&tx, actor, row, Verb::Delete).await?;
         tx.commit().await?;
@@ -213,25 +228,32 @@ impl App {
         Ok(answer)
     }
 
-    async fn rule_shown<T: Resource>(&self, actor: &Actor, id: String) -> Result<T, AppError> {
-        let row = rule_row(self.db.reader(), actor, T::KIND, id).await?;
+    /// A rule.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] when there is none that the caller may see.
+    pub async fn rule_show<T: Rule>(&self, actor: &Actor, id: T::Id) -> Result<T, AppError> {
+        let row = rule_row(self.db.reader(), actor, T::KIND, id.to_string()).await?;
         let shown = self.shown(self.db.reader(), std::slice::from_ref(&row)).await?;
         T::shown(row, &shown)
     }
 
-    async fn rules_listed<T: Resource>(
+    /// The rules of a kind that the caller may see.
+    ///
+    /// # Errors
+    /// When the query is not valid.
+    pub async fn rule_list<T: Rule>(
         &self,
         actor: &Actor,
-        filter: &podzol_mgmt_api::account::AccountFilter,
-        query: &podzol_mgmt_api::PageQuery,
-        id: impl Fn(&T) -> String,
-    ) -> Result<podzol_mgmt_api::Page<T>, AppError> {
+        filter: &AccountFilter,
+        query: &PageQuery,
+    ) -> Result<Page<T>, AppError> {
         let page = view::page_of(query)?;
         for _ in 0..view::READS {
             let rows = rule::list(self.db.reader(), T::KIND, actor.scope(filter.account), &page).await?;
             let shown = self.shown(self.db.reader(), &rows).await?;
             match rows.into_iter().map(|row| T::shown(row, &shown)).collect::<Result<_, _>>() {
-                Ok(items) => return Ok(view::page(&page, items, id)),
+                Ok(items) => return Ok(view::page(&page, items, |rule: &T| rule.id().to_string())),
                 // What one leads to has gone since they were read, and it with that: there are fewer now.
                 Err(AppError::NotFound(_)) => {}
                 Err(error) => return Err(error),

@@ -1,17 +1,22 @@
 //! Port forwards.
 
-use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::port_forward::{PortForward, PortForwardCreate, PortForwardUpdate};
-use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
+use podzol_mgmt_api::{Created, Timestamp};
 use podzol_mgmt_db::Reader;
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_vocab::{PortForwardId, PortRange};
 
-use super::{Resource, Shown, address_for, must_be_few, must_be_free, new_row, set_ports, target_for};
+use super::{Rule, Shown, address_for, must_be_few, must_be_free, new_row, set_ports, target_for};
 use crate::{Actor, App, AppError, Once};
 
-impl Resource for PortForward {
+impl Rule for PortForward {
+    type Id = PortForwardId;
+
     const KIND: Kind = Kind::PortForward;
+
+    fn id(&self) -> Self::Id {
+        self.id
+    }
 
     fn shown(row: rule::Model, shown: &Shown) -> Result<Self, AppError> {
         let odd = || AppError::Internal(format!("rule {} is no port forward", row.id));
@@ -61,27 +66,6 @@ impl App {
         .await
     }
 
-    /// The port forwards that the caller may see.
-    ///
-    /// # Errors
-    /// When the query is not valid.
-    pub async fn port_forward_list(
-        &self,
-        actor: &Actor,
-        filter: &AccountFilter,
-        query: &PageQuery,
-    ) -> Result<Page<PortForward>, AppError> {
-        self.rules_listed(actor, filter, query, |forward: &PortForward| forward.id.to_string()).await
-    }
-
-    /// A port forward.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn port_forward_show(&self, actor: &Actor, id: PortForwardId) -> Result<PortForward, AppError> {
-        self.rule_shown(actor, id.to_string()).await
-    }
-
     /// Changes a port forward.
     ///
     /// # Errors
@@ -92,7 +76,7 @@ impl App {
         id: PortForwardId,
         body: PortForwardUpdate,
     ) -> Result<Created<PortForward>, AppError> {
-        self.rule_change(actor, id.to_string(), async |tx, row| {
+        self.rule_change(actor, id, async |tx, row| {
             let odd = || AppError::Internal(format!("rule {id} is no port forward"));
             let Spec::PortForward { nic: mut to, to_port } = row.spec.0.clone() else { return Err(odd()) };
             if body.vm.is_none() && body.network.is_some() {
@@ -113,18 +97,6 @@ impl App {
             Ok(())
         })
         .await
-    }
-
-    /// Has ports of a public address lead nowhere any more.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn port_forward_delete(
-        &self,
-        actor: &Actor,
-        id: PortForwardId,
-    ) -> Result<Created<PortForward>, AppError> {
-        self.rule_remove(actor, id.to_string()).await
     }
 }
 

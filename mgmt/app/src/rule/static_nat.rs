@@ -1,17 +1,22 @@
 //! Static NAT.
 
-use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::static_nat::{StaticNat, StaticNatCreate, StaticNatUpdate};
-use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
+use podzol_mgmt_api::{Created, Timestamp};
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_mgmt_db::{Reader, public_ip};
 use podzol_vocab::{NicId, StaticNatId};
 
-use super::{Resource, Shown, address_for, new_row, target_for};
+use super::{Rule, Shown, address_for, new_row, target_for};
 use crate::{Actor, App, AppError, Once};
 
-impl Resource for StaticNat {
+impl Rule for StaticNat {
+    type Id = StaticNatId;
+
     const KIND: Kind = Kind::StaticNat;
+
+    fn id(&self) -> Self::Id {
+        self.id
+    }
 
     fn shown(row: rule::Model, shown: &Shown) -> Result<Self, AppError> {
         let odd = || AppError::Internal(format!("rule {} is no static NAT", row.id));
@@ -55,27 +60,6 @@ impl App {
         .await
     }
 
-    /// The static NATs that the caller may see.
-    ///
-    /// # Errors
-    /// When the query is not valid.
-    pub async fn static_nat_list(
-        &self,
-        actor: &Actor,
-        filter: &AccountFilter,
-        query: &PageQuery,
-    ) -> Result<Page<StaticNat>, AppError> {
-        self.rules_listed(actor, filter, query, |nat: &StaticNat| nat.id.to_string()).await
-    }
-
-    /// A static NAT.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn static_nat_show(&self, actor: &Actor, id: StaticNatId) -> Result<StaticNat, AppError> {
-        self.rule_shown(actor, id.to_string()).await
-    }
-
     /// Gives the public address of a static NAT to another VM.
     ///
     /// # Errors
@@ -86,25 +70,13 @@ impl App {
         id: StaticNatId,
         body: StaticNatUpdate,
     ) -> Result<Created<StaticNat>, AppError> {
-        self.rule_change(actor, id.to_string(), async |tx, row| {
+        self.rule_change(actor, id, async |tx, row| {
             let to = target_for(tx.reader(), row.account_id, row.zone_id, body.vm, body.network).await?;
             must_have_none(tx.reader(), to.id.0, &row.id).await?;
             row.spec.0 = Spec::StaticNat { nic: to.id.0 };
             Ok(())
         })
         .await
-    }
-
-    /// Has a public address be no VM's any more.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] when there is none that the caller may see.
-    pub async fn static_nat_delete(
-        &self,
-        actor: &Actor,
-        id: StaticNatId,
-    ) -> Result<Created<StaticNat>, AppError> {
-        self.rule_remove(actor, id.to_string()).await
     }
 }
 

@@ -34,7 +34,7 @@ async fn firewall_rule_list(
     Asked(filter): Asked<AccountFilter>,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<FirewallRule>> {
-    Ok(axum::Json(app.firewall_rule_list(&actor, &filter, &query).await?))
+    Ok(axum::Json(app.rule_list(&actor, &filter, &query).await?))
 }
 
 /// Lets something in from outside.
@@ -58,7 +58,7 @@ async fn firewall_rule_show(
     id: Id<FirewallRuleId>,
 ) -> Answer<FirewallRule> {
     let Id(id) = id;
-    Ok(axum::Json(app.firewall_rule_show(&actor, id).await?))
+    Ok(axum::Json(app.rule_show(&actor, id).await?))
 }
 
 /// Changes a firewall rule.
@@ -84,7 +84,7 @@ async fn firewall_rule_delete(
     id: Id<FirewallRuleId>,
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(accepted(app.firewall_rule_delete(&actor, id).await?))
+    Ok(accepted(app.rule_delete::<FirewallRule>(&actor, id).await?))
 }
 
 /// The egress rules, a page at a time.
@@ -96,7 +96,7 @@ async fn egress_rule_list(
     Asked(filter): Asked<AccountFilter>,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<EgressRule>> {
-    Ok(axum::Json(app.egress_rule_list(&actor, &filter, &query).await?))
+    Ok(axum::Json(app.rule_list(&actor, &filter, &query).await?))
 }
 
 /// Makes an exception to what the VMs of a network may send outside.
@@ -120,7 +120,7 @@ async fn egress_rule_show(
     id: Id<EgressRuleId>,
 ) -> Answer<EgressRule> {
     let Id(id) = id;
-    Ok(axum::Json(app.egress_rule_show(&actor, id).await?))
+    Ok(axum::Json(app.rule_show(&actor, id).await?))
 }
 
 /// Changes an egress rule.
@@ -146,5 +146,5 @@ async fn egress_rule_delete(
     id: Id<EgressRuleId>,
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(accepted(app.egress_rule_delete(&actor, id).await?))
+    Ok(accepted(app.rule_delete::<EgressRule>(&actor, id).await?))
 }

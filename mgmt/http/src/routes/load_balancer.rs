@@ -32,7 +32,7 @@ async fn load_balancer_list(
     Asked(filter): Asked<AccountFilter>,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<LoadBalancer>> {
-    Ok(axum::Json(app.load_balancer_list(&actor, &filter, &query).await?))
+    Ok(axum::Json(app.rule_list(&actor, &filter, &query).await?))
 }
 
 /// Has a port of a public address lead to several VMs.
@@ -56,7 +56,7 @@ async fn load_balancer_show(
     id: Id<LoadBalancerId>,
 ) -> Answer<LoadBalancer> {
     let Id(id) = id;
-    Ok(axum::Json(app.load_balancer_show(&actor, id).await?))
+    Ok(axum::Json(app.rule_show(&actor, id).await?))
 }
 
 /// Changes a load balancer.
@@ -82,5 +82,5 @@ async fn load_balancer_delete(
     id: Id<LoadBalancerId>,
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(accepted(app.load_balancer_delete(&actor, id).await?))
+    Ok(accepted(app.rule_delete::<LoadBalancer>(&actor, id).await?))
 }

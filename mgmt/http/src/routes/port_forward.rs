@@ -32,7 +32,7 @@ async fn port_forward_list(
     Asked(filter): Asked<AccountFilter>,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<PortForward>> {
-    Ok(axum::Json(app.port_forward_list(&actor, &filter, &query).await?))
+    Ok(axum::Json(app.rule_list(&actor, &filter, &query).await?))
 }
 
 /// Has ports of a public address lead to a VM.
@@ -56,7 +56,7 @@ async fn port_forward_show(
     id: Id<PortForwardId>,
 ) -> Answer<PortForward> {
     let Id(id) = id;
-    Ok(axum::Json(app.port_forward_show(&actor, id).await?))
+    Ok(axum::Json(app.rule_show(&actor, id).await?))
 }
 
 /// Changes a port forward.
@@ -82,5 +82,5 @@ async fn port_forward_delete(
     id: Id<PortForwardId>,
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(accepted(app.port_forward_delete(&actor, id).await?))
+    Ok(accepted(app.rule_delete::<PortForward>(&actor, id).await?))
 }

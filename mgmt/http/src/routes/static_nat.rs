@@ -32,7 +32,7 @@ async fn static_nat_list(
     Asked(filter): Asked<AccountFilter>,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Page<StaticNat>> {
-    Ok(axum::Json(app.static_nat_list(&actor, &filter, &query).await?))
+    Ok(axum::Json(app.rule_list(&actor, &filter, &query).await?))
 }
 
 /// Has a public address be a VM's.
@@ -56,7 +56,7 @@ async fn static_nat_show(
     id: Id<StaticNatId>,
 ) -> Answer<StaticNat> {
     let Id(id) = id;
-    Ok(axum::Json(app.static_nat_show(&actor, id).await?))
+    Ok(axum::Json(app.rule_show(&actor, id).await?))
 }
 
 /// Gives the public address of a static NAT to another VM.
@@ -82,5 +82,5 @@ async fn static_nat_delete(
     id: Id<StaticNatId>,
 ) -> Result<Response, Refusal> {
     let Id(id) = id;
-    Ok(accepted(app.static_nat_delete(&actor, id).await?))
+    Ok(accepted(app.rule_delete::<StaticNat>(&actor, id).await?))
 }
