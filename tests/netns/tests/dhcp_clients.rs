@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use crate::dhcp::{has, script_that, udhcpc};
 use crate::upkeep::discover;
+
+/// How soon a client heeds a signal, or does not.
+const HEEDED: Duration = Duration::from_secs(5);
 
 /// What goes on with what it was told, which it writes down.
 struct Client {
@@ -59,28 +62,45 @@ impl Client {
         kill(Pid::from_raw(self.process.pid().cast_signed()), signal).unwrap();
     }
 
+    /// Signals until the probe finds what comes of it: `dhcpcd` loses signals that come while it waits for its own helper, which
+    /// runs its script.
+    fn signal_until<T>(&self, signal: Signal, what: &str, mut probe: impl FnMut() -> Result<T, String>) -> T {
+        let mut sent: Option<Instant> = None;
+        wait_for(what, || {
+            if sent.is_none_or(|sent| sent.elapsed() > HEEDED) {
+                self.signal(signal);
+                sent = Some(Instant::now());
+            }
+            probe()
+        })
+    }
+
     /// Waits until it has been told this state, and gives all that it has been told from there on. The next time, only what
     /// comes after that counts.
     fn told(&self, state: &str) -> String {
-        let told = wait_for(state, || {
-            let text = std::fs::read_to_string(&self.told).unwrap_or_default();
-            let begins = text.find(&format!("state {state}\n"));
-            let told = begins.map(|begins| text[begins..].to_owned());
-            told.filter(|told| told.contains("\nend\n")).ok_or(text)
-        });
+        wait_for(state, || self.is_told(state))
+    }
+
+    fn is_told(&self, state: &str) -> Result<String, String> {
+        let text = std::fs::read_to_string(&self.told).unwrap_or_default();
+        let begins = text.find(&format!("state {state}\n"));
+        let told = begins.map(|begins| text[begins..].to_owned());
+        let told = told.filter(|told| told.contains("\nend\n")).ok_or(text)?;
         std::fs::write(&self.told, "").unwrap();
-        told
+        Ok(told)
     }
 }
 
 /// Waits until the router has logged that a client says something of an address.
 fn says(world: &World, kind: &str, vm: &Vm) {
-    wait_for(kind, || {
-        let logs = world.manager.call::<LogsGet>(&world.management, &()).unwrap();
-        let line = format!("kind={kind} mac={} address={} link=eth0", vm.mac, vm.address);
-        let is_there = logs.lines.iter().any(|one| one.text.contains(&line));
-        if is_there { Ok(()) } else { Err(format!("{logs:?}")) }
-    });
+    wait_for(kind, || is_said(world, kind, vm));
+}
+
+fn is_said(world: &World, kind: &str, vm: &Vm) -> Result<(), String> {
+    let logs = world.manager.call::<LogsGet>(&world.management, &()).unwrap();
+    let line = format!("kind={kind} mac={} address={} link=eth0", vm.mac, vm.address);
+    let is_there = logs.lines.iter().any(|one| one.text.contains(&line));
+    if is_there { Ok(()) } else { Err(format!("{logs:?}")) }
 }
 
 #[test]
@@ -132,11 +152,10 @@ fn dhcpcd_renews_rebinds_and_gives_its_lease_back() {
     }
     // To the router alone, and to all.
     for signal in [Signal::SIGUSR1, Signal::SIGHUP] {
-        client.signal(signal);
-        has(&client.told(" RENEW"), "new_ip_address=10.1.1.2");
+        let told = client.signal_until(signal, "RENEW", || client.is_told(" RENEW"));
+        has(&told, "new_ip_address=10.1.1.2");
     }
-    client.signal(Signal::SIGALRM);
-    says(&world, "Released", &vm);
+    client.signal_until(Signal::SIGALRM, "Released", || is_said(&world, "Released", &vm));
 }
 
 #[test]
