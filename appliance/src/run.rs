@@ -105,6 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         image: std::fs::read_to_string(IMAGE).unwrap_or_default().trim().to_owned(),
         boot,
         one_look: Mutex::default(),
+        one_diagnosis: Mutex::default(),
         captures: Captures::default(),
     });
     let refusals = Refusals::default();

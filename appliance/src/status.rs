@@ -37,6 +37,8 @@ pub(crate) struct Overview {
     pub(crate) boot: Vec<Phase>,
     /// Each look may list all rules; however many ask, one at a time does.
     pub(crate) one_look: Mutex<()>,
+    /// One looks at everything at a time, which may take long; nobody who looks at the status waits for all of it.
+    pub(crate) one_diagnosis: Mutex<()>,
     pub(crate) captures: Captures,
 }
 
@@ -96,7 +98,7 @@ impl Overview {
     }
 
     pub(crate) async fn diagnosis(&self) -> Result<Diagnosis, WireError> {
-        let _turn = self.one_look.lock().await;
+        let _turn = self.one_diagnosis.lock().await;
         let observed = self.kernel.observe().await.map_err(|error| internal(&error))?;
         let links = observed.links.iter().map(|link| {
             let addresses: Vec<String> =
@@ -113,17 +115,24 @@ impl Overview {
             .iter()
             .map(|route| format!("{} via {} on {}", route.to, route.via, name(route.link)));
         let number = |path: &str| read(path).parse().unwrap_or(0);
+        let rules = {
+            let _look = self.one_look.lock().await;
+            nft::for_people().await.map_err(|error| internal(&error))?
+        };
+        // Without it the rest still says something.
+        let tracked = conntrack::count(&self.services.networks()).await;
+        let tracked = tracked.inspect_err(|error| tracing::warn!(%error, "connections cannot be counted"));
         Ok(Diagnosis {
             links: links.collect(),
             routes: routes.collect(),
-            rules: nft::for_people().await.map_err(|error| internal(&error))?,
+            rules,
             connections: (
                 number("/proc/sys/net/netfilter/nf_conntrack_count"),
                 number("/proc/sys/net/netfilter/nf_conntrack_max"),
             ),
             memory_kib: memory_kib(),
             leases: self.services.leases(),
-            tracked: conntrack::count(&self.services.networks()).await.map_err(|error| internal(&error))?,
+            tracked: tracked.ok(),
         })
     }
 }

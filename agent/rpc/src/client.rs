@@ -176,7 +176,7 @@ impl Client {
     }
 
     /// Calls an endpoint whose answer is no JSON but bytes that come over time: the status is success, and the body is still to
-    /// be read, all of it within `deadline`.
+    /// be read, all of it within `deadline`. Only who reads finds that this is over.
     ///
     /// # Errors
     /// See [`CallError`].

@@ -22,9 +22,9 @@ pub struct Diagnosis {
     /// The address of each interface of a VM, in both families, by network and address.
     #[serde(default)]
     pub leases: Vec<Lease>,
-    /// What the connections are that are being followed.
+    /// What the connections are that are being followed; none if they could not be counted in time.
     #[serde(default)]
-    pub tracked: Tracked,
+    pub tracked: Option<Tracked>,
 }
 
 /// An address that DHCP has for an interface.

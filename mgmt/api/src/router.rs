@@ -115,8 +115,8 @@ pub struct RouterDiagnosis {
     pub memory_kib: u64,
     /// The addresses of VMs that DHCP has.
     pub leases: Vec<RouterLease>,
-    /// The connections that it follows.
-    pub connections: RouterConnections,
+    /// The connections that it follows; none if they could not be counted in time.
+    pub connections: Option<RouterConnections>,
 }
 
 /// An address that DHCP has for a VM.

@@ -154,9 +154,14 @@ impl Api {
         self.json(request).await
     }
 
-    /// Asks for what comes over time, and has it come.
-    pub(crate) async fn post_stream(&self, path: &str, body: &Value) -> Result<Response, ApiError> {
-        self.send(self.request(Method::POST, path).json(body)).await
+    /// Asks for what comes over time, for so long at most, and has it come.
+    pub(crate) async fn post_stream(
+        &self,
+        path: &str,
+        body: &Value,
+        longest: Duration,
+    ) -> Result<Response, ApiError> {
+        self.send(self.request(Method::POST, path).json(body).timeout(longest)).await
     }
 
     /// Opens the stream of changes.

@@ -116,7 +116,7 @@ fn connections_are_counted_by_state_network_and_source() {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         socket.send_to(b"x", (OUTSIDE, 9)).unwrap();
     });
-    let tracked = diagnosis(&world).tracked;
+    let tracked = diagnosis(&world).tracked.unwrap();
     assert!(tracked.states["tcp"]["established"] >= 7, "{tracked:?}");
     assert!(tracked.states["udp"]["unreplied"] >= 1, "{tracked:?}");
     assert!(tracked.networks[&NETWORK] >= 8, "{tracked:?}");

@@ -3,10 +3,14 @@
 //! Both are for admins only: packets are what customers say to one another, and rules name the addresses of others. Each
 //! capture is an event of the account before it begins, so that none can be made unseen.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::Stream;
 use podzol_appliance_api::limits::{MAX_CAPTURE_BYTES, MAX_SNAP_BYTES};
-use podzol_appliance_api::{Capture, CaptureMake, CapturedLink, DiagnosisGet, LeaseEvent};
+use podzol_appliance_api::{Capture, CaptureMake, CapturedLink, DiagnosisGet, LeaseEvent, Tracked};
 use podzol_mgmt_api::router::{
     CaptureProtocol, RouterCapture, RouterConnections, RouterDiagnosis, RouterLease, RouterLink, RouterTalker,
 };
@@ -15,6 +19,7 @@ use podzol_mgmt_db::{Reader, find, router, vm};
 use podzol_rpc::client::CallError;
 use podzol_rpc::{Endpoint, PeerId};
 use podzol_vocab::{ErrorCode, NetworkId, RouterId};
+use tokio::sync::mpsc;
 
 use super::make::is_of_guests;
 use super::router_row;
@@ -25,6 +30,18 @@ const LOOK: Duration = Duration::from_secs(40);
 
 /// How much longer than it goes on a capture may be on its way.
 const ON_THE_WAY: Duration = Duration::from_secs(15);
+
+/// What is captured, as it comes.
+#[derive(Debug)]
+pub struct Captured(mpsc::UnboundedReceiver<io::Result<Vec<u8>>>);
+
+impl Stream for Captured {
+    type Item = io::Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}
 
 impl App {
     /// What there is in a router.
@@ -46,10 +63,7 @@ impl App {
             last: lease.last.map(|said| word(said.what).to_owned()),
             last_secs_ago: lease.last.map(|said| said.secs_ago),
         });
-        let (tracked, limit) = (found.tracked, found.connections.1);
-        let talkers = tracked.talkers.into_iter();
-        let talkers =
-            talkers.map(|talker| RouterTalker { address: talker.address, connections: talker.connections });
+        let limit = found.connections.1;
         Ok(RouterDiagnosis {
             links: found.links,
             routes: found.routes,
@@ -57,19 +71,12 @@ impl App {
             memory_free_kib,
             memory_kib,
             leases: leases.collect(),
-            connections: RouterConnections {
-                entries: tracked.entries,
-                limit,
-                states: tracked.states,
-                networks: tracked.networks,
-                elsewhere: tracked.elsewhere,
-                talkers: talkers.collect(),
-                talkers_short: tracked.talkers_short,
-            },
+            connections: found.tracked.map(|tracked| connections(tracked, limit)),
         })
     }
 
-    /// Captures packets of a router: what it answers, as it comes.
+    /// Captures packets of a router: what it answers, as it comes. It is taken from the router whether or not somebody reads it here,
+    /// so that the router is done with it in time; what waits then is at most [`MAX_CAPTURE_BYTES`].
     ///
     /// # Errors
     /// When the caller is no admin, a field breaks a rule, the router does not run or answer, or another capture goes on.
@@ -78,7 +85,7 @@ impl App {
         actor: &Actor,
         id: RouterId,
         asked: &RouterCapture,
-    ) -> Result<reqwest::Response, AppError> {
+    ) -> Result<Captured, AppError> {
         actor.must_be_admin()?;
         let tx = self.db.begin().await?;
         let row = router_row(tx.reader(), actor, id).await?;
@@ -88,7 +95,38 @@ impl App {
         tx.commit().await?;
         let time = Duration::from_secs(capture.seconds.into()) + ON_THE_WAY;
         let answer = self.peers.call_raw::<CaptureMake>(peer, &(), &capture, time).await;
-        answer.map_err(|error| refusal::<CaptureMake>(id, &error))
+        let mut answer = answer.map_err(|error| refusal::<CaptureMake>(id, &error))?;
+        let (parts, captured) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let taken = async {
+                while let Some(part) = answer.chunk().await.transpose() {
+                    let is_read = parts.send(part.map(|part| part.to_vec()).map_err(io::Error::other));
+                    if is_read.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = taken => {}
+                () = parts.closed() => {}
+            }
+        });
+        Ok(Captured(captured))
+    }
+}
+
+fn connections(tracked: Tracked, limit: u64) -> RouterConnections {
+    let talkers = tracked.talkers.into_iter();
+    let talkers =
+        talkers.map(|talker| RouterTalker { address: talker.address, connections: talker.connections });
+    RouterConnections {
+        entries: tracked.entries,
+        limit,
+        states: tracked.states,
+        networks: tracked.networks,
+        elsewhere: tracked.elsewhere,
+        talkers: talkers.collect(),
+        talkers_short: tracked.talkers_short,
     }
 }
 

@@ -179,7 +179,7 @@ fn begun_now(row: &router::Model, subject: String, boot: &str, seen: Traffic) ->
 
 /// What has come just now, in its hour; nothing if nothing has.
 fn in_hour(row: &traffic::Model, whose: String, more: Traffic) -> Option<hour::Model> {
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let number = |number: u64| i64::try_from(number).map_or(hour::MOST, |number| number.min(hour::MOST));
     (more != Traffic::default()).then(|| hour::Model {
         subject: row.subject.clone(),
         at: now().0 / HOUR * HOUR,

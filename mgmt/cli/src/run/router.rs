@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -11,6 +12,9 @@ use super::{Session, without_nulls};
 use crate::arguments::{CaptureRouter, DiagnoseRouter};
 use crate::output;
 use crate::things::{NETWORK, ROUTER};
+
+/// How much longer than it goes on a capture may be on its way.
+const ON_THE_WAY: Duration = Duration::from_secs(30);
 
 impl Session {
     pub(super) async fn diagnose_router(&self, asked: DiagnoseRouter) -> anyhow::Result<()> {
@@ -29,7 +33,9 @@ impl Session {
             "link": asked.link, "network": network, "seconds": asked.seconds, "bytes": asked.bytes,
             "snap_bytes": asked.snap_bytes, "host": asked.host, "protocol": asked.protocol, "port": asked.port,
         }));
-        let mut captured = self.api.post_stream(&format!("{}/capture", ROUTER.at(&id)), &body).await?;
+        let longest = Duration::from_secs(asked.seconds.into()) + ON_THE_WAY;
+        let path = format!("{}/capture", ROUTER.at(&id));
+        let mut captured = self.api.post_stream(&path, &body, longest).await?;
         // Only when there is something to write, so that a refusal makes no file.
         let mut out = open(&asked.out).await?;
         let broken = "the capture has broken off; what came before is written";
@@ -58,7 +64,10 @@ fn diagnosis(found: &Value, with_rules: bool) -> String {
     section(&mut text, "routes", words(&found["routes"]));
     section(&mut text, "leases", items(&found["leases"]).iter().map(lease).collect());
     let connections = &found["connections"];
-    let title = format!("connections: {} of {}", connections["entries"], connections["limit"]);
+    let title = match connections {
+        Value::Null => "connections: they could not be counted in time".to_owned(),
+        counted => format!("connections: {} of {}", counted["entries"], counted["limit"]),
+    };
     section(&mut text, &title, counts(connections));
     let talker = |one: &Value| format!("{} {}", word(&one["address"]), one["connections"]);
     section(&mut text, "sources of the most", items(&connections["talkers"]).iter().map(talker).collect());
@@ -99,8 +108,8 @@ fn counts(connections: &Value) -> Vec<String> {
     });
     let networks = pairs(&connections["networks"]).into_iter();
     let networks = networks.map(|(network, number)| format!("from network {network} {number}"));
-    let elsewhere = format!("from elsewhere {}", connections["elsewhere"]);
-    protocols.chain(networks).chain([elsewhere]).collect()
+    let elsewhere = connections["elsewhere"].as_u64().map(|number| format!("from elsewhere {number}"));
+    protocols.chain(networks).chain(elsewhere).collect()
 }
 
 fn word(value: &Value) -> &str {

@@ -12,6 +12,9 @@ use crate::{Col, DbError, FORGOTTEN_AT_ONCE, Reader, SOUGHT_AT_ONCE, Tx};
 /// An hour in milliseconds.
 pub const HOUR: i64 = 3_600_000;
 
+/// The most of anything that an hour has, far beyond what a link carries in one: so whatever a router says, hours can be added up.
+pub const MOST: i64 = 1 << 50;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "traffic_hours")]
 pub struct Model {
@@ -90,7 +93,7 @@ pub async fn sums(
 }
 
 impl Tx {
-    /// Adds what was counted to its hours.
+    /// Adds what was counted to its hours, each at most [`MOST`].
     ///
     /// # Errors
     /// When the database refuses.
@@ -103,7 +106,8 @@ impl Tx {
                 (Column::ReceivedBytes, "received_bytes"),
                 (Column::ReceivedPackets, "received_packets"),
             ] {
-                there.value(column, Expr::cust(format!(r#""traffic_hours"."{name}" + "excluded"."{name}""#)));
+                let both = format!(r#"MIN({MOST}, "traffic_hours"."{name}" + "excluded"."{name}")"#);
+                there.value(column, Expr::cust(both));
             }
             let some = some.iter().cloned().map(IntoActiveModel::into_active_model);
             Entity::insert_many(some).on_conflict(there).exec_without_returning(self.reader()).await?;
@@ -116,12 +120,14 @@ impl Tx {
     /// # Errors
     /// When the database refuses.
     pub async fn traffic_hours_forget_before(&self, at: i64) -> Result<u64, DbError> {
-        let old = Entity::find().filter(Column::At.lt(at)).order_by_asc(Column::At).limit(FORGOTTEN_AT_ONCE);
-        let old: Vec<Model> = old.all(self.reader()).await?;
-        for row in &old {
-            Entity::delete_by_id((row.subject.clone(), row.at)).exec(self.reader()).await?;
+        let old = Entity::find().select_only().columns([Column::Subject, Column::At]);
+        let old = old.filter(Column::At.lt(at)).order_by_asc(Column::At).limit(FORGOTTEN_AT_ONCE);
+        let old: Vec<(String, i64)> = old.into_tuple().all(self.reader()).await?;
+        let number = old.len() as u64;
+        for hour in old {
+            Entity::delete_by_id(hour).exec(self.reader()).await?;
         }
-        Ok(old.len() as u64)
+        Ok(number)
     }
 }
 
@@ -162,8 +168,12 @@ mod tests {
         assert_eq!(sent(1..3, None, 9).await, [("a".into(), 112, 3), ("b".into(), 9, 1)]);
         assert_eq!(sent(2..3, None, 1).await, [("a".into(), 107, 2)]);
         assert_eq!(sent(1..2, Some("a"), 9).await, []);
+        for _ in 0..2 {
+            tx.traffic_hours_add(vec![mine("d", 7, MOST)]).await.unwrap();
+        }
+        assert_eq!(sent(7..8, None, 9).await, [("d".into(), MOST.cast_unsigned(), 2)]);
         assert_eq!(tx.traffic_hours_forget_before(2 * HOUR).await.unwrap(), 1);
         assert_eq!(tx.traffic_hours_forget_before(2 * HOUR).await.unwrap(), 0);
-        assert_eq!(sent(0..9, None, 9).await, [("a".into(), 107, 2), ("b".into(), 9, 1)]);
+        assert_eq!(sent(0..7, None, 9).await, [("a".into(), 107, 2), ("b".into(), 9, 1)]);
     }
 }

@@ -109,5 +109,5 @@ async fn router_capture(
     let Id(id) = id;
     let captured = app.router_capture(&actor, id, &body.value).await?;
     let kind = [(header::CONTENT_TYPE, PCAP)];
-    Ok((kind, Body::from_stream(captured.bytes_stream())).into_response())
+    Ok((kind, Body::from_stream(captured)).into_response())
 }

@@ -252,7 +252,7 @@ impl Appliance {
             connections: (0, 65_536),
             memory_kib: (65_536, 98_304),
             leases: leases(&memory.document),
-            tracked: Tracked::default(),
+            tracked: Some(Tracked::default()),
         }
     }
 
