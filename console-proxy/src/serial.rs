@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use podzol_console_proxy_api::Upstream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -16,7 +16,7 @@ use crate::limits::SERIAL_BYTES;
 use crate::ring::Ring;
 use crate::told::SerialTold;
 use crate::upstream::backoff::Backoff;
-use crate::upstream::dial;
+use crate::upstream::{dial, put};
 use crate::vm::Vm;
 use crate::worker::Worker;
 
@@ -132,6 +132,7 @@ fn tell(vm: &Vm, told: SerialTold) {
 
 async fn carry(vm: &Vm, stream: impl podzol_rpc::Bytes, number: u64) -> std::io::Result<()> {
     let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut flushes = false;
     let (mut bytes, mut writing) = (vec![0; 4096], Bytes::new());
     loop {
         let wanted = vm.serial.wanted.notified();
@@ -149,9 +150,10 @@ async fn carry(vm: &Vm, stream: impl podzol_rpc::Bytes, number: u64) -> std::io:
                     vm.serial.news.notify_waiters();
                 }
             },
-            written = writer.write(&writing), if !writing.is_empty() => {
-                writing.advance(written?);
-                writer.flush().await?;
+            put = put(&mut writer, &writing), if flushes || !writing.is_empty() => {
+                let count = put?;
+                writing.advance(count);
+                flushes = count > 0;
             }
             () = wanted => {}
         }

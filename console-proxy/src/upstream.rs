@@ -16,12 +16,26 @@ mod nudge;
 use std::rc::Rc;
 
 use podzol_console_proxy_api::Upstream;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::sleep;
 
 use self::backoff::Backoff;
 use crate::told::LineTold;
 use crate::vm::Vm;
 use crate::worker::Worker;
+
+/// Writes some of these bytes, or has those before get out if there are none: how many it has written. Whoever has written goes on
+/// until none are, and may do something else in between, as nothing is lost when it does not wait for this.
+pub(crate) async fn put(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<usize> {
+    if bytes.is_empty() {
+        writer.flush().await?;
+        return Ok(0);
+    }
+    match writer.write(bytes).await? {
+        0 => Err(std::io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
+}
 
 /// Keeps a VM's line until the task is ended.
 pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {

@@ -21,31 +21,40 @@ pub(crate) async fn batch(asked: Asked) -> Result<Answer, Fault> {
     let _one =
         One::of(&viewer, |viewer| &viewer.batches, BATCHES).ok_or(Fault::TooMany("batches are under way"))?;
     let body = read(request, "application/octet-stream", MAX_BODY).await?;
-    let applied = take(&worker, &viewer, &body).await?;
-    Ok(json(told(applied)))
+    let taken = take(&worker, &viewer, &body).await?;
+    Ok(json(told(taken.applied)))
 }
 
-/// Takes a batch: how many events were applied then.
+/// What became of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    /// How many events were applied then, of all.
+    pub(crate) applied: u64,
+    /// Whether it had any.
+    pub(crate) had_events: bool,
+}
+
+/// Takes a batch.
 ///
 /// # Errors
 /// When it breaks a rule, or the page may only look. Nothing of it is applied then.
-pub(crate) async fn take(worker: &Worker, viewer: &Rc<Viewer>, body: &[u8]) -> Result<u64, Fault> {
+pub(crate) async fn take(worker: &Worker, viewer: &Rc<Viewer>, body: &[u8]) -> Result<Taken, Fault> {
     let batch = Batch::decode(body)?;
     must_be_there(viewer)?;
     viewer.hear_batch(&batch, worker.clock.now());
-    if !batch.events.is_empty() {
+    let had_events = !batch.events.is_empty();
+    if had_events {
         must_control(viewer)?;
     }
-    if batch.here || !batch.events.is_empty() {
+    if batch.here || had_events {
         viewer.session.act(worker.clock.now(), worker.clock.unix());
     }
-    let has_events = !batch.events.is_empty();
     apply(worker, viewer, batch).await;
     must_be_there(viewer)?;
-    if has_events {
+    if had_events {
         must_control(viewer)?;
     }
-    Ok(viewer.applied())
+    Ok(Taken { applied: viewer.applied(), had_events })
 }
 
 /// Applies what was not applied of it, in its turn, once those before it have come.

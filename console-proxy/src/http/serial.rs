@@ -202,7 +202,8 @@ async fn give(
         if reader.0.len() > SERIAL_BYTES {
             return Err(Fault::TooLarge(SERIAL_BYTES).into());
         }
-        replies.tell(take(worker, viewer, first.into(), reader.0).await?);
+        let applied = take(worker, viewer, first.into(), reader.0).await?;
+        replies.tell(applied).await;
     }
     Err(Ended::Lost)
 }

@@ -1,12 +1,13 @@
 //! WebSockets: updates and states to the page, input from it.
 //!
 //! Reading and writing go on beside each other: a page whose line is full still gives input. How much of it was applied is told
-//! when there is room, and only the newest of it.
+//! when there is room, batch by batch; only so many answers wait, and then no more is read.
 //!
 //! A socket keeps the place of the connection that it was, and ends at once when its page gets what it carries another way, also
 //! while it waits for a browser that takes nothing.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::answer::{Answer, Content};
 use super::connection::Connection;
 use super::fault::Fault;
+use super::input::Taken;
 use super::serve::{Asked, must_be_there};
 use super::stream::another_state;
 use super::updates::{Next, next};
@@ -107,26 +109,35 @@ where
     Ok(answer)
 }
 
-/// How much was applied that the page has not heard of.
+/// So many answers wait for a page that does not take them, before no more of its batches are read.
+const REPLIES: usize = 16;
+
+/// Answers that the page has not heard yet, one to each batch.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    applied: Cell<Option<u64>>,
-    changed: Notify,
+    waiting: RefCell<VecDeque<u64>>,
+    told: Notify,
+    taken: Notify,
 }
 
 impl Replies {
-    pub(super) fn tell(&self, applied: u64) {
-        self.applied.set(Some(applied));
-        self.changed.notify_one();
+    pub(super) async fn tell(&self, applied: u64) {
+        while self.waiting.borrow().len() >= REPLIES {
+            self.taken.notified().await;
+        }
+        self.waiting.borrow_mut().push_back(applied);
+        self.told.notify_one();
     }
 
     /// The next one.
     pub(super) async fn next(&self) -> u64 {
         loop {
-            if let Some(applied) = self.applied.take() {
+            let next = self.waiting.borrow_mut().pop_front();
+            if let Some(applied) = next {
+                self.taken.notify_one();
                 return applied;
             }
-            self.changed.notified().await;
+            self.told.notified().await;
         }
     }
 }
@@ -234,10 +245,9 @@ async fn read(
 ) -> Result<(), Ended> {
     while let Some(body) = receive(source).await? {
         viewer.hear(worker.clock.now());
-        let before = viewer.applied();
-        let applied = input::take(worker, viewer, &body).await?;
-        if applied != before || body.len() > 8 {
-            replies.tell(applied);
+        let Taken { applied, had_events } = input::take(worker, viewer, &body).await?;
+        if had_events {
+            replies.tell(applied).await;
         }
     }
     Err(Ended::Lost)

@@ -116,7 +116,8 @@ fn may_send(viewer: &Viewer) -> bool {
 
 /// In how long there is something to send that is not painted.
 fn due(worker: &Worker, viewer: &Viewer) -> Option<Duration> {
-    viewer.shown.borrow().due(&viewer.vm.screen.borrow(), worker.clock.now())
+    let screen = viewer.vm.screen.borrow();
+    (screen.size().pixels() > 0).then(|| viewer.shown.borrow().due(&screen, worker.clock.now())).flatten()
 }
 
 fn compose(worker: &Worker, viewer: &Viewer) -> Option<Update> {

@@ -27,6 +27,7 @@ use tokio::time::sleep;
 
 use super::dial::{Dialled, Tls};
 use super::nudge::Nudge;
+use super::put;
 use crate::vm::Vm;
 use crate::worker::Worker;
 
@@ -76,6 +77,7 @@ pub(crate) async fn carry(worker: &Worker, vm: &Rc<Vm>, dialled: Dialled, way: u
         began: worker.clock.now(),
         heard: worker.clock.now(),
         rests: false,
+        tells_parts: false,
     };
     let mut stream = stream;
     while let Some(wrapped) = line.run(stream).await? {
@@ -100,6 +102,8 @@ struct Line<'a> {
     began: Duration,
     heard: Duration,
     rests: bool,
+    /// Whether parts of an update will have to be told of if it does not become whole.
+    tells_parts: bool,
 }
 
 /// Reads into memory that all lines of a thread share, so that it may be large: how much.
@@ -130,6 +134,7 @@ impl Line<'_> {
     /// Runs on a stream; gives it back within TLS when the server wants that.
     async fn run(&mut self, stream: Box<dyn Bytes>) -> Result<Option<Box<dyn Bytes>>, LineError> {
         let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut flushes = false;
         loop {
             let wanted = self.vm.wanted.notified();
             if self.vm.has_moved(self.way) {
@@ -146,20 +151,21 @@ impl Line<'_> {
                         // Nobody else has read since: this is still the same turn.
                         self.client.receive(&self.worker.bytes.borrow()[..count]);
                         if self.hear()? {
-                            return self.wrap(reader, writer).await.map(Some);
+                            return self.wrap(reader, writer).await;
                         }
+                        // There is more, most likely: others have their turn first.
+                        self.unheard |= count == self.worker.bytes.borrow().len();
                     }
                 },
                 () = yield_now(), if may_hear && self.unheard => {
                     if self.hear()? {
-                        return self.wrap(reader, writer).await.map(Some);
+                        return self.wrap(reader, writer).await;
                     }
                 }
-                written = writer.write(self.client.output()), if !self.client.output().is_empty() => {
-                    self.client.sent(written?);
-                    if self.client.output().is_empty() {
-                        writer.flush().await?;
-                    }
+                put = put(&mut writer, self.client.output()), if flushes || !self.client.output().is_empty() => {
+                    let count = put?;
+                    self.client.sent(count);
+                    flushes = count > 0;
                 }
                 () = wanted => {}
                 () = sleep(if may_hear { due } else { due.min(rests) }) => {}
@@ -196,6 +202,19 @@ impl Line<'_> {
         }
     }
 
+    /// In how long what there is of an update is shown, if no more of it comes.
+    fn parts_in(&mut self, now: Duration) -> Duration {
+        let left = self.vm.is_whole_in(now);
+        if !left.is_zero() {
+            self.tells_parts = true;
+            return left;
+        }
+        if std::mem::take(&mut self.tells_parts) {
+            self.look_at_what_comes();
+        }
+        Duration::from_secs(3600)
+    }
+
     /// In how long there is something to do if nothing happens.
     fn due(&mut self) -> Result<Duration, LineError> {
         let now = self.worker.clock.now();
@@ -209,7 +228,13 @@ impl Line<'_> {
             self.rests = true;
             self.vm.screen.borrow_mut().rest(now);
         }
-        let long = if self.rests || self.client.is_updating() { Duration::from_secs(3600) } else { rests_in };
+        let long = if self.client.is_updating() {
+            self.parts_in(now)
+        } else if self.rests {
+            Duration::from_secs(3600)
+        } else {
+            rests_in
+        };
         let nudges = self.nudges() && self.vm.is_looked_at() && self.client.output().is_empty();
         Ok(if nudges { self.nudge.due(now).saturating_sub(now).min(long) } else { long })
     }
@@ -228,16 +253,32 @@ impl Line<'_> {
         &mut self,
         reader: ReadHalf<Box<dyn Bytes>>,
         mut writer: WriteHalf<Box<dyn Bytes>>,
-    ) -> Result<Box<dyn Bytes>, LineError> {
+    ) -> Result<Option<Box<dyn Bytes>>, LineError> {
         let tls = self.tls.take().ok_or(LineError::NoTls)?;
         let output = self.client.output().to_vec();
-        writer.write_all(&output).await?;
-        writer.flush().await?;
+        let wrapped = async {
+            writer.write_all(&output).await?;
+            writer.flush().await?;
+            let connector = tokio_rustls::TlsConnector::from(tls.config);
+            connector.connect(tls.name, reader.unsplit(writer)).await
+        };
+        let stream = tokio::select! {
+            wrapped = tokio::time::timeout(SHAKES_HANDS, wrapped) => wrapped.map_err(|_| LineError::Slow)??,
+            () = self.moved() => return Ok(None),
+        };
         self.client.sent(output.len());
-        let stream = reader.unsplit(writer);
-        let connecting = tokio_rustls::TlsConnector::from(tls.config).connect(tls.name, stream);
-        let stream = tokio::time::timeout(SHAKES_HANDS, connecting).await.map_err(|_| LineError::Slow)??;
         self.client.tls_started()?;
-        Ok(Box::new(stream))
+        Ok(Some(Box::new(stream)))
+    }
+
+    /// Waits until another way is in force.
+    async fn moved(&self) {
+        loop {
+            let wanted = self.vm.wanted.notified();
+            if self.vm.has_moved(self.way) {
+                return;
+            }
+            wanted.await;
+        }
     }
 }

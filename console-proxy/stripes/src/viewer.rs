@@ -127,9 +127,9 @@ impl Viewer {
     }
 
     /// How long to wait until there is something to send without anything being painted: tiles that have to rest before they
-    /// are sent without loss, or those that were left out. None if there is nothing of the kind.
+    /// are sent without loss, or those that were left out. None if there is nothing of the kind, or too much on its way.
     pub fn due(&self, screen: &Screen, now: Duration) -> Option<Duration> {
-        let state = self.states.back()?;
+        let state = self.states.back().filter(|_| self.may_send())?;
         if !state.stale.is_empty() || state.picture.grid.size != screen.size() {
             return Some(Duration::ZERO);
         }

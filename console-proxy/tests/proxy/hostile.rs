@@ -119,3 +119,29 @@ async fn a_display_that_has_much_done_for_few_bytes_holds_no_other_up() {
     let state = page.get("state?after=0").await.json();
     assert_eq!(state["bells"], 0, "it is not heard to its end before others have their turn");
 }
+
+#[tokio::test]
+async fn a_page_that_waits_is_shown_what_there_is_of_an_update_that_does_not_end() {
+    let (all, (ask, asked)) = (Installation::new().await, oneshot::channel::<()>());
+    let way = display(SIZE, |mut stream| async move {
+        let _ = asked.await;
+        let corner = [0_u16, 0, 16, 16].map(u16::to_be_bytes).concat();
+        let raw = [&corner[..], &0_i32.to_be_bytes(), &[0x77; 16 * 16 * 4]].concat();
+        // The first of two rectangles.
+        stream.write_all(&[&[0, 0, 0, 2][..], &raw].concat()).await?;
+        tokio::time::sleep(crate::wait::SOON).await;
+        Ok(())
+    })
+    .await;
+    let mut page = all.page(&all.session(way), true).await;
+    page.on().await;
+    page.poll().await;
+    let next = format!("updates?after={}", page.number());
+    let (answer, ()) = tokio::join!(page.get(&next), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        ask.send(()).unwrap();
+    });
+    assert_eq!(answer.status, 200, "it hears of it within its request");
+    page.apply(&answer.body);
+    assert_eq!(page.view.pixels()[..17], [&[0x77_7777; 16][..], &[0]].concat());
+}

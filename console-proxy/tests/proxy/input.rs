@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
 use podzol_console_proxy_api::{Rights, Session};
 use podzol_vocab::Generation;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::browser::{Browser, Page, batch, key, pointer};
 use crate::installation::Installation;
 use crate::noting::{Noting, Told};
-use crate::wait::until;
+use crate::pictures::socket;
+use crate::wait::{SOON, until};
 
 const EVENTS: u64 = 10_000;
 
@@ -173,4 +175,27 @@ async fn a_server_without_scancodes_is_told_keysyms() {
     let expected = [Told::Keysym(true, 97), Told::Keysym(false, 97), Told::Keysym(true, 0x0100_20ac)];
     assert_eq!(noting.told(), expected);
     assert_eq!(noting.nudges(), 0, "only QEMU is nudged");
+}
+
+#[tokio::test]
+async fn each_batch_in_a_socket_has_an_answer_however_fast_they_come() {
+    let (all, noting) = (Installation::new().await, Noting::new(true).await);
+    let page = all.page(&all.session(noting.way()), false).await;
+    page.on().await;
+    let mut socket = socket(&page, "socket?after=0").await;
+    // The last two come again, the way a page repeats what it knows nothing of. Without events there is nothing to answer.
+    for (first, events) in [(1, 2), (3, 1), (4, 1), (5, 0), (3, 1), (4, 1)] {
+        let keys: Vec<_> = (0..events).map(|number| key(1 + number % 2, 30, 97)).collect();
+        socket.feed(Message::Binary(batch(0, first, &keys).into())).await.unwrap();
+    }
+    socket.flush().await.unwrap();
+    let mut answers = Vec::new();
+    while answers.len() < 5 {
+        let message = tokio::time::timeout(SOON, socket.next()).await.expect("an answer to each");
+        if let Message::Text(text) = message.unwrap().unwrap() {
+            let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+            answers.extend(told["applied"].as_u64());
+        }
+    }
+    assert_eq!(answers, [2, 3, 4, 4, 4]);
 }

@@ -6,6 +6,7 @@
 mod browser;
 mod entry;
 mod grants;
+#[path = "../../rfb/tests/servers/guest.rs"]
 mod guest;
 mod host;
 mod hostile;

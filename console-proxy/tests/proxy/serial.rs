@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use podzol_console_proxy_api::{Rights, Session};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio_tungstenite::tungstenite::Message;
@@ -75,6 +76,33 @@ async fn a_serial_console_is_read_and_written_by_polls_and_by_a_socket() {
         (got.as_slice(), texts),
         (&b"ABCDEFG"[..], vec![r#"{"applied":7}"#.to_owned(), r#"{"from":7}"#.to_owned()])
     );
+}
+
+#[tokio::test]
+async fn a_serial_socket_of_whoever_may_only_look_shows_and_is_closed_when_it_gives_input() {
+    let all = Installation::new().await;
+    let (host, folder) = (Host::new(&all).await, tempfile::tempdir().unwrap());
+    host.has("/nowhere".into(), port(folder.path()));
+    let session = all.session(host.way());
+    let looks = all.page(&Session { rights: Rights::View, ..session.clone() }, false).await;
+    let mut socket = socket(&looks, "serial/socket?after=0").await;
+    let mut shown = Vec::new();
+    while shown != b"login: " {
+        if let Message::Binary(bytes) = socket.next().await.unwrap().unwrap() {
+            shown.extend(bytes);
+        }
+    }
+    socket.send(Message::Binary(b"\x00id".as_slice().into())).await.unwrap();
+    let closed = loop {
+        if let Message::Close(frame) = socket.next().await.unwrap().unwrap() {
+            break frame.unwrap();
+        }
+    };
+    assert!(closed.reason.contains("view_only"), "{closed:?}");
+    // Nothing comes back before what another types.
+    let types = all.page(&session, true).await;
+    assert_eq!(types.post("serial/input?first=0", b"x".to_vec()).await.json()["applied"], 1);
+    assert_eq!(types.get("serial?after=7").await.body, &b"X"[..]);
 }
 
 #[tokio::test]

@@ -58,15 +58,28 @@ impl Line<'_> {
             work += work_of(&event);
             self.heed(event);
         }
-        let coming = self.client.is_updating();
-        let since = self.vm.coming_since.get().filter(|_| coming);
-        self.vm.coming_since.set(since.or_else(|| coming.then(|| self.worker.clock.now())));
+        self.look_at_what_comes();
         self.vm.understands(self.client.extensions());
         // No rectangle is here in part.
         if self.connected && !self.client.is_updating() {
             self.vm.screen.borrow_mut().settled();
         }
         Ok(false)
+    }
+
+    /// Notes whether an update is here in part. Parts of one that takes long are told of as they come; pages that wait for the rest
+    /// were told of nothing yet.
+    pub(super) fn look_at_what_comes(&mut self) {
+        let vm = self.vm;
+        if !self.client.is_updating() {
+            vm.coming_since.set(None);
+            return;
+        }
+        let now = self.worker.clock.now();
+        vm.coming_since.set(Some(vm.coming_since.get().unwrap_or(now)));
+        if vm.is_whole_in(now).is_zero() && vm.screen.borrow().is_painted() {
+            vm.news.notify_waiters();
+        }
     }
 
     fn heed(&mut self, event: Event) {
@@ -90,7 +103,6 @@ impl Line<'_> {
             }
             Event::UpdateEnd => {
                 self.asked = false;
-                vm.coming_since.set(None);
                 if vm.screen.borrow().is_painted() {
                     self.nudge.changed(self.worker.clock.now());
                     vm.news.notify_waiters();

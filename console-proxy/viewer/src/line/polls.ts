@@ -62,12 +62,11 @@ async function lanes(link: Link, signal: AbortSignal, backoff: Backoff): Promise
   let fail: (error: unknown) => void = () => undefined;
   const broken = new Promise<never>((_, reject) => (fail = reject));
   const early = new Early((bytes) => link.body(bytes));
-  let missing: ReturnType<typeof setTimeout> | undefined;
+  const missing = new Missing(() => fail(new NoAnswer('an update is missing')));
   const arrived = async (bytes: Uint8Array): Promise<void> => {
     const applied = await early.arrived(bytes);
     for (const body of applied) link.sender.updated(body.length);
-    if (applied.length > 0 || early.kept === 0) clearTimeout(missing);
-    if (early.kept > 0) missing = setTimeout(() => fail(new NoAnswer('an update is missing')), MISSING);
+    missing.told(applied.length, early.kept);
   };
   let lanes = 0;
   const lane = async (first: 'resume' | 'later'): Promise<void> => {
@@ -100,8 +99,30 @@ async function lanes(link: Link, signal: AbortSignal, backoff: Backoff): Promise
   try {
     return await broken;
   } finally {
-    clearTimeout(missing);
+    missing.stop();
     document.removeEventListener('visibilitychange', seen);
+  }
+}
+
+/** Waits for an update that others are kept for, for so long as none at all is applied. */
+export class Missing {
+  readonly #late: () => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(late: () => void) {
+    this.#late = late;
+  }
+
+  /** So many were applied, and so many are kept for one that is not here. */
+  told(applied: number, kept: number): void {
+    if (applied === 0 && kept > 0 && this.#timer !== undefined) return;
+    this.stop();
+    if (kept > 0) this.#timer = setTimeout(this.#late, MISSING);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 }
 

@@ -1,8 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Choice, wayOf } from '../../src/line/choice.ts';
 import { sessionOf, start, target } from '../../src/line/place.ts';
-import { Early } from '../../src/line/polls.ts';
+import { Early, Missing } from '../../src/line/polls.ts';
 import { opened } from '../../src/line/protocol.ts';
 import { NoAnswer, Refusal, closed, cure, refusal } from '../../src/line/refusal.ts';
 import { Messages } from '../../src/line/stream.ts';
@@ -31,6 +31,35 @@ describe('what is done about failures', () => {
     expect(closed(4410, '{"code":"session_ended","reason":"revoked"}')).toMatchObject({ status: 410, reason: 'revoked' });
     expect(cure(closed(1013, ''))).toBe('wait');
     expect([closed(1001, ''), closed(1006, '')]).toEqual([undefined, undefined]);
+  });
+});
+
+describe('an update that others are kept for', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  it('is waited for once, however many come after it, and not any more once it is here', () => {
+    const late = vi.fn();
+    const missing = new Missing(late);
+    missing.told(0, 1);
+    vi.advanceTimersByTime(1000);
+    missing.told(0, 2);
+    missing.told(3, 0);
+    vi.advanceTimersByTime(60_000);
+    expect(late).not.toHaveBeenCalled();
+  });
+
+  it('is late some time after the first was kept, and after any was applied', () => {
+    const late = vi.fn();
+    const missing = new Missing(late);
+    missing.told(0, 1);
+    vi.advanceTimersByTime(2000);
+    missing.told(1, 1);
+    vi.advanceTimersByTime(2000);
+    expect(late).not.toHaveBeenCalled();
+    missing.told(0, 2);
+    vi.advanceTimersByTime(1500);
+    expect(late).toHaveBeenCalledTimes(1);
   });
 });
 

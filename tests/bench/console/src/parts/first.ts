@@ -52,13 +52,13 @@ export async function first(world: World, rounds: number): Promise<Row[]> {
   );
 }
 
-/** In a browser without a cache or a cookie: milliseconds, the answer's way from the page included. Not a number if it never is. */
+/** In a browser without a cache or a cookie: milliseconds, the answer's way from the page included. Infinite if it never is. */
 async function untilExact(world: World, contestant: Contestant, roundTrip: number, wanted: string): Promise<number> {
   const { page, begun, close } = await open(world, contestant, { roundTrip });
   const isExact = await isSoon(page, contestant.canvas, wanted);
   const took = performance.now() - begun;
   await close();
-  return isExact ? took : NaN;
+  return isExact ? took : Infinity;
 }
 
 function isSoon(page: Page, selector: string, wanted: string): Promise<boolean> {
