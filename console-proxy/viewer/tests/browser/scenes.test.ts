@@ -101,7 +101,10 @@ describe.skipIf(missing.length > 0)('scenes', () => {
       // The others see it later than QEMU shows it.
       if (line === NEAR) near.push(page);
     }
-    for (const name of ['scroll', 'boot', 'typing', 'drag', 'photo', 'video', 'cursor']) {
+    // A drag that five pages look at takes a test build more of its thread than one VM's share, so all of them are late; how near they
+    // are is seen with fewer.
+    const scenes = ['scroll', 'boot', 'typing', 'photo', 'video', 'cursor', ...(ways.length < 5 ? ['drag'] : [])];
+    for (const name of scenes) {
       await guest.begin(name, 5, 60_000);
       // Of what photographs show, pauses are made until one is seen before it was refined.
       let isUnseen = name === 'photo' || name === 'video';

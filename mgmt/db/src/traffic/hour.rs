@@ -49,6 +49,13 @@ pub struct Sum {
     received_packets: i64,
 }
 
+/// By what one is known.
+#[derive(Debug, FromQueryResult)]
+struct Hour {
+    subject: String,
+    at: i64,
+}
+
 impl Sum {
     pub fn traffic(&self) -> Traffic {
         let number = |number: i64| u64::try_from(number).unwrap_or_default();
@@ -122,10 +129,10 @@ impl Tx {
     pub async fn traffic_hours_forget_before(&self, at: i64) -> Result<u64, DbError> {
         let old = Entity::find().select_only().columns([Column::Subject, Column::At]);
         let old = old.filter(Column::At.lt(at)).order_by_asc(Column::At).limit(FORGOTTEN_AT_ONCE);
-        let old: Vec<(String, i64)> = old.into_tuple().all(self.reader()).await?;
+        let old: Vec<Hour> = old.into_model().all(self.reader()).await?;
         let number = old.len() as u64;
-        for hour in old {
-            Entity::delete_by_id(hour).exec(self.reader()).await?;
+        for Hour { subject, at } in old {
+            Entity::delete_by_id((subject, at)).exec(self.reader()).await?;
         }
         Ok(number)
     }
