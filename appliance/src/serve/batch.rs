@@ -95,11 +95,15 @@ impl<A: Address> Batch<A> {
     }
 }
 
-/// Sends packets, each to its receiver. One that cannot be sent is lost, as it could be on the wire.
-pub(super) async fn send<A: Address>(socket: &UdpSocket, mut packets: &[(A, Vec<u8>)]) {
+/// Sends packets, each to its receiver. One that cannot be sent is lost, as it could be on the wire. Nor is room waited for: what a
+/// neighbour is sent who does not say where it is takes the socket's room for seconds, which would be those of all others.
+pub(super) fn send<A: Address>(socket: &UdpSocket, mut packets: &[(A, Vec<u8>)]) {
     while !packets.is_empty() {
-        let sent = socket.async_io(Interest::WRITABLE, || send_now(socket, packets)).await;
-        packets = &packets[sent.unwrap_or(1)..];
+        packets = match send_now(socket, packets) {
+            Ok(sent) => &packets[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => &packets[1..],
+        };
     }
 }
 
@@ -189,7 +193,7 @@ mod tests {
             assert_eq!((*from).into(), addresses[number % 2]);
             assert_eq!(*packet, vec![number as u8; number]);
         }
-        send(&server, &heard).await;
+        send(&server, &heard);
         let mut buffer = [0; 64];
         for number in 0..20_usize {
             let (length, from) = clients[number % 2].recv_from(&mut buffer).await.unwrap();
@@ -203,7 +207,7 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let std::net::SocketAddr::V4(to) = client.local_addr().unwrap() else { panic!("an address of IPv4") };
         // No packet is as large as the first one.
-        send(&server, &[(to, vec![0; 70_000]), (to, vec![7])]).await;
+        send(&server, &[(to, vec![0; 70_000]), (to, vec![7])]);
         let mut buffer = [0; 64];
         assert_eq!(client.recv(&mut buffer).await.unwrap(), 1);
     }

@@ -187,7 +187,7 @@ impl Names {
                     other => others.push(other),
                 }
             }
-            batch::send(socket, &answers).await;
+            batch::send(socket, &answers);
             answers.clear();
             if !others.is_empty() {
                 self.act(std::mem::take(&mut others)).await;
@@ -220,7 +220,7 @@ impl Names {
     /// Answers the queries of a connection until its client has had enough.
     async fn talk(&self, client: Client, mut stream: TcpStream) -> io::Result<()> {
         let (answers, mut to_send) = mpsc::channel::<Vec<u8>>(WAITING);
-        self.connections().insert(client.address, answers);
+        self.connections().insert(client.address, answers.clone());
         let _entry = Entry { names: self, address: client.address };
         let (mut reading, mut writing) = stream.split();
         let read = async {
@@ -232,7 +232,13 @@ impl Names {
                 let mut packet = vec![0; length.into()];
                 timeout(IDLE, reading.read_exact(&mut packet)).await??;
                 let action = self.server().query(self.now(), client, &packet);
-                self.act(vec![action]).await;
+                match action {
+                    // However many it asks at once, each is answered; it is heard again once there is room for that.
+                    Action::Answer { to, bytes } if to == client => {
+                        answers.send(bytes).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    }
+                    other => self.act(vec![other]).await,
+                }
             }
         };
         let write = async {
@@ -253,12 +259,12 @@ impl Names {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Drop => {}
-                Action::Answer { to, bytes } => self.answer(to, bytes).await,
+                Action::Answer { to, bytes } => self.answer(to, &bytes),
                 Action::Forward { to, socket, bytes, .. } => {
                     let socket = self.upstream().get(usize::from(socket)).cloned();
                     if let Some(socket) = socket {
-                        // As good as lost on the way.
-                        let _ = socket.send_to(&bytes, to).await;
+                        // As good as lost on the way. No room is waited for, as for clients.
+                        let _ = socket.try_send_to(&bytes, to);
                     }
                     self.0.due.notify_one();
                 }
@@ -282,19 +288,19 @@ impl Names {
         })
     }
 
-    async fn answer(&self, to: Client, bytes: Vec<u8>) {
+    fn answer(&self, to: Client, bytes: &[u8]) {
         match to.transport {
             Transport::Udp => {
                 let place = (to.network, Family::of(to.address.ip()));
                 let socket = self.links().get(&place).cloned();
                 if let Some(socket) = socket {
-                    let _ = socket.send_to(&bytes, to.address).await;
+                    let _ = socket.try_send_to(bytes, to.address);
                 }
             }
             Transport::Tcp => {
                 let connection = self.connections().get(&to.address).cloned();
                 if let Some(connection) = connection {
-                    let _ = connection.try_send(bytes);
+                    let _ = connection.try_send(bytes.to_vec());
                 }
             }
         }

@@ -1,5 +1,9 @@
 //! Names, asked by dig.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use podzol_netns_tests::{GATEWAY, OUTSIDE, Vm, World};
 
 fn dig(vm: &Vm, question: &str) -> String {
@@ -64,4 +68,34 @@ fn nobody_outside_is_answered() {
     world.vm("web-1", 2);
     let output = world.outside.output("dig +time=1 +tries=1 @203.0.113.10 web-1.net.acme.internal");
     assert!(!output.status.success());
+}
+
+#[test]
+fn all_that_is_asked_at_once_over_one_connection_is_answered() {
+    let mut world = World::new();
+    let vm = world.vm("web-1", 2);
+    vm.configure();
+    let question = |id: u16| {
+        let mut packet = [id.to_be_bytes(), [1, 0], [0, 1], [0, 0], [0, 0], [0, 0]].concat();
+        for label in ["web-1", "net", "acme", "internal", ""] {
+            packet.push(label.len() as u8);
+            packet.extend(label.as_bytes());
+        }
+        packet.extend([0, 1, 0, 1]);
+        [&(packet.len() as u16).to_be_bytes()[..], &packet].concat()
+    };
+    let mut stream = vm.space.inside(|| TcpStream::connect((GATEWAY, 53)).unwrap());
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(&(0..20).flat_map(question).collect::<Vec<_>>()).unwrap();
+    let mut answered = Vec::new();
+    for _ in 0..20 {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer[answer.len() - 4..], [10, 1, 1, 2]);
+        answered.push(u16::from_be_bytes([answer[0], answer[1]]));
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (0..20).collect::<Vec<_>>());
 }

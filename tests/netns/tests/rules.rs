@@ -1,7 +1,7 @@
 //! What gets through, and what does not.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -139,4 +139,36 @@ fn vms_and_the_outside_get_no_answer_from_the_management_side() {
     connect(&vm.space, Ipv4Addr::new(192, 168, 99, 1), 8000).unwrap_err();
     assert!(!vm.space.output("busybox ping -c 1 -W 1 192.168.99.2").status.success());
     vm.space.run("busybox ping -c 1 -W 2 10.1.1.1");
+}
+
+#[test]
+fn a_connection_from_an_address_that_the_router_has_no_more_does_not_get_out() {
+    let mut world = World::new();
+    let vm = world.vm("web-1", 2);
+    vm.configure();
+    let nat = StaticNatId::new();
+    world.put(|document| {
+        document.static_nats.insert(nat, StaticNat { public: SECOND_PUBLIC, to: vm.address });
+    });
+    let outside = world.outside.inside(|| UdpSocket::bind((OUTSIDE, 9000)).unwrap());
+    outside.set_read_timeout(Some(TRIES)).unwrap();
+    let heard = || outside.recv_from(&mut [0; 1]).map(|(_, from)| from.ip());
+    let open = || vm.space.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    let socket = open();
+    socket.connect((OUTSIDE, 9000)).unwrap();
+    socket.send(b"1").unwrap();
+    assert_eq!(heard().unwrap(), SECOND_PUBLIC);
+
+    world.put(|document| {
+        document.static_nats.remove(&nat);
+        document.public.as_mut().unwrap().addresses.remove(&SECOND_PUBLIC);
+    });
+    // The kernel follows it still, and would send on.
+    for _ in 0..3 {
+        socket.send(b"2").unwrap();
+    }
+    let other = open();
+    other.send_to(b"3", (OUTSIDE, 9000)).unwrap();
+    assert_eq!(heard().unwrap(), PUBLIC, "a new one comes from an address that it has");
+    heard().unwrap_err();
 }
