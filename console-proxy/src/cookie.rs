@@ -128,6 +128,11 @@ pub(crate) fn find(header: &str, session: ConsoleSessionId) -> Option<&str> {
     header.split(';').find_map(|cookie| cookie.trim().strip_prefix(&*name)?.strip_prefix('='))
 }
 
+/// A session's cookie as a browser shows it.
+pub(crate) fn shown(session: ConsoleSessionId, value: &str) -> String {
+    format!("{}={value}", name(session))
+}
+
 /// `N` random bytes as text.
 ///
 /// # Panics

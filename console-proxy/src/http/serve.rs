@@ -89,10 +89,13 @@ async fn respond(
         }
         Route::Open(id) => {
             must_be_own_origin(&request)?;
+            // Nothing else of what a stranger has sent is kept while the body is waited for.
             let cookies = cookies(request.headers());
+            let shown = cookie::find(&cookies, id).map(|value| cookie::shown(id, value)).unwrap_or_default();
+            drop(cookies);
             let Open {} = read_json(request).await?;
             // Nothing is waited for between this and the page, or the session could end meanwhile.
-            let session = enter(worker, id, &cookies, cookie)?;
+            let session = enter(worker, id, &shown, cookie)?;
             connection.is_known();
             open(worker, &session)
         }
@@ -218,6 +221,8 @@ pub(crate) async fn read(
     if given.split(';').next().is_none_or(|given| given.trim() != kind) {
         return Err(Fault::Type(kind));
     }
+    // They may be large, and the body may take long.
+    drop(headers);
     timeout(BODY, collect(body, most)).await.map_err(|_| Fault::Slow)?
 }
 
