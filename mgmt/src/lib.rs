@@ -140,6 +140,8 @@ impl Service {
         let engine = Engine::new(self.db.behind(), Arc::new(worker.clone()), owner, self.app.wake());
         let public = podzol_mgmt_http::public_router(self.app.clone());
         let peers = podzol_mgmt_http::peer_router(self.app.clone());
+        // Before anybody is told that a name is none.
+        self.app.name_console_proxies().await?;
         let (refused, stopped) = (self.app.clone(), self.app.clone());
         let asked = stop.clone();
         tokio::join!(

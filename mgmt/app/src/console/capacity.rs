@@ -279,15 +279,22 @@ fn why_it_goes(proxy: &Proxy, rules: &Rules) -> Option<Why> {
         State::Dead(why) => Some(Why::Broken(why.clone())),
         State::Starting(for_long) if *for_long > rules.start_within => Some(Why::Broken(since(*for_long))),
         _ if proxy.draining.is_some() && proxy.is_empty() => Some(Why::Surplus),
+        State::Running if proxy.servers.is_empty() => Some(Why::Surplus),
+        State::Running if proxy.servers.iter().all(|server| is_stuck(server, rules)) => {
+            Some(Why::Broken("none of its ports has opened in time".into()))
+        }
         _ => None,
     }
+}
+
+fn is_stuck(server: &Server, rules: &Rules) -> bool {
+    server.opening.is_some_and(|for_long| for_long > rules.start_within)
 }
 
 fn servers_go(proxy: &mut Proxy, rules: &Rules, steps: &mut Vec<Step>) {
     let (draining, runs, one) = (proxy.draining, proxy.state == State::Running, proxy.servers.len() == 1);
     proxy.servers.retain(|server| {
-        let is_stuck = runs && server.opening.is_some_and(|for_long| for_long > rules.start_within);
-        if is_stuck && draining.is_none() {
+        if runs && is_stuck(server, rules) && draining.is_none() {
             steps.push(Step::RemoveServer(server.id, Why::Broken("its port has not opened in time".into())));
             return false;
         }

@@ -92,8 +92,12 @@ impl App {
         let opened = match body.session {
             Some(session) => {
                 let row = find::<session::Entity>(self.db.reader(), session).await?;
-                let row = row.filter(|row| row.user_id.0 == actor.user && row.vm_id.0 == id);
-                row.ok_or(AppError::NotFound("console-session"))?.id.0
+                // It ends with the key that has opened it, so a link to it is for that key alone.
+                let is_own = |row: &session::Model| {
+                    let key = row.key_id.as_ref().is_some_and(|key| key.0 == actor.key);
+                    key && row.user_id.0 == actor.user && row.vm_id.0 == id
+                };
+                row.filter(is_own).ok_or(AppError::NotFound("console-session"))?.id.0
             }
             None => {
                 let make = async |tx: &Tx| self.console_session_make(tx, actor, id, &body, settings).await;

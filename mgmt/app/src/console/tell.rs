@@ -5,6 +5,7 @@
 //!          ─▶ sessions that should not be there end ─▶ appliance's document ─▶ proxy's document ─▶ sessions that differ are put
 //! ```
 //! What ends comes first and needs nothing but the proxy itself, so that no trouble with anything else keeps a right up that is gone.
+//! Nor does trouble with a newer document keep sessions from being told where their VMs are.
 //! What is told is compared with what was told last, so that a look at a proxy that does what it should costs two questions. Rows
 //! are read after the number is taken that the description gets, so a later description has a greater number; where it has not,
 //! because this database was put back to an older state, the proxy says which number is in force, and gets the one after that.
@@ -115,9 +116,13 @@ impl App {
         let (stuck, last) = (sessions::Stuck::default(), self.last_change());
         let mut should = self.sessions_at(row).await?;
         let ended = self.end_sessions(vm.id.0, &status, &mut should, told, (&stuck, last)).await;
-        self.tell_documents(row, vm, settings, known, told).await?;
+        let documents = self.tell_documents(row, vm, settings, known, told).await;
+        if told.document.is_none() {
+            return ended.and(documents);
+        }
+        // A proxy that has a document goes on to hear of its sessions, so that those whose VM has moved are not left behind.
         let put = self.put_sessions(vm.id.0, &status, should, told, (&stuck, last)).await;
-        ended.and(put)
+        ended.and(documents).and(put)
     }
 
     async fn tell_documents(

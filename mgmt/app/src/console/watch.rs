@@ -142,11 +142,15 @@ impl App {
 
     /// Looks after all console proxies, or only those of which something has changed, each beside the others.
     pub(crate) async fn look_after_consoles(&self, all: bool) -> Result<(), AppError> {
-        if all {
-            self.renew_ticket_keys().await?;
-            self.forget_console_sessions().await?;
-        }
         self.name_console_proxies().await?;
+        if all {
+            // Neither keeps proxies from being looked after.
+            for done in [self.renew_ticket_keys().await, self.forget_console_sessions().await] {
+                if let Err(error) = done {
+                    tracing::error!(error = &error as &dyn std::error::Error, "consoles are not kept up");
+                }
+            }
+        }
         let rows = console::all(self.db.reader()).await?;
         self.here.consoles.keep(&rows.iter().map(|row| row.id.0).collect());
         for row in rows {
@@ -162,8 +166,11 @@ impl App {
         Ok(())
     }
 
-    /// Tells DNS the addresses of all console proxies.
-    pub(super) async fn name_console_proxies(&self) -> Result<(), AppError> {
+    /// Tells DNS the addresses of all console proxies. Until that is done once, none of their names is known.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn name_console_proxies(&self) -> Result<(), AppError> {
         let Some(settings) = &self.settings.console else { return Ok(()) };
         let mut addresses = BTreeSet::new();
         for row in console::all(self.db.reader()).await? {
@@ -282,14 +289,15 @@ impl App {
             for row in console::of_zone(db, zone.id.0).await? {
                 let servers = console::servers(db, &[row.id]).await?;
                 let takes = row.draining_since.is_none() && !row.is_retired;
-                let open = servers
-                    .iter()
-                    .filter(|one| takes && one.draining_since.is_none() && one.opened_at.is_some());
+                let heard = self.heard_of(row.id.0).filter(|heard| heard.answers(SILENT));
+                let works = |one: &server::Model| heard.as_ref().is_some_and(|heard| heard.works(one.id.0));
+                let open = servers.iter().filter(|one| {
+                    takes && one.draining_since.is_none() && one.opened_at.is_some() && works(one)
+                });
                 let room = |one: &server::Model| {
                     (one.max_sessions as u32).saturating_sub(counts.get(&one.id.0).copied().unwrap_or(0))
                 };
                 measured.room += open.map(room).sum::<u32>();
-                let heard = self.heard_of(row.id.0);
                 let said = heard
                     .iter()
                     .filter_map(|heard| heard.status.as_ref())

@@ -59,8 +59,7 @@ impl App {
     ) -> Result<Option<Finding>, AppError> {
         let db = self.db.reader();
         let Some(vm) = find::<vm::Entity>(db, row.vm_id).await? else { return Ok(None) };
-        let telling = super::apply_operation(row.account_id.0, row.zone_id.0).subject;
-        let busy = [vm.id.to_string(), row.id.to_string(), telling];
+        let busy = [vm.id.to_string(), row.id.to_string()];
         if vm.state.0 != VmState::Running || busy.iter().any(|subject| open.contains(subject)) {
             return Ok(None);
         }
@@ -90,6 +89,9 @@ impl App {
         if let Some(aside) = aside {
             let cause = "all else is in force; the balancer says so too, and is tried again, at the latest when it is changed";
             return Ok(Some(finding("balancer_refused", aside.why, cause)));
+        }
+        if open.contains(&super::apply_operation(row.account_id.0, row.zone_id.0).subject) {
+            return Ok(None);
         }
         let cause = "it is told within seconds, or by a repair";
         let outdated = self.is_outdated(row, vm.id.0).await?;

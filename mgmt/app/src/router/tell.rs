@@ -84,7 +84,9 @@ impl App {
             {
                 let public = document.public.as_ref();
                 let has = |address| public.is_some_and(|public| public.addresses.contains_key(&address));
-                self.let_go_by(vm, Some(document.generation), has).await?;
+                // What came and went between two tellings leaves the document as it was.
+                let up_to = document.generation.max(Generation(last as u64));
+                self.let_go_by(vm, Some(up_to), has).await?;
             }
             untold.done();
         }

@@ -281,6 +281,22 @@ fn what_does_not_start_in_time_or_is_dead_is_replaced() {
 }
 
 #[test]
+fn a_vm_of_which_no_port_opens_is_replaced_and_gets_no_further_server() {
+    let shut = || Server { opening: Some(Duration::from_secs(121)), ..server(0) };
+    for servers in [vec![shut()], vec![shut(), shut()]] {
+        let one = Zone { waiting: 1, ..zone(vec![proxy(servers)]) };
+        let done = steps(&one);
+        assert!(
+            matches!(&done[..], [Step::RemoveProxy(id, Why::Broken(_)), Step::StartProxy] if *id == one.proxies[0].id),
+            "{done:?}"
+        );
+    }
+    // One that is left with none goes too.
+    let bare = zone(vec![proxy(vec![server(0)]), proxy(vec![])]);
+    assert_eq!(steps(&bare)[0], Step::RemoveProxy(bare.proxies[1].id, Why::Surplus));
+}
+
+#[test]
 fn sessions_lose_their_places_where_they_have_been_asked_to_go_for_too_long() {
     let draining = Some(Duration::from_secs(601));
     let one = zone(vec![proxy(vec![server(0)]), Proxy { draining, ..proxy(vec![server(2)]) }]);
