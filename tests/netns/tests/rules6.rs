@@ -123,8 +123,8 @@ fn a_source_that_is_no_vm_s_gets_nowhere_and_metadata_by_ipv6_is_refused_at_once
     world.patch(|document| document.ingress6.extend([rule]));
     serve(&vm.space, 80);
     assert_eq!(reaches(&world.outside, vm.address6(), 80), INTERNET6.to_string());
-    // The nearest to the VM's is what the kernel connects from (RFC 6724, 5, rule 8).
-    world.outside.ip("address add 2001:db8:64:15::99/128 dev lo");
+    // The nearest to the VM's is what the kernel connects from (RFC 6724, 5, rule 8), once it is not tentative any more.
+    world.outside.ip("address add 2001:db8:64:15::99/128 dev lo nodad");
     assert!(is_silent(&world.outside, vm.address6(), 80));
 }
 
