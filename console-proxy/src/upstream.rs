@@ -93,7 +93,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Waits for another way.
+/// Waits until another way than this one is in force.
 async fn moved(vm: &Vm, number: u64) {
     loop {
         let wanted = vm.wanted.notified();

@@ -27,7 +27,7 @@ use tokio::time::sleep;
 
 use super::dial::{Dialled, Tls};
 use super::nudge::Nudge;
-use super::put;
+use super::{moved, put};
 use crate::vm::Vm;
 use crate::worker::Worker;
 
@@ -264,21 +264,10 @@ impl Line<'_> {
         };
         let stream = tokio::select! {
             wrapped = tokio::time::timeout(SHAKES_HANDS, wrapped) => wrapped.map_err(|_| LineError::Slow)??,
-            () = self.moved() => return Ok(None),
+            () = moved(self.vm, self.way) => return Ok(None),
         };
         self.client.sent(output.len());
         self.client.tls_started()?;
         Ok(Some(Box::new(stream)))
-    }
-
-    /// Waits until another way is in force.
-    async fn moved(&self) {
-        loop {
-            let wanted = self.vm.wanted.notified();
-            if self.vm.has_moved(self.way) {
-                return;
-            }
-            wanted.await;
-        }
     }
 }
