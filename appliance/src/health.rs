@@ -43,6 +43,12 @@ struct Asked {
     check: Check,
 }
 
+impl Asked {
+    fn is_at_place_of(&self, other: &Self) -> bool {
+        (self.address, self.port) == (other.address, other.port)
+    }
+}
+
 /// How a member has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Streak {
@@ -52,8 +58,6 @@ struct Streak {
 }
 
 impl Streak {
-    const NEW: Self = Self { works: true, against: 0 };
-
     /// Notes an answer. Whether it changes what is believed.
     fn note(&mut self, good: bool, check: &Check) -> bool {
         if good == self.works {
@@ -80,13 +84,17 @@ pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown
     let mut version = None;
     loop {
         if let Some(wanted) = wanted_anew(&mut shown, &mut version) {
+            // What is believed of a member stays while it is where it was, however it is asked from now on.
+            down.retain(|which| match (asked.get(which), wanted.get(which)) {
+                (Some(asking), Some(wanted)) => asking.asked.is_at_place_of(wanted),
+                _ => false,
+            });
             asked.retain(|which, asking| wanted.get(which) == Some(&asking.asked));
-            down.retain(|which| asked.contains_key(which));
             for (which, wanted) in wanted {
                 asked.entry(which).or_insert_with(|| {
                     number += 1;
-                    let who = Who { which, number };
-                    let asking = ask(who, wanted.clone(), found.clone(), Arc::clone(&places));
+                    let (who, works) = (Who { which, number }, !down.contains(&which));
+                    let asking = ask(who, wanted.clone(), works, found.clone(), Arc::clone(&places));
                     Asking { asked: wanted, number, task: tokio::spawn(asking).abort_handle() }
                 });
             }
@@ -152,11 +160,17 @@ fn wanted(document: &Document) -> BTreeMap<Which, Asked> {
     members.collect()
 }
 
-/// Asks a member for ever, and tells what changes.
-async fn ask(who: Who, asked: Asked, found: mpsc::Sender<(Who, bool)>, places: Arc<Semaphore>) {
+/// Asks a member of which this is believed for ever, and tells what changes.
+async fn ask(
+    who: Who,
+    asked: Asked,
+    works: bool,
+    found: mpsc::Sender<(Who, bool)>,
+    places: Arc<Semaphore>,
+) {
     let mut ticks = interval(Duration::from_millis(asked.check.interval_ms.into()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut streak = Streak::NEW;
+    let mut streak = Streak { works, against: 0 };
     loop {
         ticks.tick().await;
         let Ok(place) = places.acquire().await else { return };
@@ -216,13 +230,13 @@ mod tests {
     #[test]
     fn a_member_is_out_after_so_many_failures_and_in_after_so_many_answers() {
         let check = check(2, 3);
-        let mut streak = Streak::NEW;
+        let mut streak = Streak { works: true, against: 0 };
         let changes: Vec<bool> = [false, false, true, false, false, false, true, false, true, true]
             .into_iter()
             .map(|good| streak.note(good, &check))
             .collect();
         assert_eq!(changes, [false, false, false, false, false, true, false, false, false, true]);
-        assert_eq!(streak, Streak::NEW);
+        assert_eq!(streak, Streak { works: true, against: 0 });
     }
 
     #[test]

@@ -312,7 +312,9 @@ impl Router {
             return Err(error);
         }
         if !plan.changes.is_empty() {
-            observed = match self.link(&plan.changes, &wanted).await {
+            // What is not as it should be already, nobody who changes something else is refused for.
+            let drift = links::plan(&self.wanted(state), &observed).changes;
+            observed = match self.link(&plan.changes, &wanted, &drift).await {
                 Ok(observed) => observed,
                 Err(error) => {
                     next.turn.take(&mut state.rules, &next.document, &state.document, &state.down);
@@ -326,10 +328,16 @@ impl Router {
     }
 
     /// Changes links. Gives them as they are then.
-    async fn link(&self, changes: &[links::Change], wanted: &Wanted) -> Result<Observed, KernelError> {
-        self.kernel.apply(changes).await?;
+    async fn link(
+        &self,
+        changes: &[links::Change],
+        wanted: &Wanted,
+        drift: &[links::Change],
+    ) -> Result<Observed, KernelError> {
+        self.kernel.apply_but(changes, drift).await?;
         // With an address the kernel removes routes that were there when it was looked at.
-        self.converge(wanted).await?;
+        let left = links::plan(wanted, &self.kernel.observe().await?).changes;
+        self.kernel.apply_but(&left, drift).await?;
         self.kernel.observe().await
     }
 

@@ -100,6 +100,19 @@ impl Kernel {
         Ok(())
     }
 
+    /// Applies changes in order, up to the first that fails and is none of these: what is one of them is passed over, and said.
+    pub(crate) async fn apply_but(&self, changes: &[Change], others: &[Change]) -> Result<(), KernelError> {
+        for change in changes {
+            match self.apply_one(change).await {
+                Err(error) if others.contains(change) => {
+                    tracing::warn!(%error, "a link is not as it should be, which is no matter of this change");
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     /// Applies all changes that can be, and gives the failures of the others.
     pub(crate) async fn apply_all(&self, changes: &[Change]) -> Vec<KernelError> {
         let mut failures = Vec::new();

@@ -59,6 +59,16 @@ pub(super) fn ipv6(link: &str, wanted: Ipv6) -> io::Result<()> {
     }
 }
 
+/// Sets those again that somebody has changed: which.
+pub(crate) fn repair() -> Vec<&'static str> {
+    let is_other = |(name, value): &(&str, &str)| {
+        let path = Path::new("/proc/sys/net").join(name);
+        let Ok(now) = fs::read_to_string(&path) else { return false };
+        now.trim() != *value && fs::write(&path, value).is_ok()
+    };
+    SETTINGS.iter().filter(|setting| is_other(setting)).map(|(name, _)| *name).collect()
+}
+
 /// Sets all of them. Some are a whole machine's, and cannot be set in a network namespace of one.
 pub(crate) fn apply() {
     let is_own_machine = std::os::unix::process::parent_id() == 1;

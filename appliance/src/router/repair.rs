@@ -7,7 +7,7 @@ use podzol_appliance_nft::{LIST, ListingError, counters, observed};
 
 use super::{Router, RulesError, State, chain};
 use crate::links::kernel::KernelError;
-use crate::links::{MANAGEMENT, Observed, plan};
+use crate::links::{MANAGEMENT, Observed, plan, settings};
 use crate::nft;
 
 impl Router {
@@ -56,6 +56,11 @@ impl Router {
     /// When links cannot be looked at.
     pub(crate) async fn repair_links(&self) -> Result<(), KernelError> {
         let mut state = self.state.lock().await;
+        let settings = settings::repair();
+        if !settings.is_empty() {
+            tracing::warn!(?settings, "settings of the kernel were not as they should be, and are now");
+            state.repairs += 1;
+        }
         let wanted = self.wanted(&state);
         let plan = plan(&wanted, &self.kernel.observe().await?);
         let failures = self.kernel.apply_all(&plan.changes).await;

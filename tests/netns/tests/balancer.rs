@@ -222,6 +222,26 @@ fn a_member_that_answers_its_check_with_503_gets_no_connection_and_keeps_those_i
 }
 
 #[test]
+fn a_member_that_does_not_work_gets_nothing_when_it_is_asked_in_another_way() {
+    let mut farm = Farm::new(&[1, 1], Some(CheckKind::Http { path: "/healthy".into() }));
+    farm.sites[1].answer(503);
+    let only_the_first = BTreeMap::from([("0".to_owned(), IN_A_ROW)]);
+    wait_for("the other to be left out", || {
+        let spread = farm.spread(IN_A_ROW);
+        if spread == only_the_first { Ok(()) } else { Err(format!("{spread:?}")) }
+    });
+    let id = farm.id;
+    for fall in [5, 6, 7] {
+        farm.world.patch(|document| {
+            let balancer = document.balancers.get_mut(&id).unwrap();
+            let check = balancer.check.as_mut().unwrap();
+            (check.fall, check.interval_ms) = (fall, 10_000);
+        });
+        assert_eq!(farm.spread(IN_A_ROW), only_the_first);
+    }
+}
+
+#[test]
 fn a_member_that_drains_keeps_its_connections_and_gets_no_new_one() {
     let mut farm = Farm::new(&[1, 1], None);
     let mut held: Vec<Connection> = (0..5).map(|_| farm.connect_to(1)).collect();

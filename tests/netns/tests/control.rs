@@ -120,6 +120,7 @@ fn what_somebody_changes_by_hand_is_put_right() {
     router.ip("route add 198.51.100.0/24 via 203.0.113.77");
     router.ip("link set eth0 down");
     router.ip("link set eth2 group 1");
+    router.run("busybox sysctl -w net.ipv4.ip_forward=0");
     router.run("nft add table ip stray");
     router.run("nft flush chain ip podzol forward");
     assert_ne!(world.status().unwrap().kernel, right.kernel);
@@ -128,7 +129,8 @@ fn what_somebody_changes_by_hand_is_put_right() {
         let status = world.status().unwrap();
         if status.kernel == right.kernel { Ok(()) } else { Err(format!("{} repairs", status.repairs)) }
     });
-    assert!(world.status().unwrap().repairs >= 2);
+    assert!(world.status().unwrap().repairs >= 3);
+    assert_eq!(router.run("busybox sysctl -n net.ipv4.ip_forward").trim(), "1");
     let logs = world.manager.call::<LogsGet>(&world.management, &()).unwrap();
     assert!(logs.lines.iter().any(|line| line.text.contains("links were not as they should be")), "{logs:?}");
 }
