@@ -185,6 +185,19 @@ pub async fn count(db: &impl Reader, kind: Kind, account: AccountId) -> Result<u
     Ok(of_account.filter(Column::Kind.eq(JsonCol(kind))).count(db).await?)
 }
 
+/// How many of them are in a zone, which takes a look at each.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn count_in(
+    db: &impl Reader,
+    kind: Kind,
+    account: AccountId,
+    zone: ZoneId,
+) -> Result<u64, DbError> {
+    Ok(others(kind, account, zone, "").count(db).await?)
+}
+
 /// The balancers of HTTP of an account in a zone.
 ///
 /// # Errors

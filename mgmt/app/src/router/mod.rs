@@ -38,7 +38,7 @@ use podzol_mgmt_api::router::{Router, RouterLogs};
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{Reader, Tx, find, operation as operation_row, router, vm};
+use podzol_mgmt_db::{Reader, Tx, find, now, operation as operation_row, router, vm};
 use podzol_rpc::PeerId;
 use podzol_vocab::{AccountId, RouterId, ZoneId};
 
@@ -90,6 +90,12 @@ impl App {
         let new = apply_operation(account, zone);
         let open = operation_row::open_of(tx.reader(), &new.subject).await?;
         match open.into_iter().find(|open| open.kind == new.kind && open.lease_owner.is_none()) {
+            // It may be waiting long, as the router was not reached for a while.
+            Some(waiting) if waiting.due_at > now().0 => {
+                let row = operation_row::Model { due_at: now().0, ..waiting };
+                tx.operation_update(row.clone()).await?;
+                Ok(row)
+            }
             Some(waiting) => Ok(waiting),
             None => start(tx, new).await,
         }

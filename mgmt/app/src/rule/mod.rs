@@ -168,7 +168,10 @@ impl App {
     ) -> Result<Created<T>, AppError> {
         let account = row.account_id.0;
         let most = if T::KIND == Kind::LoadBalancer { MOST_BALANCERS } else { MOST };
-        if rule::count(tx.reader(), T::KIND, account).await? >= most {
+        // The router is the zone's; the rules of all zones are counted first, as that is by an index alone.
+        if rule::count(tx.reader(), T::KIND, account).await? >= most
+            && rule::count_in(tx.reader(), T::KIND, account, row.zone_id.0).await? >= most
+        {
             let noun = T::KIND.noun().replace('-', " ");
             let detail = format!("the account has {most} {noun}s, and its router takes at most {most}");
             return Err(AppError::Exhausted { code: "too_many_rules", detail, reasons: vec![] });

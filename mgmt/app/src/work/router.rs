@@ -10,7 +10,7 @@
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::vm::{Attachment, VmState};
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Reader, Tx, find, operation, router, server, vm};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, operation, router, server, vm};
 use podzol_mgmt_operations::Outcome;
 use podzol_vocab::{AccountId, NetworkId, RouterId, ZoneId};
 
@@ -275,7 +275,13 @@ impl App {
     pub(crate) async fn is_away(&self, db: &impl Reader, vm: &vm::Model) -> Result<bool, AppError> {
         let Some(host) = vm.host_id else { return Ok(true) };
         let found = server::host(db, host.0).await?;
-        Ok(found.is_none_or(|row| matches!(row.state.0, ServerState::Disconnected | ServerState::Removed)))
+        let since = now().0 - self.settings.silent_after.as_millis() as i64;
+        Ok(found.is_none_or(|row| match row.state.0 {
+            ServerState::Disconnected | ServerState::Removed => true,
+            // One that is silent in maintenance is in maintenance still.
+            ServerState::Maintenance => self.heard.latest(row).reported_at.is_none_or(|at| at < since),
+            _ => false,
+        }))
     }
 
     /// A VM that was to take a router's place and did not goes; the one before goes on, or starts again.
