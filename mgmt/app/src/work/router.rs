@@ -43,11 +43,12 @@ impl App {
             let Some(vm) = find::<vm::Entity>(self.db.reader(), row.vm_id).await? else { continue };
             let outcome = match vm.state.0 {
                 VmState::Running | VmState::Migrating | VmState::Paused => {
-                    let told = self.told(&row, &vm).await?;
-                    let is_waited_for = told.is_none() && self.awaits_l7(&row).await?;
-                    let waits = || still_at_it("a router that balances HTTP is taking its place");
+                    let told = match self.told(&row, &vm).await? {
+                        None => self.waited_for(&row, &vm).await?,
+                        told => told,
+                    };
                     in_force.extend(self.here.routers.get(vm.id.0).and_then(|known| known.heard().in_force));
-                    told.or_else(|| is_waited_for.then(waits))
+                    told
                 }
                 _ if row.next_vm_id.is_some() => Some(still_at_it("another VM is taking the router's place")),
                 // It is told all at its start.
@@ -70,6 +71,17 @@ impl App {
             }
             _ => Ok(worst),
         }
+    }
+
+    /// What keeps rules from being in force on a router that was told all that it can do now.
+    async fn waited_for(&self, row: &router::Model, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
+        if self.awaits_l7(row).await? {
+            return Ok(Some(still_at_it("a router that balances HTTP is taking its place")));
+        }
+        // It is told nothing of a network before it is in there.
+        let nics = vm::nics(self.db.reader(), &[vm.id]).await?;
+        let comes = nics.iter().any(|nic| nic.attachment.0 == Attachment::Attaching);
+        Ok(comes.then(|| still_at_it("the router is being plugged into its networks")))
     }
 
     /// Has a router's VM do what it should. Something if it does not yet.

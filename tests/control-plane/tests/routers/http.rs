@@ -1,6 +1,9 @@
 //! Balancers of HTTP come into force on routers that can balance it, and harm no other.
 
+use std::time::Duration;
+
 use podzol_appliance_api::{HttpBalancerStatus, HttpCounters};
+use podzol_sim::{Fault, Step};
 use podzol_test_support::ControlPlane;
 use podzol_test_support::certificate::certificate as certificate_for;
 use podzol_vocab::{ErrorCode, WireError};
@@ -50,6 +53,9 @@ async fn a_plain_router_is_replaced_by_one_that_balances_http_when_that_is_asked
     let before = world.router().await;
     assert_eq!(before["extensions"], json!([]));
     let l7 = world.admin().router_template_with("router-l7", &["l7"]).await;
+    // The one that takes its place is for a while in no network.
+    let plugging = Fault::Takes(Duration::from_millis(300));
+    world.pod.hosts.iter().for_each(|host| host.hypervisor().fault(Step::Change, plugging));
     let tls = certificate();
     let (id, operation) = served.begin_http(&tls).await;
     world.acme.api.succeeded(&operation).await;
