@@ -24,6 +24,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use podzol_appliance_api::limits::MAX_PIECES;
 use podzol_appliance_api::{Checker, Counters, Delta, Document, ManagementSide};
 use podzol_appliance_haproxy::Model;
 use podzol_appliance_nft::{
@@ -304,6 +305,11 @@ impl Router {
         let plan = plan(&wanted, &observed);
         self.check_missing(&plan.missing, state, &next.document)?;
         let change = next.turn.take(&mut state.rules, &state.document, &next.document, &state.down);
+        if let Some(field) = state.rules.too_many() {
+            state.rules = Rules::of(&state.document, state.names.all(), &state.down);
+            let rule = format!("{field}: must be cut in at most {MAX_PIECES} pieces that do not overlap");
+            return Err(WireError::new(ErrorCode::Invalid, rule));
+        }
         if let Err(error) = self.filter(state, change).await {
             next.turn.take(&mut state.rules, &next.document, &state.document, &state.down);
             if !state.is_sure {

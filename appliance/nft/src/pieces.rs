@@ -12,11 +12,16 @@
 //! The outcome covers what the rules cover and depends, for each area, on those that it overlaps with alone, and for each
 //! run of its ports on no others. So a rule that comes or goes changes the pieces of the runs that it touches, its own
 //! area's and those of areas that leave something to it; a rule that is there twice is there once.
+//!
+//! Few rules can make many pieces: 5,000 ports for everybody cut each of 64 sources that may have all ports in 5,001. So pieces
+//! are counted while they are made, and there may be [`MAX_PIECES`] of a kind. What is too much depends on the rules alone,
+//! not on the order in which they came.
 
 mod ports;
 
 use std::collections::BTreeMap;
 
+use podzol_appliance_api::limits::MAX_PIECES;
 use podzol_appliance_api::{PortRange, Traffic, Traffic6, Transport};
 
 use self::ports::PortSet;
@@ -143,10 +148,19 @@ impl<A: Net> Area<A> {
     }
 }
 
+/// The most pieces of a kind, and the most boxes that one run may be in on its way to pieces.
+const MOST: usize = MAX_PIECES as usize;
+
+/// Rules make more pieces than there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooMany;
+
 /// Rules, put together by what they are about.
 #[derive(Debug, Default)]
 pub(crate) struct Areas<A> {
     ports: BTreeMap<Area<A>, PortSet>,
+    /// How many pieces they make.
+    count: usize,
     outer_lengths: Lengths,
     inner_lengths: Lengths,
 }
@@ -155,31 +169,36 @@ pub(crate) struct Areas<A> {
 type Lengths = BTreeMap<u8, usize>;
 
 impl<A: Net> Areas<A> {
-    /// All rules at once.
-    pub(crate) fn of(rules: impl Iterator<Item = Rule<A>>) -> Self {
+    /// All rules at once, and what they cover, in pieces.
+    ///
+    /// # Errors
+    /// When those are too many.
+    pub(crate) fn of(rules: impl Iterator<Item = Rule<A>>) -> Result<(Self, Vec<Piece<A>>), TooMany> {
         let mut areas = Self::default();
         rules.for_each(|rule| areas.add(rule));
-        areas
-    }
-
-    /// What they cover, in pieces.
-    pub(crate) fn pieces(&self) -> Vec<Piece<A>> {
-        let mut pieces = Vec::with_capacity(self.ports.len());
-        for (area, ports) in &self.ports {
-            ports.runs().for_each(|run| self.add_pieces(area, run, &mut pieces));
+        let mut pieces = Pieces { made: Vec::with_capacity(areas.ports.len()), most: MOST };
+        for (area, ports) in &areas.ports {
+            ports.runs().try_for_each(|run| areas.add_pieces(area, run, &mut pieces))?;
         }
-        pieces
+        areas.count = pieces.made.len();
+        Ok((areas, pieces.made))
     }
 
     /// Puts a rule in or takes out one that is there. Gives the pieces that are no more, and those that are there instead;
     /// some may be in both.
-    pub(crate) fn change(&mut self, way: Way, rule: Rule<A>) -> (Vec<Piece<A>>, Vec<Piece<A>>) {
-        let gone = self.pieces_near(&rule);
+    ///
+    /// # Errors
+    /// When there would be too many. These areas are of no use then.
+    pub(crate) fn change(&mut self, way: Way, rule: Rule<A>) -> Result<Exchange<A>, TooMany> {
+        let gone = self.pieces_near(&rule, self.count)?;
         match way {
             Way::In => self.add(rule),
             Way::Out => self.remove(&rule),
         }
-        (gone, self.pieces_near(&rule))
+        let others = self.count.saturating_sub(gone.len());
+        let new = self.pieces_near(&rule, MOST.saturating_sub(others))?;
+        self.count = others + new.len();
+        Ok((gone, new))
     }
 
     fn add(&mut self, Rule { area, ports }: Rule<A>) {
@@ -202,30 +221,34 @@ impl<A: Net> Areas<A> {
     }
 
     /// The pieces that may be others without a rule or with it.
-    fn pieces_near(&self, Rule { area, ports }: &Rule<A>) -> Vec<Piece<A>> {
-        let mut pieces = Vec::new();
+    fn pieces_near(&self, Rule { area, ports }: &Rule<A>, most: usize) -> Result<Vec<Piece<A>>, TooMany> {
+        let mut pieces = Pieces { made: Vec::new(), most };
         if let Some(own) = self.ports.get(area) {
             // A run that ends where the rule begins becomes one with it.
             let touched = Span::new(ports.first.saturating_sub(1), ports.last.saturating_add(1));
-            own.runs_in(touched).for_each(|run| self.add_pieces(area, run, &mut pieces));
+            own.runs_in(touched).try_for_each(|run| self.add_pieces(area, run, &mut pieces))?;
         }
         let first = Area { inner: A::default(), ..*area };
         let (outer, inner) = (A::one(area.outer.span().last), A::one(A::default().span().last));
         let last = Area { outer, inner, ..*area };
         for (other, its_ports) in self.ports.range(first..=last).filter(|(other, _)| other.yields_to(area)) {
-            its_ports.runs_in(*ports).for_each(|run| self.add_pieces(other, run, &mut pieces));
+            its_ports.runs_in(*ports).try_for_each(|run| self.add_pieces(other, run, &mut pieces))?;
         }
-        pieces
+        Ok(pieces.made)
     }
 
     /// Adds the pieces of one run of an area's ports.
-    fn add_pieces(&self, area: &Area<A>, run: Span, pieces: &mut Vec<Piece<A>>) {
+    fn add_pieces(&self, area: &Area<A>, run: Span, pieces: &mut Pieces<A>) -> Result<(), TooMany> {
         let mut boxes = vec![(run, area.inner.span())];
         for (around, taken) in self.overlapping(area) {
-            boxes = without(boxes, taken, around.span());
+            boxes = without(boxes, taken, around.span())?;
+        }
+        if pieces.made.len() + boxes.len() > pieces.most {
+            return Err(TooMany);
         }
         let Area { protocol, outer, .. } = *area;
-        pieces.extend(boxes.into_iter().map(|(ports, inner)| Piece { outer, protocol, ports, inner }));
+        pieces.made.extend(boxes.into_iter().map(|(ports, inner)| Piece { outer, protocol, ports, inner }));
+        Ok(())
     }
 
     /// The areas that this one leaves to them what is in both, each with its inner prefix and its ports.
@@ -244,6 +267,15 @@ impl<A: Net> Areas<A> {
     }
 }
 
+/// Pieces that go, and those that come instead.
+type Exchange<A> = (Vec<Piece<A>>, Vec<Piece<A>>);
+
+/// Pieces that are being made, and how many there may be.
+struct Pieces<A: Net> {
+    made: Vec<Piece<A>>,
+    most: usize,
+}
+
 fn forget(lengths: &mut Lengths, length: u8) {
     if let Some(count) = lengths.get_mut(&length) {
         *count -= 1;
@@ -259,14 +291,20 @@ fn prefixes_around<A: Net>(lengths: &Lengths, net: A) -> impl Iterator<Item = A>
     fit.filter_map(move |(length, _)| A::around(net.span().first, *length))
 }
 
+/// Ports of addresses.
+type PortBox<N> = (Span, Span<N>);
+
 /// Boxes of ports and addresses, without those ports of those addresses.
 fn without<N: Number>(
-    boxes: Vec<(Span, Span<N>)>,
+    boxes: Vec<PortBox<N>>,
     taken: &PortSet,
     addresses: Span<N>,
-) -> Vec<(Span, Span<N>)> {
+) -> Result<Vec<PortBox<N>>, TooMany> {
     let mut left = Vec::with_capacity(boxes.len());
     for (its_ports, its_addresses) in boxes {
+        if left.len() > MOST {
+            return Err(TooMany);
+        }
         if its_addresses.and(addresses).is_none() {
             left.push((its_ports, its_addresses));
             continue;
@@ -283,7 +321,7 @@ fn without<N: Number>(
             left.push((Span::new(next, its_ports.last), its_addresses));
         }
     }
-    left
+    if left.len() > MOST { Err(TooMany) } else { Ok(left) }
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Rules {
     egress: Areas<Ipv4Net>,
     ingress6: Areas<Ipv6Net>,
     egress6: Areas<Ipv6Net>,
+    /// The field of which there is too much.
+    too_many: Option<&'static str>,
     /// What stood where something has been changed, if somebody wants to know.
     journal: Option<Journal>,
 }
@@ -97,6 +99,12 @@ impl Rules {
     /// What stands in sets and maps, and the balancers' chains.
     pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
+    }
+
+    /// The field of the document whose rules are cut in more pieces than a router holds, if there is one. These rules are of no
+    /// use then, and can follow nothing: neither back.
+    pub fn too_many(&self) -> Option<&'static str> {
+        self.too_many
     }
 
     /// Whether a change can be followed: one of networks or public addresses takes rules that are made anew.

@@ -264,13 +264,21 @@ impl World {
     /// # Panics
     /// When the router does not take it.
     pub fn patch(&mut self, change: impl FnOnce(&mut Document)) {
+        self.try_patch(change).unwrap_or_else(|error| panic!("it does not take the change: {error:?}"));
+    }
+
+    /// The same, where it may be refused. The document is then as before.
+    ///
+    /// # Errors
+    /// What the router answers.
+    pub fn try_patch(&mut self, change: impl FnOnce(&mut Document)) -> Result<(), CallError> {
         let mut document = self.document.clone();
         change(&mut document);
         document.generation = self.document.generation.next();
         let delta = Delta::between(&self.document, &document).expect("its side to the outside stays");
-        let answer = self.manager.call::<DocumentPatch>(&self.management, &delta);
-        answer.unwrap_or_else(|error| panic!("it does not take the change: {error:?}"));
+        self.manager.call::<DocumentPatch>(&self.management, &delta)?;
         self.document = document;
+        Ok(())
     }
 
     /// A VM on the switch with that name and last octet of its address, known to the router or not.

@@ -7,7 +7,9 @@ use podzol_appliance_api::{
 };
 use podzol_netns_tests::{Connection, GATEWAY, NETWORK, OUTSIDE, PUBLIC, Site, Vm, World, wait_for};
 use podzol_rpc::{CallError, PeerId};
-use podzol_vocab::{ErrorCode, FirewallRuleId, Generation, HostId, LoadBalancerId, PortForwardId, WireError};
+use podzol_vocab::{
+    ErrorCode, FirewallRuleId, Generation, HostId, LoadBalancerId, PortForwardId, PortRange, WireError,
+};
 
 use crate::dhcp::{has, udhcpc};
 
@@ -83,6 +85,35 @@ fn a_document_that_breaks_a_rule_or_names_an_interface_that_is_not_there_changes
 
     let after = world.status().unwrap();
     assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
+}
+
+#[test]
+fn rules_that_would_be_cut_in_too_many_pieces_change_nothing() {
+    let mut world = World::new();
+    let for_everybody = |port: u16| {
+        let traffic = Traffic::Tcp { ports: PortRange::new(port, port).unwrap() };
+        let sources = vec!["0.0.0.0/0".parse().unwrap()];
+        (FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic })
+    };
+    let sources: Vec<_> = (1..=64).map(|number| format!("192.0.2.{number}/32").parse().unwrap()).collect();
+    let traffic = Traffic::Tcp { ports: "1-65535".parse().unwrap() };
+    let all_ports = (FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic });
+    world.put(|document| document.ingress.extend((1000..3000).map(|number| for_everybody(2 * number))));
+    let before = world.status().unwrap();
+
+    let add = |document: &mut Document| document.ingress.extend([all_ports.clone()]);
+    for refused in [world.try_patch(add), world.try_put(add)] {
+        let error = refusal(refused.unwrap_err());
+        let rule = "ingress: must be cut in at most 65536 pieces that do not overlap";
+        assert_eq!((error.code, &*error.message), (ErrorCode::Invalid, rule));
+    }
+    let after = world.status().unwrap();
+    assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
+
+    let (id, rule) = for_everybody(80);
+    world.patch(|document| drop(document.ingress.insert(id, rule)));
+    world.patch(|document| drop(document.ingress.remove(&id)));
+    assert_eq!(world.status().unwrap().kernel, before.kernel);
 }
 
 fn network(document: &mut Document) -> &mut podzol_appliance_api::GuestNetwork {

@@ -18,7 +18,7 @@ fn tcp(ports: &str) -> Traffic {
 }
 
 fn pieces<A: Net>(rules: &[Given<A>]) -> Vec<Piece<A>> {
-    Areas::of(rules.iter().map(rule)).pieces()
+    Areas::of(rules.iter().map(rule)).unwrap().1
 }
 
 fn rule<A: Net>((outer, traffic, inner): &Given<A>) -> Rule<A> {
@@ -129,12 +129,32 @@ fn those_that_stay_have_their_pieces<A: Net>() {
             } else {
                 (Way::Out, there.swap_remove(random.random_range(0..there.len())))
             };
-            let (gone, new) = areas.change(way, rule(&given));
+            let (gone, new) = areas.change(way, rule(&given)).unwrap();
             gone.iter().for_each(|piece| assert!(held.remove(piece), "seed {seed}, step {step}: {piece:?}"));
             new.iter().for_each(|piece| assert!(held.insert(*piece), "seed {seed}, step {step}: {piece:?}"));
             let anew: BTreeSet<Piece<A>> = pieces(&there).into_iter().collect();
             assert_eq!(held, anew, "seed {seed}, step {step}: {way:?} {given:?}");
+            assert_eq!(areas.count, held.len(), "seed {seed}, step {step}: {way:?} {given:?}");
         }
+    }
+}
+
+#[test]
+fn too_many_pieces_are_not_made_whatever_came_first() {
+    let public = net("203.0.113.5/32");
+    let all = (1..=64).map(|number| (public, tcp("1-65535"), net(&format!("10.0.0.{number}/32"))));
+    let ports = (1..=5000).map(|number| (public, tcp(&(2 * number).to_string()), net("0.0.0.0/0")));
+    let (all, ports): (Vec<_>, Vec<_>) = (all.collect(), ports.collect());
+    let together: Vec<_> = all.iter().chain(&ports).copied().collect();
+    assert_eq!(Areas::of(together.iter().map(rule)).unwrap_err(), TooMany);
+
+    for (first, then) in [(&all, &ports), (&ports, &all)] {
+        let (mut areas, _) = Areas::of(first.iter().map(rule)).unwrap();
+        let fits = then.iter().take_while(|given| areas.change(Way::In, rule(given)).is_ok()).count();
+        let there: Vec<_> = first.iter().chain(&then[..fits]).copied().collect();
+        let next = then[fits];
+        assert!(Areas::of(there.iter().map(rule)).is_ok(), "{fits}");
+        assert_eq!(Areas::of(there.iter().chain([&next]).map(rule)).unwrap_err(), TooMany);
     }
 }
 

@@ -4,12 +4,14 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use podzol_appliance_api::{Document, EgressPolicy, EgressRule, EgressRule6, IngressRule, IngressRule6};
 
 use super::{Rules, Way};
-use crate::pieces::{Areas, Packets, Piece, Protocol, Rule};
+use crate::pieces::{Areas, Packets, Piece, Protocol, Rule, TooMany};
 use crate::ruleset::Set;
 use crate::span::{Addresses, Net, Ports};
 
 /// Where the rules of a family stand.
 trait Firewall: Net {
+    /// What comes in and what goes out, as fields of a document.
+    const FIELDS: [&'static str; 2];
     /// What comes in: a port for everybody, some of a protocol, and all protocols.
     const INGRESS: [Set; 3];
     /// What goes out: some of a protocol, and all protocols.
@@ -23,6 +25,7 @@ trait Firewall: Net {
 }
 
 impl Firewall for Ipv4Net {
+    const FIELDS: [&'static str; 2] = ["ingress", "egress"];
     const INGRESS: [Set; 3] = [Set::IngressPort, Set::Ingress, Set::IngressAll];
     const EGRESS: [Set; 2] = [Set::Egress, Set::EgressAll];
 
@@ -41,6 +44,7 @@ impl Firewall for Ipv4Net {
 }
 
 impl Firewall for Ipv6Net {
+    const FIELDS: [&'static str; 2] = ["ingress6", "egress6"];
     const INGRESS: [Set; 3] = [Set::IngressPort6, Set::Ingress6, Set::IngressAll6];
     const EGRESS: [Set; 2] = [Set::Egress6, Set::EgressAll6];
 
@@ -75,14 +79,21 @@ impl Rules {
         ingress: impl Iterator<Item = Rule<A>>,
         egress: impl Iterator<Item = Rule<A>>,
     ) {
-        let (ingress, egress) = (Areas::of(ingress), Areas::of(egress));
-        for piece in ingress.pieces() {
-            self.ingress_piece(Way::In, piece);
+        let [comes_in, goes_out] = A::FIELDS;
+        match Areas::of(ingress) {
+            Ok((areas, pieces)) => {
+                *A::ingress(self) = areas;
+                pieces.into_iter().for_each(|piece| self.ingress_piece(Way::In, piece));
+            }
+            Err(TooMany) => self.too_many = Some(comes_in),
         }
-        for piece in egress.pieces() {
-            self.egress_piece(Way::In, piece);
+        match Areas::of(egress) {
+            Ok((areas, pieces)) => {
+                *A::egress(self) = areas;
+                pieces.into_iter().for_each(|piece| self.egress_piece(Way::In, piece));
+            }
+            Err(TooMany) => self.too_many = Some(goes_out),
         }
-        (*A::ingress(self), *A::egress(self)) = (ingress, egress);
     }
 
     pub(super) fn ingress(&mut self, way: Way, rule: &IngressRule) {
@@ -102,13 +113,19 @@ impl Rules {
     }
 
     fn change_ingress<A: Firewall>(&mut self, way: Way, rule: Rule<A>) {
-        let (gone, new) = A::ingress(self).change(way, rule);
+        let Ok((gone, new)) = A::ingress(self).change(way, rule) else {
+            self.too_many = Some(A::FIELDS[0]);
+            return;
+        };
         gone.into_iter().for_each(|piece| self.ingress_piece(Way::Out, piece));
         new.into_iter().for_each(|piece| self.ingress_piece(Way::In, piece));
     }
 
     fn change_egress<A: Firewall>(&mut self, way: Way, rule: Rule<A>) {
-        let (gone, new) = A::egress(self).change(way, rule);
+        let Ok((gone, new)) = A::egress(self).change(way, rule) else {
+            self.too_many = Some(A::FIELDS[1]);
+            return;
+        };
         gone.into_iter().for_each(|piece| self.egress_piece(Way::Out, piece));
         new.into_iter().for_each(|piece| self.egress_piece(Way::In, piece));
     }
