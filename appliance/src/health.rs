@@ -161,13 +161,7 @@ fn wanted(document: &Document) -> BTreeMap<Which, Asked> {
 }
 
 /// Asks a member of which this is believed for ever, and tells what changes.
-async fn ask(
-    who: Who,
-    asked: Asked,
-    works: bool,
-    found: mpsc::Sender<(Who, bool)>,
-    places: Arc<Semaphore>,
-) {
+async fn ask(who: Who, asked: Asked, works: bool, found: mpsc::Sender<(Who, bool)>, places: Arc<Semaphore>) {
     let mut ticks = interval(Duration::from_millis(asked.check.interval_ms.into()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut streak = Streak { works, against: 0 };

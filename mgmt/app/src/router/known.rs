@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use podzol_appliance_api::{Document, RouterStatus};
 use podzol_mgmt_api::Timestamp;
@@ -95,6 +96,8 @@ pub(crate) struct Heard {
     pub(crate) at: Option<Timestamp>,
     /// When it last answered, or was first asked.
     pub(crate) last: Instant,
+    /// When it was first asked something after that.
+    pub(super) unanswered: Option<Instant>,
     /// The generation that should be in force.
     pub(crate) wanted: Option<Generation>,
     /// The generation that is in force.
@@ -115,6 +118,13 @@ pub(crate) struct Heard {
     pub(crate) upgraded: Option<Instant>,
     /// The balancers of HTTP that it does not take, by their ids.
     pub(crate) aside: BTreeMap<String, Aside>,
+}
+
+impl Heard {
+    /// For how long it has not answered who asks. Nobody asks while this service stands still.
+    pub(super) fn silent(&self) -> Duration {
+        self.unanswered.map(|since| since.elapsed()).unwrap_or_default()
+    }
 }
 
 /// A balancer that a router is not told of.
@@ -251,6 +261,7 @@ impl Routers {
                     status: None,
                     at: None,
                     last: Instant::now(),
+                    unanswered: None,
                     wanted: None,
                     in_force: None,
                     refuses: None,

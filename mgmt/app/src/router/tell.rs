@@ -200,7 +200,11 @@ impl App {
     pub(crate) async fn ask_router(&self, row: &router::Model, vm: VmId) -> Result<(), CallError> {
         let known = self.here.routers.of(row, vm);
         // What it is told meanwhile may be in force only after it has answered.
-        let before = known.heard().in_force;
+        let before = {
+            let mut heard = known.heard();
+            heard.unanswered.get_or_insert_with(tokio::time::Instant::now);
+            heard.in_force
+        };
         let status = self.peers.call::<StatusGet>(PeerId::Router(vm), &(), &(), ASK).await?;
         // What it was told with IPv6 it is to be told without, or the other way round.
         let is_other;
@@ -209,7 +213,7 @@ impl App {
             let is_new = status.generation.is_none() || status.generation < before;
             let had = heard.has_ipv6();
             heard.in_force = status.generation.max(heard.in_force.filter(|_| !is_new));
-            heard.last = tokio::time::Instant::now();
+            (heard.last, heard.unanswered) = (tokio::time::Instant::now(), None);
             heard.at = Some(now());
             heard.status = Some(status);
             is_other = had.is_some() && had != heard.has_ipv6();

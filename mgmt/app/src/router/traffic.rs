@@ -56,7 +56,7 @@ impl App {
 
     async fn counted_at_last(&self, row: &router::Model) -> Result<(), AppError> {
         let vm = row.vm_id.0;
-        let is_silent = self.here.routers.of(row, vm).heard().last.elapsed() > SILENT;
+        let is_silent = self.here.routers.of(row, vm).heard().silent() > SILENT;
         if is_silent || self.ask_router(row, vm).await.is_err() {
             return self.count_what_was_heard(row, vm).await;
         }

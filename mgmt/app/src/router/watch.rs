@@ -57,8 +57,8 @@ pub(crate) fn trouble(heard: &Heard) -> Option<String> {
     if let Some(why) = &heard.refuses {
         return Some(format!("it does not take what it is told: {why}"));
     }
-    if heard.last.elapsed() > SILENT {
-        return Some(format!("it has not answered for {} s", heard.last.elapsed().as_secs()));
+    if heard.silent() > SILENT {
+        return Some(format!("it has not answered for {} s", heard.silent().as_secs()));
     }
     let down = heard.status.iter().flat_map(|status| &status.health).map(health);
     let down: Vec<String> = down.filter_map(|(name, why)| Some(format!("{name}: {}", why?))).collect();
@@ -336,7 +336,7 @@ impl App {
         let known = self.here.routers.of(&row, vm.id.0);
         let (silent, brought_back) = {
             let heard = known.heard();
-            (heard.last.elapsed(), heard.brought_back)
+            (heard.silent(), heard.brought_back)
         };
         let host_is_away = self.is_away(self.db.reader(), vm).await?;
         let silent_after = self.settings.silent_after;
