@@ -26,7 +26,8 @@ use crate::shown::Shown;
 /// Which member of which balancer.
 type Which = (LoadBalancerId, NicId);
 
-/// How many members are asked at a time, over all balancers.
+/// How many members are asked at a time, over all balancers: of those that work, and as many of those that do not, so that
+/// many that do not answer keep nobody from finding out about the others.
 const AT_ONCE: usize = 64;
 
 /// How soon balancers are changed again when that was not possible.
@@ -77,7 +78,7 @@ impl Streak {
 /// Checks what the document in force has checks for, until stopped.
 pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown>, stop: CancellationToken) {
     let (found, mut changes) = mpsc::channel(WAITING);
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let places = Arc::new(Places::new());
     let mut number = 0_u64;
     let mut asked: BTreeMap<Which, Asking> = BTreeMap::new();
     let mut down = Down::default();
@@ -160,14 +161,30 @@ fn wanted(document: &Document) -> BTreeMap<Which, Asked> {
     members.collect()
 }
 
+/// Room for questions that wait for their answers.
+struct Places {
+    of_those_that_work: Semaphore,
+    of_others: Semaphore,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { of_those_that_work: Semaphore::new(AT_ONCE), of_others: Semaphore::new(AT_ONCE) }
+    }
+
+    fn of(&self, works: bool) -> &Semaphore {
+        if works { &self.of_those_that_work } else { &self.of_others }
+    }
+}
+
 /// Asks a member of which this is believed for ever, and tells what changes.
-async fn ask(who: Who, asked: Asked, works: bool, found: mpsc::Sender<(Who, bool)>, places: Arc<Semaphore>) {
+async fn ask(who: Who, asked: Asked, works: bool, found: mpsc::Sender<(Who, bool)>, places: Arc<Places>) {
     let mut ticks = interval(Duration::from_millis(asked.check.interval_ms.into()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut streak = Streak { works, against: 0 };
     loop {
         ticks.tick().await;
-        let Ok(place) = places.acquire().await else { return };
+        let Ok(place) = places.of(streak.works).acquire().await else { return };
         let within = Duration::from_millis(asked.check.timeout_ms.into());
         let good = match timeout(within, probe(&asked)).await {
             Ok(Ok(good)) => good,
@@ -231,6 +248,32 @@ mod tests {
             .collect();
         assert_eq!(changes, [false, false, false, false, false, true, false, false, false, true]);
         assert_eq!(streak, Streak { works: true, against: 0 });
+    }
+
+    #[tokio::test]
+    async fn as_many_as_are_asked_at_a_time_that_do_not_answer_keep_nobody_from_being_asked() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (found, mut changes) = mpsc::channel(WAITING);
+        let places = Arc::new(Places::new());
+        let asking = |port: u16, works: bool| {
+            let kind = CheckKind::Http { path: "/".into() };
+            let check = Check { kind, timeout_ms: 60_000, ..check(1, 1) };
+            let asked = Asked { address: Ipv4Addr::LOCALHOST, port, check };
+            let who = Who { which: (LoadBalancerId::new(), NicId::new()), number: 0 };
+            (who.which, tokio::spawn(ask(who, asked, works, found.clone(), Arc::clone(&places))))
+        };
+        let port = silent.local_addr().unwrap().port();
+        let mut all: Vec<_> = (0..AT_ONCE).map(|_| asking(port, false).1).collect();
+        let mut connections = Vec::new();
+        while connections.len() < AT_ONCE {
+            connections.push(silent.accept().await.unwrap());
+        }
+        let (which, task) = asking(closed.port(), true);
+        all.push(task);
+        let (who, works) = timeout(Duration::from_secs(30), changes.recv()).await.unwrap().unwrap();
+        assert_eq!((who.which, works), (which, false));
+        all.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[test]

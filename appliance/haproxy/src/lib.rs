@@ -5,9 +5,10 @@
 //!                                             └─▶ commands that make what haproxy has of what it should have
 //! ```
 //!
-//! What a model's [shape](Model::has_shape_of) is, a process of haproxy has for its life: addresses, ports, certificates,
+//! What a model's [shape](Model::fits) is, a process of haproxy has for its life: addresses, ports, certificates,
 //! cookies, methods, limits, and how many places for members there are. Who is in the places, with which weight, and
 //! whether it works, changes by commands, and connections go on meanwhile.
+//! A process goes on with more places than there are members.
 //!
 //! Every text that gets into the configuration is of a type that holds nothing but letters, digits and a few harmless
 //! signs: ids, addresses, numbers, [`CookieName`](podzol_appliance_api::CookieName) and [`Folder`]. There is nothing to

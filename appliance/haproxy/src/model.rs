@@ -62,16 +62,22 @@ impl Model {
         self.balancers.is_empty()
     }
 
-    /// Whether a process that does the other can do this, after commands.
-    pub fn has_shape_of(&self, other: &Self) -> bool {
-        let shapes = |model: &Self| {
-            model.balancers.iter().map(|(id, balancer)| (*id, balancer.shape.clone())).collect::<Vec<_>>()
-        };
-        shapes(self) == shapes(other)
+    /// Whether a process that has begun with the other can do this, after commands.
+    pub fn fits(&self, other: &Self) -> bool {
+        self.balancers.len() == other.balancers.len()
+            && self.balancers.iter().all(|(id, balancer)| {
+                other.balancers.get(id).is_some_and(|begun| balancer.shape.fits(&begun.shape))
+            })
     }
 }
 
 impl Shape {
+    /// Places that nobody needs any more stand empty.
+    fn fits(&self, other: &Self) -> bool {
+        let same_places = Self { places: other.places, ..self.clone() };
+        self.places <= other.places && same_places == *other
+    }
+
     fn of(balancer: &HttpBalancer) -> Self {
         Self {
             public: balancer.public,

@@ -250,7 +250,7 @@ impl Processes {
             self.retire().await;
             return Ok(());
         }
-        let serving = self.serves.as_mut().filter(|process| wanted.has_shape_of(&process.model));
+        let serving = self.serves.as_mut().filter(|process| wanted.fits(&process.model));
         let (done, is_its_fault) = match serving {
             Some(process) => {
                 let seated = process.seat(wanted).await;

@@ -18,7 +18,7 @@ impl Router {
     /// Has haproxy look at what it is to do, if it needs a new process for it.
     pub(super) async fn check_http(&self, http: &Model) -> Result<(), WireError> {
         let Some(balancing) = &self.balancing else { return Ok(()) };
-        if http.is_empty() || http.has_shape_of(&self.http.borrow()) {
+        if http.is_empty() || http.fits(&self.http.borrow()) {
             return Ok(());
         }
         balancing.check(http).await.map_err(|error| match error {

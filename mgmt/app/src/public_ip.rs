@@ -6,6 +6,7 @@ use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::limits::InUse;
 use podzol_mgmt_api::public_ip::{PublicIp, PublicIpCreate};
 use podzol_mgmt_api::{Created, Page, PageQuery, Timestamp};
+use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::{Reader, Tx, account, find, held, now, public_ip, traffic, zone};
 use podzol_vocab::{AccountId, PublicIpId};
 
@@ -67,6 +68,24 @@ impl App {
         };
         tx.public_ip_create(row.clone()).await?;
         Ok(row)
+    }
+
+    /// Records what becomes of an address that a router uses and nobody has asked for.
+    pub(crate) async fn source_nat_event(
+        &self,
+        tx: &Tx,
+        action: &'static str,
+        row: &public_ip::Model,
+    ) -> Result<(), AppError> {
+        let event = NewEvent {
+            action,
+            actor: "management".into(),
+            account: Some(row.account_id.0),
+            subject_kind: "public-ip",
+            subject: row.id.to_string(),
+            detail: format!("{}, which the account's router uses", row.address),
+        };
+        Ok(tx.event_create(event).await?)
     }
 
     /// The public addresses that the caller may see. Their names are the addresses.

@@ -244,7 +244,7 @@ async fn a_running_vm_is_not_stopped_by_a_start_that_its_silent_host_never_answe
 
 #[tokio::test]
 async fn a_vm_that_died_after_a_reboot_that_failed_is_started_again() {
-    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 5).await;
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 15).await;
     let mut pod = one_host(&control_plane).await;
     let admin = &control_plane.admin;
     let network = pod.network(admin, "n1", "10.1.1.0/24").await;

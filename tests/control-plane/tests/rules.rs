@@ -292,5 +292,9 @@ async fn rules_go_with_the_vm_or_the_interface_that_they_lead_to() {
     assert_eq!((ids("firewall-rules").await.len(), ids("egress-rules").await.len()), (1, 1));
     let event = world.admin().event_about("static-nat.delete", &made[1].1, "is gone").await;
     assert_eq!(text(&event, "actor"), "management");
+    world.admin().event_about("load-balancer.update", &made[4].1, "a member is gone").await;
     done(api, api.delete(&format!("/v1/public-ips/{}", world.other)).await).await;
+    api.delete_vm(db).await;
+    api.delete(&format!("/v1/networks/{}", world.net)).await.ok();
+    world.admin().event_about("egress-rule.delete", &made[3].1, "its network was deleted").await;
 }

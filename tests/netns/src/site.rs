@@ -1,5 +1,6 @@
 //! A web server in a namespace, which notes who comes, and clients of it.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -8,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::namespace::Namespace;
+use crate::wait::wait_for;
 
 /// How long a client waits for a connection or an answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long a client of a [`Load`] rests after each connection: with few of them, no port is used twice in a test.
 const REST: Duration = Duration::from_millis(10);
@@ -130,6 +132,8 @@ pub struct Load {
 /// A client's connection, which is over.
 #[derive(Debug, Clone)]
 pub struct Try {
+    /// Which client's.
+    pub client: usize,
     /// When it was begun.
     pub begun: Instant,
     /// When it was over.
@@ -142,14 +146,14 @@ impl Load {
     /// So many clients in a namespace.
     pub fn start(from: &Namespace, to: SocketAddr, clients: usize) -> Self {
         let (stop, tries) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Try>>>::default());
-        let client = |_| {
+        let client = |client| {
             let (stop, tries) = (Arc::clone(&stop), Arc::clone(&tries));
             from.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
                     let answer = Connection::from_here(to).and_then(|mut connection| connection.ask());
                     let answer = answer.map_err(|error| error.kind());
-                    lock(&tries).push(Try { begun, ended: Instant::now(), answer });
+                    lock(&tries).push(Try { client, begun, ended: Instant::now(), answer });
                     std::thread::sleep(REST);
                 }
             })
@@ -165,7 +169,24 @@ impl Load {
         tries
     }
 
-    /// The same, once all clients have ended.
+    /// Waits until every connection is over that was begun before now.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_for_those_before(&self) {
+        let now = Instant::now();
+        wait_for("connections to be over", || {
+            let later = self.tries().into_iter().filter(|one| one.begun > now).map(|one| one.client);
+            let clients = later.collect::<BTreeSet<_>>().len();
+            if clients == self.clients.len() {
+                Ok(())
+            } else {
+                Err(format!("{clients} clients have begun others"))
+            }
+        });
+    }
+
+    /// What has become of all connections, once all clients have ended.
     pub fn stop(self) -> Vec<Try> {
         self.stop.store(true, Ordering::Relaxed);
         let Self { tries, clients, .. } = self;

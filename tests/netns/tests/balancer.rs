@@ -165,6 +165,8 @@ fn a_member_that_dies_under_load_is_missed_only_until_its_check_says_so_and_come
     let died = Instant::now();
     farm.vms[2].space.ip("link set eth0 down");
     wait_for_a_row(&load, died, |one| one.answer.is_err());
+    // One who has been trying to get there since it died would get there when it comes back.
+    load.wait_for_those_before();
     farm.look();
 
     let (came_back, visits_before) = (Instant::now(), farm.sites[2].visits().len());

@@ -60,7 +60,15 @@ impl App {
         let db = self.db.reader();
         let Some(vm) = find::<vm::Entity>(db, row.vm_id).await? else { return Ok(None) };
         let busy = [vm.id.to_string(), row.id.to_string()];
-        if vm.state.0 != VmState::Running || busy.iter().any(|subject| open.contains(subject)) {
+        if busy.iter().any(|subject| open.contains(subject)) {
+            return Ok(None);
+        }
+        if matches!(vm.state.0, VmState::Stopped | VmState::Failed) && self.is_needed(&vm).await? {
+            let detail = vm.error.unwrap_or_else(|| "no host has room for it".into());
+            let cause = "VMs need it; it is started again when that can be";
+            return Ok(Some(finding("router_down", detail, cause)));
+        }
+        if vm.state.0 != VmState::Running {
             return Ok(None);
         }
         self.appliance_found(&vm).await?;

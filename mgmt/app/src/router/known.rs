@@ -105,7 +105,7 @@ pub(crate) struct Heard {
     /// Why it does not take what it is told.
     pub(crate) refuses: Option<String>,
     /// Why it could not be told something, as long as that is so.
-    pub(super) untold: Option<String>,
+    pub(super) untold: Option<Hitch>,
     /// When its VM was last started, or replaced, because it did not run and should.
     pub(super) brought_back: Option<Instant>,
     /// When what it has counted was last kept.
@@ -118,6 +118,13 @@ pub(crate) struct Heard {
     pub(crate) upgraded: Option<Instant>,
     /// The balancers of HTTP that it does not take, by their ids.
     pub(crate) aside: BTreeMap<String, Aside>,
+}
+
+/// A router that could not be told something.
+#[derive(Debug, Clone)]
+pub(super) struct Hitch {
+    pub(super) since: Instant,
+    pub(super) why: String,
 }
 
 impl Heard {

@@ -21,7 +21,7 @@ impl App {
     /// Has a network go that no VM is in any more: at once, or when the router has let go of it.
     pub(crate) async fn network_goes(&self, tx: &Tx, mut row: network::Model) -> Result<(), AppError> {
         let rules = rule::of_network(tx.reader(), row.id.0).await?;
-        tx.rules_delete(&rules).await?;
+        self.rules_go(tx, &rules, "its network was deleted").await?;
         let mut is_held = false;
         for vm in vm::of_network(tx.reader(), row.id.0).await? {
             is_held |= self.lets_go(tx, &row, vm).await?;

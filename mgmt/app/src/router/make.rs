@@ -228,7 +228,11 @@ impl App {
         let own = public_ip::of(tx.reader(), account, ground.zone.id.0).await?;
         match own.into_iter().find(|row| row.is_source_nat) {
             Some(row) => Ok(row),
-            None => self.allocate_public_ip(tx, account, &ground.zone, true).await,
+            None => {
+                let row = self.allocate_public_ip(tx, account, &ground.zone, true).await?;
+                self.source_nat_event(tx, "public-ip.create", &row).await?;
+                Ok(row)
+            }
         }
     }
 

@@ -10,13 +10,13 @@ use futures_util::stream;
 use podzol_appliance_api::Health;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{Tx, find, now, public_ip, router, rule, vm};
+use podzol_mgmt_db::{Reader, Tx, find, now, public_ip, router, rule, vm};
 use podzol_vocab::{NetworkId, VmId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::TellError;
-use super::known::{Heard, Known};
+use super::known::{Heard, Hitch, Known};
 use super::make::is_of_guests;
 use crate::operation::start;
 use crate::{App, AppError};
@@ -43,6 +43,13 @@ pub(super) const SILENT: Duration = Duration::from_secs(15);
 const ALL_KINDS: [rule::Kind; 4] =
     [rule::Kind::PortForward, rule::Kind::StaticNat, rule::Kind::FirewallRule, rule::Kind::LoadBalancer];
 
+/// The networks that a router's VM is in for customers' VMs.
+async fn guest_networks(db: &impl Reader, vm: &vm::Model) -> Result<Vec<NetworkId>, AppError> {
+    let nics = vm::nics(db, &[vm.id]).await?;
+    let guests = nics.iter().filter(|nic| is_of_guests(nic));
+    Ok(guests.map(|nic| nic.network_id.0).collect())
+}
+
 /// A service of a router, and what is wrong with it.
 pub(crate) fn health((name, health): (&String, &Health)) -> (String, Option<String>) {
     let why = match health {
@@ -59,6 +66,14 @@ pub(crate) fn trouble(heard: &Heard) -> Option<String> {
     }
     if heard.silent() > SILENT {
         return Some(format!("it has not answered for {} s", heard.silent().as_secs()));
+    }
+    if let Some(Hitch { since, why }) = &heard.untold
+        && since.elapsed() > SILENT
+    {
+        return Some(format!(
+            "for {} s it could not be told what has changed: {why}",
+            since.elapsed().as_secs()
+        ));
     }
     let down = heard.status.iter().flat_map(|status| &status.health).map(health);
     let down: Vec<String> = down.filter_map(|(name, why)| Some(format!("{name}: {}", why?))).collect();
@@ -162,10 +177,13 @@ impl App {
         match &told {
             Ok(()) => known.heard().untold = None,
             Err(TellError::Later(why) | TellError::Refused(why)) => {
-                let before = known.heard().untold.replace(why.clone());
-                if before.as_ref() != Some(why) {
+                let mut heard = known.heard();
+                let before = heard.untold.take();
+                if before.as_ref().is_none_or(|before| before.why != *why) {
                     tracing::warn!(router = %row.id, why, "a router was not told");
                 }
+                let since = before.map_or_else(Instant::now, |before| before.since);
+                heard.untold = Some(Hitch { since, why: why.clone() });
             }
             Err(TellError::App(error)) => {
                 tracing::error!(error = error as &dyn std::error::Error, router = %row.id, "cannot tell a router");
@@ -232,7 +250,7 @@ impl App {
     /// Starts a router that does not run and that VMs need: a restart that was called off or for which there was no room, or
     /// a start that has failed.
     async fn bring_back(&self, row: router::Model, vm: &vm::Model) -> Result<(), AppError> {
-        if !vm::any_needs(self.db.reader(), &self.guest_networks(vm).await?).await? {
+        if !self.is_needed(vm).await? {
             return Ok(());
         }
         let known = self.here.routers.of(&row, vm.id.0);
@@ -263,17 +281,15 @@ impl App {
         }
     }
 
-    /// The networks that a router's VM is in for customers' VMs.
-    async fn guest_networks(&self, vm: &vm::Model) -> Result<Vec<NetworkId>, AppError> {
-        let nics = vm::nics(self.db.reader(), &[vm.id]).await?;
-        let guests = nics.iter().filter(|nic| is_of_guests(nic));
-        Ok(guests.map(|nic| nic.network_id.0).collect())
+    /// Whether VMs need a router's VM.
+    pub(super) async fn is_needed(&self, vm: &vm::Model) -> Result<bool, AppError> {
+        let db = self.db.reader();
+        Ok(vm::any_needs(db, &guest_networks(db, vm).await?).await?)
     }
 
     /// Removes a router that no VM has needed for a while. Says whether it does.
     async fn collect(&self, row: &router::Model, vm: &vm::Model) -> Result<bool, AppError> {
-        let networks = self.guest_networks(vm).await?;
-        let is_needed = vm::any_needs(self.db.reader(), &networks).await?;
+        let is_needed = self.is_needed(vm).await?;
         let since = match (is_needed, row.idle_since) {
             (true, None) => return Ok(false),
             (false, Some(since)) if now().0 - since < self.settings.router_idle.as_millis() as i64 => {
@@ -289,7 +305,8 @@ impl App {
         let tx = self.db.begin().await?;
         let Some(mut row) = find::<router::Entity>(tx.reader(), row.id).await? else { return Ok(true) };
         let is_over = row.idle_since.is_some() && row.idle_since == since;
-        // A VM that has started meanwhile, perhaps in another network, has said so in the row.
+        // A VM may have started meanwhile, also in a network that the router was not in.
+        let networks = guest_networks(tx.reader(), vm).await?;
         if row.idle_since != seen || vm::any_needs(tx.reader(), &networks).await? != is_needed {
             return Ok(false);
         }
@@ -326,6 +343,7 @@ impl App {
             let named = rule::of_public_ip(tx.reader(), address.id.0, &ALL_KINDS, 1).await?;
             if address.is_source_nat && named.is_empty() {
                 tx.public_ip_delete(&address).await?;
+                self.source_nat_event(tx, "public-ip.delete", &address).await?;
             }
         }
         Ok(())
@@ -336,7 +354,9 @@ impl App {
         let known = self.here.routers.of(&row, vm.id.0);
         let (silent, brought_back) = {
             let heard = known.heard();
-            (heard.silent(), heard.brought_back)
+            // One that is being started or ended nobody asks.
+            let is_asked = vm.state.0 == VmState::Running;
+            (if is_asked { heard.silent() } else { heard.last.elapsed() }, heard.brought_back)
         };
         let host_is_away = self.is_away(self.db.reader(), vm).await?;
         let silent_after = self.settings.silent_after;

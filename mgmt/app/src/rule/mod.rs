@@ -277,21 +277,32 @@ impl App {
                 members.retain(|nic, _| !nics.contains(nic));
             }
         }
+        let left = balancers.iter().map(|row| event(row, Verb::Update, "a member is gone")).collect();
+        tx.events_create(left).await?;
         tx.balancers_without(balancers, nics).await?;
-        tx.rules_delete(&gone).await?;
-        let event = |row: rule::Model| NewEvent {
-            action: Verb::Delete.action(row.kind.0),
-            actor: "management".into(),
-            account: Some(row.account_id.0),
-            subject_kind: row.kind.0.noun(),
-            subject: row.id,
-            detail: "what it led to is gone".into(),
-        };
-        tx.events_create(gone.into_iter().map(event).collect()).await?;
+        self.rules_go(tx, &gone, "what it led to is gone").await?;
         for (account, zone) in told {
             self.router_told(tx, account, zone).await?;
         }
         Ok(())
+    }
+
+    /// Removes rules that nobody has asked to remove.
+    pub(crate) async fn rules_go(&self, tx: &Tx, rows: &[rule::Model], why: &str) -> Result<(), AppError> {
+        tx.rules_delete(rows).await?;
+        Ok(tx.events_create(rows.iter().map(|row| event(row, Verb::Delete, why)).collect()).await?)
+    }
+}
+
+/// That something is done with a rule which nobody has asked for.
+fn event(row: &rule::Model, verb: Verb, why: &str) -> NewEvent {
+    NewEvent {
+        action: verb.action(row.kind.0),
+        actor: "management".into(),
+        account: Some(row.account_id.0),
+        subject_kind: row.kind.0.noun(),
+        subject: row.id.clone(),
+        detail: why.into(),
     }
 }
 

@@ -4,6 +4,8 @@
 //!   restart    the VM is ended -> it is started again, with a new identity -> told all
 //!   replace    another VM is started -> the old one is ended -> its interfaces go to the other one -> that is told all
 //! ```
+//! A restart whose host stops to report fails, so that the router is replaced as one that is dead.
+//!
 //! Nothing here stays half done: each attempt looks at the rows and does the next step. Between two steps the VM that is in
 //! the router's row has the interfaces, and no other.
 
@@ -171,6 +173,10 @@ impl App {
             VmState::Running => Ok(Outcome::Done),
             _ if vm.desired.0 == Desired::Deleted => {
                 Ok(Outcome::Overtaken { detail: "the router is being removed".into() })
+            }
+            // Nobody can say when it ends. Without this operation another one takes its place.
+            _ if self.is_away(tx.reader(), &vm).await? => {
+                Ok(Outcome::failed("host_away", "the host of the router's VM does not report"))
             }
             _ => Ok(still_at_it("it is being stopped and started")),
         }

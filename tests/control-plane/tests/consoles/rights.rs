@@ -122,7 +122,7 @@ async fn a_session_follows_its_vm_to_another_host() {
 
 #[tokio::test]
 async fn a_session_ends_when_its_time_is_over() {
-    let world = World::with(|console| (console.session_secs, console.reserve_sessions) = (4, 1)).await;
+    let world = World::with(|console| (console.session_secs, console.reserve_sessions) = (15, 1)).await;
     let opened = world.open().await;
     let (session, _) = world.exchange(&opened).await;
     world.session_is(&opened, |known| known.is_none()).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use podzol_appliance_api::Document;
+use podzol_sim::{Fault, Step};
 use podzol_test_support::ControlPlane;
 use podzol_vocab::VmId;
 use serde_json::json;
@@ -90,6 +91,38 @@ async fn a_router_whose_host_dies_is_put_on_another_with_the_same_interfaces() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_router_that_was_being_restarted_when_its_host_died_is_put_on_another() {
+    let mut world = World::with(ControlPlane::with(|config| config.silent_secs = 2).await).await;
+    let (_, before) = served(&world).await;
+    let router = world.router().await;
+    let old = text(&router, "host");
+    let number = world.pod.hosts.iter().position(|host| host.id == old).unwrap();
+    world.pod.hosts[number].kill_agent();
+    let path = format!("/v1/routers/{}/restart", text(&router, "id"));
+    let asked = world.admin().post(&path, &json!({})).await.ok();
+    world.pod.hosts[number].hypervisor().host_crashes();
+    let ended = world.admin().ended(&text(&asked, "operation.id")).await;
+    assert_eq!(ended["error"]["code"], "host_away", "{ended:#}");
+    does_again(&world, &before).await;
+    assert_ne!(text(&world.router().await, "host"), old);
+}
+
+#[tokio::test]
+async fn the_doctor_says_that_a_router_which_vms_need_cannot_be_started() {
+    let world = World::with(ControlPlane::with(|config| config.vm_start_secs = 15).await).await;
+    let (_, before) = served(&world).await;
+    let router = world.router().await;
+    let vm: VmId = text(&router, "vm").parse().unwrap();
+    let each = || world.pod.hosts.iter().map(|host| host.hypervisor());
+    each().for_each(|hypervisor| hypervisor.fault(Step::Start, Fault::Fails(1_000_000)));
+    world.pod.host(&text(&router, "host")).hypervisor().kill_domain(vm);
+    world.doctor_finds("router_down").await;
+    each().for_each(|hypervisor| hypervisor.heal(Step::Start));
+    does_again(&world, &before).await;
+    assert_eq!(world.admin().get("/v1/doctor").await.ok()["findings"], json!([]));
 }
 
 #[tokio::test]
