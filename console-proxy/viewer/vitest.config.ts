@@ -10,8 +10,10 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: ['tests/browser/**/*.test.ts'],
-          testTimeout: 120_000,
+          testTimeout: 600_000,
           hookTimeout: 120_000,
+          // What has to come is waited for, on a slow machine too.
+          expect: { poll: { timeout: 60_000, interval: 50 } },
           // Each has a browser of its own; two cores do not carry more.
           poolOptions: { forks: { singleFork: true } },
         },

@@ -189,7 +189,7 @@ async fn a_session_that_moves_to_another_server_is_forgotten_here_and_its_pages_
 #[tokio::test]
 async fn a_session_whose_time_is_over_ends() {
     let all = Installation::new().await;
-    let session = Session { expires_unix: unix() + 2, ..all.session(Upstream::Off) };
+    let session = Session { expires_unix: unix() + 10, ..all.session(Upstream::Off) };
     let page = all.page(&session, false).await;
     let answer = loop {
         let answer = page.get("state?after=0").await;

@@ -1,27 +1,33 @@
 //! An installation: its authority, a proxy, and the management service as the proxy sees it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use podzol_agent_api::grant::{ConsoleGrant, ConsoleStream};
 use podzol_console_proxy_api::{
     Certificate, Deletion, DeletionReason, Document, DocumentPut, ProxyServer, ProxyStatus, Resume, Rights,
-    Session, SessionDelete, SessionPut, StatusGet, TicketSigner, Upstream,
+    ServerStatus, Session, SessionDelete, SessionPut, StatusGet, TicketSigner, Upstream,
 };
 use podzol_rpc::statement::Signer;
 use podzol_rpc::{AddressBook, CallError, Client, Identity, PeerId};
-use podzol_vocab::{AccountId, ConsoleServerId, ConsoleSessionId, Generation, Secret, VmId};
+use podzol_vocab::{AccountId, ConsoleServerId, ConsoleSessionId, ErrorCode, Generation, Secret, VmId};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::browser::Browser;
-use crate::wait::until;
+use crate::wait::{SOON, until};
 
 /// The domain of consoles.
 pub(crate) const DOMAIN: &str = "console.example";
 
 const CALL: Duration = Duration::from_secs(10);
+
+/// Whether a server's thread has not answered in time, on a machine that is busy, and may be asked again.
+fn is_late<T>(answer: &Result<T, CallError>, end: Instant) -> bool {
+    let error = answer.as_ref().err();
+    error.and_then(CallError::code) == Some(ErrorCode::Unavailable) && Instant::now() < end
+}
 
 /// An authority for everything.
 pub(crate) struct Authority {
@@ -173,8 +179,14 @@ impl Installation {
         id: ConsoleSessionId,
         session: &Session,
     ) -> Result<u32, CallError> {
-        let put = self.client.call::<SessionPut>(PeerId::ConsoleProxy(self.proxy), &id, session, CALL).await;
-        put.map(|answer| answer.sessions)
+        let proxy = PeerId::ConsoleProxy(self.proxy);
+        let end = Instant::now() + SOON;
+        loop {
+            let put = self.client.call::<SessionPut>(proxy, &id, session, CALL).await;
+            if !is_late(&put, end) {
+                return put.map(|answer| answer.sessions);
+            }
+        }
     }
 
     pub(crate) async fn delete(
@@ -184,11 +196,28 @@ impl Installation {
         reason: DeletionReason,
     ) -> Result<(), CallError> {
         let deletion = Deletion { generation: Generation(generation), server: self.server, reason };
-        self.client.call::<SessionDelete>(PeerId::ConsoleProxy(self.proxy), &id, &deletion, CALL).await
+        let proxy = PeerId::ConsoleProxy(self.proxy);
+        let end = Instant::now() + SOON;
+        loop {
+            let deleted = self.client.call::<SessionDelete>(proxy, &id, &deletion, CALL).await;
+            if !is_late(&deleted, end) {
+                return deleted;
+            }
+        }
     }
 
     pub(crate) async fn status(&self) -> ProxyStatus {
-        self.client.call::<StatusGet>(PeerId::ConsoleProxy(self.proxy), &(), &(), CALL).await.unwrap()
+        let end = Instant::now() + SOON;
+        loop {
+            let call = self.client.call::<StatusGet>(PeerId::ConsoleProxy(self.proxy), &(), &(), CALL);
+            let status = call.await.unwrap();
+            let is_late = |server: &ServerStatus| {
+                server.problem.as_ref().is_some_and(|problem| problem.contains("does not answer"))
+            };
+            if !status.servers.values().any(is_late) || Instant::now() > end {
+                return status;
+            }
+        }
     }
 
     /// A session for this way, and a ticket for it.

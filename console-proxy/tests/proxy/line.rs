@@ -52,7 +52,7 @@ async fn a_vm_that_moves_to_another_host_is_followed_and_the_page_stays() {
     let mut page = Browser::new(&all, true).open(&ticket).await;
     page.on().await;
     assert_eq!(all.status().await.session(all.server, id).unwrap().line, Line::On);
-    drop(here.at_rest());
+    drop(here.at_rest().await);
 
     first.has_none();
     drop(here);
@@ -61,7 +61,7 @@ async fn a_vm_that_moves_to_another_host_is_followed_and_the_page_stays() {
     all.put_session(id, &moved).await.unwrap();
 
     page.on().await;
-    let (size, pixels) = tokio::task::spawn_blocking(move || there.at_rest()).await.unwrap();
+    let (size, pixels) = there.at_rest().await;
     while page.view.pixels() != pixels {
         page.poll().await;
     }
@@ -89,7 +89,7 @@ async fn a_display_on_the_network_is_shown_if_its_certificate_and_the_password_a
     }
     let start = move || {
         let mut machine = Machine::start_on_port(folder, port);
-        let shown = machine.at_rest();
+        let shown = tokio::runtime::Handle::current().block_on(machine.at_rest());
         (machine, shown)
     };
     let (_machine, (_, pixels)) = tokio::task::spawn_blocking(start).await.unwrap();

@@ -61,12 +61,13 @@ async fn polls_show_what_qemu_shows_over_both_versions_of_http() {
     for is_http2 in [false, true] {
         let mut page = scene.page(is_http2).await;
         press(&page).await;
-        let shown = scene.machine.at_rest();
+        let mut shown = scene.machine.at_rest().await;
         for _ in 0..200 {
             if shows(&page, &shown) {
                 break;
             }
             page.poll().await;
+            shown = scene.machine.at_rest().await;
         }
         assert!(shows(&page, &shown), "http2: {is_http2}");
         page.post("leave", vec![]).await;
@@ -82,7 +83,7 @@ async fn a_stream_shows_what_qemu_shows_and_tells_the_state_first() {
     let request = page.browser.request(Method::GET, &format!("{}/stream?after=0", page.path));
     let mut parts = request.send().await.unwrap().bytes_stream();
     press(&page).await;
-    let shown = scene.machine.at_rest();
+    let shown = scene.machine.at_rest().await;
     let (mut waiting, mut kinds) = (BytesMut::new(), Vec::new());
     while !shows(&page, &shown) {
         let next =
@@ -119,7 +120,7 @@ async fn a_socket_shows_what_qemu_shows_and_takes_input() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let (mut states, mut applied) = (0, 0);
-    let mut shown = scene.machine.at_rest();
+    let mut shown = scene.machine.at_rest().await;
     while !shows(&page, &shown) || applied < 8 {
         match tokio::time::timeout(Duration::from_secs(20), socket.next())
             .await
@@ -136,7 +137,7 @@ async fn a_socket_shows_what_qemu_shows_and_takes_input() {
                 let told: Value = serde_json::from_str(&text).unwrap();
                 states += usize::from(told.get("state").is_some());
                 applied = told["applied"].as_u64().unwrap_or(applied);
-                shown = scene.machine.at_rest();
+                shown = scene.machine.at_rest().await;
             }
             _ => {}
         }
@@ -168,7 +169,7 @@ async fn five_pages_of_different_pace_all_end_with_the_same_picture() {
         }
     };
     keys.await;
-    let shown = scene.machine.at_rest();
+    let shown = scene.machine.at_rest().await;
     for (number, page) in pages.iter_mut().enumerate() {
         for _ in 0..200 {
             if shows(page, &shown) {

@@ -215,6 +215,10 @@ async fn a_thousand_slow_connections_take_little_memory_and_hold_no_page_up() {
         // Whoever reads nothing is not read from either, some time.
         let _ = tokio::time::timeout(Duration::from_millis(20), stream.write_all(sent.as_bytes())).await;
         slow.push(stream);
+        if number % 10 == 9 {
+            // A page that says nothing is forgotten.
+            assert_eq!(page.get("state?after=0").await.status, 200);
+        }
         if number % 100 == 99 {
             let shade = (number / 100) as u8 + 20;
             noting.paint(shade);

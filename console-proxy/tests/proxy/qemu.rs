@@ -108,11 +108,12 @@ impl Machine {
     }
 
     /// What is on its display, once that does not change any more.
-    pub(crate) fn at_rest(&mut self) -> ((u16, u16), Vec<u32>) {
+    pub(crate) async fn at_rest(&mut self) -> ((u16, u16), Vec<u32>) {
         let mut before = self.screendump();
         let end = Instant::now() + SOON;
         loop {
-            std::thread::sleep(Duration::from_millis(300));
+            // Keys are still carried to it meanwhile.
+            tokio::time::sleep(Duration::from_millis(300)).await;
             let now = self.screendump();
             if now == before {
                 return now;

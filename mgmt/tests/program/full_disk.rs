@@ -92,7 +92,7 @@ async fn while_the_disk_is_full_changes_are_refused_and_all_goes_on_when_there_i
     }
 
     fs::remove_file(&filler).unwrap();
-    wait_for("the service to go on", Duration::from_secs(10), async || {
+    wait_for("the service to go on", Duration::from_secs(60), async || {
         let answer = api.post("/v1/accounts", &json!({ "name": "after" })).await;
         if answer.status < 300 { Ok(()) } else { Err(answer.body.to_string()) }
     })

@@ -141,7 +141,7 @@ fn a_capture_has_the_packets_that_were_asked_for_and_no_others() {
     }
     let host = Some(vm.address.into());
     let capture =
-        Capture { seconds: 3, host, protocol: Some(CaptureProtocol::Tcp), port: Some(8000), ..asked() };
+        Capture { seconds: 15, host, protocol: Some(CaptureProtocol::Tcp), port: Some(8000), ..asked() };
     let bytes = captured(&world, &capture, || {
         drop((connect(&vm, 8000), connect(&other, 8000), connect(&vm, 8001)));
     });
@@ -153,10 +153,10 @@ fn a_capture_has_the_packets_that_were_asked_for_and_no_others() {
     assert!(lines.iter().all(is_asked), "{lines:?}");
 
     // Outside, the same connection is the router's own, and on the way to the management service its calls are not there.
-    let public = Capture { link: CapturedLink::Public, seconds: 3, port: Some(8000), ..asked() };
+    let public = Capture { link: CapturedLink::Public, seconds: 15, port: Some(8000), ..asked() };
     let lines = tcpdump(&captured(&world, &public, || drop(connect(&vm, 8000))));
     assert!(!lines.is_empty() && lines.iter().all(|line| !line.contains(&there)), "{lines:?}");
-    let management = Capture { link: CapturedLink::Management, seconds: 3, ..asked() };
+    let management = Capture { link: CapturedLink::Management, seconds: 15, ..asked() };
     let lines = tcpdump(&captured(&world, &management, || {
         world.management.inside(|| {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();

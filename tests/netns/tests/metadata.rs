@@ -3,7 +3,7 @@
 use podzol_netns_tests::{Vm, World};
 
 fn curl(vm: &Vm, arguments: &str) -> String {
-    vm.space.run(&format!("curl -sS -m 5 -w \\n%{{http_code}} {arguments}"))
+    vm.space.run(&format!("curl -sS -m 30 -w \\n%{{http_code}} {arguments}"))
 }
 
 #[test]
@@ -37,7 +37,10 @@ fn a_password_is_given_until_it_is_set() {
     one.configure();
     other.configure();
     let ask = |vm: &Vm, what: &str| {
-        vm.space.run(&format!("curl -sS -m 5 -H DomU_Request:{what} http://10.1.1.1:8080/")).trim().to_owned()
+        vm.space
+            .run(&format!("curl -sS -m 30 -H DomU_Request:{what} http://10.1.1.1:8080/"))
+            .trim()
+            .to_owned()
     };
     assert_eq!(ask(&other, "send_my_password"), "saved_password");
     assert_eq!(ask(&one, "send_my_password"), "correct horse");

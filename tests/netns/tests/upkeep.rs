@@ -61,11 +61,14 @@ fn routes_of_all_tables_and_rules_that_nobody_wants_go_and_those_that_are_missin
     router.ip("rule add fwmark 7 blackhole");
     router.ip("rule add lookup main priority 32000");
     router.ip("rule del lookup default");
-    assert_ne!(world.status().unwrap().kernel, right.kernel);
 
     wait_for("all to be right again", || {
         let status = world.status().unwrap();
-        if status.kernel == right.kernel { Ok(()) } else { Err(format!("{} repairs", status.repairs)) }
+        if status.kernel == right.kernel && status.repairs > right.repairs {
+            Ok(())
+        } else {
+            Err(format!("{} repairs", status.repairs))
+        }
     });
     let rules = router.run("ip rule");
     assert_eq!(rules.lines().count(), 3, "{rules}");
@@ -108,7 +111,7 @@ fn a_vm_that_asks_in_the_name_of_another_takes_no_answer_from_it() {
         std::thread::sleep(Duration::from_secs(1));
         let lines: Vec<String> = (0..3)
             .map(|_| {
-                let output = vm.space.output("busybox udhcpc -i eth0 -n -q -f -t 3 -T 1 -s /bin/true");
+                let output = vm.space.output("busybox udhcpc -i eth0 -n -q -f -t 30 -T 1 -s /bin/true");
                 String::from_utf8_lossy(&output.stderr).into_owned()
             })
             .collect();

@@ -10,7 +10,7 @@ use podzol_lab::Lab;
 use podzol_lab::network::SWITCH;
 
 /// How long frames may be on their way to a capture.
-const ON_THE_WAY: Duration = Duration::from_secs(2);
+const ON_THE_WAY: Duration = Duration::from_secs(10);
 
 /// A capture that runs until it is ended. It ends with its standard input, so that none is left on a server.
 pub struct Capture {

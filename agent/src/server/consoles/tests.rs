@@ -197,7 +197,7 @@ async fn a_serial_port_is_granted_as_a_display_is() {
 #[tokio::test]
 async fn a_stream_ends_with_its_grant() {
     let (all, proxy, vm) = (Installation::new().await, VmId::new(), VmId::new());
-    let grant = ConsoleGrant { expires_unix: unix() + 2, ..all.grant(proxy, vm) };
+    let grant = ConsoleGrant { expires_unix: unix() + 10, ..all.grant(proxy, vm) };
     let grant = all.signed(&grant);
     let mut stream = all.sees(PeerId::ConsoleProxy(proxy), vm, Some(&grant)).await;
     let ended = timeout(SOON, stream.read(&mut [0; 1])).await.expect("it ends");

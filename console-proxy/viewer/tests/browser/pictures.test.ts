@@ -32,7 +32,7 @@ describe.each(TRANSPORTS)('through %s', (transport) => {
       await visit(page, stand.link(`?transport=${transport}`));
       for (const at of [0, chain.length - 2, chain.length - 1]) {
         stand.show(chain.slice(0, at + 1));
-        await expect.poll(() => seenHash(page), { timeout: 10_000 }).toBe(goldens(kind)[at]?.picture);
+        await expect.poll(() => seenHash(page)).toBe(goldens(kind)[at]?.picture);
       }
       expect(said).toEqual([]);
       expect(stand.asked.filter((path) => path.endsWith(transport === 'poll' ? '/updates' : `/${transport}`)).length).toBeGreaterThan(0);
@@ -60,7 +60,7 @@ it('photographs are nearly as the Rust decoder has them', async () => {
     });
     return 10 * Math.log10((255 * 255 * expected.length * 3) / Math.max(sum, 1));
   };
-  await expect.poll(decibels, { timeout: 10_000 }).toBeGreaterThan(40);
+  await expect.poll(decibels).toBeGreaterThan(40);
   await page.close();
   await stand.stop();
 });

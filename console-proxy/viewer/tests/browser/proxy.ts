@@ -73,12 +73,12 @@ export class RealProxy {
 
   /** Puts the session: a VM whose display is at a port here. */
   async show(rfbPort: number, changes: Record<string, unknown> = {}, session = this.session): Promise<void> {
-    await this.#put(`/v1/sessions/${session}`, {
+    await soon(() => this.#put(`/v1/sessions/${session}`, {
       generation: (this.#generation += 1), server: this.#server, vm: this.#vm, vm_name: 'web-1', account: randomUUID(),
       upstream: { kind: 'rfb', address: `127.0.0.1:${rfbPort}`, security: ['none'] },
       rights: 'control', viewer: 'ada', expires_unix: Math.floor(Date.now() / 1000) + 3600, idle_secs: 600,
       resume: { url: `${this.resume}/v1/console-sessions/resume`, token: 't'.repeat(43) }, ...changes,
-    });
+    }));
   }
 
   /** A link with a ticket. */
@@ -200,7 +200,7 @@ export async function freePort(): Promise<number> {
 }
 
 export async function soon<Found>(find: () => Promise<Found>): Promise<Found> {
-  for (let left = 100; ; left -= 1) {
+  for (let left = 600; ; left -= 1) {
     try {
       return await find();
     } catch (error) {

@@ -75,14 +75,14 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
 
   it.each(['socket', 'stream', 'poll'] as const)('what is typed is seen as QEMU has it, through %s', async (transport) => {
     const page = await open(proxy.link(`?transport=${transport}`));
-    await expect.poll(async () => (await machine.screen()).width, { timeout: 20_000 }).toBe(720);
+    await expect.poll(async () => (await machine.screen()).width).toBe(720);
     const before = await text();
     await page.focus('#picture');
     await page.keyboard.type('Hello, Podzol! {[~|\\]}', { delay: 5 });
-    await expect.poll(text, { timeout: 10_000 }).toBeGreaterThan(before + 500);
-    await expect.poll(() => same(page), { timeout: 10_000 }).toBe('same');
+    await expect.poll(text).toBeGreaterThan(before + 500);
+    await expect.poll(() => same(page)).toBe('same');
     for (let line = 0; line < 40; line += 1) await page.keyboard.type(`line ${line}\n`);
-    await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+    await expect.poll(() => same(page)).toBe('same');
     expect(said).toEqual([]);
     await page.close();
   });
@@ -91,19 +91,19 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     const page = await open(proxy.link());
     await page.focus('#picture');
     await page.keyboard.type('before');
-    await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+    await expect.poll(() => same(page)).toBe('same');
     await machine.reset();
     await page.keyboard.type('x');
     await page.reload();
     await ready(page);
-    await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+    await expect.poll(() => same(page)).toBe('same');
     const other = new Machine();
     await other.start();
     await proxy.show(other.port);
     const first = machine;
     machine = other;
-    await expect.poll(() => same(page), { timeout: 30_000 }).toBe('same');
-    await expect.poll(() => phase(page), { timeout: 30_000 }).toBe('on');
+    await expect.poll(() => same(page)).toBe('same');
+    await expect.poll(() => phase(page)).toBe('on');
     first.stop();
     expect(said).toEqual([]);
   });
@@ -121,13 +121,13 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
       const page = await open(proxy.link(`?transport=${way}`));
       proxy.kill();
       resumes.answer = () => ({ wait: 0.5, progress: 'a console proxy starts' });
-      await expect.poll(() => page.textContent('#notice-text'), { timeout: 30_000 }).toBe('a console proxy starts');
+      await expect.poll(() => page.textContent('#notice-text')).toBe('a console proxy starts');
       resumes.answer = () => ({ url: other.link() });
-      await expect.poll(() => new URL(page.url()).port, { timeout: 10_000 }).toBe(String(other.port));
+      await expect.poll(() => new URL(page.url()).port).toBe(String(other.port));
       await ready(page);
       await page.focus('#picture');
       await page.keyboard.type('here');
-      await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+      await expect.poll(() => same(page)).toBe('same');
     } finally {
       other.stop();
       resumes.stop();
@@ -148,9 +148,9 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     await proxy.show(machine.port);
     resumes.answer = () => ({ url: proxy.link() });
     await page.focus('#picture');
-    await expect.poll(() => phase(page), { timeout: 20_000 }).toBe('on');
+    await expect.poll(() => phase(page)).toBe('on');
     await page.keyboard.type('again');
-    await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+    await expect.poll(() => same(page)).toBe('same');
     resumes.stop();
   });
 
@@ -159,7 +159,7 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     await pages[0]?.focus('#picture');
     await pages[0]?.keyboard.type('three of us');
     for (const page of pages) {
-      await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+      await expect.poll(() => same(page)).toBe('same');
       await expect.poll(() => page.textContent('#status-text')).toContain('3 viewers');
     }
   });
@@ -190,7 +190,7 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     await page.focus('#picture');
     for (let number = 0; number < 30; number += 1) {
       await page.keyboard.type(`line ${number}\n`, { delay: 10 });
-      if (number % 10 === 9) await expect.poll(() => same(page), { timeout: 20_000 }).toBe('same');
+      if (number % 10 === 9) await expect.poll(() => same(page)).toBe('same');
     }
     expect(line.done.dropped + line.done.lost).toBeGreaterThan(2);
     expect(said).toEqual([]);
@@ -221,7 +221,7 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
           const found = display.pixels.reduce((sum, pixel, at) => sum + (samples.readUIntBE(at * 4, 3) === pixel ? 0 : 1), 0);
           return `${found} pixels are wrong`;
         };
-        await expect.poll(wrong, { timeout: 20_000, interval: 200 }).toBe('0 pixels are wrong');
+        await expect.poll(wrong, { interval: 200 }).toBe('0 pixels are wrong');
       }
       expect(said).toEqual([]);
     };

@@ -71,7 +71,7 @@ export function phase(page: Page): Promise<string | null> {
 
 /** Waits until the page is connected and has the focus. */
 export async function ready(page: Page): Promise<void> {
-  await expect.poll(() => phase(page), { timeout: 15_000 }).toBe('on');
+  await expect.poll(() => phase(page)).toBe('on');
 }
 
 /** Whether a tile is white. */

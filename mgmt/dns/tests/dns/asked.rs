@@ -142,7 +142,7 @@ async fn it_ends_when_it_is_told_to_and_lets_go_of_its_ports() {
             (Ok(_), _) => "TCP is still listened to".to_owned(),
             (_, Err(error)) => format!("UDP: {error}"),
         };
-        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{open}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(60), "{open}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

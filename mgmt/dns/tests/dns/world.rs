@@ -71,7 +71,7 @@ impl World {
 pub(crate) async fn dig(at: SocketAddr, arguments: &[&str]) -> Option<String> {
     let mut dig = Command::new("dig");
     dig.arg(format!("@{}", at.ip()))
-        .args(["-p", &at.port().to_string(), "+tries=1", "+time=5"])
+        .args(["-p", &at.port().to_string(), "+tries=1", "+time=30"])
         .args(arguments);
     let output = tokio::task::spawn_blocking(move || dig.output()).await.unwrap();
     match output {

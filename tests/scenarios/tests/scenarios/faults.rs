@@ -275,7 +275,7 @@ fn while_a_hosts_libvirtd_hangs_other_hosts_take_no_longer_and_what_it_was_asked
 
     println!("{before:?} before, {during:?} while the other host hangs");
     // Waiting for the other host would take 15 s and more.
-    assert!(during < before * 2 + Duration::from_secs(2), "{before:?} before, {during:?} during");
+    assert!(during < before * 2 + Duration::from_secs(8), "{before:?} before, {during:?} during");
     let shown = operation(&admin, &pause);
     assert!(shown["finished_at"].is_null(), "{shown}");
     drop(hung);

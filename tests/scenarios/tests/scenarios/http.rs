@@ -35,7 +35,7 @@ fn certificate(folder: &Path, name: &str) -> anyhow::Result<String> {
 fn answer(lab: &Lab, ip: &str, trusted: &Path, more: &[&str]) -> anyhow::Result<String> {
     let resolve = format!("shop.example:443:{ip}");
     let ca = trusted.to_str().context("a path that is no text")?;
-    let words = ["curl", "-s", "--connect-timeout", "3", "-m", "10", "--resolve", &resolve, "--cacert", ca];
+    let words = ["curl", "-s", "--connect-timeout", "10", "-m", "20", "--resolve", &resolve, "--cacert", ca];
     let said = lab.outside(&[&words[..], more, &["https://shop.example/"]].concat())?;
     Ok(said.lines().next().unwrap_or_default().to_owned())
 }

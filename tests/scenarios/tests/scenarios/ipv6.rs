@@ -25,7 +25,7 @@ fn text(value: &Value, field: &str) -> String {
 
 /// What somebody outside gets from a VM's server; nothing if nobody answers.
 fn fetched(lab: &Lab, address: &str) -> Option<String> {
-    lab.outside(&["curl", "-gs", "--connect-timeout", "3", "-m", "10", &format!("http://[{address}]/")]).ok()
+    lab.outside(&["curl", "-gs", "--connect-timeout", "10", "-m", "20", &format!("http://[{address}]/")]).ok()
 }
 
 /// A VM in the network, with the address that it should have.

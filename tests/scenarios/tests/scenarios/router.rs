@@ -41,7 +41,7 @@ fn shell(console: &mut Console, command: &str) -> anyhow::Result<String> {
 
 /// What somebody outside gets for a URL; nothing if nobody answers.
 fn fetched(lab: &Lab, url: &str) -> Option<String> {
-    lab.outside(&["curl", "-s", "--connect-timeout", "3", "-m", "10", url]).ok()
+    lab.outside(&["curl", "-s", "--connect-timeout", "10", "-m", "20", url]).ok()
 }
 
 #[test]
