@@ -17,6 +17,20 @@ pub const TOOLS: [Tool; 3] =
 /// The Debian release of all images.
 pub const RELEASE: &str = "bookworm";
 
+/// What no configuration of the machine may change: what is chosen, and that what is fetched is signed.
+const SETTINGS: [&str; 10] = [
+    "Dir::Etc::SourceList=/dev/null",
+    "Dir::Etc::Preferences=/dev/null",
+    "Dir::Etc::PreferencesParts=/dev/null",
+    "APT::Architecture=amd64",
+    "APT::Install-Recommends=false",
+    "APT::Sandbox::User=root",
+    "APT::Get::AllowUnauthenticated=false",
+    "Acquire::AllowInsecureRepositories=false",
+    "Acquire::AllowWeakRepositories=false",
+    "Acquire::Languages=none",
+];
+
 /// apt's answer is not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
@@ -60,7 +74,6 @@ impl Apt {
         }
         files::write(&apt.sources_file(), text)?;
         files::write(&apt.folder.join("status"), "")?;
-        files::write(&apt.configuration_file(), apt.configuration())?;
         apt.program("apt-get").args(["update", "--error-on=any"]).run()?;
         Ok(apt)
     }
@@ -138,30 +151,18 @@ impl Apt {
         }
     }
 
-    fn configuration_file(&self) -> PathBuf {
-        self.folder.join("apt.conf")
-    }
-
+    /// The machine's own apt configuration still holds for the rest, such as a proxy or how old an index may be.
     fn program(&self, name: &str) -> Program {
-        Program::new(name).env("APT_CONFIG", self.configuration_file())
-    }
-
-    /// The machine's own apt configuration still holds for the rest, such as a proxy.
-    fn configuration(&self) -> String {
         let folder = self.folder.display();
-        format!(
-            "Dir::State \"{folder}/state\";\n\
-             Dir::State::status \"{folder}/status\";\n\
-             Dir::Cache \"{folder}/cache\";\n\
-             Dir::Etc::SourceList \"/dev/null\";\n\
-             Dir::Etc::SourceParts \"{folder}/sources.d\";\n\
-             Dir::Etc::Preferences \"/dev/null\";\n\
-             Dir::Etc::PreferencesParts \"/dev/null\";\n\
-             APT::Architecture \"amd64\";\n\
-             APT::Install-Recommends \"false\";\n\
-             APT::Sandbox::User \"root\";\n\
-             Acquire::Languages \"none\";\n"
-        )
+        let own = [
+            format!("Dir::State={folder}/state"),
+            format!("Dir::State::status={folder}/status"),
+            format!("Dir::Cache={folder}/cache"),
+            format!("Dir::Etc::SourceParts={folder}/sources.d"),
+        ];
+        let settings = own.into_iter().chain(SETTINGS.map(str::to_owned));
+        // On the command line, as files of the machine are read after one that is named by `APT_CONFIG`.
+        Program::new(name).args(settings.flat_map(|setting| ["-o".to_owned(), setting]))
     }
 }
 

@@ -22,6 +22,8 @@ pub const FILE_NAME: &str = "manifest.sig";
 pub const PRIVATE_KEY: &str = "signing.key";
 /// The public key's file.
 pub const PUBLIC_KEY: &str = "signing.pub";
+/// A private key that is being written.
+const HALF_KEY: &str = "signing.key.new";
 
 /// A key or a signature cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,21 +50,35 @@ pub enum SigningError {
     NoManifest(PathBuf),
 }
 
-/// Makes a key in a folder: [`PRIVATE_KEY`], which its owner alone may read, and [`PUBLIC_KEY`]. Gives the latter's path.
+/// Makes a key in a folder: [`PRIVATE_KEY`], which its owner alone may read, and [`PUBLIC_KEY`]. Gives the latter's path. Of a
+/// private key that is there alone, the public one is made.
 ///
 /// # Errors
-/// When one of them is there already, or cannot be written.
+/// When both are there already, or the public one alone, or they cannot be written.
 pub fn make_key(folder: &Path) -> Result<PathBuf, BuildError> {
     let (private, public) = (folder.join(PRIVATE_KEY), folder.join(PUBLIC_KEY));
+    if private.exists() && !public.exists() {
+        // A crash came between the two.
+        files::write(&public, read_key(&private)?.public_key().to_string())?;
+        return Ok(public);
+    }
     if let Some(path) = [&private, &public].into_iter().find(|path| path.exists()) {
         return Err(SigningError::Exists(path.clone()).into());
     }
     let (text, key) = SigningKey::generate().map_err(SigningError::Generate)?;
     files::create_folder(folder)?;
-    let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&private);
-    let mut file = create.map_err(files::context("create", &private))?;
-    file.write_all(text.expose().as_bytes()).map_err(files::context("write", &private))?;
+    // Whole or not at all, and never over another one: a half that a crash leaves is of no name that anybody reads.
+    let half = folder.join(HALF_KEY);
+    files::remove(&half)?;
+    let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half);
+    let mut file = create.map_err(files::context("create", &half))?;
+    let written = file.write_all(text.expose().as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(files::context("write", &half))?;
+    std::fs::hard_link(&half, &private).map_err(files::context("create", &private))?;
+    files::remove(&half)?;
     files::write(&public, key.public_key().to_string())?;
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(files::context("write", folder))?;
     Ok(public)
 }
 
@@ -222,6 +238,21 @@ mod tests {
         let text = told(make_key(folder.path()));
         assert!(text.ends_with("signing.key is there already; a key is never written over"), "{text}");
         assert_eq!(files::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_key_is_made_whole() {
+        let folder = folder();
+        let public = folder.path().join(PUBLIC_KEY);
+        let before = files::read(&public).unwrap();
+        files::remove(&public).unwrap();
+        assert_eq!(make_key(folder.path()).unwrap(), public);
+        assert_eq!(files::read(&public).unwrap(), before);
+        let other = tempfile::tempdir().unwrap();
+        files::write(&other.path().join(HALF_KEY), "-----BEGIN").unwrap();
+        make_key(other.path()).unwrap();
+        assert!(!other.path().join(HALF_KEY).exists());
+        assert_eq!(other.path().join(PRIVATE_KEY).metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -14,9 +14,12 @@ pub fn write_file(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()
     let temporary = temporary(path);
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    let written = file.write_all(contents).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, path)) {
+        // Nothing is left of what could not be written; the first error is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
     sync_folder_of(path)
 }
 
@@ -58,6 +61,15 @@ mod tests {
         ] {
             assert_eq!(temporary(Path::new(name)), Path::new(expected));
         }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_file_that_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.json");
+        std::fs::create_dir(&path).unwrap();
+        write_file(&path, b"new", 0o600).unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub struct App {
 pub(crate) struct Here {
     /// When it began.
     pub(crate) since: Instant,
+    pub(crate) awake: reconcile::silent::Awake,
     /// Hosts from which VMs are being removed.
     pub(crate) clearing: Mutex<HashSet<HostId>>,
     /// When volumes that no VM has were first seen.
@@ -172,6 +173,7 @@ impl App {
             stopping: CancellationToken::new(),
             here: Arc::new(Here {
                 since: Instant::now(),
+                awake: reconcile::silent::Awake::new(),
                 clearing: Mutex::default(),
                 leftovers: Mutex::default(),
                 refusals: Mutex::default(),

@@ -233,6 +233,10 @@ impl App {
                 return Ok(tx.vm_update(row).await?);
             }
             Finding::Missing => {
+                if self.succeeded_just_now(tx, &row).await? {
+                    // The report is from before, or the next one says so too.
+                    return Ok(());
+                }
                 row.state = JsonCol(VmState::Starting);
                 "vm.start"
             }
@@ -251,6 +255,14 @@ impl App {
         let failed = last.state.0 == OperationState::Failed;
         let leave_it = if failed { ASK_AGAIN_AFTER } else { REPORTS_ARE_LATE };
         Ok(last.finished_at.is_some_and(|at| at > now().0 - leave_it.as_millis() as i64))
+    }
+
+    /// Whether the last operation on a VM has succeeded a short while ago: the report may be from before.
+    async fn succeeded_just_now(&self, tx: &Tx, row: &vm::Model) -> Result<bool, AppError> {
+        let last = operation::last_of(tx.reader(), &row.id.to_string()).await?;
+        let last = last.filter(|last| last.state.0 == OperationState::Succeeded);
+        let since = now().0 - REPORTS_ARE_LATE.as_millis() as i64;
+        Ok(last.and_then(|last| last.finished_at).is_some_and(|at| at > since))
     }
 
     async fn noticed(

@@ -124,13 +124,16 @@ impl App {
             digest.update(chunk.as_ref());
             file.write_all(chunk.as_ref()).await.map_err(failed)?;
         }
+        // What the last write ran into is told here, and by nothing after.
+        file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let found = Sha256::from_bytes(digest.finalize().into());
         if found != row.sha256.0 {
             let rule = format!("must have the SHA-256 digest {}, not {found}", row.sha256.0);
             return Err(AppError::invalid("body", rule));
         }
-        tokio::fs::rename(&partial.0, self.template_file(row.sha256.0)).await.map_err(failed)
+        tokio::fs::rename(&partial.0, self.template_file(row.sha256.0)).await.map_err(failed)?;
+        tokio::fs::File::open(folder).await.map_err(failed)?.sync_all().await.map_err(failed)
     }
 
     /// The file of an uploaded template.

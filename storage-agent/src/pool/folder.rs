@@ -33,6 +33,9 @@ const HALF_MARK: &str = ".podzol-pool.new";
 
 const PARTS: [&str; 3] = ["templates", "volumes", "incoming"];
 
+/// How the names of a volume's two files end while they are written; they are [`write_file`]'s.
+const TEMPORARY: [&str; 2] = [".qcow2.new", ".json.new"];
+
 const FORMATS: [TemplateFormat; 2] = [TemplateFormat::Qcow2, TemplateFormat::Iso];
 
 /// A folder that bears its pool's mark.
@@ -145,8 +148,10 @@ impl Folder {
                 remove_if_there(&self.volume_file(volume))?;
             }
         }
-        for volume in ids::<VolumeId>(&self.volumes(), ".new")? {
-            remove_if_there(&self.temporary_file(volume))?;
+        for file in TEMPORARY {
+            for volume in ids::<VolumeId>(&self.volumes(), file)? {
+                remove_if_there(&self.temporary_file(volume, file))?;
+            }
         }
         Ok(())
     }
@@ -163,9 +168,9 @@ impl Folder {
         self.volumes().join(format!("{volume}.json"))
     }
 
-    /// What the two files of a volume are called while they are written; the name is [`write_file`]'s.
-    fn temporary_file(&self, volume: VolumeId) -> PathBuf {
-        self.volumes().join(format!("{volume}.new"))
+    /// One of the two files of a volume while it is written.
+    fn temporary_file(&self, volume: VolumeId, ending: &str) -> PathBuf {
+        self.volumes().join(format!("{volume}{ending}"))
     }
 
     pub(super) fn template_file(&self, sha256: Sha256, format: TemplateFormat) -> PathBuf {
@@ -211,7 +216,7 @@ impl Folder {
 
     pub(super) fn remove_image(&self, volume: VolumeId) -> std::io::Result<()> {
         remove_if_there(&self.volume_file(volume))?;
-        remove_if_there(&self.temporary_file(volume))?;
+        TEMPORARY.iter().try_for_each(|file| remove_if_there(&self.temporary_file(volume, file)))?;
         sync_folder(&self.volumes())
     }
 
@@ -224,21 +229,31 @@ impl Folder {
         let io = |error| failed("put the template in its place", &error);
         let incoming = self.incoming_file(sha256, format);
         let template = read_template(&incoming, format)?;
+        if self.has_template(sha256, &template) {
+            // Hosts may have it open: another file in its place would be gone for them.
+            remove_if_there(&incoming).map_err(io)?;
+            return Ok(template);
+        }
         std::fs::set_permissions(&incoming, std::fs::Permissions::from_mode(0o444)).map_err(io)?;
         std::fs::rename(&incoming, self.template_file(sha256, format)).map_err(io)?;
         sync_folder(&self.path.join("templates")).map_err(io)?;
         Ok(template)
     }
 
-    /// Whether the file of a template is there, and whole.
+    /// Whether the file of a template is there, and whole. One that cannot be looked at is not gone.
     pub(super) fn has_template(&self, sha256: Sha256, template: &Template) -> bool {
-        let file = self.template_file(sha256, template.format);
-        std::fs::metadata(file).is_ok_and(|about| about.len() == template.size.0)
+        match std::fs::metadata(self.template_file(sha256, template.format)) {
+            Ok(about) => about.len() == template.size.0,
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
     }
 
-    /// Whether the image of a volume is there.
+    /// Whether the image of a volume is there. One that cannot be looked at is not gone.
     pub(super) fn has_volume(&self, volume: VolumeId) -> bool {
-        std::fs::metadata(self.volume_file(volume)).is_ok()
+        match std::fs::metadata(self.volume_file(volume)) {
+            Ok(_) => true,
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
     }
 
     /// How large the disk of a volume is, as its file says.

@@ -143,7 +143,8 @@ impl Pool {
     /// A template, if its file is there too. One whose file somebody has removed is forgotten, and can be imported again.
     fn still_there(&self, state: &mut State, sha256: Sha256) -> Option<Template> {
         let template = state.templates.get(&sha256).copied()?;
-        if self.folder.has_template(sha256, &template) {
+        // What is on a disk that is not mounted is not gone.
+        if self.folder.has_template(sha256, &template) || self.folder.must_be_of(self.id).is_err() {
             return Some(template);
         }
         tracing::warn!(%sha256, pool = %self.id, "the file of a template has vanished from the pool");
@@ -304,7 +305,11 @@ impl Pool {
     }
 
     /// What is in the pool: the volumes that are whole, and the templates, as far as their files are there.
-    pub fn contents(&self) -> Contents {
+    ///
+    /// # Errors
+    /// When the pool's folder is not there any more.
+    pub fn contents(&self) -> Result<Contents, WireError> {
+        self.folder.must_be_of(self.id)?;
         let (mut volumes, mut templates) = {
             let state = self.state();
             let templates = state.templates.iter().map(|(sha256, template)| (*sha256, *template));
@@ -317,7 +322,7 @@ impl Pool {
         let templates = templates.into_iter().map(|(sha256, _)| sha256).collect();
         let size = |volume: &VolumeId| Some((*volume, self.folder.volume_size(*volume)?));
         let sizes = volumes.iter().filter_map(size).collect();
-        Contents { volumes, templates, sizes, exported_to: None }
+        Ok(Contents { volumes, templates, sizes, exported_to: None })
     }
 
     /// Its space.

@@ -31,7 +31,7 @@ fn a_volume_is_made_once_and_destroyed_once() {
         let status = pool.volume_put(volume, &plan).unwrap();
         assert!(pool.path().join(status.file).exists());
     }
-    assert_eq!(pool.contents().volumes, [volume]);
+    assert_eq!(pool.contents().unwrap().volumes, [volume]);
     for _ in 0..2 {
         pool.volume_delete(volume).unwrap();
     }
@@ -45,7 +45,7 @@ fn a_volume_is_at_least_as_large_as_its_template() {
     assert_eq!(pool.volume_put(VolumeId::new(), &small).unwrap_err().code, ErrorCode::Invalid);
     let missing = plan(Some(Sha256::from_bytes([8; 32])), 100);
     assert_eq!(pool.volume_put(VolumeId::new(), &missing).unwrap_err().code, ErrorCode::NotFound);
-    assert!(pool.contents().volumes.is_empty());
+    assert!(pool.contents().unwrap().volumes.is_empty());
 }
 
 #[test]
@@ -57,7 +57,35 @@ fn a_template_stays_while_a_volume_is_based_on_it() {
     assert_eq!(pool.template_delete(sha256).unwrap_err().code, ErrorCode::Conflict);
     pool.volume_delete(volume).unwrap();
     pool.template_delete(sha256).unwrap();
-    assert!(pool.contents().templates.is_empty());
+    assert!(pool.contents().unwrap().templates.is_empty());
+}
+
+#[test]
+fn what_is_on_a_disk_that_is_not_mounted_is_not_gone() {
+    let (_folder, pool) = pool();
+    let sha256 = template(&pool);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let there = elsewhere.path().join("disk");
+    std::fs::rename(pool.path(), &there).unwrap();
+    std::fs::create_dir(pool.path()).unwrap();
+    assert!(pool.template(sha256).is_some());
+    assert_eq!(pool.contents().unwrap_err().code, ErrorCode::Unavailable);
+    std::fs::remove_dir(pool.path()).unwrap();
+    std::fs::rename(&there, pool.path()).unwrap();
+    assert_eq!(pool.contents().unwrap().templates, [sha256]);
+}
+
+#[test]
+fn a_template_that_is_there_keeps_its_file() {
+    use std::os::unix::fs::MetadataExt;
+    let (_folder, pool) = pool();
+    let sha256 = template(&pool);
+    let file = pool.folder.template_file(sha256, TemplateFormat::Qcow2);
+    let inode = || std::fs::metadata(&file).unwrap().ino();
+    let before = inode();
+    pool.state().templates.clear();
+    assert_eq!(template(&pool), sha256);
+    assert_eq!(inode(), before);
 }
 
 #[test]
@@ -70,7 +98,7 @@ fn no_volume_is_made_of_an_iso_and_it_is_still_one_after_a_restart() {
         assert_eq!(refused.code, ErrorCode::Invalid);
         assert!(refused.message.contains("is an ISO"), "{refused}");
     }
-    assert_eq!(pool.contents().templates, [sha256]);
+    assert_eq!(pool.contents().unwrap().templates, [sha256]);
     pool.template_delete(sha256).unwrap();
     assert_eq!(std::fs::read_dir(pool.path().join("templates")).unwrap().count(), 0);
 }
@@ -81,6 +109,9 @@ fn what_a_crash_left_half_done_is_removed_at_the_next_start() {
     let volume = VolumeId::new();
     pool.volume_put(volume, &plan(None, 10)).unwrap();
     std::fs::write(pool.folder.volume_file(VolumeId::new()), "half made").unwrap();
+    for half in [format!("{volume}.json.new"), format!("{}.qcow2.new", VolumeId::new())] {
+        std::fs::write(pool.path().join("volumes").join(half), "half written").unwrap();
+    }
     for format in [TemplateFormat::Qcow2, TemplateFormat::Iso] {
         let file = pool.incoming_file(Sha256::from_bytes([1; 32]), format);
         std::fs::write(file, "half imported").unwrap();
@@ -88,7 +119,7 @@ fn what_a_crash_left_half_done_is_removed_at_the_next_start() {
 
     let again = Pool::open(pool.id, pool.path(), owner()).unwrap();
 
-    assert_eq!(again.contents().volumes, [volume]);
+    assert_eq!(again.contents().unwrap().volumes, [volume]);
     assert_eq!(std::fs::read_dir(pool.path().join("volumes")).unwrap().count(), 2);
     assert_eq!(std::fs::read_dir(pool.path().join("incoming")).unwrap().count(), 0);
 }
@@ -134,6 +165,9 @@ fn a_pool_with_a_description_that_cannot_be_read_is_not_opened_and_loses_nothing
         let volume = VolumeId::new();
         pool.volume_put(volume, &plan(None, 10)).unwrap();
         std::fs::write(pool.folder.volume_file(VolumeId::new()), "half made").unwrap();
+        for half in [format!("{volume}.json.new"), format!("{}.qcow2.new", VolumeId::new())] {
+            std::fs::write(pool.path().join("volumes").join(half), "half written").unwrap();
+        }
         spoil(&pool.folder.plan_file(volume));
 
         Pool::open(pool.id, pool.path(), owner()).unwrap_err();
@@ -157,7 +191,7 @@ fn a_volume_that_is_worked_on_is_left_alone_and_keeps_its_template() {
     let turn = pool.begin_delete(volume).unwrap();
     assert_eq!(pool.template_delete(sha256).unwrap_err().code, ErrorCode::Unavailable);
     drop(turn);
-    assert_eq!(pool.contents().volumes, [volume]);
+    assert_eq!(pool.contents().unwrap().volumes, [volume]);
 }
 
 #[test]
@@ -212,7 +246,7 @@ fn a_volume_that_cannot_be_made_leaves_nothing_and_can_be_made_later() {
     let in_its_way = pool.folder.plan_file(volume).join("x");
     std::fs::create_dir_all(&in_its_way).unwrap();
     pool.volume_put(volume, &plan(None, 10)).unwrap_err();
-    assert!(pool.contents().volumes.is_empty());
+    assert!(pool.contents().unwrap().volumes.is_empty());
     std::fs::remove_dir_all(pool.folder.plan_file(volume)).unwrap();
     pool.volume_put(volume, &plan(None, 10)).unwrap();
 }

@@ -332,7 +332,7 @@ impl<E: Exporter> Store<E> {
             let error = anyhow::Error::from(error);
             tracing::warn!(error = format!("{error:#}"), pool = %id, "cannot look up to whom a pool is exported");
         });
-        Ok(Contents { exported_to: exported_to.ok(), ..pool.contents() })
+        Ok(Contents { exported_to: exported_to.ok(), ..pool.contents()? })
     }
 }
 

@@ -58,7 +58,7 @@ impl World {
         change(&mut own);
         let control_plane = ControlPlane::with(|config| {
             config.console = Some(own);
-            config.silent_secs = 2;
+            config.silent_secs = 5;
         });
         Self::on(control_plane.await).await
     }

@@ -38,7 +38,7 @@ impl World {
     async fn make(leftover_secs: u64) -> Self {
         let control_plane = ControlPlane::with(|config| {
             config.leftover_secs = leftover_secs;
-            config.silent_secs = 2;
+            config.silent_secs = 5;
         })
         .await;
         let pod = SimPod::start(&control_plane).await;

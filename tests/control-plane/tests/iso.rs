@@ -280,7 +280,7 @@ async fn what_is_no_iso_is_not_imported_as_one_and_an_iso_not_as_a_disk() {
 
 #[tokio::test]
 async fn a_vm_that_was_started_before_there_were_drives_says_so_and_gets_one_with_its_next_start() {
-    let world = World::with_start_secs(6).await;
+    let world = World::with_start_secs(20).await;
     let (admin, vm) = (world.admin(), world.vm().await);
     let id: VmId = vm.parse().expect("it is an id");
     world.pod.hosts.iter().for_each(|host| host.hypervisor().take_drive(id));
@@ -299,7 +299,7 @@ async fn a_vm_that_was_started_before_there_were_drives_says_so_and_gets_one_wit
 
 #[tokio::test]
 async fn what_a_host_cannot_do_with_a_drive_is_as_it_was_before() {
-    let world = World::with_start_secs(6).await;
+    let world = World::with_start_secs(20).await;
     let (admin, vm) = (world.admin(), world.vm().await);
     world.fault(Fault::Fails(u32::MAX));
     let ended = admin.ended(&attach(admin, &vm, &world.iso, true).await).await;

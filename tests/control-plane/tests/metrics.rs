@@ -1,7 +1,7 @@
 //! What an operator's monitoring sees.
 
 use podzol_sim::SimPod;
-use podzol_test_support::ControlPlane;
+use podzol_test_support::{ControlPlane, SOON, wait_for};
 
 #[tokio::test]
 async fn metrics_count_hosts_and_vms_by_state_and_what_was_asked() {
@@ -18,15 +18,21 @@ async fn metrics_count_hosts_and_vms_by_state_and_what_was_asked() {
     };
     let metrics = async || admin.get("/metrics").await.ok().as_str().unwrap_or_default().to_owned();
 
-    let before = metrics().await;
-    for line in [
+    let lines = [
         format!("podzol_hosts{{state=\"up\"}} {hosts}"),
         "podzol_vms{state=\"running\"} 2".into(),
         "podzol_operation_attempts_total{kind=\"vm.start\",outcome=\"done\"} 2".into(),
         "podzol_api_requests_total{method=\"POST\",route=\"/v1/vms\",status=\"202\"} 2".into(),
-    ] {
-        assert!(before.lines().any(|found| found == line), "{line} is not in\n{before}");
-    }
+    ];
+    // What was done is counted just after it is seen.
+    let before = wait_for("all to be counted", SOON, async || {
+        let before = metrics().await;
+        match lines.iter().find(|line| !before.lines().any(|found| found == **line)) {
+            None => Ok(before),
+            Some(line) => Err(format!("{line} is not in\n{before}")),
+        }
+    })
+    .await;
 
     admin.stop_vm(&b).await;
     let after = metrics().await;

@@ -234,7 +234,7 @@ async fn a_template_that_vanished_from_its_pool_is_brought_there_again() {
 
 #[tokio::test]
 async fn a_template_that_is_nowhere_any_more_is_named_and_nothing_is_left_of_its_vm() {
-    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 8).await;
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 20).await;
     let pod = SimPod::start(&control_plane).await;
     let admin = &control_plane.admin;
     let network = pod.network(admin, "n1", "10.1.1.0/24").await;

@@ -131,7 +131,7 @@ async fn a_volume_of_a_stopped_vm_is_there_at_its_next_start_and_the_root_stays_
 
 #[tokio::test]
 async fn an_attachment_that_fails_leaves_the_vm_and_the_volume_as_they_were() {
-    let world = World::with_start_secs(6).await;
+    let world = World::with_start_secs(20).await;
     let (admin, pod) = (world.admin(), &world.pod);
     let data = volume(admin, pod, "data").await;
     world.fault(Fault::Fails(u32::MAX));
@@ -156,7 +156,7 @@ async fn an_attachment_that_fails_leaves_the_vm_and_the_volume_as_they_were() {
 
 #[tokio::test]
 async fn a_volume_that_the_vm_does_not_let_go_of_stays_until_it_does() {
-    let world = World::with_start_secs(6).await;
+    let world = World::with_start_secs(20).await;
     let (admin, pod) = (world.admin(), &world.pod);
     let data = volume(admin, pod, "data").await;
     admin.succeeded(&attach(admin, &data, &world.vm).await).await;
@@ -354,7 +354,7 @@ async fn a_volume_grows_whoever_is_killed_meanwhile() {
 
 #[tokio::test]
 async fn a_volume_that_a_host_does_not_resize_in_time_is_resized_later() {
-    let world = World::with_start_secs(10).await;
+    let world = World::with_start_secs(20).await;
     let admin = world.admin();
     let root = text(&admin.show_vm(&world.vm).await, "volumes.0.id");
     world.fault(Fault::Fails(1000));

@@ -32,8 +32,8 @@ pub(crate) struct Heard {
     pub(crate) appliance_trouble: Option<String>,
     /// When it said so.
     pub(crate) at: Option<Timestamp>,
-    /// When it last answered, or was first asked.
-    pub(crate) last: Instant,
+    /// When it was first asked something that it has not answered.
+    pub(super) unanswered: Option<Instant>,
     /// Since when calls of it have been failing, if they have.
     pub(super) failing: Option<Instant>,
     /// Why it does not take what it is told.
@@ -54,7 +54,7 @@ impl Heard {
             status: None,
             appliance_trouble: None,
             at: None,
-            last: Instant::now(),
+            unanswered: None,
             failing: None,
             refuses: None,
             starting: None,
@@ -66,7 +66,12 @@ impl Heard {
 
     /// Whether it has answered of late.
     pub(super) fn answers(&self, within: Duration) -> bool {
-        self.status.is_some() && !self.is_failing() && self.last.elapsed() < within
+        self.status.is_some() && !self.is_failing() && self.silent() < within
+    }
+
+    /// For how long it has not answered who asks. Nobody asks while this service stands still.
+    pub(super) fn silent(&self) -> Duration {
+        self.unanswered.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Whether a server has not said that it does not work.

@@ -196,11 +196,11 @@ impl App {
                 let mut heard = known.heard();
                 let starting = *heard.starting.get_or_insert_with(tokio::time::Instant::now);
                 // Once it runs, it is silent from then on.
-                heard.last = tokio::time::Instant::now();
+                heard.unanswered = None;
                 return Ok(State::Starting(starting.elapsed()));
             }
         }
-        let silent = known.heard().last.elapsed();
+        let silent = known.heard().silent();
         let host_is_away = self.is_away(db, vm).await?;
         let silent_after = self.settings.silent_after;
         let longest = if host_is_away { silent_after } else { silent_after * STUCK };

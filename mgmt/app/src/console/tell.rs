@@ -163,6 +163,7 @@ impl App {
         known: &Known,
         told: &mut Told,
     ) -> Result<ProxyStatus, TellError> {
+        known.heard().unanswered.get_or_insert_with(Instant::now);
         let asked = self.peers.call::<StatusGet>(PeerId::ConsoleProxy(vm.id.0), &(), &(), ASK).await;
         let status = asked.map_err(|error| {
             known.heard().failing.get_or_insert_with(Instant::now);
@@ -177,7 +178,7 @@ impl App {
             .retain(|id, session| status.session(session.server, *id).is_some_and(|session| !session.over));
         let mut heard = known.heard();
         note_problems(&mut heard, &status);
-        (heard.last, heard.failing) = (Instant::now(), None);
+        (heard.unanswered, heard.failing) = (None, None);
         heard.at = Some(now());
         heard.status = Some(status.clone());
         Ok(status)

@@ -319,8 +319,8 @@ pub(super) fn trouble(heard: &Heard) -> Option<String> {
     if let Some(why) = &heard.refuses {
         return Some(format!("it does not take what it is told: {why}"));
     }
-    if heard.last.elapsed() > SILENT {
-        return Some(format!("it has not answered for {} s", heard.last.elapsed().as_secs()));
+    if heard.silent() > SILENT {
+        return Some(format!("it has not answered for {} s", heard.silent().as_secs()));
     }
     if let Some(why) = &heard.appliance_trouble {
         return Some(why.clone());

@@ -6,7 +6,7 @@ mod expunge;
 mod housekeeping;
 mod leftovers;
 mod passing;
-mod silent;
+pub(crate) mod silent;
 
 use std::future::Future;
 use std::time::Duration;

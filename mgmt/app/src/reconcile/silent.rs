@@ -2,15 +2,50 @@
 //!
 //! What runs on a silent host is left as it is: silence is no proof of death.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::{JsonCol, find, now, server};
+use tokio::time::Instant;
 
 use crate::{App, AppError};
 
+/// How long this service stands still when it looks later than it should by that much.
+const STILL: Duration = Duration::from_secs(3);
+
+/// Since when this service has been running without standing still, as a machine does that is paused or has no time for it.
+#[derive(Debug)]
+pub(crate) struct Awake(Mutex<Looks>);
+
+#[derive(Debug)]
+struct Looks {
+    since: Instant,
+    last: Instant,
+}
+
+impl Awake {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self(Mutex::new(Looks { since: now, last: now }))
+    }
+
+    /// Called each second. For how long it has been running so.
+    fn look(&self) -> Duration {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now - looks.last > STILL {
+            looks.since = now;
+        }
+        looks.last = now;
+        now - looks.since
+    }
+}
+
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
-    // Nobody could report while this service was away.
-    if app.here.since.elapsed() < app.settings.silent_after {
+    // Nobody could report while this service was away, or stood still.
+    if app.here.awake.look() < app.settings.silent_after {
         return Ok(());
     }
     let since = now().0 - app.settings.silent_after.as_millis() as i64;
@@ -37,4 +72,22 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         tx.server_update(row).await?;
     }
     Ok(tx.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_stood_still_has_been_awake_since_then() {
+        let (awake, second) = (Awake::new(), Duration::from_secs(1));
+        for seconds in 1..=20 {
+            tokio::time::advance(second).await;
+            assert_eq!(awake.look(), second * seconds);
+        }
+        tokio::time::advance(second * 60).await;
+        assert_eq!(awake.look(), Duration::ZERO);
+        tokio::time::advance(second).await;
+        assert_eq!(awake.look(), second);
+    }
 }

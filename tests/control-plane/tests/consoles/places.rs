@@ -72,7 +72,8 @@ async fn of_a_session_that_was_idle_its_proxy_is_told_nothing() {
 
 #[tokio::test]
 async fn a_link_to_a_session_that_has_just_become_idle_opens_it() {
-    let world = World::make().await;
+    // An empty proxy stays.
+    let world = World::with(|console| console.reserve_sessions = 1).await;
     let opened = world.open().await;
     let (_, proxy) = world.exchange(&opened).await;
     world.machine(&proxy).is_idle(session_id(&opened));
@@ -158,13 +159,13 @@ async fn whoever_waits_has_nobody_scan_more_often() {
     let machine = world.machine(&world.proxies().await[0]);
     machine.set_problem(session.server, Some("it does not work"));
     tokio::time::sleep(SOME_LOOKS).await;
-    let before = world.scans().await;
+    let (before, begun) = (world.scans().await, std::time::Instant::now());
     for _ in 0..20 {
         resume(&world, session.resume.token.expose()).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let scans = world.scans().await - before;
-    assert!(scans <= 8, "{scans} scans");
+    assert!(scans <= begun.elapsed().as_secs() / 2 + 5, "{scans} scans");
 }
 
 #[tokio::test]
@@ -189,6 +190,8 @@ async fn a_session_ends_though_the_appliance_around_its_proxy_hangs() {
     let world = World::make().await;
     let opened = world.open().await;
     let (session, proxy) = world.exchange(&opened).await;
+    // Without another one the proxy would go.
+    let _keeps_it = world.open().await;
     let vm: VmId = text(&proxy, "vm").parse().unwrap();
     world.pod.hosts.iter().find_map(|host| host.router(vm)).unwrap().hang();
     world.close(&opened).await;

@@ -123,9 +123,19 @@ async fn a_session_follows_its_vm_to_another_host() {
 #[tokio::test]
 async fn a_session_ends_when_its_time_is_over() {
     let world = World::with(|console| (console.session_secs, console.reserve_sessions) = (15, 1)).await;
+    // Its time begins when it is asked for.
+    world
+        .proxies_are("a server to be open", |proxies| {
+            proxies.iter().any(|proxy| proxy["servers"][0]["open"] == true)
+        })
+        .await;
     let opened = world.open().await;
     let (session, _) = world.exchange(&opened).await;
     world.session_is(&opened, |known| known.is_none()).await;
-    assert_eq!(world.acme.api.list("/v1/console-sessions").await, Vec::<Value>::new());
+    wait_for("the session to be forgotten", SOON, async || {
+        let left = world.acme.api.list("/v1/console-sessions").await;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
     super::resume::resume(&world, session.resume.token.expose()).await.refused(404, "not_found");
 }

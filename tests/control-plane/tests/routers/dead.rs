@@ -23,7 +23,8 @@ async fn served(world: &World) -> (String, Document) {
 
 /// Waits until the router runs and does what it did.
 async fn does_again(world: &World, before: &Document) {
-    wait_for("the router to do what it did", SOON, async || {
+    // It is tried again each minute.
+    wait_for("the router to do what it did", SOON * 2, async || {
         let router = world.router().await;
         let vm: VmId = text(&router, "vm").parse().expect("a VM's id is one");
         let machine = world.pod.hosts.iter().find_map(|host| host.router(vm));
