@@ -165,9 +165,6 @@ fn a_pool_with_a_description_that_cannot_be_read_is_not_opened_and_loses_nothing
         let volume = VolumeId::new();
         pool.volume_put(volume, &plan(None, 10)).unwrap();
         std::fs::write(pool.folder.volume_file(VolumeId::new()), "half made").unwrap();
-        for half in [format!("{volume}.json.new"), format!("{}.qcow2.new", VolumeId::new())] {
-            std::fs::write(pool.path().join("volumes").join(half), "half written").unwrap();
-        }
         spoil(&pool.folder.plan_file(volume));
 
         Pool::open(pool.id, pool.path(), owner()).unwrap_err();
