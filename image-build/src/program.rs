@@ -15,6 +15,9 @@ use crate::tools;
 /// How long a program may take unless the caller says otherwise: far beyond the slowest of them on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+/// How long one that is ended may take to clean up.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -123,8 +126,11 @@ impl Program {
         let (sender, receiver) = mpsc::sync_channel(1);
         std::thread::spawn(move || sender.send(child.wait_with_output()));
         let Ok(output) = receiver.recv_timeout(self.deadline) else {
-            // If it ended just now there is nothing to kill, which is as good.
-            let _ = kill(pid, Signal::SIGKILL);
+            // It may have others to end and mounts to undo. If it ended just now there is nothing to kill, which is as good.
+            let _ = kill(pid, Signal::SIGTERM);
+            if receiver.recv_timeout(GRACE).is_err() {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
             return Err(ProgramError::TooSlow { command, deadline: self.deadline });
         };
         let output = output.map_err(start)?;

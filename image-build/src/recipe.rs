@@ -134,6 +134,14 @@ impl Shop<'_> {
     }
 }
 
+/// What is mounted in it is not its own: removing goes through mounts.
+impl Drop for Shop<'_> {
+    fn drop(&mut self) {
+        let has_mounts = mounts().map_or(true, |mounts| is_mounted_in(&mounts, self.folder.path()));
+        self.folder.disable_cleanup(has_mounts);
+    }
+}
+
 /// Builds a recipe, unless its outputs are up to date: made of the same inputs, and untouched since. What packages the
 /// mirrors have is asked again after [`PACKAGES_HOLD`]. Progress goes to `steps`.
 ///
@@ -218,14 +226,24 @@ fn usable_manifest(folder: &Path) -> Result<Option<Manifest>, BuildError> {
     }
 }
 
+/// What is mounted where, as the kernel says.
+fn mounts() -> Result<String, BuildError> {
+    files::read_text(Path::new("/proc/self/mounts"))
+}
+
+/// Whether something is mounted in a working folder. The name that tempfile gives it has no character that the kernel would
+/// escape.
+fn is_mounted_in(mounts: &str, folder: &Path) -> bool {
+    folder.file_name().is_none_or(|name| mounts.contains(&*name.to_string_lossy()))
+}
+
 /// Removes the working folders of builds that were killed, if nothing is mounted in them: mmdebstrap mounts the machine's
 /// own `/dev`.
 fn remove_leftovers(out: &Path, steps: &mut Steps<'_>) -> Result<(), BuildError> {
     let is_work = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORK));
-    let mounts = files::read_text(Path::new("/proc/self/mounts"))?;
+    let mounts = mounts()?;
     for path in files::list(out)?.into_iter().filter(|path| is_work(path)) {
-        // The name that tempfile gives has no character that the kernel would escape.
-        if mounts.contains(&*path.file_name().unwrap_or_default().to_string_lossy()) {
+        if is_mounted_in(&mounts, &path) {
             steps.say(&format!("{} is left there: something is mounted in it", path.display()));
         } else {
             files::remove(&path)?;
