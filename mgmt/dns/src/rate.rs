@@ -52,6 +52,14 @@ impl Prefix {
             }
         }
     }
+
+    /// The first of the networks that one site usually has: a /16 of IPv4, a /48 of IPv6.
+    pub(crate) fn site(self) -> Self {
+        match self {
+            Self::V4([a, b, _]) => Self::V4([a, b, 0]),
+            Self::V6([a, b, c, d, e, f, _]) => Self::V6([a, b, c, d, e, f, 0]),
+        }
+    }
 }
 
 /// The table.

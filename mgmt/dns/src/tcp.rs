@@ -1,11 +1,11 @@
 //! Names over TCP: connections that cannot be many, long or slow.
 //!
 //! A connection ends when it has been silent for a while, when it asks too much, and when there are too many: whose
-//! network has as many as it may loses its oldest one for a new one, and if all places are taken, the oldest of all goes.
-//! So a thousand slow connections make room for the next by themselves, and those of one network push away each other
-//! alone. A client whose connection ends asks again (RFC 7766, 6.2.4).
+//! network has as many as it may loses its oldest one for a new one, and if all places are taken, the oldest one goes of the
+//! site that has most. So a thousand slow connections make room for the next by themselves, and those of one network or one
+//! site push away each other alone. A client whose connection ends asks again (RFC 7766, 6.2.4).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Connections {
         let oldest = if has_many {
             self.all.iter().position(|other| other.of == of)
         } else {
-            (self.all.len() >= MAX_CONNECTIONS).then_some(0)
+            (self.all.len() >= MAX_CONNECTIONS).then(|| oldest_of_most(&self.all))
         };
         if let Some(displaced) = oldest.and_then(|place| self.all.remove(place)) {
             displaced.task.abort();
@@ -80,6 +80,14 @@ impl Connections {
         let task = self.tasks.spawn(async move { drop(talk(&responder, stream, of).await) });
         self.all.push_back(Connection { task, of });
     }
+}
+
+/// The oldest connection of the site that has most of them.
+fn oldest_of_most(all: &VecDeque<Connection>) -> usize {
+    let mut counts: HashMap<Prefix, usize> = HashMap::new();
+    all.iter().for_each(|connection| *counts.entry(connection.of.site()).or_default() += 1);
+    let most = counts.values().max().copied();
+    all.iter().position(|connection| counts.get(&connection.of.site()).copied() == most).unwrap_or(0)
 }
 
 /// Answers the queries of a connection until its client has had enough.
@@ -105,4 +113,23 @@ async fn read(stream: &mut TcpStream, packet: &mut Vec<u8>) -> io::Result<()> {
 /// A packet with its length before it, as one piece (RFC 7766, 8).
 fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_has_most_makes_room() {
+        let connection = |address: &str| Connection {
+            task: tokio::spawn(async {}).abort_handle(),
+            of: Prefix::of(address.parse().unwrap()),
+        };
+        let mut all: VecDeque<_> = ["192.0.2.1", "2001:db8:1:100::1", "2001:db8:2::1"].map(connection).into();
+        assert_eq!(oldest_of_most(&all), 0);
+        all.push_back(connection("2001:db8:1:200::1"));
+        assert_eq!(oldest_of_most(&all), 1);
+        all.extend(["192.0.3.1", "192.0.4.1"].map(connection));
+        assert_eq!(oldest_of_most(&all), 0);
+    }
 }
