@@ -228,7 +228,7 @@ fn usable_manifest(folder: &Path) -> Result<Option<Manifest>, BuildError> {
 
 /// What is mounted where, as the kernel says.
 fn mounts() -> Result<String, BuildError> {
-    files::read_text(Path::new("/proc/self/mounts"))
+    Ok(files::read_text(Path::new("/proc/self/mounts"))?)
 }
 
 /// Whether something is mounted in a working folder. The name that tempfile gives it has no character that the kernel would
