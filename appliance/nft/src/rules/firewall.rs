@@ -97,37 +97,41 @@ impl Rules {
     }
 
     pub(super) fn ingress(&mut self, way: Way, rule: &IngressRule) {
-        of_ingress(rule).for_each(|rule| self.change_ingress(way, rule));
+        self.change_ingress(way, of_ingress(rule));
     }
 
     pub(super) fn egress(&mut self, way: Way, rule: &EgressRule) {
-        of_egress(rule).for_each(|rule| self.change_egress(way, rule));
+        self.change_egress(way, of_egress(rule));
     }
 
     pub(super) fn ingress6(&mut self, way: Way, rule: &IngressRule6) {
-        of_ingress6(rule).for_each(|rule| self.change_ingress(way, rule));
+        self.change_ingress(way, of_ingress6(rule));
     }
 
     pub(super) fn egress6(&mut self, way: Way, rule: &EgressRule6) {
-        of_egress6(rule).for_each(|rule| self.change_egress(way, rule));
+        self.change_egress(way, of_egress6(rule));
     }
 
-    fn change_ingress<A: Firewall>(&mut self, way: Way, rule: Rule<A>) {
-        let Ok((gone, new)) = A::ingress(self).change(way, rule) else {
-            self.too_many = Some(A::FIELDS[0]);
-            return;
-        };
-        gone.into_iter().for_each(|piece| self.ingress_piece(Way::Out, piece));
-        new.into_iter().for_each(|piece| self.ingress_piece(Way::In, piece));
+    fn change_ingress<A: Firewall>(&mut self, way: Way, rule: impl Iterator<Item = Rule<A>>) {
+        match exchanges(A::ingress(self), way, rule) {
+            Ok(exchanges) => {
+                for (way, piece) in exchanges {
+                    self.ingress_piece(way, piece);
+                }
+            }
+            Err(TooMany) => self.too_many = Some(A::FIELDS[0]),
+        }
     }
 
-    fn change_egress<A: Firewall>(&mut self, way: Way, rule: Rule<A>) {
-        let Ok((gone, new)) = A::egress(self).change(way, rule) else {
-            self.too_many = Some(A::FIELDS[1]);
-            return;
-        };
-        gone.into_iter().for_each(|piece| self.egress_piece(Way::Out, piece));
-        new.into_iter().for_each(|piece| self.egress_piece(Way::In, piece));
+    fn change_egress<A: Firewall>(&mut self, way: Way, rule: impl Iterator<Item = Rule<A>>) {
+        match exchanges(A::egress(self), way, rule) {
+            Ok(exchanges) => {
+                for (way, piece) in exchanges {
+                    self.egress_piece(way, piece);
+                }
+            }
+            Err(TooMany) => self.too_many = Some(A::FIELDS[1]),
+        }
     }
 
     /// A source is in one network only, so that its policy says what all of its exceptions mean.
@@ -178,6 +182,22 @@ impl Rules {
             }
         }
     }
+}
+
+/// The pieces that go out and come in, in order, when parts of a rule go or come. All are known before any is told: as elements
+/// they take much more memory.
+fn exchanges<A: Firewall>(
+    areas: &mut Areas<A>,
+    way: Way,
+    rule: impl Iterator<Item = Rule<A>>,
+) -> Result<Vec<(Way, Piece<A>)>, TooMany> {
+    let mut all = Vec::new();
+    for part in rule {
+        let (gone, new) = areas.change(way, part)?;
+        all.extend(gone.into_iter().map(|piece| (Way::Out, piece)));
+        all.extend(new.into_iter().map(|piece| (Way::In, piece)));
+    }
+    Ok(all)
 }
 
 fn of_ingress(rule: &IngressRule) -> impl Iterator<Item = Rule<Ipv4Net>> {
