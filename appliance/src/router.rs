@@ -107,6 +107,17 @@ struct Next {
     turn: Turn,
 }
 
+impl Next {
+    /// Takes the rules back.
+    fn back(&mut self, state: &mut State) {
+        self.turn.take(&mut state.rules, &self.document, &state.document, &state.down);
+        if state.rules.too_many().is_some() {
+            // On the way there were more than at its end.
+            state.rules = Rules::of(&state.document, state.names.all(), &state.down);
+        }
+    }
+}
+
 /// How its rules get there: the way back is the same once more.
 enum Turn {
     /// These are others.
@@ -304,14 +315,20 @@ impl Router {
         let wanted = Wanted::of(&self.management, &next.document, &next.names);
         let plan = plan(&wanted, &observed);
         self.check_missing(&plan.missing, state, &next.document)?;
-        let change = next.turn.take(&mut state.rules, &state.document, &next.document, &state.down);
+        let mut change = next.turn.take(&mut state.rules, &state.document, &next.document, &state.down);
+        if state.rules.too_many().is_some() && matches!(next.turn, Turn::Along(_)) {
+            // On the way there may be more than at its end.
+            state.rules = Rules::of(&state.document, state.names.all(), &state.down);
+            next.turn = Turn::Anew(Box::new(Rules::of(&next.document, next.names.all(), &state.down)));
+            change = next.turn.take(&mut state.rules, &state.document, &next.document, &state.down);
+        }
         if let Some(field) = state.rules.too_many() {
             state.rules = Rules::of(&state.document, state.names.all(), &state.down);
             let rule = format!("{field}: must be cut in at most {MAX_PIECES} pieces that do not overlap");
             return Err(WireError::new(ErrorCode::Invalid, rule));
         }
         if let Err(error) = self.filter(state, change).await {
-            next.turn.take(&mut state.rules, &next.document, &state.document, &state.down);
+            next.back(state);
             if !state.is_sure {
                 self.go_back(state).await;
             }
@@ -323,7 +340,7 @@ impl Router {
             observed = match self.link(&plan.changes, &wanted, &drift).await {
                 Ok(observed) => observed,
                 Err(error) => {
-                    next.turn.take(&mut state.rules, &next.document, &state.document, &state.down);
+                    next.back(state);
                     self.go_back(state).await;
                     return Err(internal(&error));
                 }

@@ -18,12 +18,13 @@ pub const TOOLS: [Tool; 3] =
 pub const RELEASE: &str = "bookworm";
 
 /// What no configuration of the machine may change: what is chosen, and that what is fetched is signed.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "Dir::Etc::SourceList=/dev/null",
     "Dir::Etc::Preferences=/dev/null",
     "Dir::Etc::PreferencesParts=/dev/null",
     "APT::Architecture=amd64",
     "APT::Install-Recommends=false",
+    "APT::Install-Suggests=false",
     "APT::Sandbox::User=root",
     "APT::Get::AllowUnauthenticated=false",
     "Acquire::AllowInsecureRepositories=false",
@@ -157,7 +158,9 @@ impl Apt {
         let own = [
             format!("Dir::State={folder}/state"),
             format!("Dir::State::status={folder}/status"),
+            format!("Dir::State::Lists={folder}/state/lists"),
             format!("Dir::Cache={folder}/cache"),
+            format!("Dir::Cache::Archives={folder}/cache/archives"),
             format!("Dir::Etc::SourceParts={folder}/sources.d"),
         ];
         let settings = own.into_iter().chain(SETTINGS.map(str::to_owned));

@@ -59,6 +59,7 @@ pub fn make_key(folder: &Path) -> Result<PathBuf, BuildError> {
     let (private, public) = (folder.join(PRIVATE_KEY), folder.join(PUBLIC_KEY));
     if private.exists() && !public.exists() {
         // A crash came between the two.
+        files::remove(&folder.join(HALF_KEY))?;
         files::write(&public, read_key(&private)?.public_key().to_string())?;
         return Ok(public);
     }

@@ -4,9 +4,6 @@
 //! pool has the template; from then on the pool alone says whether it is there. A failed one stays until somebody has
 //! heard of it, and the next call tries anew.
 //!
-//! One from another source takes the place of the import that is there: that may never end, or fail for what this one need
-//! not fail for.
-//!
 //! Bytes are in a pool once, as one format: who asks for the same ones as another is refused.
 
 use std::collections::HashMap;
@@ -17,7 +14,7 @@ use podzol_rpc::Client;
 use podzol_storage_api::{TemplateFormat, TemplatePlan, TemplateSource, TemplateStatus};
 use podzol_vocab::{ByteSize, PoolId, Sha256};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 
 use crate::import;
 use crate::pool::{Pool, Template};
@@ -41,8 +38,7 @@ pub(crate) struct Imports {
 struct Import {
     format: TemplateFormat,
     status: watch::Receiver<TemplateStatus>,
-    source: TemplateSource,
-    task: JoinHandle<()>,
+    task: AbortHandle,
 }
 
 impl Imports {
@@ -79,28 +75,20 @@ impl Imports {
             return if template.format == format { Ok(template) } else { Err(other_format()) };
         }
         let key = (pool.id, sha256);
-        match table.get(&key) {
-            Some(import) if import.format != format => return Err(other_format()),
-            Some(import) if import.source == source => return Err(import.status.clone()),
-            _ => {}
+        if let Some(import) = table.get(&key) {
+            return Err(if import.format == format { import.status.clone() } else { other_format() });
         }
-        let before = table.remove(&key);
         let (sender, status) = watch::channel(TemplateStatus::Importing { done: ByteSize(0), total: None });
-        let (imports, own, from) = (self.clone(), status.clone(), source.clone());
+        let (imports, own) = (self.clone(), status.clone());
         let task = tokio::spawn(async move {
-            if let Some(Import { task, .. }) = before {
-                // Both write to one file. How it ends does not matter.
-                task.abort();
-                let _ = task.await;
-            }
             let end =
-                import::run(&pool, (sha256, format), from, &imports.client, imports.stall, &sender).await;
+                import::run(&pool, (sha256, format), source, &imports.client, imports.stall, &sender).await;
             if matches!(end, TemplateStatus::Ready { .. }) {
                 imports.forget(key, &own);
             }
             sender.send_replace(end);
         });
-        table.insert(key, Import { format, status: status.clone(), source, task });
+        table.insert(key, Import { format, status: status.clone(), task: task.abort_handle() });
         Err(status)
     }
 
@@ -204,28 +192,12 @@ mod tests {
         let wanted = (sha256, TemplateFormat::Qcow2);
         let first = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err();
         imports.forget((pool.id, sha256), &first);
-        let again = source(vec![]).await;
-        let second = imports.join(Arc::clone(&pool), wanted, again.clone()).unwrap_err();
+        let second = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err();
 
         imports.forget((pool.id, sha256), &first);
 
-        let third = imports.join(pool, wanted, again).unwrap_err();
+        let third = imports.join(pool, wanted, source(vec![]).await).unwrap_err();
         assert!(third.same_channel(&second));
-    }
-
-    #[tokio::test]
-    async fn one_from_another_source_does_not_wait_for_the_first() {
-        let (_folder, pool) = pool();
-        let (bytes, sha256) = image();
-        let imports = Imports::new(client());
-        let stalls = source(with_body(&bytes)[..bytes.len() / 2].to_vec()).await;
-        let status = imports.bring(Arc::clone(&pool), sha256, plan(stalls, 0)).await;
-        assert!(matches!(&status, TemplateStatus::Importing { .. }), "{status:?}");
-        let good = source(with_body(&bytes)).await;
-        let status = imports.bring(Arc::clone(&pool), sha256, plan(good, LONG)).await;
-        assert!(matches!(&status, TemplateStatus::Ready { .. }), "{status:?}");
-        assert_eq!(std::fs::read(pool.path().join(format!("templates/{sha256}.qcow2"))).unwrap(), bytes);
-        assert_eq!(std::fs::read_dir(pool.path().join("incoming")).unwrap().count(), 0);
     }
 
     /// Imports some bytes as an ISO.

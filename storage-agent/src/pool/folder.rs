@@ -229,10 +229,14 @@ impl Folder {
         let io = |error| failed("put the template in its place", &error);
         let incoming = self.incoming_file(sha256, format);
         let template = read_template(&incoming, format)?;
-        if self.has_template(sha256, &template) {
+        match std::fs::metadata(self.template_file(sha256, format)) {
             // Hosts may have it open: another file in its place would be gone for them.
-            remove_if_there(&incoming).map_err(io)?;
-            return Ok(template);
+            Ok(about) if about.len() == template.size.0 => {
+                remove_if_there(&incoming).map_err(io)?;
+                return Ok(template);
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
         }
         std::fs::set_permissions(&incoming, std::fs::Permissions::from_mode(0o444)).map_err(io)?;
         std::fs::rename(&incoming, self.template_file(sha256, format)).map_err(io)?;

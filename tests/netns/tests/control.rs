@@ -114,6 +114,16 @@ fn rules_that_would_be_cut_in_too_many_pieces_change_nothing() {
     world.patch(|document| drop(document.ingress.insert(id, rule)));
     world.patch(|document| drop(document.ingress.remove(&id)));
     assert_eq!(world.status().unwrap().kernel, before.kernel);
+
+    // With all ports for everybody there is one piece. Without them, on the way to almost all, there would be too many.
+    let (id, mut rule) = for_everybody(1);
+    rule.traffic = traffic;
+    world.patch(|document| drop(document.ingress.insert(id, rule.clone())));
+    world.patch(add);
+    rule.traffic = Traffic::Tcp { ports: "1-65534".parse().unwrap() };
+    world.patch(|document| drop(document.ingress.insert(id, rule)));
+    let refused = world.try_patch(|document| drop(document.ingress.remove(&id)));
+    assert_eq!(refusal(refused.unwrap_err()).code, ErrorCode::Invalid);
 }
 
 fn network(document: &mut Document) -> &mut podzol_appliance_api::GuestNetwork {

@@ -2,7 +2,7 @@
 //!
 //! What runs on a silent host is left as it is: silence is no proof of death.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podzol_mgmt_api::host::ServerState;
@@ -10,10 +10,13 @@ use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::{JsonCol, find, now, server};
 use tokio::time::Instant;
 
-use crate::{App, AppError};
+use crate::{App, AppError, Here};
 
 /// How long this service stands still when it looks later than it should by that much.
 const STILL: Duration = Duration::from_secs(3);
+
+/// How seldom servers report at most.
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// Since when this service has been running without standing still, as a machine does that is paused or has no time for it.
 #[derive(Debug)]
@@ -31,21 +34,38 @@ impl Awake {
         Self(Mutex::new(Looks { since: now, last: now }))
     }
 
-    /// Called each second. For how long it has been running so.
-    fn look(&self) -> Duration {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Called each second.
+    fn look(&self) {
+        let mut looks = self.looks();
         let now = Instant::now();
         if now - looks.last > STILL {
             looks.since = now;
         }
         looks.last = now;
-        now - looks.since
+    }
+
+    /// For how long it has been running so.
+    fn lasted(&self) -> Duration {
+        let looks = self.looks();
+        looks.last - looks.since
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Here {
+    /// Whether everybody who reports has had the time to: one that has been silent for so long is silent.
+    pub(crate) fn could_hear(&self, silent_after: Duration) -> bool {
+        self.since.elapsed() >= silent_after && self.awake.lasted() >= silent_after.min(SELDOM)
     }
 }
 
 pub(crate) async fn round(app: App) -> Result<(), AppError> {
     // Nobody could report while this service was away, or stood still.
-    if app.here.awake.look() < app.settings.silent_after {
+    app.here.awake.look();
+    if !app.here.could_hear(app.settings.silent_after) {
         return Ok(());
     }
     let since = now().0 - app.settings.silent_after.as_millis() as i64;
@@ -83,11 +103,14 @@ mod tests {
         let (awake, second) = (Awake::new(), Duration::from_secs(1));
         for seconds in 1..=20 {
             tokio::time::advance(second).await;
-            assert_eq!(awake.look(), second * seconds);
+            awake.look();
+            assert_eq!(awake.lasted(), second * seconds);
         }
         tokio::time::advance(second * 60).await;
-        assert_eq!(awake.look(), Duration::ZERO);
+        awake.look();
+        assert_eq!(awake.lasted(), Duration::ZERO);
         tokio::time::advance(second).await;
-        assert_eq!(awake.look(), second);
+        awake.look();
+        assert_eq!(awake.lasted(), second);
     }
 }

@@ -89,6 +89,7 @@ impl App {
                 self.let_go_by(vm, Some(up_to), has).await?;
             }
             untold.done();
+            known.heard().untold = None;
         }
         known.heard().refuses = None;
         if let Err(TellError::Refused(why)) = &outcome {

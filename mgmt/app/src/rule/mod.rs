@@ -30,7 +30,7 @@ use self::packets::Family;
 use crate::error::Meaning;
 use crate::{Actor, App, AppError, view, zone6};
 
-/// The most rules of a kind that an account may have, as many as a router takes; and the most balancers.
+/// The most rules of a kind that an account may have in a zone, as many as a router takes; and the most balancers.
 const MOST: u64 = limits::MAX_RULES as u64;
 const MOST_BALANCERS: u64 = limits::MAX_BALANCERS as u64;
 

@@ -80,9 +80,11 @@ impl App {
         if self.awaits_l7(row).await? {
             return Ok(Some(still_at_it("a router that balances HTTP is taking its place")));
         }
-        // It is told nothing of a network before it is in there.
+        // It is told nothing of a network before it is in there. One that it gets for a VM has no rules in force before either,
+        // and that VM waits for it.
         let nics = vm::nics(self.db.reader(), &[vm.id]).await?;
         let comes = nics.iter().any(|nic| nic.attachment.0 == Attachment::Attaching);
+        let comes = comes && self.is_being_changed(self.db.reader(), row).await?;
         Ok(comes.then(|| still_at_it("the router is being plugged into its networks")))
     }
 
@@ -297,7 +299,10 @@ impl App {
         Ok(found.is_none_or(|row| match row.state.0 {
             ServerState::Disconnected | ServerState::Removed => true,
             // One that is silent in maintenance is in maintenance still.
-            ServerState::Maintenance => self.heard.latest(row).reported_at.is_none_or(|at| at < since),
+            ServerState::Maintenance => {
+                self.here.could_hear(self.settings.silent_after)
+                    && self.heard.latest(row).reported_at.is_none_or(|at| at < since)
+            }
             _ => false,
         }))
     }
