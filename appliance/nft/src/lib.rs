@@ -69,14 +69,13 @@
 mod balancer;
 mod counters;
 mod listing;
-mod pieces;
 mod rules;
 mod ruleset;
 mod script;
 mod shape;
 mod skeleton;
-mod span;
 mod wire;
+mod written;
 
 pub use counters::{Counted, LIST_COUNTERS, counters};
 pub use listing::{LIST, ListingError, Observed, observed};

@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use podzol_appliance_pieces::{Net, Span};
 use podzol_vocab::LoadBalancerId;
 use serde_json::Value;
 
 use crate::balancer::{Chain, chain_owner};
 use crate::ruleset::{Ruleset, Set};
 use crate::shape::Shape;
-use crate::span::{Addresses, Net, Ports, Span};
 use crate::wire::{Form, Protocol};
+use crate::written::{Addresses, Ports};
 
 /// The arguments with which nft(8) lists what [`observed`] reads.
 pub const LIST: [&str; 3] = ["-j", "list", "ruleset"];

@@ -11,10 +11,10 @@ use std::fmt::Display;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use podzol_appliance_api::{Delta, Document, GuestNetwork, PublicSide6};
+use podzol_appliance_pieces::{Areas, Way};
 use podzol_vocab::{InterfaceName, LINK_GATEWAY, LoadBalancerId, NetworkId, NicId};
 
 use crate::balancer::Chain;
-use crate::pieces::Areas;
 use crate::ruleset::{Ruleset, Set};
 use crate::script::{Change, Differences, change};
 
@@ -46,13 +46,6 @@ struct Journal {
     elements: BTreeMap<(Set, String), Option<Option<String>>>,
     /// Balancers' chains.
     chains: BTreeMap<LoadBalancerId, Option<Option<Chain>>>,
-}
-
-/// Whether something comes into the rule set or goes out of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    In,
-    Out,
 }
 
 impl Rules {

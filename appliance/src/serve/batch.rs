@@ -75,17 +75,26 @@ impl Address for SocketAddrV6 {
 pub(super) struct Batch<A> {
     buffers: Box<[[u8; MAX_PACKET]; MOST]>,
     received: Vec<(A, usize)>,
+    /// Whether those were all that were there.
+    all: bool,
 }
 
 impl<A: Address> Batch<A> {
     pub(super) fn new() -> Self {
-        Self { buffers: Box::new([[0; MAX_PACKET]; MOST]), received: Vec::with_capacity(MOST) }
+        let received = Vec::with_capacity(MOST);
+        Self { buffers: Box::new([[0; MAX_PACKET]; MOST]), received, all: false }
     }
 
     /// Waits for packets, and takes those that are there in the place of those before.
     pub(super) async fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let Self { buffers, received } = self;
-        socket.async_io(Interest::READABLE, || receive_now(socket, buffers, received)).await
+        let Self { buffers, received, all } = self;
+        if std::mem::take(all) {
+            // The kernel would say so once more. What has come since is told by it as something new.
+            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+        socket.async_io(Interest::READABLE, || receive_now(socket, buffers, received)).await?;
+        *all = received.len() < MOST;
+        Ok(())
     }
 
     /// The packets, each with where it came from.

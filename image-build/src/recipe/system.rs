@@ -98,6 +98,24 @@ pub(super) fn remove_machine_state(root: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// Settings for mke2fs: those of Debian 12, whatever the machine's own are.
+const SETTINGS: &str = "[defaults]
+base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
+default_mntopts = acl,user_xattr
+enable_periodic_fsck = 0
+blocksize = 4096
+inode_size = 256
+inode_ratio = 16384
+[fs_types]
+ext4 = {
+features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
+}
+small = {
+blocksize = 1024
+inode_ratio = 4096
+}
+";
+
 /// An ext4 file system.
 #[derive(Debug)]
 pub(super) struct FileSystem {
@@ -121,12 +139,15 @@ impl FileSystem {
             .run()?;
         let file = File::create(image).map_err(files::context("create", image))?;
         file.set_len(self.size).map_err(files::context("write", image))?;
+        let settings = shop.path("mke2fs.conf");
+        files::write(&settings, SETTINGS)?;
         let extended = format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}");
         Program::new("mkfs.ext4")
             .args(["-q", "-F", "-O", self.features, "-N", "65536", "-m", "0", "-E", &extended])
             .args(["-U", self.uuid, "-L", self.label, "-d"])
             .arg(root)
             .arg(image)
+            .env("MKE2FS_CONFIG", settings)
             .epoch(epoch)
             .run()?;
         let script = shop.path("times");

@@ -77,14 +77,13 @@ impl App {
         action: &'static str,
         row: &public_ip::Model,
     ) -> Result<(), AppError> {
-        let event = NewEvent {
+        let event = NewEvent::of_management(
             action,
-            actor: "management".into(),
-            account: Some(row.account_id.0),
-            subject_kind: "public-ip",
-            subject: row.id.to_string(),
-            detail: format!("{}, which the account's router uses", row.address),
-        };
+            Some(row.account_id.0),
+            "public-ip",
+            row.id,
+            format!("{}, which the account's router uses", row.address),
+        );
         Ok(tx.event_create(event).await?)
     }
 

@@ -171,15 +171,8 @@ impl App {
         }
         if row.state != before.state {
             let kind = if row.is_host { "host" } else { "storage-server" };
-            tx.event_create(NewEvent {
-                action: "server.up",
-                actor: "management".into(),
-                account: None,
-                subject_kind: kind,
-                subject: row.id.clone(),
-                detail: row.name.to_string(),
-            })
-            .await?;
+            tx.event_create(NewEvent::of_management("server.up", None, kind, &row.id, row.name.to_string()))
+                .await?;
         }
         Ok(tx.server_update(row).await?)
     }
@@ -272,14 +265,7 @@ impl App {
         action: &'static str,
         detail: &str,
     ) -> Result<(), AppError> {
-        let event = NewEvent {
-            action,
-            actor: "management".into(),
-            account: Some(row.account_id.0),
-            subject_kind: "vm",
-            subject: row.id.to_string(),
-            detail: detail.into(),
-        };
+        let event = NewEvent::of_management(action, Some(row.account_id.0), "vm", row.id, detail);
         Ok(tx.event_create(event).await?)
     }
 }

@@ -34,6 +34,20 @@ pub struct NewEvent {
     pub detail: String,
 }
 
+impl NewEvent {
+    /// Of something that nobody has asked for.
+    pub fn of_management(
+        action: &'static str,
+        account: Option<AccountId>,
+        subject_kind: &'static str,
+        subject: impl ToString,
+        detail: impl Into<String>,
+    ) -> Self {
+        let (actor, subject, detail) = ("management".into(), subject.to_string(), detail.into());
+        Self { action, actor, account, subject_kind, subject, detail }
+    }
+}
+
 /// Events, oldest first.
 ///
 /// # Errors

@@ -198,6 +198,19 @@ pub async fn count_in(
     Ok(others(kind, account, zone, "").count(db).await?)
 }
 
+/// The rules of a kind of an account in a zone.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_kind(
+    db: &impl Reader,
+    kind: Kind,
+    account: AccountId,
+    zone: ZoneId,
+) -> Result<Vec<Model>, DbError> {
+    Ok(others(kind, account, zone, "").fetch(db).await?)
+}
+
 /// The balancers of HTTP of an account in a zone.
 ///
 /// # Errors

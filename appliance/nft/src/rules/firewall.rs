@@ -2,11 +2,13 @@
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use podzol_appliance_api::{Document, EgressPolicy, EgressRule, EgressRule6, IngressRule, IngressRule6};
+use podzol_appliance_pieces::{
+    Areas, Net, Piece, Protocol, Rule, TooMany, Way, egress, egress6, ingress, ingress6,
+};
 
-use super::{Rules, Way};
-use crate::pieces::{Areas, Packets, Piece, Protocol, Rule, TooMany};
+use super::Rules;
 use crate::ruleset::Set;
-use crate::span::{Addresses, Net, Ports};
+use crate::written::{Addresses, Ports};
 
 /// Where the rules of a family stand.
 trait Firewall: Net {
@@ -64,13 +66,10 @@ impl Firewall for Ipv6Net {
 impl Rules {
     /// All rules at once.
     pub(super) fn add_firewall(&mut self, document: &Document) {
+        self.add_all(document.ingress.values().flat_map(ingress), document.egress.values().flat_map(egress));
         self.add_all(
-            document.ingress.values().flat_map(of_ingress),
-            document.egress.values().flat_map(of_egress),
-        );
-        self.add_all(
-            document.ingress6.values().flat_map(of_ingress6),
-            document.egress6.values().flat_map(of_egress6),
+            document.ingress6.values().flat_map(ingress6),
+            document.egress6.values().flat_map(egress6),
         );
     }
 
@@ -97,19 +96,19 @@ impl Rules {
     }
 
     pub(super) fn ingress(&mut self, way: Way, rule: &IngressRule) {
-        self.change_ingress(way, of_ingress(rule));
+        self.change_ingress(way, ingress(rule));
     }
 
     pub(super) fn egress(&mut self, way: Way, rule: &EgressRule) {
-        self.change_egress(way, of_egress(rule));
+        self.change_egress(way, egress(rule));
     }
 
     pub(super) fn ingress6(&mut self, way: Way, rule: &IngressRule6) {
-        self.change_ingress(way, of_ingress6(rule));
+        self.change_ingress(way, ingress6(rule));
     }
 
     pub(super) fn egress6(&mut self, way: Way, rule: &EgressRule6) {
-        self.change_egress(way, of_egress6(rule));
+        self.change_egress(way, egress6(rule));
     }
 
     fn change_ingress<A: Firewall>(&mut self, way: Way, rule: impl Iterator<Item = Rule<A>>) {
@@ -198,28 +197,4 @@ fn exchanges<A: Firewall>(
         all.extend(new.into_iter().map(|piece| (Way::In, piece)));
     }
     Ok(all)
-}
-
-fn of_ingress(rule: &IngressRule) -> impl Iterator<Item = Rule<Ipv4Net>> {
-    of_pairs(Ipv4Net::from(rule.public), rule.traffic, &rule.sources)
-}
-
-fn of_ingress6(rule: &IngressRule6) -> impl Iterator<Item = Rule<Ipv6Net>> {
-    of_pairs(rule.to, rule.traffic, &rule.sources)
-}
-
-fn of_egress(rule: &EgressRule) -> impl Iterator<Item = Rule<Ipv4Net>> {
-    rule.sources.iter().flat_map(|source| of_pairs(*source, rule.traffic, &rule.destinations))
-}
-
-fn of_egress6(rule: &EgressRule6) -> impl Iterator<Item = Rule<Ipv6Net>> {
-    rule.sources.iter().flat_map(|source| of_pairs(*source, rule.traffic, &rule.destinations))
-}
-
-fn of_pairs<A: Net>(
-    outer: A,
-    packets: impl Into<Packets> + Copy,
-    inner: &[A],
-) -> impl Iterator<Item = Rule<A>> {
-    inner.iter().map(move |inner| Rule::new(outer, packets, *inner))
 }

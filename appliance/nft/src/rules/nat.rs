@@ -1,9 +1,10 @@
 //! Where connections go and come from, and who is counted.
 
 use podzol_appliance_api::{Balancer, HttpBalancer, LocalPort, PortForward, StaticNat, Transport, VmNic};
+use podzol_appliance_pieces::Way;
 use podzol_vocab::LoadBalancerId;
 
-use super::{Down, Rules, Way};
+use super::{Down, Rules};
 use crate::balancer::{Chain, chain_name};
 use crate::ruleset::Set;
 

@@ -1,7 +1,8 @@
 //! What the elements of each set are made of, and the bytes of that.
 
+use podzol_appliance_pieces::{Net, Number, Span};
+
 use crate::ruleset::Set;
-use crate::span::{Net, Number, Span};
 use crate::wire::Writer;
 
 const NFT_GOTO: u32 = -4_i32 as u32;

@@ -181,14 +181,7 @@ pub(super) async fn console_event(
     action: &'static str,
     detail: &str,
 ) -> Result<(), AppError> {
-    let event = NewEvent {
-        action,
-        actor: "management".into(),
-        account: None,
-        subject_kind: "console-proxy",
-        subject: row.id.to_string(),
-        detail: detail.into(),
-    };
+    let event = NewEvent::of_management(action, None, "console-proxy", row.id, detail);
     Ok(tx.event_create(event).await?)
 }
 

@@ -58,14 +58,13 @@ impl App {
         let ended = tx.console_sessions_end_of_vm(vm.id.0).await?;
         if ended > 0 {
             let detail = format!("{ended} console sessions ended with the VM");
-            tx.event_create(NewEvent {
-                action: "console-session.revoke",
-                actor: "management".into(),
-                account: Some(vm.account_id.0),
-                subject_kind: "vm",
-                subject: vm.id.to_string(),
+            tx.event_create(NewEvent::of_management(
+                "console-session.revoke",
+                Some(vm.account_id.0),
+                "vm",
+                vm.id,
                 detail,
-            })
+            ))
             .await?;
         }
         Ok(())

@@ -16,14 +16,13 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
             crate::vm::expunge(&mut row);
             tx.vm_update(row.clone()).await?;
             start(&tx, app.vm_operation("vm.delete", &row)).await?;
-            tx.event_create(NewEvent {
-                action: "vm.expunge",
-                actor: "management".into(),
-                account: Some(row.account_id.0),
-                subject_kind: "vm",
-                subject: row.id.to_string(),
-                detail: row.name.to_string(),
-            })
+            tx.event_create(NewEvent::of_management(
+                "vm.expunge",
+                Some(row.account_id.0),
+                "vm",
+                row.id,
+                row.name.to_string(),
+            ))
             .await?;
         }
         tx.commit().await?;

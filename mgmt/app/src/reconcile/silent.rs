@@ -79,14 +79,8 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         let row = find::<server::Entity>(tx.reader(), id).await?;
         let Some(row) = row.filter(|row| row.state.0 == ServerState::Up) else { continue };
         let mut row = app.heard.latest(row);
-        let event = NewEvent {
-            action: "server.disconnected",
-            actor: "management".into(),
-            account: None,
-            subject_kind: if row.is_host { "host" } else { "storage-server" },
-            subject: row.id.clone(),
-            detail: row.name.to_string(),
-        };
+        let kind = if row.is_host { "host" } else { "storage-server" };
+        let event = NewEvent::of_management("server.disconnected", None, kind, &row.id, row.name.to_string());
         tx.event_create(event).await?;
         row.state = JsonCol(ServerState::Disconnected);
         tx.server_update(row).await?;

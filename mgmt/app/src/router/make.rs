@@ -243,14 +243,7 @@ impl App {
         action: &'static str,
         detail: &str,
     ) -> Result<(), AppError> {
-        let event = NewEvent {
-            action,
-            actor: "management".into(),
-            account: Some(row.account_id.0),
-            subject_kind: "router",
-            subject: row.id.to_string(),
-            detail: detail.into(),
-        };
+        let event = NewEvent::of_management(action, Some(row.account_id.0), "router", row.id, detail);
         Ok(tx.event_create(event).await?)
     }
 }

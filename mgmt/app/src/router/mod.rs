@@ -19,7 +19,7 @@ mod balancers;
 mod check;
 mod diagnosis;
 mod differences;
-mod document;
+pub(crate) mod document;
 pub(crate) mod held;
 mod kind;
 pub(crate) mod known;

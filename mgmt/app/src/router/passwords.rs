@@ -54,14 +54,13 @@ impl App {
             if row.password.take_if(|own| own.0 == password).is_none() {
                 continue;
             }
-            tx.event_create(NewEvent {
-                action: "vm.set-password",
-                actor: "management".into(),
-                account: Some(row.account_id.0),
-                subject_kind: "vm",
-                subject: vm.to_string(),
-                detail: "the VM has set its new password".into(),
-            })
+            tx.event_create(NewEvent::of_management(
+                "vm.set-password",
+                Some(row.account_id.0),
+                "vm",
+                vm,
+                "the VM has set its new password",
+            ))
             .await?;
             tx.vm_update(row).await?;
             tx.commit().await?;

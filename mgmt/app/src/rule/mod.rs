@@ -4,6 +4,7 @@
 //! the rule is in force. What passes the checks here is never refused by a router: they are the rules between a document's
 //! parts, asked of the rows that a rule meets and of no others, so that the ten-thousandth rule costs what the first did.
 
+mod cut;
 mod egress;
 mod firewall;
 mod load_balancer;
@@ -191,6 +192,7 @@ impl App {
         row: rule::Model,
         verb: Verb,
     ) -> Result<Created<T>, AppError> {
+        cut::must_be_few(tx.reader(), &row, verb).await?;
         let account = row.account_id.0;
         let operation = self.router_told(tx, account, row.zone_id.0).await?;
         let (noun, id) = (T::KIND.noun(), row.id.clone());
@@ -296,14 +298,7 @@ impl App {
 
 /// That something is done with a rule which nobody has asked for.
 fn event(row: &rule::Model, verb: Verb, why: &str) -> NewEvent {
-    NewEvent {
-        action: verb.action(row.kind.0),
-        actor: "management".into(),
-        account: Some(row.account_id.0),
-        subject_kind: row.kind.0.noun(),
-        subject: row.id.clone(),
-        detail: why.into(),
-    }
+    NewEvent::of_management(verb.action(row.kind.0), Some(row.account_id.0), row.kind.0.noun(), &row.id, why)
 }
 
 /// What is done with a rule.

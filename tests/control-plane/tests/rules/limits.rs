@@ -1,5 +1,7 @@
 //! How many rules there can be: as many as a router takes.
 
+use podzol_appliance_api::limits::MAX_PIECES;
+
 use super::*;
 
 #[tokio::test]
@@ -105,6 +107,58 @@ async fn what_falls_into_many_pieces_is_limited_so_that_a_router_takes_all() {
     assert_eq!((document.port_forwards.len(), document.egress.len()), (4, 15));
     assert_eq!(document.ingress.len(), 870);
     assert_eq!(document.problems(), vec![]);
+}
+
+#[tokio::test]
+async fn rules_that_a_router_would_cut_in_too_many_pieces_are_refused() {
+    const SOURCES: u32 = 64;
+    let world = World::make().await;
+    let (api, ip) = (world.api(), &world.ip);
+    let allow = async |sources: &[String], ports: &str| {
+        let body = json!({ "public_ip": ip, "protocol": "tcp", "ports": ports, "sources": sources });
+        api.post("/v1/firewall-rules", &body).await
+    };
+    let everywhere = ["0.0.0.0/0".to_owned()];
+    let some: Vec<String> = (0..SOURCES).map(|number| format!("9.0.{number}.0/24")).collect();
+    let crossing = done(api, allow(&some, "1-65535").await).await;
+    // Each port for everybody is a piece, and cuts those of each source once more.
+    let most = (MAX_PIECES - SOURCES) / (SOURCES + 1);
+    let ports: Vec<String> = (1..=most).map(|port| (2 * port).to_string()).collect();
+    for ports in ports.chunks(50) {
+        let made = futures_util::future::join_all(ports.iter().map(|port| allow(&everywhere, port))).await;
+        made.into_iter().for_each(|answer| drop(answer.ok()));
+    }
+    let cut = format!(
+        "the account's firewall rules in the zone would overlap so that its router had to cut them in more than {} pieces",
+        MAX_PIECES
+    );
+    let problem = allow(&everywhere, "60000").await.refused(409, "too_many_rules");
+    assert_eq!(text(&problem, "detail"), cut);
+    // Neither may it become so by a change.
+    let harmless = done(api, allow(&everywhere, "2").await).await;
+    let harmless = format!("/v1/firewall-rules/{harmless}");
+    api.patch(&harmless, &json!({ "ports": "60000" })).await.refused(409, "too_many_rules");
+
+    // All ports for everybody are one piece, whatever else there is; so they cannot go before that has gone.
+    let all = format!("/v1/firewall-rules/{}", done(api, allow(&everywhere, "1-65535").await).await);
+    let beside = format!("/v1/firewall-rules/{}", done(api, allow(&everywhere, "60000").await).await);
+    api.delete(&all).await.refused(409, "too_many_rules");
+    api.patch(&all, &json!({ "ports": "1" })).await.refused(409, "too_many_rules");
+    api.delete(&beside).await.ok();
+    api.delete(&all).await.ok();
+    done(api, allow(&everywhere, "1-65535").await).await;
+    done(api, allow(&everywhere, "60000").await).await;
+    api.delete(&format!("/v1/firewall-rules/{crossing}")).await.ok();
+
+    // Other kinds and other addresses have nothing to do with it.
+    done(api, api.post("/v1/egress-rules", &world.body("egress-rules")).await).await;
+
+    // The router takes it.
+    api.start_vm(&world.web).await;
+    let router = world.admin().list("/v1/routers").await.remove(0);
+    let vm = text(&router, "vm").parse().unwrap();
+    let machine = world.pod.hosts.iter().find_map(|host| host.router(vm)).unwrap();
+    assert_eq!(machine.document().unwrap().ingress.len(), most as usize + 3);
 }
 
 #[tokio::test]

@@ -76,15 +76,19 @@ fn change(root: &Path, archives: &Path) -> Result<()> {
         .args(["-o", &status, "-o", &kept, "--download-only", "--no-install-recommends", "--yes"])
         .args(["install", "dnsmasq", "nftables"])
         .run()?;
+    let (contents, tar) = (archives.join("contents"), archives.join("contents.tar"));
     let mut unpacked = 0;
     for entry in std::fs::read_dir(archives)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {
-            Program::new("dpkg-deb").arg("--extract").arg(&path).arg(root).run()?;
+            Program::new("dpkg-deb").arg("--extract").arg(&path).arg(&contents).run()?;
             unpacked += 1;
         }
     }
     ensure!(unpacked > 1, "apt-get fetched {unpacked} packages");
+    // Into `/lib`, which is a link, as dpkg does it: dpkg-deb by itself would put a folder in its place.
+    Program::new("tar").arg("-C").arg(&contents).arg("-cf").arg(&tar).arg(".").run()?;
+    Program::new("tar").arg("-C").arg(root).arg("--keep-directory-symlink").arg("-xf").arg(&tar).run()?;
     for (path, text) in FILES {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().context("a folder")?)?;

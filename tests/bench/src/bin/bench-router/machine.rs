@@ -1,10 +1,12 @@
 //! A VM that boots, and when it says that it is ready.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -76,15 +78,17 @@ impl Machine<'_> {
         }
         let begun = Instant::now();
         let _guard = Guard(command.spawn().context("qemu-system-x86_64 cannot be started")?);
-        let ready = watch(accept(&lines, begun)?, self.ready.to_owned());
+        let said = Said::default();
+        let ready = watch(accept(&lines, begun)?, self.ready.to_owned(), said.clone());
         let mut qemu = Qemu::talk_to(accept(&controls, begun)?)?;
-        match clock {
+        let took = match clock {
             Clock::Wall => {
-                let at = ready.recv_timeout(LONGEST).context("the machine does not get ready")?;
-                Ok((at - begun).as_secs_f64())
+                let at = ready.recv_timeout(LONGEST).context("the machine does not get ready");
+                at.map(|at| (at - begun).as_secs_f64())
             }
             Clock::Counted => qemu.counted(&ready, begun),
-        }
+        };
+        took.with_context(|| format!("{} said last:\n{}", self.image.display(), said.last()))
     }
 }
 
@@ -113,16 +117,38 @@ fn accept(listener: &UnixListener, begun: Instant) -> Result<UnixStream> {
     }
 }
 
+/// The last lines of a machine's console.
+#[derive(Debug, Clone, Default)]
+struct Said(Arc<Mutex<VecDeque<String>>>);
+
+impl Said {
+    const LINES: usize = 20;
+
+    fn add(&self, line: String) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push_back(line);
+        if lines.len() > Self::LINES {
+            lines.pop_front();
+        }
+    }
+
+    fn last(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).make_contiguous().join("\n")
+    }
+}
+
 /// When a whole line with that in it came.
-fn watch(serial: UnixStream, ready: String) -> Receiver<Instant> {
+fn watch(serial: UnixStream, ready: String, said: Said) -> Receiver<Instant> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(serial).split(b'\n');
         // The machine's end ends it.
         while let Some(Ok(line)) = lines.next() {
-            if String::from_utf8_lossy(&line).contains(&ready) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if line.contains(&ready) {
                 let _ = sender.send(Instant::now());
             }
+            said.add(line);
         }
     });
     receiver

@@ -1,18 +1,24 @@
 //! The least memory with which the template works, and the size of its file.
 
 use std::any::Any;
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::Result;
-use podzol_appliance_api::{IngressRule, PortForward, Traffic, Transport};
-use podzol_netns_tests::{Connection, GATEWAY, PUBLIC, Site, World};
-use podzol_vocab::{FirewallRuleId, PortForwardId};
+use ipnet::Ipv4Net;
+use podzol_appliance_api::{Document, EgressRule, IngressRule, PortForward, PortRange, Traffic, Transport};
+use podzol_netns_tests::{Connection, GATEWAY, NETWORK, PUBLIC, Site, World};
+use podzol_vocab::{EgressRuleId, FirewallRuleId, PortForwardId};
 
 use crate::figures::Aims;
 use crate::template;
 
 const SIZES_MIB: [u32; 6] = [64, 80, 88, 96, 112, 128];
+
+/// With these, how many pieces of rules it takes.
+const BESIDE: [u32; 2] = [96, 128];
+const PIECES: [u16; 4] = [8_192, 16_384, 32_768, 65_535];
 
 /// Rules beside the one that is used.
 const RULES: u16 = 1000;
@@ -35,6 +41,15 @@ pub(crate) fn run(aims: &mut Aims) -> Result<()> {
             Err(panic) => println!("{size:>4} MiB: does not work: {}", words(panic.as_ref())),
         }
     }
+    println!("pieces of ingress rules, and as many of egress rules:");
+    for (size, pieces) in BESIDE.into_iter().flat_map(|size| PIECES.map(|pieces| (size, pieces))) {
+        match catch_unwind(AssertUnwindSafe(|| takes(&template, size, pieces))) {
+            Ok(()) => println!("{size:>4} MiB, {pieces:>6} of each: taken"),
+            Err(panic) => {
+                println!("{size:>4} MiB, {pieces:>6} of each: not taken: {}", words(panic.as_ref()))
+            }
+        }
+    }
     std::panic::set_hook(hook);
     aims.at_most("the least memory that works, MiB", least, 96.0);
     Ok(())
@@ -54,7 +69,7 @@ fn works(template: &Path, memory_mib: u32) {
             let forward =
                 PortForward { public: PUBLIC, transport: Transport::Tcp, ports, to: vm.address, to_port: 80 };
             document.port_forwards.insert(PortForwardId::new(), forward);
-            let sources = vec![ipnet::Ipv4Net::default()];
+            let sources = vec![Ipv4Net::default()];
             let rule = IngressRule { public: PUBLIC, sources, traffic: Traffic::Tcp { ports } };
             document.ingress.insert(FirewallRuleId::new(), rule);
         }
@@ -67,6 +82,62 @@ fn works(template: &Path, memory_mib: u32) {
     let answer = Connection::open(&world.outside, (PUBLIC, 1024 + 2 * RULES).into())
         .and_then(|mut connection| connection.ask());
     assert_eq!(answer.ok().as_deref(), Some("web-1"));
+    assert!(world.status().is_ok());
+}
+
+/// Has a router with so much memory take so many pieces of ingress and of egress rules, in one document, by changes, and in one
+/// document after it has let go of them.
+///
+/// # Panics
+/// When it does not.
+fn takes(template: &Path, memory_mib: u32, pieces: u16) {
+    const SOURCES: u16 = 64;
+    let mut world = World::of_template(template, memory_mib);
+    world.put(|_| {});
+    let of_port = |port: u16| Traffic::Tcp { ports: PortRange::new(port, port).unwrap_or(PortRange::ALL) };
+    let all = Traffic::Tcp { ports: PortRange::ALL };
+    let inside: Vec<Ipv4Net> = (1..=SOURCES).map(|one| Ipv4Addr::new(10, 1, 1, one as u8).into()).collect();
+    let outside: Vec<Ipv4Net> = (1..=SOURCES).map(|one| Ipv4Addr::new(192, 0, 2, one as u8).into()).collect();
+    let network = Ipv4Net::new_assert(Ipv4Addr::new(10, 1, 1, 0), 24);
+    let everywhere = vec![Ipv4Net::default()];
+    // Each source that may have all ports is cut by each port that all may have.
+    let crossing = (
+        (FirewallRuleId::new(), IngressRule { public: PUBLIC, sources: outside, traffic: all }),
+        (
+            EgressRuleId::new(),
+            EgressRule { network: NETWORK, sources: inside, destinations: everywhere.clone(), traffic: all },
+        ),
+    );
+    let fill = |document: &mut Document| {
+        for port in 1..pieces / (SOURCES + 1) {
+            let (sources, traffic) = (everywhere.clone(), of_port(2 * port));
+            document.ingress.insert(FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic });
+            let (sources, destinations) = (vec![network], everywhere.clone());
+            let rule = EgressRule { network: NETWORK, sources, destinations, traffic };
+            document.egress.insert(EgressRuleId::new(), rule);
+        }
+    };
+    let cross = |document: &mut Document| {
+        let (ingress, egress) = crossing.clone();
+        document.ingress.extend([ingress]);
+        document.egress.extend([egress]);
+    };
+    let clear = |document: &mut Document| {
+        document.ingress.clear();
+        document.egress.clear();
+    };
+    world.put(|document| {
+        fill(document);
+        cross(document);
+    });
+    world.put(clear);
+    world.put(fill);
+    world.patch(cross);
+    world.patch(|document| {
+        document.ingress.remove(&crossing.0.0);
+        document.egress.remove(&crossing.1.0);
+    });
+    world.patch(cross);
     assert!(world.status().is_ok());
 }
 

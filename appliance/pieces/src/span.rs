@@ -1,4 +1,4 @@
-//! Ranges of addresses and ports, written as nft(8) lists them.
+//! Ranges of addresses and ports.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,9 +7,7 @@ use std::ops::{Add, Sub};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 /// What ports and the addresses of a family are as numbers.
-pub(crate) trait Number:
-    Copy + Ord + fmt::Debug + From<u8> + Add<Output = Self> + Sub<Output = Self>
-{
+pub trait Number: Copy + Ord + fmt::Debug + From<u8> + Add<Output = Self> + Sub<Output = Self> {
     /// The address that it is.
     fn address(self) -> IpAddr;
 
@@ -21,7 +19,7 @@ pub(crate) trait Number:
 }
 
 /// A prefix of a family's addresses.
-pub(crate) trait Net: Copy + Ord + fmt::Debug + Default {
+pub trait Net: Copy + Ord + fmt::Debug + Default {
     /// Its addresses.
     type Number: Number;
 
@@ -91,26 +89,29 @@ family!(u128, Ipv6Addr, Ipv6Net);
 
 /// Numbers from one to another, both included: ports, or the addresses of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span<N = u32> {
-    pub(crate) first: N,
-    pub(crate) last: N,
+pub struct Span<N = u32> {
+    /// The first.
+    pub first: N,
+    /// The last, which is not before it.
+    pub last: N,
 }
 
 impl<N> Span<N> {
-    pub(crate) const fn new(first: N, last: N) -> Self {
+    /// From one to another.
+    pub const fn new(first: N, last: N) -> Self {
         Self { first, last }
     }
 }
 
 impl<N: Number> Span<N> {
     /// What is in both.
-    pub(crate) fn and(self, other: Self) -> Option<Self> {
+    pub fn and(self, other: Self) -> Option<Self> {
         let both = Self::new(self.first.max(other.first), self.last.min(other.last));
         (both.first <= both.last).then_some(both)
     }
 
     /// What is in this one only: nothing, one range or two.
-    pub(crate) fn without(self, other: Self) -> impl Iterator<Item = Self> {
+    pub fn without(self, other: Self) -> impl Iterator<Item = Self> {
         let one = N::from(1);
         let Some(both) = self.and(other) else { return [Some(self), None].into_iter().flatten() };
         let before = (self.first < both.first).then(|| Self::new(self.first, both.first - one));
@@ -131,53 +132,9 @@ pub(crate) fn merge(spans: &mut Vec<Span>) {
     });
 }
 
-/// A range of ports.
-pub(crate) struct Ports(pub(crate) Span);
-
-impl fmt::Display for Ports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Span { first, last } = self.0;
-        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
-    }
-}
-
-/// A range of addresses: an address, a prefix if it is one, or else the first and the last.
-pub(crate) struct Addresses<N>(pub(crate) Span<N>);
-
-impl<N: Number> fmt::Display for Addresses<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Span { first, last } = self.0;
-        match first.prefix_to(last) {
-            _ if first == last => write!(f, "{}", first.address()),
-            Some(length) => write!(f, "{}/{length}", first.address()),
-            None => write!(f, "{}-{}", first.address(), last.address()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_written_as_nft_lists_them() {
-        let written = |first: [u8; 4], last: [u8; 4]| {
-            Addresses(Span::new(u32::from_be_bytes(first), u32::from_be_bytes(last))).to_string()
-        };
-        assert_eq!(written([10, 0, 0, 1], [10, 0, 0, 1]), "10.0.0.1");
-        assert_eq!(written([0, 0, 0, 0], [255, 255, 255, 255]), "0.0.0.0/0");
-        assert_eq!(written([10, 0, 0, 0], [10, 3, 255, 255]), "10.0.0.0/14");
-        assert_eq!(written([10, 0, 0, 1], [10, 0, 0, 2]), "10.0.0.1-10.0.0.2");
-        assert_eq!(written([10, 0, 0, 0], [10, 0, 0, 2]), "10.0.0.0-10.0.0.2");
-        let written = |first, last| {
-            let bits = |text| u128::of_address(text).unwrap();
-            Addresses(Span::new(bits(first), bits(last))).to_string()
-        };
-        assert_eq!(written("2001:db8::1", "2001:db8::1"), "2001:db8::1");
-        assert_eq!(written("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), "::/0");
-        assert_eq!(written("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"), "2001:db8::/64");
-        assert_eq!(written("2001:db8::1", "2001:db8::2"), "2001:db8::1-2001:db8::2");
-    }
 
     #[test]
     fn ranges_that_touch_become_one() {

@@ -17,30 +17,46 @@
 //! are counted while they are made, and there may be [`MAX_PIECES`] of a kind. What is too much depends on the rules alone,
 //! not on the order in which they came.
 
+mod of_document;
 mod ports;
+mod span;
 
 use std::collections::BTreeMap;
 
 use podzol_appliance_api::limits::MAX_PIECES;
 use podzol_appliance_api::{PortRange, Traffic, Traffic6, Transport};
 
+pub use self::of_document::{egress, egress6, ingress, ingress6};
 use self::ports::PortSet;
-use crate::rules::Way;
-use crate::span::{Net, Number, Span};
+pub use self::span::{Net, Number, Span};
+
+/// Whether something comes into the rule set or goes out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It comes.
+    In,
+    /// It goes.
+    Out,
+}
 
 /// Which protocol a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Protocol {
+pub enum Protocol {
+    /// All protocols.
     Any,
+    /// TCP.
     Tcp,
+    /// UDP.
     Udp,
+    /// ICMP of IPv4.
     Icmp,
+    /// ICMP of IPv6.
     Icmpv6,
 }
 
 /// Which packets a rule is about. ICMP has type and code as one number; where there are no ports, it is the one port 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Packets {
+pub struct Packets {
     protocol: Protocol,
     ports: Span,
 }
@@ -88,7 +104,7 @@ impl From<Traffic6> for Packets {
 
 impl Protocol {
     /// As nft(8) has it.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Any => "any",
             Self::Tcp => "tcp",
@@ -110,22 +126,27 @@ impl From<Transport> for Protocol {
 
 /// Part of what rules cover, which no other piece has anything in common with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Piece<A: Net> {
-    pub(crate) outer: A,
-    pub(crate) protocol: Protocol,
-    pub(crate) ports: Span,
-    pub(crate) inner: Span<A::Number>,
+pub struct Piece<A: Net> {
+    /// Where it goes to or comes from on this side.
+    pub outer: A,
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// Its ports, or types of ICMP with their codes in the low byte.
+    pub ports: Span,
+    /// The addresses on the other side.
+    pub inner: Span<A::Number>,
 }
 
 /// What a rule is about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rule<A> {
+pub struct Rule<A> {
     area: Area<A>,
     ports: Span,
 }
 
 impl<A> Rule<A> {
-    pub(crate) fn new(outer: A, packets: impl Into<Packets>, inner: A) -> Self {
+    /// A rule about packets of two prefixes.
+    pub fn new(outer: A, packets: impl Into<Packets>, inner: A) -> Self {
         let Packets { protocol, ports } = packets.into();
         Self { area: Area { protocol, outer, inner }, ports }
     }
@@ -153,11 +174,20 @@ const MOST: usize = MAX_PIECES as usize;
 
 /// Rules make more pieces than there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooMany;
+pub struct TooMany;
+
+/// How much is looked at to see whether rules are few: some 20 ms on one processor.
+const STEPS: usize = 4 << 20;
+
+/// Whether rules of a kind and family make no more pieces than there may be. Those are too many, too, that overlap so much
+/// that it takes too long to find out.
+pub fn are_few<A: Net>(rules: impl Iterator<Item = Rule<A>>) -> bool {
+    Areas::within(rules, STEPS).is_ok()
+}
 
 /// Rules, put together by what they are about.
 #[derive(Debug, Default)]
-pub(crate) struct Areas<A> {
+pub struct Areas<A> {
     ports: BTreeMap<Area<A>, PortSet>,
     /// How many pieces they make.
     count: usize,
@@ -173,10 +203,15 @@ impl<A: Net> Areas<A> {
     ///
     /// # Errors
     /// When those are too many.
-    pub(crate) fn of(rules: impl Iterator<Item = Rule<A>>) -> Result<(Self, Vec<Piece<A>>), TooMany> {
+    pub fn of(rules: impl Iterator<Item = Rule<A>>) -> Result<(Self, Vec<Piece<A>>), TooMany> {
+        Self::within(rules, usize::MAX)
+    }
+
+    /// The same, with so many steps at most.
+    fn within(rules: impl Iterator<Item = Rule<A>>, steps: usize) -> Result<(Self, Vec<Piece<A>>), TooMany> {
         let mut areas = Self::default();
         rules.for_each(|rule| areas.add(rule));
-        let mut pieces = Pieces { made: Vec::with_capacity(areas.ports.len()), most: MOST };
+        let mut pieces = Pieces { made: Vec::with_capacity(areas.ports.len()), most: MOST, steps };
         for (area, ports) in &areas.ports {
             ports.runs().try_for_each(|run| areas.add_pieces(area, run, &mut pieces))?;
         }
@@ -189,7 +224,7 @@ impl<A: Net> Areas<A> {
     ///
     /// # Errors
     /// When there would be too many. These areas are of no use then.
-    pub(crate) fn change(&mut self, way: Way, rule: Rule<A>) -> Result<Exchange<A>, TooMany> {
+    pub fn change(&mut self, way: Way, rule: Rule<A>) -> Result<Exchange<A>, TooMany> {
         let gone = self.pieces_near(&rule, self.count)?;
         match way {
             Way::In => self.add(rule),
@@ -222,7 +257,7 @@ impl<A: Net> Areas<A> {
 
     /// The pieces that may be others without a rule or with it.
     fn pieces_near(&self, Rule { area, ports }: &Rule<A>, most: usize) -> Result<Vec<Piece<A>>, TooMany> {
-        let mut pieces = Pieces { made: Vec::new(), most };
+        let mut pieces = Pieces { made: Vec::new(), most, steps: usize::MAX };
         if let Some(own) = self.ports.get(area) {
             // A run that ends where the rule begins becomes one with it.
             let touched = Span::new(ports.first.saturating_sub(1), ports.last.saturating_add(1));
@@ -241,6 +276,7 @@ impl<A: Net> Areas<A> {
     fn add_pieces(&self, area: &Area<A>, run: Span, pieces: &mut Pieces<A>) -> Result<(), TooMany> {
         let mut boxes = vec![(run, area.inner.span())];
         for (around, taken) in self.overlapping(area) {
+            pieces.steps = pieces.steps.checked_sub(1 + boxes.len()).ok_or(TooMany)?;
             boxes = without(boxes, taken, around.span())?;
         }
         if pieces.made.len() + boxes.len() > pieces.most {
@@ -268,12 +304,14 @@ impl<A: Net> Areas<A> {
 }
 
 /// Pieces that go, and those that come instead.
-type Exchange<A> = (Vec<Piece<A>>, Vec<Piece<A>>);
+pub type Exchange<A> = (Vec<Piece<A>>, Vec<Piece<A>>);
 
 /// Pieces that are being made, and how many there may be.
 struct Pieces<A: Net> {
     made: Vec<Piece<A>>,
     most: usize,
+    /// How often one more box may be looked at.
+    steps: usize,
 }
 
 fn forget(lengths: &mut Lengths, length: u8) {
