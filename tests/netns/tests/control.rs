@@ -98,13 +98,13 @@ fn rules_that_would_be_cut_in_too_many_pieces_change_nothing() {
     let sources: Vec<_> = (1..=64).map(|number| format!("192.0.2.{number}/32").parse().unwrap()).collect();
     let traffic = Traffic::Tcp { ports: "1-65535".parse().unwrap() };
     let all_ports = (FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic });
-    world.put(|document| document.ingress.extend((1000..3000).map(|number| for_everybody(2 * number))));
+    world.put(|document| document.ingress.extend((1000..1400).map(|number| for_everybody(2 * number))));
     let before = world.status().unwrap();
 
     let add = |document: &mut Document| document.ingress.extend([all_ports.clone()]);
     for refused in [world.try_patch(add), world.try_put(add)] {
         let error = refusal(refused.unwrap_err());
-        let rule = "ingress: must be cut in at most 65536 pieces that do not overlap";
+        let rule = "ingress: must be cut in at most 16384 pieces that do not overlap";
         assert_eq!((error.code, &*error.message), (ErrorCode::Invalid, rule));
     }
     let after = world.status().unwrap();

@@ -11,7 +11,8 @@ use crate::delta::Delta;
 use crate::document::{Document, LocalPort, PortForward, StaticNat, VmNic};
 use crate::firewall::{EgressRule, IngressRule, Traffic};
 use crate::limits::{
-    MAX_BALANCERS, MAX_HTTP_BALANCERS, MAX_LOCAL_PORTS, MAX_PIECES, MAX_RANGES, MAX_RULES, MAX_TEXTS, MAX_VMS,
+    MAX_BALANCERS, MAX_HTTP_BALANCERS, MAX_LOCAL_PORTS, MAX_PIECES, MAX_RANGES, MAX_RULES, MAX_SHIFTED_PORTS,
+    MAX_TEXTS, MAX_VMS,
 };
 
 pub(super) const IS_INSIDE: &str = "must be a VM's address in one of the networks";
@@ -38,8 +39,8 @@ impl Checker {
         }
         let rule = format_args!("must have at most {MAX_TEXTS} bytes of user data and keys together");
         found.must(self.sums.texts <= MAX_TEXTS as u64, "vms", rule);
-        let rule = format_args!("must lead to other ports for at most {MAX_PIECES} ports together");
-        found.must(self.sums.ports <= MAX_PIECES.into(), "port_forwards", rule);
+        let rule = format_args!("must lead to other ports for at most {MAX_SHIFTED_PORTS} ports together");
+        found.must(self.sums.ports <= MAX_SHIFTED_PORTS.into(), "port_forwards", rule);
         let rule = format_args!("must have at most {MAX_PIECES} sources together");
         found.must(self.sums.sources <= MAX_PIECES.into(), "ingress", rule);
         let rule =

@@ -7,7 +7,7 @@ use podzol_mgmt_db::{Reader, find, network};
 use podzol_vocab::{EgressRuleId, NetworkId};
 
 use super::packets::{Family, checked, must_be_alone, must_be_ranges, must_be_within};
-use super::{Ranges, Rule, Shown, must_be_few, new_row};
+use super::{MOST_PARTS, Ranges, Rule, Shown, must_be_few, new_row};
 use crate::{Actor, App, AppError, Once};
 
 impl Rule for EgressRule {
@@ -136,5 +136,5 @@ async fn must_be_few_pairs(db: &impl Reader, row: &rule::Model) -> Result<(), Ap
         return Ok(());
     }
     let others = rule::egress_pairs(db, row.account_id.0, row.zone_id.0, &row.id).await?;
-    must_be_few(others, own as u64, "pairs of a source and a destination in rules with several")
+    must_be_few(others, own as u64, MOST_PARTS, "pairs of a source and a destination in rules with several")
 }

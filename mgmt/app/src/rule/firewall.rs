@@ -9,7 +9,7 @@ use podzol_vocab::{FirewallRuleId, IpRange, NicId, PublicIpId, VmId};
 
 use super::egress::network_for;
 use super::packets::{Family, checked, must_be_alone, must_be_ranges};
-use super::{Rule, Shown, address_for, must_be_few, new_row};
+use super::{MOST_PARTS, Rule, Shown, address_for, must_be_few, new_row};
 use crate::{Actor, App, AppError, Once};
 
 impl Rule for FirewallRule {
@@ -167,5 +167,5 @@ async fn must_be_few_sources(db: &impl Reader, row: &rule::Model) -> Result<(), 
         return Ok(());
     }
     let others = rule::firewall_sources(db, row.account_id.0, row.zone_id.0, &row.id).await?;
-    must_be_few(others, sources.len() as u64, "sources in firewall rules with several")
+    must_be_few(others, sources.len() as u64, MOST_PARTS, "sources in firewall rules with several")
 }

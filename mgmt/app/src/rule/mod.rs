@@ -35,9 +35,10 @@ use crate::{Actor, App, AppError, view, zone6};
 const MOST: u64 = limits::MAX_RULES as u64;
 const MOST_BALANCERS: u64 = limits::MAX_BALANCERS as u64;
 
-/// The most pieces of those rules of a kind in a zone that a router takes apart: as many as it takes, less one for each other
-/// rule that there can be. So only what has several pieces has to be counted.
-const MOST_PIECES: u64 = limits::MAX_PIECES as u64 - MOST;
+/// The most parts of those rules of a kind in a zone that a router takes apart: as many as it takes, less one for each other
+/// rule that there can be. So only what has several parts has to be counted.
+const MOST_PARTS: u64 = limits::MAX_PIECES as u64 - MOST;
+const MOST_SHIFTED_PORTS: u64 = limits::MAX_SHIFTED_PORTS as u64 - MOST;
 
 /// What rules refer to, as it is shown.
 #[derive(Debug, Default)]
@@ -406,13 +407,13 @@ async fn must_be_free(
     }
 }
 
-/// Refuses a rule of more than one piece if those of its kind have too many together.
-fn must_be_few(others: u64, own: u64, pieces: &str) -> Result<(), AppError> {
-    if others + own <= MOST_PIECES {
+/// Refuses a rule of more than one part if those of its kind have too many together.
+fn must_be_few(others: u64, own: u64, most: u64, parts: &str) -> Result<(), AppError> {
+    if others + own <= most {
         return Ok(());
     }
     let detail = format!(
-        "the account can have {MOST_PIECES} {pieces} in a zone: there are {others}, and {own} more are too many"
+        "the account can have {most} {parts} in a zone: there are {others}, and {own} more are too many"
     );
     Err(AppError::Exhausted { code: "too_many_rules", detail, reasons: vec![] })
 }

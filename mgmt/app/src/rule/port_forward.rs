@@ -6,7 +6,9 @@ use podzol_mgmt_db::Reader;
 use podzol_mgmt_db::rule::{self, Kind, Spec};
 use podzol_vocab::{PortForwardId, PortRange};
 
-use super::{Rule, Shown, address_for, must_be_few, must_be_free, new_row, set_ports, target_for};
+use super::{
+    MOST_SHIFTED_PORTS, Rule, Shown, address_for, must_be_few, must_be_free, new_row, set_ports, target_for,
+};
 use crate::{Actor, App, AppError, Once};
 
 impl Rule for PortForward {
@@ -121,7 +123,7 @@ async fn must_be_few_ports(
         return Ok(());
     }
     let others = rule::shifted_ports(db, row.account_id.0, row.zone_id.0, &row.id).await?;
-    must_be_few(others, ports.count().into(), "ports of ranges that lead to other ports")
+    must_be_few(others, ports.count().into(), MOST_SHIFTED_PORTS, "ports of ranges that lead to other ports")
 }
 
 #[cfg(test)]

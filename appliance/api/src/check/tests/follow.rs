@@ -78,17 +78,17 @@ fn a_checker_that_follows_refuses_what_entries_have_together() {
     // What is full, what is one too many then, and the field that says so.
     let cases: [(Document, Document, &str); 4] = [
         (
-            Document { ingress: many(1024).collect(), ..document() },
+            Document { ingress: many(256).collect(), ..document() },
             Document {
-                ingress: many(1024).chain([(INGRESS, ingress(&["192.0.2.0/24"], Traffic::All))]).collect(),
+                ingress: many(256).chain([(INGRESS, ingress(&["192.0.2.0/24"], Traffic::All))]).collect(),
                 ..document()
             },
             "ingress",
         ),
         (
-            Document { egress: wide(16).into_iter().collect(), ..document() },
+            Document { egress: wide(4).into_iter().collect(), ..document() },
             Document {
-                egress: wide(16).into_iter().chain([(EGRESS, egress("10.1.1.0/25"))]).collect(),
+                egress: wide(4).into_iter().chain([(EGRESS, egress("10.1.1.0/25"))]).collect(),
                 ..document()
             },
             "egress",

@@ -157,7 +157,7 @@ fn sources_and_pairs_are_counted_for_both_families_together() {
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let mut full = document6();
     let rule = ingress6("2001:db8:64:10::/64", &sources);
-    full.ingress6 = (0..1024).map(|_| (FirewallRuleId::new(), rule.clone())).collect();
+    full.ingress6 = (0..256).map(|_| (FirewallRuleId::new(), rule.clone())).collect();
     assert_only(&full, "ingress", 0);
     full.ingress.clear();
     assert_eq!(full.problems(), []);
