@@ -32,6 +32,7 @@ pub mod init;
 pub mod kernel;
 pub mod libraries;
 pub mod manifest;
+pub mod parts;
 pub mod program;
 pub mod recipe;
 pub mod sbom;
@@ -86,6 +87,9 @@ pub enum BuildError {
     /// The crates of a program cannot be known.
     #[error(transparent)]
     Crates(#[from] crates::CratesError),
+    /// What else is in an image cannot be known.
+    #[error(transparent)]
+    Parts(#[from] parts::PartsError),
     /// A key or a signature cannot be used.
     #[error(transparent)]
     Signing(#[from] signature::SigningError),

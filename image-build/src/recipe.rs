@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::BuildError;
 use crate::files;
 use crate::manifest::{self, Manifest, ManifestError, Output, Package};
+use crate::parts::Part;
 use crate::recipe::inputs::hash;
 use crate::sbom;
 use crate::signature;
@@ -107,6 +108,13 @@ pub trait Recipe {
     fn packages(&self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Vec<Package>, BuildError> {
         Ok(Vec::new())
     }
+    /// What goes in beside packages, crates and files.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    fn parts(&self) -> Result<Vec<Part>, BuildError> {
+        Ok(Vec::new())
+    }
     /// Makes the outputs in the folder `finished` of the working folder.
     ///
     /// # Errors
@@ -177,7 +185,7 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
     files::create_folder(&shop.path("finished"))?;
     let mut made = recipe.make(&inputs, &shop, steps)?;
-    let bill = sbom::text(recipe.name(), place.epoch, &inputs, &own_programs, &hash);
+    let bill = sbom::text(recipe.name(), place.epoch, &inputs, &recipe.parts()?, &own_programs, &hash);
     files::write(&shop.output(sbom::FILE_NAME), bill)?;
     made.names.push(sbom::FILE_NAME.to_owned());
     made.names.sort();

@@ -1,8 +1,9 @@
 //! What is in an image, for programs that look for known flaws: a bill of materials in CycloneDX 1.6's JSON form
 //! (ECMA-424). Of the same inputs it is the same to the byte.
 //!
-//! Its components are the Debian packages, and the Rust crates of programs that were compiled for the image, each with the
-//! name by which databases know it (a package URL, ECMA-427) and SHA-256 of its file. Crates of Podzol's own are in no
+//! Its components are the Debian packages, the Rust crates of programs that were compiled for the image, and what else is in it
+//! (the boot loader, the packages of a page), each with the name by which databases know it (a package URL, ECMA-427) and a
+//! digest of its file, where that is known. Crates of Podzol's own are in no
 //! registry and have neither. Where a program was given ready-made, its crates are not known; the bill then says of itself
 //! that it is incomplete.
 
@@ -13,13 +14,21 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::crates::Crate;
 use crate::manifest::Package;
+use crate::parts::{Origin, Part};
 use crate::recipe::{Inputs, Programs};
 
 /// The bill's name in the output folder.
 pub const FILE_NAME: &str = "sbom.cdx.json";
 
 /// The bill of an image, for writing into its file.
-pub(crate) fn text(recipe: &str, epoch: u64, inputs: &Inputs, programs: &Programs, hash: &str) -> String {
+pub(crate) fn text(
+    recipe: &str,
+    epoch: u64,
+    inputs: &Inputs,
+    parts: &[Part],
+    programs: &Programs,
+    hash: &str,
+) -> String {
     let packages = inputs.packages.iter().map(of_package);
     let crates = inputs.crates.iter().flat_map(|crates| &crates.list).map(of_crate);
     let incomplete = Composition { aggregate: "incomplete", assemblies: [recipe] };
@@ -33,7 +42,7 @@ pub(crate) fn text(recipe: &str, epoch: u64, inputs: &Inputs, programs: &Program
             timestamp: timestamp(epoch),
             component: Component { bom_ref: recipe.to_owned(), ..Component::new("application", recipe) },
         },
-        components: packages.chain(crates).collect(),
+        components: packages.chain(crates).chain(parts.iter().map(of_part)).collect(),
         compositions: if matches!(programs, Programs::Given) { vec![incomplete] } else { Vec::new() },
     };
     let mut text = serde_json::to_string_pretty(&bill).expect("texts and lists can be written as JSON");
@@ -121,6 +130,24 @@ fn of_crate(one: &Crate) -> Component {
     }
 }
 
+fn of_part(part: &Part) -> Component {
+    let (name, version) =
+        (part.name.split('/').map(escaped).collect::<Vec<_>>().join("/"), escaped(&part.version));
+    let (purl, hashes) = match &part.origin {
+        Origin::Debian => (format!("pkg:deb/debian/{name}@{version}"), Vec::new()),
+        Origin::Npm(sha512) => {
+            (format!("pkg:npm/{name}@{version}"), vec![Hash { alg: "SHA-512", content: sha512.clone() }])
+        }
+    };
+    Component {
+        bom_ref: purl.clone(),
+        version: Some(part.version.clone()),
+        hashes,
+        purl: Some(purl),
+        ..Component::new("library", &part.name)
+    }
+}
+
 fn sha256(content: &str) -> Hash {
     Hash { alg: "SHA-256", content: content.to_owned() }
 }
@@ -176,11 +203,18 @@ mod tests {
         }
     }
 
+    fn parts() -> [Part; 2] {
+        let part =
+            |name: &str, version: &str, origin| Part { name: name.into(), version: version.into(), origin };
+        let (boot, page) = ("3:6.04~git2+dfsg1-3+b1", Origin::Npm("ef".repeat(64)));
+        [part("syslinux", boot, Origin::Debian), part("@xterm/xterm", "6.0.0", page)]
+    }
+
     #[test]
     fn a_bill_is_as_it_is_in_the_golden_file() {
-        let found = text("tiny", 1_760_000_000, &inputs(), &Programs::None, "hash");
+        let found = text("tiny", 1_760_000_000, &inputs(), &parts(), &Programs::None, "hash");
         assert_eq!(found, include_str!("../tests/sbom.cdx.json"));
-        assert_eq!(found, text("tiny", 1_760_000_000, &inputs(), &Programs::None, "hash"));
+        assert_eq!(found, text("tiny", 1_760_000_000, &inputs(), &parts(), &Programs::None, "hash"));
     }
 
     #[test]
@@ -191,7 +225,7 @@ mod tests {
     #[test]
     fn a_bill_without_the_crates_of_a_program_says_that_it_is_incomplete() {
         let without = Inputs { crates: None, ..inputs() };
-        let found = text("debs", 1, &without, &Programs::Given, "hash");
+        let found = text("debs", 1, &without, &[], &Programs::Given, "hash");
         let found: serde_json::Value = serde_json::from_str(&found).unwrap();
         assert_eq!(found["compositions"][0]["aggregate"], "incomplete");
         assert_eq!(found["components"].as_array().unwrap().len(), 2);

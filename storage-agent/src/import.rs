@@ -10,6 +10,7 @@ use podzol_vocab::{ByteSize, Sha256};
 use sha2::Digest;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::detached;
 use crate::imports::ready;
@@ -17,6 +18,10 @@ use crate::pool::{Pool, Template};
 
 /// The largest template, in bytes.
 const LARGEST: u64 = 1 << 40;
+
+/// How many bytes a source has to send in the time in which it may not be silent: whoever wants the same bytes from
+/// elsewhere waits for it.
+const PACE: u64 = 1 << 20;
 
 /// Why an import failed, and whether trying again can help.
 struct Failure {
@@ -41,7 +46,8 @@ impl Drop for Incoming {
     }
 }
 
-/// Imports a template, telling how far it is, and gives how it ended. A source that sends nothing for `stall` fails.
+/// Imports a template, telling how far it is, and gives how it ended. A source that sends nothing for `stall`, or hardly anything,
+/// fails.
 pub(crate) async fn run(
     pool: &Arc<Pool>,
     (sha256, format): (Sha256, TemplateFormat),
@@ -73,12 +79,19 @@ async fn import(
     let mut file = tokio::fs::File::create(&path.0).await.map_err(cannot_write)?;
     let mut digest = sha2::Sha256::new();
     let mut done = 0;
+    let (mut paced, mut since) = (0, Instant::now());
     while let Some(chunk) = in_time(stall, response.chunk()).await?.map_err(|error| transient(why(&error)))? {
         digest.update(&chunk);
         file.write_all(&chunk).await.map_err(cannot_write)?;
         done += chunk.len() as u64;
         if done > LARGEST {
             return Err(for_good(format!("it is larger than {}", ByteSize(LARGEST))));
+        }
+        if done - paced >= PACE {
+            (paced, since) = (done, Instant::now());
+        } else if since.elapsed() > stall {
+            let secs = stall.as_secs();
+            return Err(transient(format!("its source has sent less than {} in {secs} s", ByteSize(PACE))));
         }
         status.send_replace(TemplateStatus::Importing { done: ByteSize(done), total });
     }

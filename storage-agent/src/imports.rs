@@ -4,7 +4,9 @@
 //! pool has the template; from then on the pool alone says whether it is there. A failed one stays until somebody has
 //! heard of it, and the next call tries anew.
 //!
-//! Bytes are in a pool once, as one format: who asks for the same ones as another is refused.
+//! Bytes are in a pool once, as one format: who asks for the same ones as another is refused. Two templates with the same bytes
+//! share an import, whatever their sources: if the one's source fails, the other's is tried. Refused: to have the later one
+//! take the place of an import under way, as the two would stop each other again and again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +17,7 @@ use podzol_storage_api::{TemplateFormat, TemplatePlan, TemplateSource, TemplateS
 use podzol_vocab::{ByteSize, PoolId, Sha256};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::import;
 use crate::pool::{Pool, Template};
@@ -37,6 +40,7 @@ pub(crate) struct Imports {
 
 struct Import {
     format: TemplateFormat,
+    source: TemplateSource,
     status: watch::Receiver<TemplateStatus>,
     task: AbortHandle,
 }
@@ -49,47 +53,57 @@ impl Imports {
 
     /// Brings a template into a pool; answers when it is there, has failed, or the time is up.
     pub(crate) async fn bring(&self, pool: Arc<Pool>, sha256: Sha256, plan: TemplatePlan) -> TemplateStatus {
-        let (key, wait) = ((pool.id, sha256), Duration::from_millis(plan.wait_ms).min(LONGEST_WAIT));
-        let mut status = match self.join(pool, (sha256, plan.format), plan.source) {
-            Ok(template) => return ready(template),
-            Err(status) => status,
-        };
-        // An error says that its task is gone.
-        let is_over = tokio::time::timeout(wait, status.wait_for(is_end)).await.is_ok();
-        if is_over {
-            self.forget(key, &status);
+        let key = (pool.id, sha256);
+        let end = Instant::now() + Duration::from_millis(plan.wait_ms).min(LONGEST_WAIT);
+        loop {
+            let joined = self.join(Arc::clone(&pool), (sha256, plan.format), plan.source.clone());
+            let (mut status, is_own) = match joined {
+                Ok(template) => return ready(template),
+                Err(import) => import,
+            };
+            // An error says that its task is gone.
+            let is_over = tokio::time::timeout_at(end, status.wait_for(is_end)).await.is_ok();
+            if is_over {
+                self.forget(key, &status);
+            }
+            let now = status.borrow().clone();
+            if is_own || !matches!(now, TemplateStatus::Failed { .. }) {
+                return now;
+            }
         }
-        status.borrow().clone()
     }
 
-    /// The template if it is there, else its import: the one under way, or a new one.
+    /// The template if it is there, else its import: the one under way, or a new one; and whether that is from this source.
     fn join(
         &self,
         pool: Arc<Pool>,
         (sha256, format): (Sha256, TemplateFormat),
         source: TemplateSource,
-    ) -> Result<Template, watch::Receiver<TemplateStatus>> {
+    ) -> Result<Template, (watch::Receiver<TemplateStatus>, bool)> {
         let mut table = self.table();
         // Under the lock: what is not on the table any more is in the pool.
         if let Some(template) = pool.template(sha256) {
-            return if template.format == format { Ok(template) } else { Err(other_format()) };
+            return if template.format == format { Ok(template) } else { Err((other_format(), true)) };
         }
         let key = (pool.id, sha256);
         if let Some(import) = table.get(&key) {
-            return Err(if import.format == format { import.status.clone() } else { other_format() });
+            return Err(match import.format == format {
+                true => (import.status.clone(), import.source == source),
+                false => (other_format(), true),
+            });
         }
         let (sender, status) = watch::channel(TemplateStatus::Importing { done: ByteSize(0), total: None });
-        let (imports, own) = (self.clone(), status.clone());
+        let (imports, own, from) = (self.clone(), status.clone(), source.clone());
         let task = tokio::spawn(async move {
             let end =
-                import::run(&pool, (sha256, format), source, &imports.client, imports.stall, &sender).await;
+                import::run(&pool, (sha256, format), from, &imports.client, imports.stall, &sender).await;
             if matches!(end, TemplateStatus::Ready { .. }) {
                 imports.forget(key, &own);
             }
             sender.send_replace(end);
         });
-        table.insert(key, Import { format, status: status.clone(), task: task.abort_handle() });
-        Err(status)
+        table.insert(key, Import { format, source, status: status.clone(), task: task.abort_handle() });
+        Err((status, true))
     }
 
     /// Takes an import off the table: this very one, and none that has begun since.
@@ -135,7 +149,7 @@ mod tests {
     use sha2::Digest;
 
     use super::*;
-    use crate::testing::{client, image, iso, pool, source, with_body};
+    use crate::testing::{client, dripping, image, iso, pool, source, with_body};
 
     const LONG: u64 = 30_000;
 
@@ -190,14 +204,37 @@ mod tests {
         let (_, sha256) = image();
         let imports = Imports::new(client());
         let wanted = (sha256, TemplateFormat::Qcow2);
-        let first = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err();
+        let first = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err().0;
         imports.forget((pool.id, sha256), &first);
-        let second = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err();
+        let second = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err().0;
 
         imports.forget((pool.id, sha256), &first);
 
-        let third = imports.join(pool, wanted, source(vec![]).await).unwrap_err();
+        let third = imports.join(pool, wanted, source(vec![]).await).unwrap_err().0;
         assert!(third.same_channel(&second));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_sends_hardly_anything_fails() {
+        let (_folder, pool) = pool();
+        let imports = Imports { stall: Duration::from_secs(2), ..Imports::new(client()) };
+        let status = imports.bring(pool, image().1, plan(dripping().await, LONG)).await;
+        let TemplateStatus::Failed { transient: true, message } = status else { panic!("{status:?}") };
+        assert!(message.starts_with("its source has sent less than 1.0 MiB in"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_source_that_fails_has_its_own_tried() {
+        let (_folder, pool) = pool();
+        let (bytes, sha256) = image();
+        let imports = impatient();
+        let silent = plan(source(vec![]).await, 0);
+        let status = imports.bring(Arc::clone(&pool), sha256, silent.clone()).await;
+        assert!(matches!(&status, TemplateStatus::Importing { .. }), "{status:?}");
+        let good = plan(source(with_body(&bytes)).await, LONG);
+        let status = imports.bring(Arc::clone(&pool), sha256, good).await;
+        assert!(matches!(&status, TemplateStatus::Ready { .. }), "{status:?}");
+        assert!(matches!(imports.bring(pool, sha256, silent).await, TemplateStatus::Ready { .. }));
     }
 
     /// Imports some bytes as an ISO.

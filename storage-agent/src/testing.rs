@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use podzol_image_signature::SigningKey;
 use podzol_rpc::exec::ExecError;
@@ -60,6 +61,23 @@ pub(crate) async fn source(answer: Vec<u8>) -> TemplateSource {
             let _ = stream.read_exact(&mut request).await;
             let _ = stream.write_all(&answer).await;
             open.push(stream);
+        }
+    });
+    TemplateSource::Url { url: Secret::new(url) }
+}
+
+/// A web server that sends a byte of an answer that never ends every few milliseconds.
+pub(crate) async fn dripping() -> TemplateSource {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/t", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1];
+        let _ = stream.read_exact(&mut request).await;
+        let _ = stream.write_all(&with_body(&[])[..17]).await;
+        let _ = stream.write_all(b"Content-Length: 1000000\r\n\r\n").await;
+        while stream.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
     TemplateSource::Url { url: Secret::new(url) }

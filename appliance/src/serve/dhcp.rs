@@ -79,8 +79,9 @@ pub(super) async fn serve(
                 }
             }
             Some(Answer::Event(Event { kind, mac, address, .. })) => {
-                leases.said(network, mac, Family::V4, kind);
-                tracing::info!(?kind, %mac, %address, %link, "a client says something of its address");
+                if leases.said(network, mac, Family::V4, kind) {
+                    tracing::info!(?kind, %mac, %address, %link, "a client says something of its address");
+                }
             }
             None => {}
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use podzol_appliance_api::{Document, Lease, LeaseEvent, Said};
 use podzol_appliance_dhcp::v6::Gives;
@@ -21,7 +22,12 @@ type Client = (NetworkId, MacAddr, Family);
 struct Heard {
     last: (LeaseEvent, Instant),
     acked: Option<Instant>,
+    /// When what the client said was last to be logged.
+    logged: Option<Instant>,
 }
+
+/// How often what a client says is logged: the log holds little, and a VM can say it without end.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// What was heard of all leases. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
@@ -49,21 +55,31 @@ impl Leases {
         self.note((network, mac, Family::V6), event);
     }
 
-    /// Notes what a client said of its address.
-    pub(super) fn said(&self, network: NetworkId, mac: MacAddr, family: Family, kind: EventKind) {
+    /// Notes what a client said of its address. Says whether that is to be logged.
+    pub(super) fn said(&self, network: NetworkId, mac: MacAddr, family: Family, kind: EventKind) -> bool {
         let event = match kind {
             EventKind::Released => LeaseEvent::Released,
             EventKind::Declined => LeaseEvent::Declined,
         };
         self.note((network, mac, family), event);
+        let (mut all, now) = (self.all(), Instant::now());
+        let Some(heard) = all.get_mut(&(network, mac, family)) else { return false };
+        let is_due = heard.logged.is_none_or(|logged| now - logged >= LOGGED_EVERY);
+        if is_due {
+            heard.logged = Some(now);
+        }
+        is_due
     }
 
     fn note(&self, client: Client, event: LeaseEvent) {
         let now = Instant::now();
         let mut all = self.all();
-        let acked = all.get(&client).and_then(|heard| heard.acked);
-        let acked = if event == LeaseEvent::Acked { Some(now) } else { acked };
-        all.insert(client, Heard { last: (event, now), acked });
+        let new = Heard { last: (event, now), acked: None, logged: None };
+        let heard = all.entry(client).or_insert(new);
+        heard.last = (event, now);
+        if event == LeaseEvent::Acked {
+            heard.acked = Some(now);
+        }
     }
 
     /// Forgets whom the document does not know.
@@ -98,5 +114,23 @@ impl Leases {
 
     fn all(&self) -> MutexGuard<'_, HashMap<Client, Heard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_client_says_without_end_is_logged_once_a_minute() {
+        let (leases, network) = (Leases::default(), NetworkId::new());
+        let says =
+            |last: u8, kind| leases.said(network, MacAddr::local([2, 0, 0, 0, 0, last]), Family::V4, kind);
+        assert!(says(1, EventKind::Released));
+        assert!(!says(1, EventKind::Declined));
+        assert!(says(2, EventKind::Released), "another client");
+        tokio::time::advance(LOGGED_EVERY).await;
+        assert!(says(1, EventKind::Released));
+        assert!(!says(1, EventKind::Released));
     }
 }

@@ -22,6 +22,7 @@ use crate::init::{self, Profile};
 use crate::kernel::{Module, Modules};
 use crate::libraries;
 use crate::manifest::Package;
+use crate::parts::{self, Part};
 use crate::program::Program;
 use crate::recipe::{Inputs, Made, Place, Programs, Recipe, Shop};
 use crate::steps::Steps;
@@ -160,6 +161,14 @@ impl Recipe for Router {
 
     fn steps(&self) -> usize {
         7 + usize::from(self.kind == RouterKind::ConsoleProxy)
+    }
+
+    fn parts(&self) -> Result<Vec<Part>, BuildError> {
+        let mut parts = vec![parts::boot_loader()?];
+        if self.kind == RouterKind::ConsoleProxy {
+            parts.extend(parts::of_page(&self.source)?);
+        }
+        Ok(parts)
     }
 
     fn programs(&self) -> Programs {

@@ -14,6 +14,7 @@ use crate::files;
 use crate::init::{self, Profile};
 use crate::kernel::Modules;
 use crate::manifest::Package;
+use crate::parts::{self, Part};
 use crate::program::Program;
 use crate::recipe::{Inputs, Made, Place, Programs, Recipe, Shop};
 use crate::steps::Steps;
@@ -56,6 +57,10 @@ impl Recipe for Tiny {
 
     fn steps(&self) -> usize {
         7
+    }
+
+    fn parts(&self) -> Result<Vec<Part>, BuildError> {
+        Ok(vec![parts::boot_loader()?])
     }
 
     fn programs(&self) -> Programs {

@@ -10,6 +10,13 @@ use super::Rules;
 use crate::ruleset::Set;
 use crate::written::{Addresses, Ports};
 
+/// Which way packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Ingress,
+    Egress,
+}
+
 /// Where the rules of a family stand.
 trait Firewall: Net {
     /// What comes in and what goes out, as fields of a document.
@@ -22,8 +29,7 @@ trait Firewall: Net {
     /// The link that stands for a prefix in the set of whole networks' ports.
     fn link(self, rules: &Rules) -> Option<String>;
 
-    fn ingress(rules: &mut Rules) -> &mut Areas<Self>;
-    fn egress(rules: &mut Rules) -> &mut Areas<Self>;
+    fn areas(rules: &mut Rules, side: Side) -> &mut Areas<Self>;
 }
 
 impl Firewall for Ipv4Net {
@@ -36,12 +42,11 @@ impl Firewall for Ipv4Net {
         None
     }
 
-    fn ingress(rules: &mut Rules) -> &mut Areas<Self> {
-        &mut rules.ingress
-    }
-
-    fn egress(rules: &mut Rules) -> &mut Areas<Self> {
-        &mut rules.egress
+    fn areas(rules: &mut Rules, side: Side) -> &mut Areas<Self> {
+        match side {
+            Side::Ingress => &mut rules.ingress,
+            Side::Egress => &mut rules.egress,
+        }
     }
 }
 
@@ -54,82 +59,57 @@ impl Firewall for Ipv6Net {
         rules.prefixes.get(&self).map(|link| format!("\"{link}\""))
     }
 
-    fn ingress(rules: &mut Rules) -> &mut Areas<Self> {
-        &mut rules.ingress6
-    }
-
-    fn egress(rules: &mut Rules) -> &mut Areas<Self> {
-        &mut rules.egress6
+    fn areas(rules: &mut Rules, side: Side) -> &mut Areas<Self> {
+        match side {
+            Side::Ingress => &mut rules.ingress6,
+            Side::Egress => &mut rules.egress6,
+        }
     }
 }
 
 impl Rules {
     /// All rules at once.
     pub(super) fn add_firewall(&mut self, document: &Document) {
-        self.add_all(document.ingress.values().flat_map(ingress), document.egress.values().flat_map(egress));
-        self.add_all(
-            document.ingress6.values().flat_map(ingress6),
-            document.egress6.values().flat_map(egress6),
-        );
+        self.add_all(Side::Ingress, document.ingress.values().flat_map(ingress));
+        self.add_all(Side::Egress, document.egress.values().flat_map(egress));
+        self.add_all(Side::Ingress, document.ingress6.values().flat_map(ingress6));
+        self.add_all(Side::Egress, document.egress6.values().flat_map(egress6));
     }
 
-    fn add_all<A: Firewall>(
-        &mut self,
-        ingress: impl Iterator<Item = Rule<A>>,
-        egress: impl Iterator<Item = Rule<A>>,
-    ) {
-        let [comes_in, goes_out] = A::FIELDS;
-        match Areas::of(ingress) {
+    fn add_all<A: Firewall>(&mut self, side: Side, rules: impl Iterator<Item = Rule<A>>) {
+        match Areas::of(rules) {
             Ok((areas, pieces)) => {
-                *A::ingress(self) = areas;
-                pieces.into_iter().for_each(|piece| self.ingress_piece(Way::In, piece));
+                *A::areas(self, side) = areas;
+                pieces.into_iter().for_each(|piece| self.piece(side, Way::In, piece));
             }
-            Err(TooMany) => self.too_many = Some(comes_in),
-        }
-        match Areas::of(egress) {
-            Ok((areas, pieces)) => {
-                *A::egress(self) = areas;
-                pieces.into_iter().for_each(|piece| self.egress_piece(Way::In, piece));
-            }
-            Err(TooMany) => self.too_many = Some(goes_out),
+            Err(TooMany) => self.too_many = Some(A::FIELDS[side as usize]),
         }
     }
 
     pub(super) fn ingress(&mut self, way: Way, rule: &IngressRule) {
-        self.change_ingress(way, ingress(rule));
+        self.change(Side::Ingress, way, ingress(rule));
     }
 
     pub(super) fn egress(&mut self, way: Way, rule: &EgressRule) {
-        self.change_egress(way, egress(rule));
+        self.change(Side::Egress, way, egress(rule));
     }
 
     pub(super) fn ingress6(&mut self, way: Way, rule: &IngressRule6) {
-        self.change_ingress(way, ingress6(rule));
+        self.change(Side::Ingress, way, ingress6(rule));
     }
 
     pub(super) fn egress6(&mut self, way: Way, rule: &EgressRule6) {
-        self.change_egress(way, egress6(rule));
+        self.change(Side::Egress, way, egress6(rule));
     }
 
-    fn change_ingress<A: Firewall>(&mut self, way: Way, rule: impl Iterator<Item = Rule<A>>) {
-        match exchanges(A::ingress(self), way, rule) {
+    fn change<A: Firewall>(&mut self, side: Side, way: Way, rule: impl Iterator<Item = Rule<A>>) {
+        match exchanges(A::areas(self, side), way, rule) {
             Ok(exchanges) => {
                 for (way, piece) in exchanges {
-                    self.ingress_piece(way, piece);
+                    self.piece(side, way, piece);
                 }
             }
-            Err(TooMany) => self.too_many = Some(A::FIELDS[0]),
-        }
-    }
-
-    fn change_egress<A: Firewall>(&mut self, way: Way, rule: impl Iterator<Item = Rule<A>>) {
-        match exchanges(A::egress(self), way, rule) {
-            Ok(exchanges) => {
-                for (way, piece) in exchanges {
-                    self.egress_piece(way, piece);
-                }
-            }
-            Err(TooMany) => self.too_many = Some(A::FIELDS[1]),
+            Err(TooMany) => self.too_many = Some(A::FIELDS[side as usize]),
         }
     }
 
@@ -147,6 +127,13 @@ impl Rules {
             if let Some(public) = guest.source_nat {
                 self.edit(Way::In, Set::SourceNat, guest.cidr, Some(public.to_string()));
             }
+        }
+    }
+
+    fn piece<A: Firewall>(&mut self, side: Side, way: Way, piece: Piece<A>) {
+        match side {
+            Side::Ingress => self.ingress_piece(way, piece),
+            Side::Egress => self.egress_piece(way, piece),
         }
     }
 

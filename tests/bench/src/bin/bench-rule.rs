@@ -28,17 +28,26 @@ async fn main() -> Result<()> {
     for forwards in FORWARDS {
         let cloud = Cloud::make().await?;
         cloud.forwards(forwards).await?;
-        cloud.measure(&format!("{forwards} forwards"), changes).await?;
+        cloud.measure(&format!("{forwards} forwards"), changes, FORWARD).await?;
     }
     let cloud = Cloud::make().await?;
     let (each, balancers) = MIXED;
     cloud.forwards(each).await?;
-    let rules = (0..each).map(|number| (String::from("/v1/firewall-rules"), cloud.firewall_rule(number)));
+    let rules = (0..each).map(|number| (String::from("/v1/firewall-rules"), cloud.firewall_rule(0, number)));
     cloud.make_all(rules.collect()).await?;
     let many = (0..balancers).map(|number| (String::from("/v1/load-balancers"), cloud.balancer(number)));
     cloud.make_all(many.collect()).await?;
-    cloud.measure(&format!("{each} forwards, {each} firewall rules, {balancers} balancers"), changes).await
+    cloud
+        .measure(&format!("{each} forwards, {each} firewall rules, {balancers} balancers"), changes, FORWARD)
+        .await?;
+    cloud.measure("the same, a firewall rule more", changes, RULE).await
 }
+
+/// A kind of rule, and one of a number that leads to the last address.
+type Kind = (&'static str, fn(&Cloud, usize) -> Value);
+
+const FORWARD: Kind = ("/v1/port-forwards", |cloud, number| cloud.forward(2, number + 1));
+const RULE: Kind = ("/v1/firewall-rules", |cloud, number| cloud.firewall_rule(2, 10 * number));
 
 /// A cloud with a customer, whose router serves one VM and three public addresses.
 struct Cloud {
@@ -75,10 +84,10 @@ impl Cloud {
     }
 
     /// Every tenth is for a range of sources.
-    fn firewall_rule(&self, number: usize) -> Value {
+    fn firewall_rule(&self, address: usize, number: usize) -> Value {
         let sources: &[&str] = if number.is_multiple_of(10) { &["198.51.100.0/24"] } else { &["0.0.0.0/0"] };
         json!({
-            "public_ip": self.addresses[0], "protocol": "tcp", "ports": (number + 1).to_string(), "sources": sources,
+            "public_ip": self.addresses[address], "protocol": "tcp", "ports": (number + 1).to_string(), "sources": sources,
         })
     }
 
@@ -103,19 +112,18 @@ impl Cloud {
         made.into_iter().try_for_each(|one| one.map(drop))
     }
 
-    /// Makes one forward and removes it, again and again; both are changes. The first two are not counted: connections are made for them.
-    async fn measure(&self, what: &str, changes: usize) -> Result<()> {
+    /// Makes one rule and removes it, again and again; both are changes. The first two are not counted: connections are made for them.
+    async fn measure(&self, what: &str, changes: usize, (path, one): Kind) -> Result<()> {
         let (mut answered, mut in_force) = (Vec::new(), Vec::new());
         for number in 0..=changes.div_ceil(2) {
             let asked = Instant::now();
-            let made = self.api.post("/v1/port-forwards", &self.forward(2, number + 1)).await.ok();
+            let made = self.api.post(path, &one(self, number)).await.ok();
             answered.push(asked.elapsed());
             ended(&self.api, &made).await?;
             in_force.push(asked.elapsed());
 
             let asked = Instant::now();
-            let removed =
-                self.api.delete(&format!("/v1/port-forwards/{}", text(&made, "object.id"))).await.ok();
+            let removed = self.api.delete(&format!("{path}/{}", text(&made, "object.id"))).await.ok();
             answered.push(asked.elapsed());
             ended(&self.api, &removed).await?;
             in_force.push(asked.elapsed());

@@ -133,7 +133,9 @@ async fn rules_that_a_router_would_cut_in_too_many_pieces_are_refused() {
     // Neither may it become so by a change.
     let harmless = done(api, allow(&everywhere, "2").await).await;
     let harmless = format!("/v1/firewall-rules/{harmless}");
-    api.patch(&harmless, &json!({ "protocol": "tcp", "ports": "60000" })).await.refused(409, "too_many_rules");
+    api.patch(&harmless, &json!({ "protocol": "tcp", "ports": "60000" }))
+        .await
+        .refused(409, "too_many_rules");
 
     // All ports for everybody are one piece, whatever else there is; so they cannot go before that has gone.
     let all = format!("/v1/firewall-rules/{}", done(api, allow(&everywhere, "1-65535").await).await);
