@@ -36,6 +36,9 @@ impl Export {
 /// Why a pool could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
+    /// What is mounted cannot be read.
+    #[error("cannot read what is mounted")]
+    Table(#[source] std::io::Error),
     /// The folder to mount on could not be made or read.
     #[error("cannot use {path}")]
     Folder {
@@ -96,8 +99,14 @@ impl NfsMounts {
         turn.lock_owned().await
     }
 
-    fn is_mounted(&self, target: &Path) -> bool {
-        self.mounted().iter().any(|(_, at)| at == target)
+    fn is_mounted(&self, target: &Path) -> std::io::Result<bool> {
+        Ok(self.table()?.iter().any(|(_, at)| at == target))
+    }
+
+    /// Others on this machine may have mounts with names that are no text.
+    fn table(&self) -> std::io::Result<Vec<(String, PathBuf)>> {
+        let bytes = std::fs::read("/proc/self/mounts")?;
+        Ok(mounts_below(&String::from_utf8_lossy(&bytes), &self.folder))
     }
 }
 
@@ -105,7 +114,7 @@ impl Mounts for NfsMounts {
     async fn mount(&self, export: &Export) -> Result<PathBuf, MountError> {
         let target = self.target(export);
         let _turn = self.turn(&target).await;
-        if self.is_mounted(&target) {
+        if self.is_mounted(&target).map_err(MountError::Table)? {
             return Ok(target);
         }
         tokio::fs::create_dir_all(&target)
@@ -125,7 +134,7 @@ impl Mounts for NfsMounts {
                 continue;
             }
             let _turn = self.turn(&target).await;
-            if is_needed() || !self.is_mounted(&target) {
+            if is_needed() || !self.is_mounted(&target).unwrap_or(false) {
                 continue;
             }
             match exec::run("umount", &[&target.display().to_string()], DEADLINE).await {
@@ -140,8 +149,10 @@ impl Mounts for NfsMounts {
     }
 
     fn mounted(&self) -> Vec<(String, PathBuf)> {
-        let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        mounts_below(&text, &self.folder)
+        self.table().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read what is mounted");
+            Vec::new()
+        })
     }
 }
 
@@ -163,7 +174,8 @@ mod tests {
     fn only_mounts_below_the_folder_are_ours() {
         let text = "proc /proc proc rw 0 0\n10.0.0.3:/srv/p /var/lib/podzol/agent/pools/ab nfs4 rw 0 0\n\
                     tmpfs /var/lib/podzol/agent/poolside tmpfs rw 0 0\n";
-        let found = mounts_below(text, Path::new("/var/lib/podzol/agent/pools"));
+        let text = [text.as_bytes(), b"tmpfs /media/\xe4 tmpfs rw 0 0\n"].concat();
+        let found = mounts_below(&String::from_utf8_lossy(&text), Path::new("/var/lib/podzol/agent/pools"));
         assert_eq!(found, [("10.0.0.3:/srv/p".to_owned(), "/var/lib/podzol/agent/pools/ab".into())]);
     }
 

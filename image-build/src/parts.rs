@@ -12,6 +12,7 @@ use crate::BuildError;
 use crate::files;
 use crate::init;
 use crate::program::Program;
+use crate::tools;
 
 /// The parts cannot be known.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +30,8 @@ pub enum PartsError {
 pub struct Part {
     /// Its name.
     pub name: String,
-    /// Its version.
-    pub version: String,
+    /// Its version, if it is known.
+    pub version: Option<String>,
     /// Where it is from.
     pub origin: Origin,
 }
@@ -47,14 +48,15 @@ pub enum Origin {
 /// Where npm keeps which packages the page is made of.
 const LOCK: &str = "console-proxy/viewer/package-lock.json";
 
-/// SYSLINUX, as the build machine has it.
-///
-/// # Errors
-/// When dpkg does not know it.
-pub fn boot_loader() -> Result<Part, BuildError> {
-    let version =
-        Program::new("dpkg-query").args(["--show", "--showformat", "${Version}", "syslinux"]).run()?;
-    Ok(Part { name: "syslinux".into(), version, origin: Origin::Debian })
+/// SYSLINUX, as the build machine has it. One that is of no package there has no known version.
+pub fn boot_loader() -> Part {
+    let version = || {
+        let program = tools::find("syslinux")?;
+        let owner = Program::new("dpkg-query").arg("--search").arg(program).run().ok()?;
+        let (package, _) = owner.split_once(':')?;
+        Program::new("dpkg-query").args(["--show", "--showformat", "${Version}", package]).run().ok()
+    };
+    Part { name: "syslinux".into(), version: version(), origin: Origin::Debian }
 }
 
 /// What the console proxy's page has in it, in the workspace that has this folder. What it is only built and tested with is not.
@@ -89,7 +91,7 @@ fn locked(text: &str) -> Result<Vec<Part>, PartsError> {
     let part = |(name, Package { version, integrity, .. }): (String, Package)| {
         let digest = integrity.strip_prefix("sha512-").and_then(|text| STANDARD.decode(text).ok());
         let digest = digest.ok_or_else(|| PartsError::Digest(name.clone()))?;
-        Ok(Part { name, version, origin: Origin::Npm(hex::encode(digest)) })
+        Ok(Part { name, version: Some(version), origin: Origin::Npm(hex::encode(digest)) })
     };
     named.map(part).collect()
 }
@@ -104,7 +106,8 @@ mod tests {
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["@xterm/addon-fit", "@xterm/xterm"]);
         for Part { version, origin, .. } in &parts {
-            assert!(version.starts_with(|first: char| first.is_ascii_digit()), "{version}");
+            let starts = |version: &String| version.starts_with(|first: char| first.is_ascii_digit());
+            assert!(version.as_ref().is_some_and(starts), "{version:?}");
             assert!(matches!(origin, Origin::Npm(hex) if hex.len() == 128), "{origin:?}");
         }
     }

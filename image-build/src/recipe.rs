@@ -184,8 +184,9 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     let folder = tempfile::Builder::new().prefix(WORK).tempdir_in(&place.out);
     let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
     files::create_folder(&shop.path("finished"))?;
+    let parts = recipe.parts()?;
     let mut made = recipe.make(&inputs, &shop, steps)?;
-    let bill = sbom::text(recipe.name(), place.epoch, &inputs, &recipe.parts()?, &own_programs, &hash);
+    let bill = sbom::text(recipe.name(), place.epoch, &inputs, &parts, &own_programs, &hash);
     files::write(&shop.output(sbom::FILE_NAME), bill)?;
     made.names.push(sbom::FILE_NAME.to_owned());
     made.names.sort();

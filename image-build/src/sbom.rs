@@ -131,17 +131,16 @@ fn of_crate(one: &Crate) -> Component {
 }
 
 fn of_part(part: &Part) -> Component {
-    let (name, version) =
-        (part.name.split('/').map(escaped).collect::<Vec<_>>().join("/"), escaped(&part.version));
-    let (purl, hashes) = match &part.origin {
-        Origin::Debian => (format!("pkg:deb/debian/{name}@{version}"), Vec::new()),
-        Origin::Npm(sha512) => {
-            (format!("pkg:npm/{name}@{version}"), vec![Hash { alg: "SHA-512", content: sha512.clone() }])
-        }
+    let name = part.name.split('/').map(escaped).collect::<Vec<_>>().join("/");
+    let version = part.version.as_ref().map(|version| format!("@{}", escaped(version))).unwrap_or_default();
+    let (registry, hashes) = match &part.origin {
+        Origin::Debian => ("deb/debian", Vec::new()),
+        Origin::Npm(sha512) => ("npm", vec![Hash { alg: "SHA-512", content: sha512.clone() }]),
     };
+    let purl = format!("pkg:{registry}/{name}{version}");
     Component {
         bom_ref: purl.clone(),
-        version: Some(part.version.clone()),
+        version: part.version.clone(),
         hashes,
         purl: Some(purl),
         ..Component::new("library", &part.name)
@@ -204,8 +203,11 @@ mod tests {
     }
 
     fn parts() -> [Part; 2] {
-        let part =
-            |name: &str, version: &str, origin| Part { name: name.into(), version: version.into(), origin };
+        let part = |name: &str, version: &str, origin| Part {
+            name: name.into(),
+            version: Some(version.into()),
+            origin,
+        };
         let (boot, page) = ("3:6.04~git2+dfsg1-3+b1", Origin::Npm("ef".repeat(64)));
         [part("syslinux", boot, Origin::Debian), part("@xterm/xterm", "6.0.0", page)]
     }

@@ -79,8 +79,13 @@ async fn import(
     let mut file = tokio::fs::File::create(&path.0).await.map_err(cannot_write)?;
     let mut digest = sha2::Sha256::new();
     let mut done = 0;
-    let (mut paced, mut since) = (0, Instant::now());
-    while let Some(chunk) = in_time(stall, response.chunk()).await?.map_err(|error| transient(why(&error)))? {
+    // How long the source was waited for since it had sent so much: what this server's disk takes is not its fault.
+    let (mut paced, mut waited) = (0, Duration::ZERO);
+    loop {
+        let asked = Instant::now();
+        let chunk = in_time(stall, response.chunk()).await?.map_err(|error| transient(why(&error)))?;
+        let Some(chunk) = chunk else { break };
+        waited += asked.elapsed();
         digest.update(&chunk);
         file.write_all(&chunk).await.map_err(cannot_write)?;
         done += chunk.len() as u64;
@@ -88,8 +93,8 @@ async fn import(
             return Err(for_good(format!("it is larger than {}", ByteSize(LARGEST))));
         }
         if done - paced >= PACE {
-            (paced, since) = (done, Instant::now());
-        } else if since.elapsed() > stall {
+            (paced, waited) = (done, Duration::ZERO);
+        } else if waited > stall {
             let secs = stall.as_secs();
             return Err(transient(format!("its source has sent less than {} in {secs} s", ByteSize(PACE))));
         }

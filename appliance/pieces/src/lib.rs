@@ -17,6 +17,7 @@
 //! are counted while they are made, and there may be [`MAX_PIECES`] of a kind. What is too much depends on the rules alone,
 //! not on the order in which they came.
 
+mod bound;
 mod of_document;
 mod ports;
 mod span;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use podzol_appliance_api::limits::MAX_PIECES;
 use podzol_appliance_api::{PortRange, Traffic, Traffic6, Transport};
 
+pub use self::bound::are_few;
 pub use self::of_document::{egress, egress6, ingress, ingress6};
 use self::ports::PortSet;
 pub use self::span::{Net, Number, Span};
@@ -176,15 +178,6 @@ const MOST: usize = MAX_PIECES as usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
 
-/// How much is looked at to see whether rules are few: some 20 ms on one processor.
-const STEPS: usize = 4 << 20;
-
-/// Whether rules of a kind and family make no more pieces than there may be. Those are too many, too, that overlap so much
-/// that it takes too long to find out.
-pub fn are_few<A: Net>(rules: impl Iterator<Item = Rule<A>>) -> bool {
-    Areas::within(rules, STEPS).is_ok()
-}
-
 /// Rules, put together by what they are about.
 #[derive(Debug, Default)]
 pub struct Areas<A> {
@@ -204,14 +197,9 @@ impl<A: Net> Areas<A> {
     /// # Errors
     /// When those are too many.
     pub fn of(rules: impl Iterator<Item = Rule<A>>) -> Result<(Self, Vec<Piece<A>>), TooMany> {
-        Self::within(rules, usize::MAX)
-    }
-
-    /// The same, with so many steps at most.
-    fn within(rules: impl Iterator<Item = Rule<A>>, steps: usize) -> Result<(Self, Vec<Piece<A>>), TooMany> {
         let mut areas = Self::default();
         rules.for_each(|rule| areas.add(rule));
-        let mut pieces = Pieces { made: Vec::with_capacity(areas.ports.len()), most: MOST, steps };
+        let mut pieces = Pieces { made: Vec::with_capacity(areas.ports.len()), most: MOST };
         for (area, ports) in &areas.ports {
             ports.runs().try_for_each(|run| areas.add_pieces(area, run, &mut pieces))?;
         }
@@ -257,7 +245,7 @@ impl<A: Net> Areas<A> {
 
     /// The pieces that may be others without a rule or with it.
     fn pieces_near(&self, Rule { area, ports }: &Rule<A>, most: usize) -> Result<Vec<Piece<A>>, TooMany> {
-        let mut pieces = Pieces { made: Vec::new(), most, steps: usize::MAX };
+        let mut pieces = Pieces { made: Vec::new(), most };
         if let Some(own) = self.ports.get(area) {
             // A run that ends where the rule begins becomes one with it.
             let touched = Span::new(ports.first.saturating_sub(1), ports.last.saturating_add(1));
@@ -276,7 +264,6 @@ impl<A: Net> Areas<A> {
     fn add_pieces(&self, area: &Area<A>, run: Span, pieces: &mut Pieces<A>) -> Result<(), TooMany> {
         let mut boxes = vec![(run, area.inner.span())];
         for (around, taken) in self.overlapping(area) {
-            pieces.steps = pieces.steps.checked_sub(1 + boxes.len()).ok_or(TooMany)?;
             boxes = without(boxes, taken, around.span())?;
         }
         if pieces.made.len() + boxes.len() > pieces.most {
@@ -310,8 +297,6 @@ pub type Exchange<A> = (Vec<Piece<A>>, Vec<Piece<A>>);
 struct Pieces<A: Net> {
     made: Vec<Piece<A>>,
     most: usize,
-    /// How often one more box may be looked at.
-    steps: usize,
 }
 
 fn forget(lengths: &mut Lengths, length: u8) {

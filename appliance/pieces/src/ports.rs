@@ -9,6 +9,8 @@ use crate::span::{Span, merge};
 pub(super) struct PortSet {
     /// The ports of each rule, with how many have the same.
     rules: BTreeMap<Span, usize>,
+    /// How far it is at most from the first port of a rule to its last, of all that there ever were.
+    longest: u32,
     /// Where a run begins, and where it ends. Between two is a gap.
     runs: BTreeMap<u32, u32>,
 }
@@ -23,6 +25,17 @@ impl PortSet {
         self.runs.iter().map(|(first, last)| Span::new(*first, *last))
     }
 
+    /// The ports of the rules, each once.
+    pub(super) fn rules(&self) -> impl Iterator<Item = Span> {
+        self.rules.keys().copied()
+    }
+
+    /// The ports of those rules that may have something of a range, each once.
+    pub(super) fn rules_near(&self, range: Span) -> impl Iterator<Item = Span> {
+        let first = range.first.saturating_sub(self.longest);
+        self.rules.range(Span::new(first, 0)..=Span::new(range.last, u32::MAX)).map(|(ports, _)| *ports)
+    }
+
     /// The runs that have something of a range, whole.
     pub(super) fn runs_in(&self, range: Span) -> impl Iterator<Item = Span> {
         let before = self.runs.range(..range.first).next_back().filter(|(_, last)| **last >= range.first);
@@ -33,6 +46,7 @@ impl PortSet {
     /// Adds a rule's.
     pub(super) fn add(&mut self, ports: Span) {
         *self.rules.entry(ports).or_default() += 1;
+        self.longest = self.longest.max(ports.last - ports.first);
         let touched = Span::new(ports.first.saturating_sub(1), ports.last.saturating_add(1));
         let mut run = ports;
         for other in self.runs_in(touched).collect::<Vec<_>>() {

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::libc::{self, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::task::coop::consume_budget;
 
 /// How many packets are taken at once: more than clients have under way on a link in one moment, mostly.
 const MOST: usize = 16;
@@ -75,26 +76,31 @@ impl Address for SocketAddrV6 {
 pub(super) struct Batch<A> {
     buffers: Box<[[u8; MAX_PACKET]; MOST]>,
     received: Vec<(A, usize)>,
-    /// Whether those were all that were there.
-    all: bool,
 }
 
 impl<A: Address> Batch<A> {
     pub(super) fn new() -> Self {
-        let received = Vec::with_capacity(MOST);
-        Self { buffers: Box::new([[0; MAX_PACKET]; MOST]), received, all: false }
+        Self { buffers: Box::new([[0; MAX_PACKET]; MOST]), received: Vec::with_capacity(MOST) }
     }
 
     /// Waits for packets, and takes those that are there in the place of those before.
     pub(super) async fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let Self { buffers, received, all } = self;
-        if std::mem::take(all) {
-            // The kernel would say so once more. What has come since is told by it as something new.
-            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        let Self { buffers, received } = self;
+        received.clear();
+        loop {
+            consume_budget().await;
+            socket.readable().await?;
+            let read = socket.try_io(Interest::READABLE, || {
+                receive_now(socket, buffers, received)?;
+                // Fewer are all that were there, and the kernel need not be asked again: it tells of what comes after this.
+                if received.len() < MOST { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match read {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) if received.is_empty() => {}
+                _ => return Ok(()),
+            }
         }
-        socket.async_io(Interest::READABLE, || receive_now(socket, buffers, received)).await?;
-        *all = received.len() < MOST;
-        Ok(())
     }
 
     /// The packets, each with where it came from.

@@ -79,7 +79,8 @@ pub(super) async fn serve(
                 }
             }
             Some(Answer::Event(Event { kind, mac, address, .. })) => {
-                if leases.said(network, mac, Family::V4, kind) {
+                let is_news = leases.said(network, mac, Family::V4, kind);
+                if is_news {
                     tracing::info!(?kind, %mac, %address, %link, "a client says something of its address");
                 }
             }

@@ -62,10 +62,10 @@ pub(super) async fn serve(
         }
         let Some(answer) = table.answer(network, &buffer[..length], *from.ip()) else { continue };
         leases.gave(network, mac, answer.gives);
-        if let Some(said) = answer.said {
-            if leases.said(network, mac, Family::V6, said) {
-                tracing::info!(kind = ?said, %mac, %link, "a client says something of its IPv6 address");
-            }
+        if let Some(said) = answer.said
+            && leases.said(network, mac, Family::V6, said)
+        {
+            tracing::info!(kind = ?said, %mac, %link, "a client says something of its IPv6 address");
         }
         // One that does not get out is as good as lost on the way; the client asks again.
         let to = SocketAddrV6::new(*from.ip(), CLIENT_PORT, 0, index);

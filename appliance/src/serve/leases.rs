@@ -22,8 +22,8 @@ type Client = (NetworkId, MacAddr, Family);
 struct Heard {
     last: (LeaseEvent, Instant),
     acked: Option<Instant>,
-    /// When what the client said was last to be logged.
-    logged: Option<Instant>,
+    /// When it was last to be logged that the client said so, for each thing that it can say.
+    logged: [Option<Instant>; 2],
 }
 
 /// How often what a client says is logged: the log holds little, and a VM can say it without end.
@@ -57,16 +57,17 @@ impl Leases {
 
     /// Notes what a client said of its address. Says whether that is to be logged.
     pub(super) fn said(&self, network: NetworkId, mac: MacAddr, family: Family, kind: EventKind) -> bool {
-        let event = match kind {
-            EventKind::Released => LeaseEvent::Released,
-            EventKind::Declined => LeaseEvent::Declined,
+        let (event, number) = match kind {
+            EventKind::Released => (LeaseEvent::Released, 0),
+            EventKind::Declined => (LeaseEvent::Declined, 1),
         };
         self.note((network, mac, family), event);
         let (mut all, now) = (self.all(), Instant::now());
         let Some(heard) = all.get_mut(&(network, mac, family)) else { return false };
-        let is_due = heard.logged.is_none_or(|logged| now - logged >= LOGGED_EVERY);
+        let logged = &mut heard.logged[number];
+        let is_due = logged.is_none_or(|logged| now - logged >= LOGGED_EVERY);
         if is_due {
-            heard.logged = Some(now);
+            *logged = Some(now);
         }
         is_due
     }
@@ -74,7 +75,7 @@ impl Leases {
     fn note(&self, client: Client, event: LeaseEvent) {
         let now = Instant::now();
         let mut all = self.all();
-        let new = Heard { last: (event, now), acked: None, logged: None };
+        let new = Heard { last: (event, now), acked: None, logged: [None; 2] };
         let heard = all.entry(client).or_insert(new);
         heard.last = (event, now);
         if event == LeaseEvent::Acked {
@@ -127,7 +128,8 @@ mod tests {
         let says =
             |last: u8, kind| leases.said(network, MacAddr::local([2, 0, 0, 0, 0, last]), Family::V4, kind);
         assert!(says(1, EventKind::Released));
-        assert!(!says(1, EventKind::Declined));
+        assert!(!says(1, EventKind::Released));
+        assert!(says(1, EventKind::Declined), "something else");
         assert!(says(2, EventKind::Released), "another client");
         tokio::time::advance(LOGGED_EVERY).await;
         assert!(says(1, EventKind::Released));

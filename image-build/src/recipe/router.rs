@@ -164,8 +164,9 @@ impl Recipe for Router {
     }
 
     fn parts(&self) -> Result<Vec<Part>, BuildError> {
-        let mut parts = vec![parts::boot_loader()?];
-        if self.kind == RouterKind::ConsoleProxy {
+        let mut parts = vec![parts::boot_loader()];
+        // What is in one that was compiled before is not known.
+        if self.kind == RouterKind::ConsoleProxy && self.proxy.is_none() {
             parts.extend(parts::of_page(&self.source)?);
         }
         Ok(parts)

@@ -60,7 +60,7 @@ impl Recipe for Tiny {
     }
 
     fn parts(&self) -> Result<Vec<Part>, BuildError> {
-        Ok(vec![parts::boot_loader()?])
+        Ok(vec![parts::boot_loader()])
     }
 
     fn programs(&self) -> Programs {

@@ -1,12 +1,12 @@
 //! How many pieces a router makes of firewall and egress rules, so that none is taken that it would refuse.
 //!
 //! Its packet filter has rules as ranges that do not overlap, so one that others cross is cut
-//! (`podzol_appliance_pieces`), and few rules can make many pieces. They are counted here by the same code, in the transaction of the change and for
-//! all rules of the kind in the zone. Those to other addresses or networks have nothing in common; those to one VM are cut by those to its network,
-//! and never the other way. So what goes without having been asked for, with a VM, an address or a network, makes no piece more, and
-//! is not counted.
+//! (`podzol_appliance_pieces`), and few rules can make many pieces. How many there are at most is counted here, in the
+//! transaction of a rule that is new or changed, for all rules of the kind in the zone. That only falls when a rule goes, so
+//! nobody is kept from taking one back, nor does anything go wrong with one that goes with a VM, an address or a network.
 //!
-//! Refused: to leave it to the router. It takes no other change until that rule is gone, and a router that starts takes none at all.
+//! Refused: to leave it to the router. It takes no other change until that rule is gone, and a router that starts takes none
+//! at all.
 
 use podzol_appliance_api::limits::MAX_PIECES;
 use podzol_appliance_pieces::{are_few, egress, egress6, ingress, ingress6};
@@ -17,29 +17,22 @@ use super::{Ranges, Verb};
 use crate::AppError;
 use crate::router::document::{Referred, Told, told};
 
-/// Refuses a rule, as it is written, or its removal, if with that the rules of its kind are cut in more pieces than the router takes.
+/// Refuses a rule, as it is written, if with it the rules of its kind may be cut in more pieces than the router takes.
 pub(super) async fn must_be_few(db: &impl Reader, row: &rule::Model, verb: Verb) -> Result<(), AppError> {
-    if !matches!(row.kind.0, Kind::FirewallRule | Kind::EgressRule) {
+    if !matches!(row.kind.0, Kind::FirewallRule | Kind::EgressRule) || matches!(verb, Verb::Delete) {
         return Ok(());
     }
-    let mut rows = rule::of_kind(db, row.kind.0, row.account_id.0, row.zone_id.0).await?;
+    let rows = rule::of_kind(db, row.kind.0, row.account_id.0, row.zone_id.0).await?;
     let mut referred = Referred::default();
-    for row in rows.iter().chain([row]) {
+    for row in &rows {
         refer(db, row, &mut referred).await?;
     }
     if can_be_taken(&rows, &referred) {
         return Ok(());
     }
-    if matches!(verb, Verb::Delete) {
-        // Too many as well while it was there: one less may be on the way to fewer.
-        rows.push(row.clone());
-        if !can_be_taken(&rows, &referred) {
-            return Ok(());
-        }
-    }
     let nouns = row.kind.0.noun().replace('-', " ");
     let detail = format!(
-        "the account's {nouns}s in the zone would overlap so that its router had to cut them in more than {MAX_PIECES} pieces"
+        "the account's {nouns}s in the zone would overlap so that its router might have to cut them in more than {MAX_PIECES} pieces"
     );
     Err(AppError::Exhausted { code: "too_many_rules", detail, reasons: vec![] })
 }
@@ -60,7 +53,8 @@ async fn refer(db: &impl Reader, row: &rule::Model, referred: &mut Referred) -> 
         referred.networks.insert(id.0, (v4, v6));
     }
     for id in row.targets() {
-        if let Some(nic) = find::<vm::nic::Entity>(db, id).await?
+        if !referred.addresses6.contains_key(&id)
+            && let Some(nic) = find::<vm::nic::Entity>(db, id).await?
             && let Some((_, Some(prefix))) = referred.networks.get(&nic.network_id.0)
         {
             referred.addresses6.insert(id, prefix.of(nic.mac.0));

@@ -3,7 +3,7 @@
 //! A rule is written in one transaction with the operation that brings it to the account's router; that operation ends when
 //! the rule is in force. What passes the checks here is never refused by a router: they are the rules between a document's
 //! parts, asked of the rows that a rule meets and of no others, so that the ten-thousandth rule costs what the first did. Only
-//! firewall and egress rules are all looked at for each that changes ([`cut`]). what the first did.
+//! firewall and egress rules are all looked at for each that changes ([`cut`]).
 
 mod cut;
 mod egress;

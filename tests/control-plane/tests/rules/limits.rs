@@ -125,7 +125,7 @@ async fn rules_that_a_router_would_cut_in_too_many_pieces_are_refused() {
         made.into_iter().for_each(|answer| drop(answer.ok()));
     }
     let cut = format!(
-        "the account's firewall rules in the zone would overlap so that its router had to cut them in more than {} pieces",
+        "the account's firewall rules in the zone would overlap so that its router might have to cut them in more than {} pieces",
         MAX_PIECES
     );
     let problem = allow(&everywhere, "60000").await.refused(409, "too_many_rules");
@@ -137,16 +137,11 @@ async fn rules_that_a_router_would_cut_in_too_many_pieces_are_refused() {
         .await
         .refused(409, "too_many_rules");
 
-    // All ports for everybody are one piece, whatever else there is; so they cannot go before that has gone.
-    let all = format!("/v1/firewall-rules/{}", done(api, allow(&everywhere, "1-65535").await).await);
-    let beside = format!("/v1/firewall-rules/{}", done(api, allow(&everywhere, "60000").await).await);
-    api.delete(&all).await.refused(409, "too_many_rules");
-    api.patch(&all, &json!({ "protocol": "tcp", "ports": "50001" })).await.refused(409, "too_many_rules");
-    api.delete(&beside).await.ok();
-    api.delete(&all).await.ok();
-    done(api, allow(&everywhere, "1-65535").await).await;
-    done(api, allow(&everywhere, "60000").await).await;
+    // It helps that one goes, whichever.
+    api.delete(&harmless).await.ok();
+    allow(&everywhere, "60000").await.refused(409, "too_many_rules");
     api.delete(&format!("/v1/firewall-rules/{crossing}")).await.ok();
+    done(api, allow(&everywhere, "60000").await).await;
 
     // Other kinds and other addresses have nothing to do with it.
     done(api, api.post("/v1/egress-rules", &world.body("egress-rules")).await).await;
@@ -156,7 +151,7 @@ async fn rules_that_a_router_would_cut_in_too_many_pieces_are_refused() {
     let router = world.admin().list("/v1/routers").await.remove(0);
     let vm = text(&router, "vm").parse().unwrap();
     let machine = world.pod.hosts.iter().find_map(|host| host.router(vm)).unwrap();
-    assert_eq!(machine.document().unwrap().ingress.len(), most as usize + 3);
+    assert_eq!(machine.document().unwrap().ingress.len(), most as usize + 1);
 }
 
 #[tokio::test]
