@@ -108,7 +108,7 @@ pub trait Recipe {
     fn packages(&self, _place: &Place, _steps: &mut Steps<'_>) -> Result<Vec<Package>, BuildError> {
         Ok(Vec::new())
     }
-    /// What goes in beside packages, crates and files.
+    /// What goes in beside packages, crates and files. Asked before those are made.
     ///
     /// # Errors
     /// When that cannot be known.
@@ -162,7 +162,7 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     files::create_folder(&place.cache)?;
     let _lock = lock(&place.cache, steps)?;
     remove_leftovers(&place.out, steps)?;
-    let own_programs = recipe.programs();
+    let (own_programs, parts) = (recipe.programs(), recipe.parts()?);
     let files = recipe.files(place, steps)?;
     let mut inputs = Inputs { packages: Vec::new(), files, crates: own_programs.crates()? };
     let hash_of = |inputs: &Inputs| hash(recipe.name(), place.epoch, inputs, &tools, &programs);
@@ -184,7 +184,6 @@ pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> R
     let folder = tempfile::Builder::new().prefix(WORK).tempdir_in(&place.out);
     let shop = Shop { place, folder: folder.map_err(files::context("create a folder in", &place.out))? };
     files::create_folder(&shop.path("finished"))?;
-    let parts = recipe.parts()?;
     let mut made = recipe.make(&inputs, &shop, steps)?;
     let bill = sbom::text(recipe.name(), place.epoch, &inputs, &parts, &own_programs, &hash);
     files::write(&shop.output(sbom::FILE_NAME), bill)?;
