@@ -91,6 +91,19 @@ fn a_bridge_forwards_at_once_without_spanning_tree_snooping_or_filter() {
 }
 
 #[test]
+fn a_host_answers_for_none_of_its_addresses_on_a_bridge() {
+    in_namespace(async |host| {
+        host.converge(&desired(&[(100, NetworkId::new())])).await;
+        for link in ["pzb100", "pzv100"] {
+            let setting = |name: &str| {
+                std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/{name}")).unwrap()
+            };
+            assert_eq!((setting("arp_ignore").trim(), setting("rp_filter").trim()), ("8", "1"), "{link}");
+        }
+    });
+}
+
+#[test]
 fn the_last_segment_leaves_nothing_behind() {
     in_namespace(async |host| {
         let before = host.kernel.observe().await.unwrap().len();

@@ -28,8 +28,6 @@ const WIRES: [(&str, u8, bool); 3] = [("first", 1, false), ("second", 2, false),
 pub(crate) struct Link {
     socket: OwnedFd,
     wires: Vec<LinkAddr>,
-    /// The bridge, as the host has it.
-    bridge: LinkAddr,
     tries: AtomicU32,
 }
 
@@ -104,39 +102,30 @@ impl Link {
         let (raw, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
         let socket = socket(AddressFamily::Packet, raw, flags, SockProtocol::EthAll).unwrap();
         setsockopt(&socket, ReceiveTimeout, &PATIENCE).unwrap();
-        Self { socket, wires, bridge: address("bridge0"), tries: AtomicU32::new(0) }
+        Self { socket, wires, tries: AtomicU32::new(0) }
     }
 
     /// Whether a frame reaches the second VM. One that reaches it for certain is sent behind it, so that nothing is waited for.
     /// Both are sent again if that one is not heard: a kernel with much to do drops what it has no room for, of any namespace.
     pub(crate) fn passes(&self, frame: &Frame) -> bool {
-        self.reaches(&self.wires[1], (frame.sender(), &frame.bytes()), frame.sender())
-    }
-
-    /// Whether a question for an address, which goes to all, reaches the host. The router's reaches it for certain.
-    pub(crate) fn reaches_host(&self, sender: u8) -> bool {
-        self.reaches(&self.bridge, (sender, &arp(sender)), 3)
-    }
-
-    /// Whether a frame is heard at a link. Behind it the one is sent that is heard there for certain, of a sender.
-    fn reaches(&self, link: &LinkAddr, (sender, sent): (u8, &[u8]), certain: u8) -> bool {
+        let sent = frame.bytes();
         for _ in 0..TRIES {
             // What comes late of an earlier try has another number in its padding.
-            let number = self.tries.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-            let last = [&arp(certain)[..], &number].concat();
-            for (sender, bytes) in [(sender, sent), (certain, &last)] {
-                let wire = &self.wires[usize::from(sender) - 1];
+            let number = self.tries.fetch_add(1, Ordering::Relaxed);
+            let last = [&arp(frame.sender())[..], &number.to_be_bytes()].concat();
+            for bytes in [&sent, &last] {
+                let wire = &self.wires[usize::from(frame.sender()) - 1];
                 sendto(self.socket.as_raw_fd(), bytes, wire, MsgFlags::empty()).unwrap();
             }
-            if let Some(has_passed) = self.hear(link, sent, &last) {
+            if let Some(has_passed) = self.hear(&sent, &last) {
                 return has_passed;
             }
         }
-        panic!("nothing reaches the link");
+        panic!("nothing reaches the second VM");
     }
 
-    /// Whether a frame is heard at a link before the last one is, or nothing if that is not heard at all.
-    fn hear(&self, link: &LinkAddr, sent: &[u8], last: &[u8]) -> Option<bool> {
+    /// Whether a frame is heard at the second VM before the last one is, or nothing if that is not heard at all.
+    fn hear(&self, sent: &[u8], last: &[u8]) -> Option<bool> {
         let mut buffer = [0; 2048];
         let mut has_passed = false;
         loop {
@@ -145,7 +134,7 @@ impl Link {
                 heard => heard.unwrap(),
             };
             let from = from.unwrap();
-            let is_here = from.ifindex() == link.ifindex() && from.pkttype() != OUTGOING;
+            let is_here = from.ifindex() == self.wires[1].ifindex() && from.pkttype() != OUTGOING;
             match &buffer[..length] {
                 bytes if is_here && bytes == last => return Some(has_passed),
                 bytes => has_passed |= is_here && bytes == sent,

@@ -130,16 +130,6 @@ fn a_router_advertises_and_gives_leases() {
     });
 }
 
-/// A host has addresses that customers have no business with, and answers for them on every link.
-#[test]
-fn nothing_of_a_vm_is_for_the_host() {
-    link::in_namespace(|link: Link| {
-        assert!(link.reaches_host(3), "a router's port may be at the operator's bridge");
-        assert!(!link.reaches_host(1));
-        assert!(!link.reaches_host(2));
-    });
-}
-
 fn check(passes: bool, cases: Vec<Case>) {
     link::in_namespace(move |link: Link| {
         for (what, frame) in cases {

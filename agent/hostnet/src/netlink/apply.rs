@@ -174,6 +174,7 @@ impl<'a> Pass<'a> {
         let mut message = LinkUnspec::new_with_index(index.0);
         if settings.ipv6_off && ipv6 == Ipv6::On {
             ipv6_off(&link.name)?;
+            answers_nobody(&link.name)?;
             message = message.append_extra_attribute(no_address_generation());
         }
         if let Some(mark) = settings.mark {
@@ -293,6 +294,16 @@ fn ipv6_off(name: &InterfaceName) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Has the host answer for none of its addresses on a link, nor hear who speaks to them there: a customer's bridge has a MAC
+/// address like any other, and behind it are the host's own addresses, whichever link they are of. No address is routed by that
+/// link, so with strict filtering of sources nothing that comes by it is heard. What passes the bridge is not looked at.
+fn answers_nobody(name: &InterfaceName) -> io::Result<()> {
+    for (setting, value) in [("arp_ignore", "8"), ("rp_filter", "1")] {
+        std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/{setting}"), value)?;
+    }
+    Ok(())
 }
 
 /// No link-local address even if somebody turns IPv6 on again.
