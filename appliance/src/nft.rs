@@ -15,7 +15,7 @@ use podzol_rpc::exec::{self, ExecError};
 
 pub(crate) use generation::Generations;
 
-/// How long nft(8) may take: some times what the largest document takes, which is some 25 s if all kinds of rules are cut in as
+/// How long nft(8) may take: some times what the largest document takes, which should be some 20 s if all kinds of rules are cut in as
 /// many pieces as there may be.
 const DEADLINE: Duration = Duration::from_secs(90);
 

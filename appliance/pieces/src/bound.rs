@@ -10,7 +10,7 @@
 
 use crate::{Areas, MOST, Net, Rule};
 
-/// How often something may be looked at: some ten milliseconds of one processor.
+/// How often something may be looked at: some hundred times for each of as many rules as there may be.
 const LOOKS: usize = 2 << 20;
 
 /// Whether rules of a kind and family make no more pieces than there may be, and would not without any of them.
@@ -56,8 +56,6 @@ impl<A: Net> Areas<A> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use ipnet::{Ipv4Net, Ipv6Net};
     use podzol_appliance_api::Traffic;
     use rand::rngs::StdRng;
@@ -124,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_overlap_without_end_are_too_many_soon() {
+    fn rules_that_overlap_without_end_are_too_many() {
         let all = Traffic::Tcp { ports: "1-65535".parse().unwrap() };
         // Of prefixes of all lengths.
         let lengths = (0..=128_u8).flat_map(|inner| (64..=128_u8).map(move |outer| (outer, inner)));
@@ -149,9 +147,7 @@ mod tests {
                 Ipv4Net::default(),
             )
         });
-        let begun = Instant::now();
         assert!(!are_few(deep.into_iter()));
         assert!(!are_few(some.chain(ports)));
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }

@@ -15,7 +15,7 @@ use super::document::{self, Referred, Sides};
 use super::known::{Dirty, Known};
 use crate::{App, AppError};
 
-/// How long a router may take to put a document in force: some times what the largest one takes, which is some 25 s if all kinds
+/// How long a router may take to put a document in force: some times what the largest one takes, which should be some 20 s if all kinds
 /// of rules are cut in as many pieces as there may be.
 const TELL: Duration = Duration::from_secs(120);
 
