@@ -252,5 +252,8 @@ fn a_vm_gets_nothing_through_that_is_not_its_own_until_it_may_route() {
     })
     .unwrap();
     only_honest_frames_pass(&lab, &vms);
+    // Who could route has said that its neighbour's address is its own. The neighbour speaks for itself, so that all,
+    // the router too, know again where it is.
+    only_honest_frames_pass(&lab, &Neighbours { from: "acme-2", to: "acme-1", ..vms });
     proof::reachability(&lab, &proof::demo_vms(&lab).unwrap()).unwrap();
 }
