@@ -246,6 +246,11 @@ impl App {
             let detail = format!("nobody works on {} though it is due", row.kind);
             findings.push(finding("abandoned", row.id.to_string(), detail, None));
         }
+        let long_ago = now().0 - self.settings.start_deadline.as_millis() as i64;
+        for row in operation::open_since(db, "vm.start", long_ago).await? {
+            let detail = "a VM that should run could not be started yet".to_owned();
+            findings.push(finding("vm_start", row.subject, detail, row.error_detail.as_deref()));
+        }
         for row in pool::failed(db).await? {
             let detail = format!("pool {} is {}", row.name.0, word(row.state.0));
             findings.push(finding("pool_not_ready", row.id.to_string(), detail, row.error.as_deref()));

@@ -235,7 +235,12 @@ impl App {
             }
         };
         tx.vm_update(row.clone()).await?;
-        start(tx, self.vm_operation(kind, &row)).await?;
+        let mut operation = self.vm_operation(kind, &row);
+        // Nobody is there to see it fail. VMs of Podzol's own are replaced by who needs them.
+        if matches!(finding, Finding::Died | Finding::Missing) && row.role.is_none() {
+            operation.deadline = None;
+        }
+        start(tx, operation).await?;
         Ok(())
     }
 

@@ -100,6 +100,15 @@ pub async fn all_open_subjects(db: &impl Reader) -> Result<HashSet<String>, DbEr
     Ok(open.into_tuple::<String>().all(db).await?.into_iter().collect())
 }
 
+/// The operations of a kind that were begun before then and have not ended.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn open_since(db: &impl Reader, kind: &str, then: i64) -> Result<Vec<Model>, DbError> {
+    let open = Entity::find().filter(Column::FinishedAt.is_null()).filter(Column::Kind.eq(kind));
+    Ok(open.filter(Column::CreatedAt.lte(then)).fetch(db).await?)
+}
+
 /// Operations whose engine has not renewed its lease since then: nobody works on them.
 ///
 /// # Errors

@@ -215,6 +215,42 @@ async fn the_vms_of_a_host_that_crashed_run_again_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn what_keeps_a_host_from_starting_its_vms_after_it_crashed_passes_and_they_run_again() {
+    let control_plane = ControlPlane::with(|config| config.vm_start_secs = 10).await;
+    let plan = PodPlan { hosts: vec![("h1", 2048)], ..PodPlan::default() };
+    let mut pod = SimPod::with(&control_plane, plan).await;
+    let admin = &control_plane.admin;
+    let network = pod.network(admin, "n1", "10.1.1.0/24").await;
+    let (kept, stopped) = (pod.vm(admin, "a", &network).await, pod.vm(admin, "b", &network).await);
+
+    pod.hosts[0].kill_agent();
+    pod.hosts[0].hypervisor().host_crashes();
+    pod.hosts[0].hypervisor().fault(Step::Start, Fault::Fails(u32::MAX));
+    pod.hosts[0].start_agent();
+
+    // For longer than a start may take that somebody asked for.
+    let kept_from_it = wait_for("the doctor to find them", Duration::from_secs(30), async || {
+        let found = admin.get("/v1/doctor").await.ok()["findings"].clone();
+        let of = |finding: &&Value| finding["code"] == "vm_start";
+        let of_vms: Vec<Value> = found.as_array().expect("a list").iter().filter(of).cloned().collect();
+        if of_vms.len() == 2 { Ok(of_vms) } else { Err(found.to_string()) }
+    })
+    .await;
+    assert!(kept_from_it.iter().all(|finding| finding["cause"].is_string()), "{kept_from_it:?}");
+    for id in [&kept, &stopped] {
+        assert_eq!(admin.show_vm(id).await["state"], "starting");
+    }
+    // Who wants it to be off all the same has it off.
+    admin.stop_vm(&stopped).await;
+    assert_eq!(admin.show_vm(&stopped).await["state"], "stopped");
+
+    pod.hosts[0].hypervisor().heal(Step::Start);
+    admin.vm_in_state(&kept, "running").await;
+    assert_eq!(pod.running(&kept).len(), 1);
+    assert!(pod.running(&stopped).is_empty());
+}
+
+#[tokio::test]
 async fn a_host_that_stops_to_report_is_disconnected_until_it_reports_again() {
     let control_plane = ControlPlane::with(|config| config.silent_secs = 2).await;
     let mut pod = SimPod::start(&control_plane).await;

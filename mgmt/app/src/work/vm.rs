@@ -6,7 +6,10 @@
 //!   desired: deleted    as stopped  -> root volume destroyed -> rows removed
 //! ```
 //! A VM keeps its host, and its share of it, until the host has said that nothing of it is left: so no VM can run twice.
-//! A start that failed gives the VM the goal "stopped" with the error kept, and another operation to get there.
+//! A start that somebody asked for and that failed gives the VM the goal "stopped" with the error kept, and another
+//! operation to get there: he is there to see it. One that brings back a VM that ended by itself, as with its host, has no
+//! deadline and is tried until it succeeds or somebody wants something else: what fails then, such as storage that comes
+//! back later than the hosts after a power cut, passes.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -152,7 +155,11 @@ impl App {
                 let outcome = self.is_running(&parts, status, steps, ends).await?;
                 Ok(rest.unwrap_or(outcome))
             }
-            OnHost::Failed => Ok(Outcome::failed("start_failed", status.error.unwrap_or_default())),
+            OnHost::Failed => {
+                let (code, detail) = ("start_failed", status.error.unwrap_or_default());
+                let is_asked_for = operation.deadline_at.is_some();
+                Ok(if is_asked_for { Outcome::failed(code, detail) } else { Outcome::again(code, detail) })
+            }
             OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving => {
                 Ok(still_at_it("its host is starting it"))
             }
