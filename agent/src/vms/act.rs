@@ -12,7 +12,7 @@ use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, Tag, VmId};
 use tokio::time::Instant;
 
-use super::goal::Entry;
+use super::goal::{Entry, running};
 use super::plan::{differences, export_of, segments_of};
 use super::{Goal, Vms, runs_with_other};
 use crate::files::Files;
@@ -49,11 +49,6 @@ struct Mounted {
     cdrom: Option<PathBuf>,
 }
 
-/// What a VM that is here does.
-pub(super) fn running(stands_still: bool) -> VmState {
-    if stands_still { VmState::Paused } else { VmState::Running }
-}
-
 /// Measures the steps of a start.
 #[derive(Default)]
 pub(super) struct Steps(Vec<StepTiming>);
@@ -75,7 +70,7 @@ impl<P: Platform> Vms<P> {
                 Goal::Arrive { plan, .. } => self.make_ready(plan, turn).await,
                 Goal::Leave(to) => self.leave(vm, to, turn).await,
                 Goal::Stay => (self.stay(vm, turn).await, None, vec![]),
-                Goal::AsFound(_) => return,
+                Goal::AsFound(record) => self.go_on_as_found(vm, record, turn).await,
             };
             self.tell();
             let mut entries = self.entries();
@@ -126,6 +121,23 @@ impl<P: Platform> Vms<P> {
                 (VmState::Failed, Some(error), steps.0)
             }
         }
+    }
+
+    /// Has a VM that nobody has told of since the agent began run or stand still, as it is described.
+    async fn go_on_as_found(&self, vm: VmId, record: Option<Record>, turn: u64) -> Reached {
+        let (state, error) = match (self.look_where(vm, turn).await, record) {
+            (None, _) => (VmState::Starting, None),
+            (Some(Some(found)), Some(record)) if found.runs() => {
+                let failed = self.pause_or_resume(&found, &record.plan).await.err();
+                let stands_still =
+                    if failed.is_some() { found.state == DomainState::Paused } else { record.plan.paused };
+                (running(stands_still), failed.map(|error| format!("{error:#}")))
+            }
+            // The next look says what it is.
+            (Some(Some(found)), _) if !matches!(found.state, DomainState::Off(_)) => (VmState::Arriving, None),
+            (Some(_), _) => (VmState::Stopped, None),
+        };
+        (state, error, vec![])
     }
 
     /// Has a VM run on that stands still here since it was sent to another host, as it did not get there: nobody else would

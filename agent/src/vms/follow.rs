@@ -141,8 +141,9 @@ impl<P: Platform> Vms<P> {
                 continue;
             }
             news |= entry.saw(found.state);
-            if found.state == DomainState::Paused && entry.should_go_on(LOOK) {
-                tracing::warn!(vm = %found.vm, "a VM stands still that should run, as with a full disk; resuming it");
+            if entry.stands_wrongly(found.state, LOOK) {
+                let now = found.state;
+                tracing::warn!(vm = %found.vm, ?now, "a VM stands still that should run, as with a full disk, or runs that should not");
                 entry.renew_goal(entry.goal.clone());
                 self.set_to_work(found.vm, entry);
             }

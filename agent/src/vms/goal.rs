@@ -57,7 +57,16 @@ impl Goal {
         }
     }
 
-    /// The description in it.
+    /// The description of a VM that should run as it is, now or as it was found.
+    fn described(&self) -> Option<&VmPlan> {
+        match self {
+            Self::Run(plan, _) => Some(plan),
+            Self::AsFound(Some(record)) => Some(&record.plan),
+            _ => None,
+        }
+    }
+
+    /// The description in it, with secrets.
     pub(super) fn plan(&self) -> Option<&Arc<VmPlan>> {
         match self {
             Self::Run(plan, _) | Self::Arrive { plan, .. } => Some(plan),
@@ -160,10 +169,9 @@ impl Entry {
             Goal::Gone { .. } | Goal::Leave(_) => self.came_from = None,
         }
         let state = match &goal {
-            Goal::Run(..) | Goal::Arrive { .. } => VmState::Starting,
+            Goal::Run(..) | Goal::AsFound(_) | Goal::Arrive { .. } => VmState::Starting,
             Goal::Gone { .. } => VmState::Stopping,
             Goal::Leave(_) | Goal::Stay => VmState::Leaving,
-            Goal::AsFound(_) => self.status().state,
         };
         self.goal = goal;
         let generation = self.generation;
@@ -186,7 +194,7 @@ impl Entry {
         let is_as_told = match told {
             Goal::Run(..) | Goal::AsFound(_) => {
                 let described = !matches!(self.goal, Goal::Arrive { .. } | Goal::Stay);
-                described && good && matches!(status.state, VmState::Running | VmState::Paused)
+                described && good && told.described().is_none_or(|plan| status.state == running(plan.paused))
             }
             // Told again, it is looked for; what is told to run has arrived.
             Goal::Arrive { .. } => !matches!(self.goal, Goal::Arrive { .. }),
@@ -209,9 +217,15 @@ impl Entry {
         !self.busy && is_passing(self.status().state)
     }
 
-    /// Whether it should not stand still, and was left alone for a while.
-    pub(super) fn should_go_on(&self, pause: Duration) -> bool {
-        matches!(&self.goal, Goal::Run(plan, _) if !plan.paused) && self.since.elapsed() >= pause
+    /// Whether it stands still and should run, or the other way, and was left alone for a while.
+    pub(super) fn stands_wrongly(&self, domain: DomainState, pause: Duration) -> bool {
+        let Some(plan) = self.goal.described() else { return false };
+        let differs = match domain {
+            DomainState::Running => plan.paused,
+            DomainState::Paused => !plan.paused,
+            _ => false,
+        };
+        differs && self.since.elapsed() >= pause
     }
 
     /// Whether anything of it is, or may be, on this host.
@@ -329,6 +343,11 @@ impl Entry {
     pub(super) fn is_forgotten(&self, after: Duration) -> bool {
         self.status().state == VmState::Absent && self.since.elapsed() > after
     }
+}
+
+/// What a VM that is here does.
+pub(super) fn running(stands_still: bool) -> VmState {
+    if stands_still { VmState::Paused } else { VmState::Running }
 }
 
 /// Whether a VM's task is at work in this state, or should be.

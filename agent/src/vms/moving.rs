@@ -36,7 +36,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Vms;
-use super::act::{Reached, Steps, running};
+use super::act::{Reached, Steps};
+use super::goal::running;
 use super::goal::{Destination, Goal};
 use super::plan::check_plan;
 use crate::files::MOVED_LOG;
