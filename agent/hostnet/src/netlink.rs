@@ -16,47 +16,31 @@ mod apply;
 mod dump;
 mod grace;
 mod read;
+mod socket;
 mod watch;
 
 use std::path::PathBuf;
 
 use podzol_vocab::InterfaceName;
-use rtnetlink::Handle;
-use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
 
 use crate::change::Changes;
 use crate::links::{Error, Failure, Interface, Links, Watch};
 use crate::observed::Link;
 use grace::Hurry;
+use socket::Socket;
 
 /// The kernel's links in one network namespace.
 #[derive(Debug)]
 pub struct Kernel {
     socket: Socket,
-    connection: AbortHandle,
     hurry: Option<Hurry>,
-}
-
-/// A netlink socket. The kernel refuses a second dump on it while one is under way (`netlink_dump_start`, EBUSY).
-#[derive(Debug)]
-struct Socket {
-    handle: Handle,
-    one_dump: Mutex<()>,
 }
 
 impl Kernel {
     /// Opens a netlink socket in the network namespace of this thread. Needs a tokio runtime, and `CAP_NET_ADMIN`
     /// for changes.
     pub fn open() -> Result<Self, Error> {
-        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
-        // So that a request which was applied differs from one whose answer never came.
-        connection.set_forward_ack(true);
-        // So that a dump which came to its end differs from one that broke off.
-        connection.set_forward_done(true);
-        let connection = tokio::spawn(connection).abort_handle();
-        let socket = Socket { handle, one_dump: Mutex::new(()) };
-        Ok(Self { socket, connection, hurry: None })
+        Ok(Self { socket: Socket::open()?, hurry: None })
     }
 
     /// The same, and the whole kernel hurries (`rcu_expedited`) while several links are removed. That this is so is
@@ -64,12 +48,6 @@ impl Kernel {
     pub fn hurrying(mut self, note: PathBuf) -> Result<Self, Error> {
         self.hurry = Some(Hurry::new(note).map_err(Error::Hurry)?);
         Ok(self)
-    }
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        self.connection.abort();
     }
 }
 
@@ -98,14 +76,6 @@ impl Links for Kernel {
 fn speed_mbps(name: &InterfaceName) -> Option<u32> {
     // -1, which means unknown, is no u32.
     std::fs::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?.trim().parse().ok()
-}
-
-/// The kernel's errno, or else what went wrong on the way to it.
-fn io_error(error: rtnetlink::Error) -> std::io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => std::io::Error::other(other),
-    }
 }
 
 #[cfg(test)]

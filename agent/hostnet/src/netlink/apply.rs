@@ -20,10 +20,11 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan, LinkVxlan};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan, LinkVxlan};
 
 use super::grace::Hurry;
-use super::{Socket, io_error, read};
+use super::read;
+use super::socket::{Message, Socket};
 use crate::change::{Change, Changes, LinkRef, NewLink, Settings};
 use crate::links::Failure;
 use crate::model::{MARK_GROUP, VXLAN_PORT, alias};
@@ -83,7 +84,7 @@ impl<'a> Pass<'a> {
             let message = LinkUnspec::new_with_index(index.0).build();
             removals.push((*change, Ok(request(RouteNetlinkMessage::DelLink(message), REQUEST))));
         }
-        let failures = send_all(&self.socket.handle, removals).await;
+        let failures = send_all(self.socket, removals).await;
         // Gone already: with the link that it was stacked on, or by somebody else's hand.
         self.failures.extend(failures.into_iter().filter(|failure| !is_no_device(&failure.source)));
     }
@@ -94,10 +95,10 @@ impl<'a> Pass<'a> {
             let message = LinkUnspec::new_with_index(index.0).link_group(group).build();
             moves.push((*change, Ok(request(RouteNetlinkMessage::SetLink(message), REQUEST))));
         }
-        let failures = send_all(&self.socket.handle, moves).await;
+        let failures = send_all(self.socket, moves).await;
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(group));
-        send(&self.socket.handle, request(RouteNetlinkMessage::DelLink(message), REQUEST)).await?;
+        send(self.socket, request(RouteNetlinkMessage::DelLink(message), REQUEST)).await?;
         match failures.into_iter().find(|failure| !is_no_device(&failure.source)) {
             Some(failure) => Err(failure.source),
             None => Ok(()),
@@ -114,7 +115,7 @@ impl<'a> Pass<'a> {
             names.push(change.name().clone());
             requests.push((change, Ok(request(RouteNetlinkMessage::NewLink(message), flags))));
         }
-        let failures = send_all(&self.socket.handle, requests).await;
+        let failures = send_all(self.socket, requests).await;
         // A dump that fails leaves `made` empty, and each link that needs it says so.
         let mut observed: HashMap<_, _> = match read::links(self.socket).await {
             Ok(links) => links
@@ -136,7 +137,7 @@ impl<'a> Pass<'a> {
         for (change, link, settings) in settings {
             requests.push((change, self.settings(link, settings)));
         }
-        let failures = send_all(&self.socket.handle, requests).await;
+        let failures = send_all(self.socket, requests).await;
         self.failures.extend(failures);
     }
 
@@ -162,14 +163,14 @@ impl<'a> Pass<'a> {
                 requests.push((change, Ok(request(message, REQUEST | NLM_F_CREATE | NLM_F_APPEND))));
             }
         }
-        let failures = send_all(&self.socket.handle, requests).await;
+        let failures = send_all(self.socket, requests).await;
         // Gone already, by somebody else's hand.
         let is_missing = |failure: &Failure| failure.source.raw_os_error() == Some(libc::ENOENT);
         self.failures.extend(failures.into_iter().filter(|failure| !is_missing(failure)));
     }
 
     /// The message for settings. IPv6 is off before it is sent, as the message can bring the link up.
-    fn settings(&self, link: &LinkRef, settings: &Settings) -> io::Result<Request> {
+    fn settings(&self, link: &LinkRef, settings: &Settings) -> io::Result<Message> {
         let (index, ipv6) = self.resolve(link)?;
         let mut message = LinkUnspec::new_with_index(index.0);
         if settings.ipv6_off && ipv6 == Ipv6::On {
@@ -204,22 +205,20 @@ impl<'a> Pass<'a> {
     }
 }
 
-type Request = NetlinkMessage<RouteNetlinkMessage>;
-
-fn request(message: RouteNetlinkMessage, flags: u16) -> Request {
+fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = flags;
     request
 }
 
 /// Sends all requests in their order, and returns those that failed.
-async fn send_all(handle: &Handle, requests: Vec<(&Change, io::Result<Request>)>) -> Vec<Failure> {
+async fn send_all(socket: &Socket, requests: Vec<(&Change, io::Result<Message>)>) -> Vec<Failure> {
     let (mut under_way, mut failures) = (FuturesOrdered::new(), Vec::new());
     for (change, request) in requests {
         if under_way.len() == IN_FLIGHT {
             failures.extend(under_way.next().await.flatten());
         }
-        let sent = request.and_then(|request| handle.clone().request(request).map_err(io_error));
+        let sent = request.and_then(|request| socket.ask(request));
         under_way.push_back(async move {
             let answer = match sent {
                 Ok(answers) => acknowledged(answers).await,
@@ -234,14 +233,14 @@ async fn send_all(handle: &Handle, requests: Vec<(&Change, io::Result<Request>)>
     failures
 }
 
-async fn send(handle: &Handle, request: Request) -> io::Result<()> {
-    acknowledged(handle.clone().request(request).map_err(io_error)?).await
+async fn send(socket: &Socket, request: Message) -> io::Result<()> {
+    acknowledged(socket.ask(request)?).await
 }
 
 /// Waits for the answer: an acknowledgement or an error, unless the connection ends before.
-async fn acknowledged(mut answers: impl Stream<Item = Request> + Unpin) -> io::Result<()> {
+async fn acknowledged(mut answers: impl Stream<Item = io::Result<Message>> + Unpin) -> io::Result<()> {
     while let Some(answer) = answers.next().await {
-        if let NetlinkPayload::Error(error) = answer.payload {
+        if let NetlinkPayload::Error(error) = answer?.payload {
             return if error.code.is_some() { Err(error.to_io()) } else { Ok(()) };
         }
     }

@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
-use super::{Socket, io_error};
+use super::socket::{Message, Socket};
 
 /// How often a dump is tried that is not consistent.
 const ATTEMPTS: u32 = 5;
@@ -29,8 +29,7 @@ pub(super) async fn dump(
     for attempt in 1..=ATTEMPTS {
         let mut message = NetlinkMessage::from(request.clone());
         message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let answers = socket.handle.clone().request(message).map_err(io_error)?;
-        if let Some(messages) = whole(answers).await? {
+        if let Some(messages) = whole(socket.ask(message)?).await? {
             return Ok(messages);
         }
         tokio::time::sleep(PAUSE * attempt).await;
@@ -40,10 +39,11 @@ pub(super) async fn dump(
 
 /// The messages of a dump; nothing if they are not consistent.
 async fn whole(
-    mut answers: impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin,
+    mut answers: impl Stream<Item = io::Result<Message>> + Unpin,
 ) -> io::Result<Option<Vec<RouteNetlinkMessage>>> {
     let (mut messages, mut consistent) = (Vec::new(), true);
     while let Some(answer) = answers.next().await {
+        let answer = answer?;
         consistent &= answer.header.flags & NLM_F_DUMP_INTR == 0;
         match answer.payload {
             NetlinkPayload::InnerMessage(message) => messages.push(message),
@@ -66,13 +66,13 @@ mod tests {
 
     use super::*;
 
-    fn link(flags: u16) -> NetlinkMessage<RouteNetlinkMessage> {
+    fn link(flags: u16) -> Message {
         let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewLink(LinkMessage::default()));
         message.header.flags = flags;
         message
     }
 
-    fn done(code: i32, flags: u16) -> NetlinkMessage<RouteNetlinkMessage> {
+    fn done(code: i32, flags: u16) -> Message {
         let mut done = DoneMessage::default();
         done.code = code;
         let mut message = link(flags);
@@ -80,8 +80,8 @@ mod tests {
         message
     }
 
-    async fn check(answers: Vec<NetlinkMessage<RouteNetlinkMessage>>, expected: Result<Option<usize>, i32>) {
-        let found = whole(stream::iter(answers)).await.map(|messages| messages.map(|list| list.len()));
+    async fn check(answers: Vec<Message>, expected: Result<Option<usize>, i32>) {
+        let found = whole(stream::iter(answers.into_iter().map(Ok))).await.map(|messages| messages.map(|list| list.len()));
         assert_eq!(found.map_err(|error| error.raw_os_error().unwrap_or(0)), expected);
     }
 
