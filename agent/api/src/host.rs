@@ -131,6 +131,9 @@ pub struct DomainFound {
     /// In what it is other than its own description, besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differs: Vec<Difference>,
+    /// Whether it runs and its hypervisor did not say what devices it has: none are told then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswered: bool,
 }
 
 /// In what a domain that runs can be other than described, but for which disks and network interfaces it has.

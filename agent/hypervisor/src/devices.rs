@@ -49,7 +49,7 @@ pub struct DiskDevice {
     pub serial: String,
     /// The most I/O operations a second, or no limit.
     pub iops: Option<u64>,
-    /// Its size, or what it was made with.
+    /// Its size, or what it was made with; nothing if it was not asked for.
     pub size: Option<ByteSize>,
 }
 
@@ -125,6 +125,11 @@ impl Devices {
             nics: plan.nics.iter().map(NicDevice::of).collect(),
             cd: plan.cdrom.as_ref().map(Cd::of),
         }
+    }
+
+    /// The disks of a description of which it matters how large they are.
+    pub fn sized(plan: &VmPlan) -> Vec<VolumeId> {
+        plan.disks.iter().filter(|disk| disk.size.is_some()).map(|disk| disk.volume).collect()
     }
 
     /// Whether these are the devices of a description, in its order. A disk may be larger than described.

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use podzol_agent_api::report::Accelerator;
 use podzol_agent_api::vm::{Ended, Moved, Usage, VmPlan};
-use podzol_vocab::{InterfaceName, VmId};
+use podzol_vocab::{InterfaceName, VmId, VolumeId};
 
 pub use devices::{Cd, Change, Devices, DiskDevice, NicDevice};
 pub use libvirt::Libvirt;
@@ -138,8 +138,13 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Reboots a domain.
     fn reboot(&self, vm: VmId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
 
-    /// The disks and network interfaces of a domain that runs, and what is in its CD drive.
-    fn devices(&self, vm: VmId) -> impl Future<Output = Result<Devices, HypervisorError>> + Send;
+    /// The disks and network interfaces of a domain that runs, and what is in its CD drive. Only `sized` disks have their
+    /// sizes: a QEMU that is asked for one stands still while the disk's storage is away.
+    fn devices(
+        &self,
+        vm: VmId,
+        sized: Vec<VolumeId>,
+    ) -> impl Future<Output = Result<Devices, HypervisorError>> + Send;
 
     /// Changes a disk, a network interface or the CD drive of a domain that runs. What goes is gone when this succeeds.
     fn change(&self, vm: VmId, change: Change) -> impl Future<Output = Result<(), HypervisorError>> + Send;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podzol_agent_api::vm::{Ended, Moved, Usage};
-use podzol_vocab::VmId;
+use podzol_vocab::{VmId, VolumeId};
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
 use virt::error::{Error, ErrorNumber};
@@ -34,7 +34,7 @@ use connection::Link;
 use counters::Counters;
 use threads::{Abandoned, Threads};
 
-/// The most calls at a time.
+/// The most calls of a kind at a time.
 const THREADS: usize = 8;
 
 /// How long a call may take.
@@ -59,8 +59,11 @@ const COUNTING_THREADS: usize = 8;
 /// libvirt's QEMU driver.
 pub struct Libvirt {
     link: Arc<Link>,
+    asking: Threads,
     threads: Threads,
     starting: Threads,
+    /// A QEMU that hangs is killed, whatever else waits for it.
+    ending: Threads,
     counting: Threads,
     leaving: Threads,
     counters: Arc<Counters>,
@@ -71,31 +74,46 @@ impl Libvirt {
     pub fn new(uri: impl Into<String>) -> Self {
         Self {
             link: Arc::new(Link::new(uri.into())),
+            asking: Threads::new(THREADS, DEADLINE),
             threads: Threads::new(THREADS, DEADLINE),
             starting: Threads::new(THREADS, STARTING),
+            ending: Threads::new(THREADS, DEADLINE),
             counting: Threads::new(COUNTING_THREADS, COUNTING),
             leaving: Threads::new(LEAVING, LEAVES),
             counters: Arc::default(),
         }
     }
 
-    async fn call<T: Send + 'static>(
+    /// Asks for what libvirt knows by itself: of a VM, or of all.
+    async fn ask<T: Send + 'static>(
         &self,
+        vm: impl Into<Option<VmId>>,
         step: &'static str,
         work: impl FnOnce(&Connect) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, HypervisorError> {
-        self.call_on(&self.threads, step, move |connect, _| work(connect)).await
+        self.call_on(&self.asking, vm.into(), step, move |connect, _| work(connect)).await
+    }
+
+    /// Has something done with a VM, for which libvirt may wait for its QEMU.
+    async fn call<T: Send + 'static>(
+        &self,
+        vm: VmId,
+        step: &'static str,
+        work: impl FnOnce(&Connect) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        self.call_on(&self.threads, Some(vm), step, move |connect, _| work(connect)).await
     }
 
     async fn call_on<T: Send + 'static>(
         &self,
         threads: &Threads,
+        vm: Option<VmId>,
         step: &'static str,
         work: impl FnOnce(&Connect, &Abandoned) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, HypervisorError> {
         let unavailable = move |reason: String| HypervisorError::Unavailable { step, reason };
         let link = Arc::clone(&self.link);
-        let answer = threads.run(move |abandoned| {
+        let answer = threads.run(vm, move |abandoned| {
             let connection = link.lend().map_err(|error| unavailable(error.message().to_owned()))?;
             // To connect is what a hung libvirtd holds up first.
             if abandoned.is_so() {
@@ -119,6 +137,7 @@ impl Libvirt {
     /// As [`Libvirt::call`], for work that may fail for reasons of its own.
     async fn call_and_say<T: Send + 'static>(
         &self,
+        vm: VmId,
         step: &'static str,
         work: impl FnOnce(&Connect, &Abandoned) -> Result<T, Refused> + Send + 'static,
     ) -> Result<T, HypervisorError> {
@@ -127,13 +146,13 @@ impl Libvirt {
             Err(Refused::Other(reason)) => Ok(Err(HypervisorError::Failed { step, reason })),
             Ok(done) => Ok(Ok(done)),
         };
-        self.call_on(&self.threads, step, work).await?
+        self.call_on(&self.threads, Some(vm), step, work).await?
     }
 }
 
 impl Hypervisor for Libvirt {
     async fn version(&self) -> Result<String, HypervisorError> {
-        self.call("tell its version", |connect| {
+        self.ask(None, "tell its version", |connect| {
             let (hypervisor, library) = (connect.get_hyp_version()?, connect.get_lib_version()?);
             Ok(format!("QEMU {}, libvirt {}", dotted(hypervisor), dotted(library)))
         })
@@ -141,7 +160,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn list(&self) -> Result<Vec<Found>, HypervisorError> {
-        self.call("list its domains", |connect| {
+        self.ask(None, "list its domains", |connect| {
             let mut list = Vec::new();
             for domain in connect.list_all_domains(0)? {
                 list.extend(found(&domain)?);
@@ -152,7 +171,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn find(&self, vm: VmId) -> Result<Option<Found>, HypervisorError> {
-        self.call("find the VM", move |connect| match lookup(connect, vm)? {
+        self.ask(vm, "find the VM", move |connect| match lookup(connect, vm)? {
             Some(domain) => found(&domain),
             None => Ok(None),
         })
@@ -162,14 +181,14 @@ impl Hypervisor for Libvirt {
     async fn usage(&self) -> Result<HashMap<VmId, Usage>, HypervisorError> {
         let counters = Arc::clone(&self.counters);
         let count = move |connect: &Connect, abandoned: &Abandoned| counters.count(connect, abandoned);
-        let ended = self.call_on(&self.counting, "count what VMs use", count).await;
+        let ended = self.call_on(&self.counting, None, "count what VMs use", count).await;
         // A domain that hangs is passed over from the next time on; what was counted before it is good.
         let counted = self.counters.take();
         if counted.is_empty() { ended.map(|()| counted) } else { Ok(counted) }
     }
 
     async fn start(&self, domain: Domain) -> Result<(), HypervisorError> {
-        self.call_on(&self.starting, "start the VM", move |connect, abandoned| {
+        self.call_on(&self.starting, Some(domain.plan.vm), "start the VM", move |connect, abandoned| {
             let defined = VirtDomain::define_xml(connect, &xml::domain(&domain))?;
             if abandoned.is_so() {
                 // It may have been removed meanwhile. Nobody hears the answer.
@@ -184,7 +203,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn note(&self, record: Record) -> Result<(), HypervisorError> {
-        self.call("note what the VM should be", move |connect| {
+        self.call(record.plan.vm, "note what the VM should be", move |connect| {
             let Some(domain) = lookup(connect, record.plan.vm)? else { return Ok(()) };
             let mut flags = sys::VIR_DOMAIN_AFFECT_CONFIG;
             if domain.is_active()? {
@@ -199,7 +218,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn shut_down(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call("shut the VM down", move |connect| match lookup(connect, vm)? {
+        self.call(vm, "shut the VM down", move |connect| match lookup(connect, vm)? {
             Some(domain) if domain.is_active()? => domain.shutdown().map(drop),
             _ => Ok(()),
         })
@@ -207,16 +226,16 @@ impl Hypervisor for Libvirt {
     }
 
     async fn reboot(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call("reboot the VM", move |connect| match lookup(connect, vm)? {
+        self.call(vm, "reboot the VM", move |connect| match lookup(connect, vm)? {
             Some(domain) if domain.is_active()? => domain.reboot(0),
             _ => Ok(()),
         })
         .await
     }
 
-    async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
-        self.call_and_say("list the VM's devices", move |connect, _| match lookup(connect, vm)? {
-            Some(domain) => change::devices(&domain),
+    async fn devices(&self, vm: VmId, sized: Vec<VolumeId>) -> Result<Devices, HypervisorError> {
+        self.call_and_say(vm, "list the VM's devices", move |connect, _| match lookup(connect, vm)? {
+            Some(domain) => change::devices(&domain, &sized),
             None => Err("it does not run".to_owned().into()),
         })
         .await
@@ -234,7 +253,7 @@ impl Hypervisor for Libvirt {
             Change::InsertCd(_) => "insert an ISO",
             Change::EjectCd => "eject an ISO",
         };
-        self.call_and_say(step, move |connect, abandoned| match lookup(connect, vm)? {
+        self.call_and_say(vm, step, move |connect, abandoned| match lookup(connect, vm)? {
             Some(domain) => change::make(&domain, &change, abandoned),
             None => Err("it does not run".to_owned().into()),
         })
@@ -242,7 +261,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn display(&self, vm: VmId) -> Result<Option<PathBuf>, HypervisorError> {
-        self.call_and_say("find the VM's display", move |connect, _| match lookup(connect, vm)? {
+        self.call_and_say(vm, "find the VM's display", move |connect, _| match lookup(connect, vm)? {
             Some(domain) if domain.is_active()? => change::display(&domain),
             _ => Ok(None),
         })
@@ -250,7 +269,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn pause(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call("pause the VM", move |connect| match lookup(connect, vm)? {
+        self.call(vm, "pause the VM", move |connect| match lookup(connect, vm)? {
             Some(domain) if state(&domain)? == DomainState::Running => domain.suspend().map(drop),
             _ => Ok(()),
         })
@@ -258,7 +277,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn resume(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call("resume the VM", move |connect| match lookup(connect, vm)? {
+        self.call(vm, "resume the VM", move |connect| match lookup(connect, vm)? {
             Some(domain) if state(&domain)? == DomainState::Paused => domain.resume().map(drop),
             _ => Ok(()),
         })
@@ -270,11 +289,11 @@ impl Hypervisor for Libvirt {
             Some(domain) => migration::leave(&domain, &route),
             None => Ok(()),
         };
-        self.call_on(&self.leaving, "move the VM", leave).await
+        self.call_on(&self.leaving, Some(vm), "move the VM", leave).await
     }
 
     async fn moved(&self, vm: VmId) -> Result<Option<Moved>, HypervisorError> {
-        self.call("tell how much of the VM has moved", move |connect| match lookup(connect, vm)? {
+        self.call(vm, "tell how much of the VM has moved", move |connect| match lookup(connect, vm)? {
             Some(domain) => migration::moved(&domain),
             None => Ok(None),
         })
@@ -282,7 +301,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn take_back(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call_and_say("take the VM back", move |connect, _| {
+        self.call_and_say(vm, "take the VM back", move |connect, _| {
             let Some(domain) = lookup(connect, vm)? else { return Err("it is not here".to_owned().into()) };
             // One that is still on its way is refused by libvirt, and one that runs elsewhere by the locks on its images.
             match state(&domain)? {
@@ -295,7 +314,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn call_back(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call("call the VM back", move |connect| match lookup(connect, vm)? {
+        self.call(vm, "call the VM back", move |connect| match lookup(connect, vm)? {
             Some(domain) => migration::call_back(&domain),
             None => Ok(()),
         })
@@ -303,7 +322,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn remove(&self, vm: VmId) -> Result<(), HypervisorError> {
-        self.call("remove the VM", move |connect| {
+        self.call_on(&self.ending, Some(vm), "remove the VM", move |connect, _| {
             let Some(domain) = lookup(connect, vm)? else { return Ok(()) };
             if domain.is_active()? {
                 match domain.destroy() {
@@ -418,7 +437,7 @@ mod tests {
             );
             VirtDomain::define_xml(connect, &xml).map(drop)
         };
-        libvirt.call("define a domain", define).await.unwrap();
+        libvirt.call(vm, "define a domain", define).await.unwrap();
         vm
     }
 

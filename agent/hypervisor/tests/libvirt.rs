@@ -170,10 +170,27 @@ async fn a_domain_that_hangs_keeps_no_other_from_being_counted() {
 }
 
 #[tokio::test]
+async fn a_domain_that_hangs_is_found_and_removed_all_the_same_and_asked_nothing_more() {
+    let Some(libvirt) = libvirt().await else { return };
+    let domain = Running::start(&libvirt, Accelerator::Kvm).await;
+    domain.signal("-STOP");
+    // Whoever asked goes away.
+    let pause = libvirt.pause(domain.vm);
+    assert!(tokio::time::timeout(Duration::from_secs(1), pause).await.is_err());
+
+    let refused = libvirt.reboot(domain.vm).await.unwrap_err();
+
+    assert!(refused.to_string().contains("has not been answered yet"), "{refused}");
+    let found = libvirt.find(domain.vm).await.unwrap().expect("it is there");
+    assert!(found.runs(), "{found:?}");
+    domain.end(&libvirt).await;
+}
+
+#[tokio::test]
 async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() {
     let Some(libvirt) = libvirt().await else { return };
     let domain = Running::start(&libvirt, Accelerator::Kvm).await;
-    let before = libvirt.devices(domain.vm).await.unwrap();
+    let before = libvirt.devices(domain.vm, vec![]).await.unwrap();
     let first = before.disks[0].clone();
     assert_eq!((before.disks.len(), first.iops, before.nics.len()), (1, Some(100), 0));
     let source = DiskSource::Nfs { server: "s1".into(), export: "/srv/p".into(), file: "data".into() };
@@ -185,12 +202,13 @@ async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() 
         libvirt.change(domain.vm, change).await.unwrap();
     }
 
-    let after = libvirt.devices(domain.vm).await.unwrap();
+    let after = libvirt.devices(domain.vm, vec![]).await.unwrap();
     assert_eq!(after.disks.len(), 2);
     assert!(after.disks.contains(&first));
     assert!(after.disks.iter().any(|disk| disk.is_of(data.volume) && disk.iops == Some(50)), "{after:?}");
     libvirt.change(domain.vm, Change::LimitDisk(data.volume, None)).await.unwrap();
-    let found = libvirt.devices(domain.vm).await.unwrap();
+    let found = libvirt.devices(domain.vm, vec![data.volume]).await.unwrap();
+    assert!(found.disks.iter().all(|disk| disk.size.is_some() == disk.is_of(data.volume)), "{found:?}");
     let disk = found.disks.iter().find(|disk| disk.is_of(data.volume)).unwrap();
     assert_eq!(disk.iops, None);
     // It grows, and says so; growing to what it has is success.
@@ -198,7 +216,7 @@ async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() 
     for _ in 0..2 {
         libvirt.change(domain.vm, Change::GrowDisk(data.volume, larger)).await.unwrap();
     }
-    let found = libvirt.devices(domain.vm).await.unwrap();
+    let found = libvirt.devices(domain.vm, vec![data.volume]).await.unwrap();
     assert!(found.disks.iter().any(|disk| disk.is_of(data.volume) && disk.size == Some(larger)), "{found:?}");
     // A firmware lets go of nothing, and what is not there need not go.
     let refused =
@@ -212,7 +230,7 @@ async fn a_running_domain_gets_disks_and_limits_and_repeating_that_is_success() 
 async fn a_running_domain_gets_an_iso_another_one_and_none_and_repeating_that_is_success() {
     let Some(libvirt) = libvirt().await else { return };
     let domain = Running::start(&libvirt, Accelerator::Kvm).await;
-    let in_drive = async || libvirt.devices(domain.vm).await.unwrap().cd;
+    let in_drive = async || libvirt.devices(domain.vm, vec![]).await.unwrap().cd;
     assert_eq!(in_drive().await, None);
     let [one, other] = ["one.iso", "other.iso"].map(|name| disk(domain.folder.path(), name, "raw"));
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use podzol_agent_api::vm::{DiskSource, StepTiming, VmPlan, VmState};
 use podzol_hostnet::Segment;
-use podzol_hypervisor::{Domain, DomainState, Found, Hypervisor, Record};
+use podzol_hypervisor::{Devices, Domain, DomainState, Found, Hypervisor, Record};
 use podzol_vocab::{InterfaceName, Tag, VmId};
 use tokio::time::Instant;
 
@@ -134,7 +134,9 @@ impl<P: Platform> Vms<P> {
                 (running(stands_still), failed.map(|error| format!("{error:#}")))
             }
             // The next look says what it is.
-            (Some(Some(found)), _) if !matches!(found.state, DomainState::Off(_)) => (VmState::Arriving, None),
+            (Some(Some(found)), _) if !matches!(found.state, DomainState::Off(_)) => {
+                (VmState::Arriving, None)
+            }
             (Some(_), _) => (VmState::Stopped, None),
         };
         (state, error, vec![])
@@ -313,7 +315,7 @@ impl<P: Platform> Vms<P> {
     /// Gives a running VM the disks, network interfaces and ISO that it should have.
     async fn change_devices(&self, plan: &VmPlan) -> anyhow::Result<()> {
         let hypervisor = self.0.platform.hypervisor();
-        let devices = hypervisor.devices(plan.vm).await?;
+        let devices = hypervisor.devices(plan.vm, Devices::sized(plan)).await?;
         if devices.are_of(plan) {
             return self.guard().await;
         }

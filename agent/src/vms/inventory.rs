@@ -1,28 +1,32 @@
 //! What there is on this host of all that Podzol makes here, looked up and not remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
 use podzol_agent_api::host::{Difference, DomainFound, HostInventory};
 use podzol_agent_api::vm::NicPlan;
 use podzol_hostnet::{Interface, Links, bridge_name, uplink_name};
 use podzol_hypervisor::{Devices, DomainState, Found, Hypervisor, Record, port_name};
-use podzol_vocab::{InterfaceName, MacAddr, Tag, VmId};
+use podzol_vocab::{InterfaceName, MacAddr, Tag};
 
 use super::Vms;
 use crate::guards::guarded;
 use crate::mounts::Mounts;
 use crate::platform::Platform;
 
+/// How long a VM's hypervisor may take to say what devices it has.
+const DEVICES: Duration = Duration::from_secs(10);
+
 impl<P: Platform> Vms<P> {
     /// Looks all of it up.
     pub(crate) async fn inventory(&self) -> anyhow::Result<HostInventory> {
         let platform = self.platform();
-        let (mut domains, mut on_traffic) = (Vec::new(), BTreeMap::new());
-        for found in platform.hypervisor().list().await? {
-            on_traffic.extend(found.record.iter().flat_map(|record| self.on_traffic(&record.plan.nics)));
-            domains.push(self.domain(found).await?);
-        }
+        let all = platform.hypervisor().list().await?;
+        let plans = all.iter().flat_map(|found| &found.record).map(|record| &record.plan);
+        let on_traffic: BTreeMap<_, _> = plans.flat_map(|plan| self.on_traffic(&plan.nics)).collect();
+        let mut domains = join_all(all.into_iter().map(|found| self.domain(found))).await;
         domains.sort_by_key(|domain| domain.vm);
         let links = platform.links().interfaces().await.context("cannot list the links")?;
         let ours: BTreeSet<InterfaceName> =
@@ -73,12 +77,16 @@ impl<P: Platform> Vms<P> {
         nics.iter().filter_map(place).collect()
     }
 
-    async fn domain(&self, found: Found) -> anyhow::Result<DomainFound> {
-        let devices = if found.runs() { self.devices_of(found.vm).await? } else { None };
-        let runs = devices.is_some();
-        let devices = devices.unwrap_or_default();
+    async fn domain(&self, found: Found) -> DomainFound {
+        let asked = if found.runs() { self.devices_of(&found).await } else { Ok(None) };
+        let unanswered = asked.is_err();
+        if let Err(error) = &asked {
+            tracing::warn!(vm = %found.vm, error = %format!("{error:#}"), "cannot see what devices a VM has");
+        }
+        let devices = asked.unwrap_or_default();
+        let runs = unanswered || devices.is_some();
         let mut differs = BTreeSet::new();
-        if let (true, Ok(Record { plan, .. })) = (runs, &found.record) {
+        if let (Some(devices), Ok(Record { plan, .. })) = (&devices, &found.record) {
             differs = devices.differences(plan);
             if (found.state == DomainState::Paused) != plan.paused {
                 differs.insert(Difference::Pause);
@@ -88,22 +96,28 @@ impl<P: Platform> Vms<P> {
                 differs.insert(Difference::ConfigDrive);
             }
         }
-        Ok(DomainFound {
+        let devices = devices.unwrap_or_default();
+        DomainFound {
             vm: found.vm,
             runs,
             differs: differs.into_iter().collect(),
             generation: found.record.ok().map(|record| record.plan.generation),
             disks: devices.disks.into_iter().map(|disk| disk.serial).collect(),
             nics: devices.nics.into_iter().map(|nic| nic.mac).collect(),
-        })
+            unanswered,
+        }
     }
 
     /// The devices of a VM that runs; none if it has ended meanwhile.
-    async fn devices_of(&self, vm: VmId) -> anyhow::Result<Option<Devices>> {
+    async fn devices_of(&self, found: &Found) -> anyhow::Result<Option<Devices>> {
         let hypervisor = self.platform().hypervisor();
-        match hypervisor.devices(vm).await {
+        let sized = found.record.as_ref().map(|record| Devices::sized(&record.plan)).unwrap_or_default();
+        let asked = tokio::time::timeout(DEVICES, hypervisor.devices(found.vm, sized)).await;
+        match asked.map_err(|_| anyhow!("no answer in {} s", DEVICES.as_secs()))? {
             Ok(devices) => Ok(Some(devices)),
-            Err(error) if hypervisor.find(vm).await?.is_some_and(|found| found.runs()) => Err(error.into()),
+            Err(error) if hypervisor.find(found.vm).await?.is_some_and(|found| found.runs()) => {
+                Err(error.into())
+            }
             Err(_) => Ok(None),
         }
     }

@@ -18,7 +18,7 @@ use podzol_hypervisor::{
 };
 use podzol_rpc::exec::ExecError;
 use podzol_rpc::{AddressBook, Client, Identity};
-use podzol_vocab::{ErrorCode, Generation, HostId, NetworkId, NicId, Secret, VmId, WireError};
+use podzol_vocab::{ErrorCode, Generation, HostId, NetworkId, NicId, Secret, VmId, VolumeId, WireError};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -118,7 +118,7 @@ impl Hypervisor for Domains {
         Ok(())
     }
 
-    async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
+    async fn devices(&self, vm: VmId, _: Vec<VolumeId>) -> Result<Devices, HypervisorError> {
         let found = self.found.lock().unwrap();
         let record = found.get(&vm).and_then(|found| found.record.as_ref().ok());
         Ok(record.map(|record| Devices::of(&record.plan)).unwrap_or_default())

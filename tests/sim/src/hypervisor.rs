@@ -440,9 +440,13 @@ impl Hypervisor for SimulatedHypervisor {
         self.take(Step::Reboot, reboot).await
     }
 
-    async fn devices(&self, vm: VmId) -> Result<Devices, HypervisorError> {
+    async fn devices(&self, vm: VmId, sized: Vec<VolumeId>) -> Result<Devices, HypervisorError> {
         self.faults.happen(Step::List).await?;
-        Ok(self.domain(vm).map(|domain| domain.devices).unwrap_or_default())
+        let mut devices = self.domain(vm).map(|domain| domain.devices).unwrap_or_default();
+        for disk in &mut devices.disks {
+            disk.size = disk.size.filter(|_| sized.iter().any(|volume| disk.is_of(*volume)));
+        }
+        Ok(devices)
     }
 
     async fn change(&self, vm: VmId, change: Change) -> Result<(), HypervisorError> {

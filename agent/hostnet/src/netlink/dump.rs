@@ -81,7 +81,9 @@ mod tests {
     }
 
     async fn check(answers: Vec<Message>, expected: Result<Option<usize>, i32>) {
-        let found = whole(stream::iter(answers.into_iter().map(Ok))).await.map(|messages| messages.map(|list| list.len()));
+        let found = whole(stream::iter(answers.into_iter().map(Ok)))
+            .await
+            .map(|messages| messages.map(|list| list.len()));
         assert_eq!(found.map_err(|error| error.raw_os_error().unwrap_or(0)), expected);
     }
 

@@ -128,7 +128,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_a_while_and_then_there_is_a_new_socket() {
+    async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_a_while_and_then_there_is_a_new_socket()
+     {
         let socket = Socket::open().unwrap();
         tokio::time::pause();
         let began = Instant::now();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use podzol_vocab::ByteSize;
+use podzol_vocab::{ByteSize, VolumeId};
 use virt::domain::Domain;
 use virt::error::Error;
 use virt::sys;
@@ -39,15 +39,16 @@ impl From<String> for Refused {
     }
 }
 
-/// The devices of a domain.
-pub(super) fn devices(domain: &Domain) -> Result<Devices, Refused> {
+/// The devices of a domain, with the sizes of these of its disks.
+pub(super) fn devices(domain: &Domain, sized: &[VolumeId]) -> Result<Devices, Refused> {
     let text = live(domain)?;
     let there = LiveXml::parse(&text)?;
     let mut devices = there.devices();
     for (serial, name) in there.disk_names() {
-        let size = domain.get_block_info(name, 0)?.capacity;
         let disk = devices.disks.iter_mut().find(|disk| disk.serial == serial);
-        disk.into_iter().for_each(|disk| disk.size = Some(ByteSize(size)));
+        if let Some(disk) = disk.filter(|disk| sized.iter().any(|volume| disk.is_of(*volume))) {
+            disk.size = Some(ByteSize(domain.get_block_info(name, 0)?.capacity));
+        }
     }
     Ok(devices)
 }

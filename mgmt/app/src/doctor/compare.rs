@@ -58,6 +58,16 @@ pub(super) fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInven
             let detail = format!("VM {} runs with description {known}, not {}", vm.name, vm.generation);
             add("vm_outdated", id.to_string(), detail, Some("its host is told again when it next reports"));
         }
+        if domain.unanswered {
+            let cause = "it hangs, as one does whose storage is away";
+            add(
+                "vm_no_answer",
+                id.to_string(),
+                format!("QEMU of VM {} does not answer", vm.name),
+                Some(cause),
+            );
+            continue;
+        }
         let (disks, nics) = (domain.disks.iter().cloned().collect(), domain.nics.iter().copied().collect());
         if vm.disks != disks {
             let detail = format!("VM {} has the disks {disks:?}, not {:?}", vm.name, vm.disks);
@@ -191,7 +201,15 @@ mod tests {
         let mac = "02:00:5e:10:00:01".parse().unwrap();
         let (generation, disks, nics) = (Some(Generation(3)), vec!["d1".into()], vec![mac]);
         HostInventory {
-            domains: vec![DomainFound { vm, runs: true, generation, disks, nics, differs: vec![] }],
+            domains: vec![DomainFound {
+                vm,
+                runs: true,
+                generation,
+                disks,
+                nics,
+                differs: vec![],
+                unanswered: false,
+            }],
             networks: vec![100.try_into().unwrap()],
             vxlans: vec![],
             odd_links: vec![],
@@ -253,6 +271,15 @@ mod tests {
         assert_eq!(codes(&vms, &has), ["vm_stands_still", "vm_limits", "config_drive_missing"]);
         has.domains[0].generation = Some(Generation(2));
         assert_eq!(codes(&placed(), &has), ["vm_outdated"]);
+    }
+
+    #[test]
+    fn of_a_vm_that_does_not_answer_nothing_else_is_said() {
+        let mut has = there();
+        let domain = &mut has.domains[0];
+        (domain.unanswered, domain.disks, domain.nics) = (true, vec![], vec![]);
+        has.ports = Some(BTreeMap::new());
+        assert_eq!(codes(&placed(), &has), ["vm_no_answer"]);
     }
 
     #[test]
