@@ -103,6 +103,8 @@ pub struct Settings {
     pub master: Option<LinkRef>,
     /// Whether to turn IPv6 off.
     pub ipv6_off: bool,
+    /// Whether to have the host neither answer nor hear there.
+    pub deaf: bool,
     /// Whether to bring it up. Comes last.
     pub up: bool,
 }
@@ -240,6 +242,7 @@ impl fmt::Display for Settings {
             self.mtu.map(|mtu| format!("mtu {mtu}")),
             self.master.as_ref().map(|bridge| format!("master {}", bridge.name)),
             self.ipv6_off.then(|| "no IPv6".to_owned()),
+            self.deaf.then(|| "deaf".to_owned()),
             self.up.then(|| "up".to_owned()),
         ];
         f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(", "))

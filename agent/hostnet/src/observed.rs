@@ -33,6 +33,8 @@ pub struct Link {
     pub carrier: bool,
     /// What IPv6 does on it.
     pub ipv6: Ipv6,
+    /// Whether the host answers for none of its IPv4 addresses on it, and hears nobody who speaks to them there.
+    pub deaf: bool,
 }
 
 /// The kernel's number for a link.

@@ -218,6 +218,7 @@ impl State {
             mtu,
             up: false,
             ipv6: Ipv6::On,
+            deaf: false,
             ..foreign(name.clone())
         };
         self.links.insert(index, link);
@@ -244,6 +245,7 @@ impl State {
         if settings.ipv6_off && link.ipv6 == Ipv6::On {
             link.ipv6 = Ipv6::Off;
         }
+        link.deaf |= settings.deaf;
         Ok(())
     }
 
@@ -270,5 +272,6 @@ fn foreign(name: InterfaceName) -> Link {
         up: true,
         carrier: true,
         ipv6: Ipv6::Off,
+        deaf: false,
     }
 }

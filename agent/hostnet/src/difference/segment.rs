@@ -99,7 +99,7 @@ impl LinkPlan {
     ) -> Self {
         let settings = match kept {
             Some(kept) => repair(kept, mark, mtu, master),
-            None => Settings { mark: Some(mark), mtu: None, master, ipv6_off: true, up: true },
+            None => Settings { mark: Some(mark), mtu: None, master, ipv6_off: true, deaf: true, up: true },
         };
         let reference = LinkRef { name: name.clone(), index: kept.map(|kept| kept.index) };
         let needed = settings != Settings::default();
@@ -177,6 +177,7 @@ fn repair(link: &Link, mark: Mark, mtu: u32, master: Option<LinkRef>) -> Setting
         mtu: (link.mtu != mtu).then_some(mtu),
         master: master.filter(|master| master.index.is_none() || link.master != master.index),
         ipv6_off: link.ipv6 == Ipv6::On,
+        deaf: !link.deaf,
         up: !link.up,
     }
 }

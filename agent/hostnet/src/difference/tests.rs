@@ -22,8 +22,8 @@ fn a_new_segment_gets_a_bridge_with_a_vlan_interface_in_it() {
         vec![trunk()],
         "create bridge pzb100, mtu 1500
          create VLAN interface pzv100, tag 100 on link 2, mtu 1500
-         set pzb100: mark of network A, no IPv6, up
-         set pzv100: mark of network A, master pzb100, no IPv6, up",
+         set pzb100: mark of network A, no IPv6, deaf, up
+         set pzv100: mark of network A, master pzb100, no IPv6, deaf, up",
     );
 }
 
@@ -45,12 +45,12 @@ fn a_segment_that_nothing_wants_goes_ports_first() {
 fn only_what_differs_is_repaired() {
     let mut links = segment_links(100, 'A');
     links[1] = Link { mtu: 1400, up: false, ..links[1].clone() };
-    links[2] = Link { alias: None, master: None, ipv6: Ipv6::On, ..links[2].clone() };
+    links[2] = Link { alias: None, master: None, ipv6: Ipv6::On, deaf: false, ..links[2].clone() };
     check(
         desired(&[(100, 'A')]),
         links,
         "set pzb100: mtu 1500, up
-         set pzv100: mark of network A, master pzb100, no IPv6",
+         set pzv100: mark of network A, master pzb100, no IPv6, deaf",
     );
 }
 
@@ -129,7 +129,7 @@ fn a_bridge_that_somebody_removed_gets_its_ports_back() {
         wanted,
         links,
         "create bridge pzb100, mtu 1500
-         set pzb100: mark of network A, no IPv6, up
+         set pzb100: mark of network A, no IPv6, deaf, up
          set pzv100: master pzb100
          set pzt1: master pzb100",
     );
@@ -147,7 +147,7 @@ fn the_mtu_follows_the_trunk_up_to_the_limit() {
 fn a_vlan_interface_with_another_tag_or_parent_is_replaced() {
     let recreated = "remove pzv100: it is not what its segment needs
          create VLAN interface pzv100, tag 100 on link 2, mtu 1500
-         set pzv100: mark of network A, master pzb100, no IPv6, up";
+         set pzv100: mark of network A, master pzb100, no IPv6, deaf, up";
     let mut links = segment_links(100, 'A');
     links[2].kind = Kind::Vlan(Some(vlan(101)));
     check(desired(&[(100, 'A')]), links.clone(), recreated);
@@ -181,8 +181,8 @@ fn a_foreign_link_with_our_name_refuses_its_segment_and_no_other() {
         links,
         "create bridge pzb300, mtu 1500
          create VLAN interface pzv300, tag 300 on link 2, mtu 1500
-         set pzb300: mark of network C, no IPv6, up
-         set pzv300: mark of network C, master pzb300, no IPv6, up
+         set pzb300: mark of network C, no IPv6, deaf, up
+         set pzv300: mark of network C, master pzb300, no IPv6, deaf, up
          refused: network B on VLAN 200: pzb200 exists and was not made by Podzol",
     );
 }
@@ -206,7 +206,7 @@ fn a_renamed_interface_of_ours_makes_room_for_the_tag() {
         links,
         "remove renamed0: no network wants it
          create VLAN interface pzv100, tag 100 on link 2, mtu 1500
-         set pzv100: mark of network A, master pzb100, no IPv6, up",
+         set pzv100: mark of network A, master pzb100, no IPv6, deaf, up",
     );
 }
 
@@ -262,8 +262,8 @@ fn a_segment_on_a_vxlan_gets_an_interface_with_its_peers() {
         vec![trunk()],
         "create bridge pzb5000, mtu 1430
          create VXLAN interface pzx5000, id 5000 from 10.0.0.1, mtu 1430
-         set pzb5000: mark of network A, no IPv6, up
-         set pzx5000: mark of network A with peers 7, master pzb5000, no IPv6, up
+         set pzb5000: mark of network A, no IPv6, deaf, up
+         set pzx5000: mark of network A with peers 7, master pzb5000, no IPv6, deaf, up
          peers of pzx5000: +10.0.0.2 +10.0.0.3",
     );
     check(with_peers(desired(&[(5000, 'A')]), 7, &[2, 3]), vxlan_links(5000, 'A', 7, &[2, 3]), "");
@@ -283,7 +283,7 @@ fn peers_come_and_go_one_by_one_and_stay_while_nothing_is_known_of_them() {
 fn a_vxlan_interface_from_another_address_or_port_is_replaced() {
     let recreated = "remove pzx5000: it is not what its segment needs
          create VXLAN interface pzx5000, id 5000 from 10.0.0.1, mtu 1430
-         set pzx5000: mark of network A with peers 7, master pzb5000, no IPv6, up
+         set pzx5000: mark of network A with peers 7, master pzb5000, no IPv6, deaf, up
          peers of pzx5000: +10.0.0.2";
     let foreign =
         Vxlan { local: Some([10, 0, 0, 9].into()), id: VxlanId::try_from(5000).ok(), ..Vxlan::default() };
@@ -439,6 +439,7 @@ fn trunk() -> Link {
         up: true,
         carrier: true,
         ipv6: Ipv6::Off,
+        deaf: true,
     }
 }
 
@@ -478,8 +479,8 @@ fn described(links: &[Link]) -> BTreeSet<String> {
     let line = |link: &Link| {
         let (master, parent) = (name_of(link.master), name_of(link.parent));
         format!(
-            "{:?} {:?} {:?} {} {master:?} {parent:?} {} {:?}",
-            link.name, link.kind, link.alias, link.mtu, link.up, link.ipv6
+            "{:?} {:?} {:?} {} {master:?} {parent:?} {} {:?} {}",
+            link.name, link.kind, link.alias, link.mtu, link.up, link.ipv6, link.deaf
         )
     };
     links.iter().map(line).collect()

@@ -23,7 +23,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVlan, LinkVxlan};
 
 use super::grace::Hurry;
-use super::read;
+use super::read::{self, NO_ANSWERS, STRICT};
 use super::socket::{Message, Socket};
 use crate::change::{Change, Changes, LinkRef, NewLink, Settings};
 use crate::links::Failure;
@@ -169,14 +169,16 @@ impl<'a> Pass<'a> {
         self.failures.extend(failures.into_iter().filter(|failure| !is_missing(failure)));
     }
 
-    /// The message for settings. IPv6 is off before it is sent, as the message can bring the link up.
+    /// The message for settings. IPv6 is off, and the host deaf, before it is sent, as the message can bring the link up.
     fn settings(&self, link: &LinkRef, settings: &Settings) -> io::Result<Message> {
         let (index, ipv6) = self.resolve(link)?;
         let mut message = LinkUnspec::new_with_index(index.0);
         if settings.ipv6_off && ipv6 == Ipv6::On {
             ipv6_off(&link.name)?;
-            answers_nobody(&link.name)?;
             message = message.append_extra_attribute(no_address_generation());
+        }
+        if settings.deaf {
+            deaf(&link.name)?;
         }
         if let Some(mark) = settings.mark {
             message = message.alias(alias(mark.network, mark.peers)).link_group(MARK_GROUP);
@@ -298,11 +300,15 @@ fn ipv6_off(name: &InterfaceName) -> io::Result<()> {
 /// Has the host answer for none of its addresses on a link, nor hear who speaks to them there: a customer's bridge has a MAC
 /// address like any other, and behind it are the host's own addresses, whichever link they are of. No address is routed by that
 /// link, so with strict filtering of sources nothing that comes by it is heard. What passes the bridge is not looked at.
-fn answers_nobody(name: &InterfaceName) -> io::Result<()> {
-    for (setting, value) in [("arp_ignore", "8"), ("rp_filter", "1")] {
-        std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/{setting}"), value)?;
-    }
-    Ok(())
+///
+/// It is looked at each time that links are, as systemd-sysctl(8) sets what it has for all links on each that is new.
+/// Where an operator has `conf/all/rp_filter` at 2, the greater of the two counts: there only questions have no answer.
+fn deaf(name: &InterfaceName) -> io::Result<()> {
+    let set = |setting, value: i32| {
+        std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/{setting}"), value.to_string())
+    };
+    set("arp_ignore", NO_ANSWERS)?;
+    set("rp_filter", STRICT)
 }
 
 /// No link-local address even if somebody turns IPv6 on again.

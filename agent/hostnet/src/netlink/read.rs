@@ -8,8 +8,8 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVlan, InfoVxlan, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVlan, InfoVxlan, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
 };
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 
@@ -116,6 +116,7 @@ fn link(message: LinkMessage) -> Link {
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
         ipv6: Ipv6::Absent,
+        deaf: false,
     };
     let elsewhere =
         message.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_)));
@@ -139,7 +140,9 @@ fn take(link: &mut Link, attribute: LinkAttribute) {
         LinkAttribute::Link(index) => link.parent = Some(LinkIndex(index)),
         LinkAttribute::Mtu(mtu) => link.mtu = mtu,
         LinkAttribute::LinkInfo(infos) => link.kind = kind(&infos),
-        LinkAttribute::AfSpecUnspec(families) => link.ipv6 = ipv6(&families),
+        LinkAttribute::AfSpecUnspec(families) => {
+            (link.ipv6, link.deaf) = (ipv6(&families), is_deaf(&families))
+        }
         _ => {}
     }
 }
@@ -192,6 +195,22 @@ fn vxlan(infos: &[LinkInfo]) -> Vxlan {
         }
     }
     vxlan
+}
+
+/// `arp_ignore` of a link on which no address is answered for.
+pub(super) const NO_ANSWERS: i32 = 8;
+
+/// `rp_filter` of a link on which only sources are heard to which that link leads.
+pub(super) const STRICT: i32 = 1;
+
+fn is_deaf(families: &[AfSpecUnspec]) -> bool {
+    let attributes = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet(attributes) => Some(attributes),
+        _ => None,
+    });
+    attributes.flatten().any(|attribute| {
+        matches!(attribute, AfSpecInet::DevConf(set) if (set.arp_ignore, set.rp_filter) == (NO_ANSWERS, STRICT))
+    })
 }
 
 fn ipv6(families: &[AfSpecUnspec]) -> Ipv6 {

@@ -72,6 +72,7 @@ fn random_link(random: &mut StdRng, index: u32, others: &[Link]) -> Link {
     };
     link.up = random.random_bool(0.7) && others[0].up;
     link.mtu = [1280, 1400, 1500][random.random_range(0..3)];
+    link.deaf = random.random_bool(0.5);
     link.ipv6 = [Ipv6::Absent, Ipv6::Off, Ipv6::On][random.random_range(0..3)];
     match random.random_range(0..7) {
         6 => link.alias = Some(alias(network(letter), Some(Generation(random.random_range(0..3))))),
