@@ -11,8 +11,11 @@ use podzol_rpc::exec::{self, ExecError};
 use sha2::Digest;
 use tokio::sync::OwnedMutexGuard;
 
-/// How long mounting and unmounting may take. A first mount on an emulated host takes two seconds.
-const DEADLINE: Duration = Duration::from_secs(45);
+/// How long mounting may take. A first mount on an emulated host takes two seconds.
+const MOUNT: Duration = Duration::from_secs(45);
+
+/// How long unmounting may take. It waits for a storage server that is away, and is tried again later.
+const UNMOUNT: Duration = Duration::from_secs(15);
 
 /// A folder that a storage server exports. The server is an IPv4 or IPv6 address, or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,13 +93,14 @@ impl NfsMounts {
         self.folder.join(name)
     }
 
-    /// The turn to do something to a target. There are as many as exports were ever mounted: a few.
+    /// Held while something is done to a target. There are as many as exports were ever mounted: a few.
+    fn turn_of(&self, target: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(target.to_owned()).or_default())
+    }
+
     async fn turn(&self, target: &Path) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(target.to_owned()).or_default())
-        };
-        turn.lock_owned().await
+        self.turn_of(target).lock_owned().await
     }
 
     fn is_mounted(&self, target: &Path) -> std::io::Result<bool> {
@@ -123,7 +127,7 @@ impl Mounts for NfsMounts {
         // `hard`: a storage server that is away makes VMs wait, and not see I/O errors.
         let options = "vers=4.2,proto=tcp,hard,timeo=100,retrans=3,noatime,nosuid,nodev,noexec";
         let at = target.display().to_string();
-        exec::run("mount", &["-t", "nfs4", "-o", options, &export.source(), &at], DEADLINE).await?;
+        exec::run("mount", &["-t", "nfs4", "-o", options, &export.source(), &at], MOUNT).await?;
         Ok(target)
     }
 
@@ -133,11 +137,12 @@ impl Mounts for NfsMounts {
             if is_needed() {
                 continue;
             }
-            let _turn = self.turn(&target).await;
+            // Whoever is at it mounts it for a VM, or waits for a storage server that is away; nobody else waits too.
+            let Ok(_turn) = self.turn_of(&target).try_lock_owned() else { continue };
             if is_needed() || !self.is_mounted(&target).unwrap_or(false) {
                 continue;
             }
-            match exec::run("umount", &[&target.display().to_string()], DEADLINE).await {
+            match exec::run("umount", &[&target.display().to_string()], UNMOUNT).await {
                 Ok(_) => drop(tokio::fs::remove_dir(&target).await),
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
