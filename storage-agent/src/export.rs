@@ -47,7 +47,7 @@ pub trait Exporter: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ExportError>> + Send;
 
     /// Ends the export of a folder.
-    fn withdraw(&self, pool: PoolId) -> impl Future<Output = Result<(), ExportError>> + Send;
+    fn withdraw(&self, pool: PoolId, folder: &Path) -> impl Future<Output = Result<(), ExportError>> + Send;
 
     /// The addresses to which a folder is exported now.
     fn exported_to(
@@ -82,6 +82,24 @@ impl NfsServer {
         self.folder.join(format!("podzol-{pool}.exports"))
     }
 
+    /// Has what the files say be exported. exportfs(8) does what it can, and fails if it cannot do all: a pool whose disk is
+    /// away is no failure of the others, so what became of this one is looked up.
+    async fn bring_into_force(
+        &self,
+        pool: PoolId,
+        folder: &Path,
+        hosts: &BTreeSet<String>,
+    ) -> Result<(), ExportError> {
+        let Err(error) = exec::run("exportfs", &["-ra"], DEADLINE).await else { return Ok(()) };
+        match self.exported_to(pool, folder).await {
+            Ok(now) if now == *hosts => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "not all pools could be exported");
+                Ok(())
+            }
+            _ => Err(error.into()),
+        }
+    }
+
     /// Has the running server take the new settings. If it does not, the next call finds no settings and tries again.
     async fn restart(&self) -> Result<(), ExportError> {
         if let Err(error) = exec::run("systemctl", &["restart", SERVICE], DEADLINE).await {
@@ -102,11 +120,10 @@ impl Exporter for NfsServer {
             self.restart().await?;
         }
         // Always: that the file was there says not that an earlier call came this far.
-        exec::run("exportfs", &["-ra"], DEADLINE).await?;
-        Ok(())
+        self.bring_into_force(pool, folder, &hosts.iter().cloned().collect()).await
     }
 
-    async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
+    async fn withdraw(&self, pool: PoolId, folder: &Path) -> Result<(), ExportError> {
         let path = self.file(pool);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -114,8 +131,7 @@ impl Exporter for NfsServer {
             }
             _ => {}
         }
-        exec::run("exportfs", &["-ra"], DEADLINE).await?;
-        Ok(())
+        self.bring_into_force(pool, folder, &BTreeSet::new()).await
     }
 
     async fn exported_to(&self, _pool: PoolId, folder: &Path) -> Result<BTreeSet<String>, ExportError> {

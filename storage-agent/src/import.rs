@@ -1,12 +1,13 @@
 //! Bringing a template in: its bytes are hashed as they come, and none stays if the digest is not the one asked for.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use podzol_rpc::{Client, PeerId};
 use podzol_storage_api::{TemplateFormat, TemplateSource, TemplateStatus};
-use podzol_vocab::{ByteSize, Sha256};
+use podzol_vocab::{ByteSize, ErrorCode, Sha256};
 use sha2::Digest;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -22,6 +23,9 @@ const LARGEST: u64 = 1 << 40;
 /// How many bytes a source has to send in the time in which it may not be silent: whoever wants the same bytes from
 /// elsewhere waits for it.
 const PACE: u64 = 1 << 20;
+
+/// After how many bytes it is looked again whether the rest fits into the pool.
+const FITS: u64 = 256 << 20;
 
 /// Why an import failed, and whether trying again can help.
 struct Failure {
@@ -75,12 +79,21 @@ async fn import(
 ) -> Result<Template, Failure> {
     let mut response = in_time(stall, open(source, client)).await??;
     let total = response.content_length().map(ByteSize);
+    let must_fit = async |more| {
+        let pool = Arc::clone(pool);
+        detached::on_disk(move || pool.must_have_room(more)).await.map_err(|error| match error.code {
+            ErrorCode::Exhausted => for_good(error.message),
+            _ => transient(error.message),
+        })
+    };
+    must_fit(total.unwrap_or_default()).await?;
     let path = Incoming(pool.incoming_file(sha256, format));
     let mut file = tokio::fs::File::create(&path.0).await.map_err(cannot_write)?;
     let mut digest = sha2::Sha256::new();
     let mut done = 0;
     // How long the source was waited for since it had sent so much: what this server's disk takes is not its fault.
     let (mut paced, mut waited) = (0, Duration::ZERO);
+    let mut fitted = 0;
     loop {
         let asked = Instant::now();
         let chunk = in_time(stall, response.chunk()).await?.map_err(|error| transient(why(&error)))?;
@@ -91,6 +104,11 @@ async fn import(
         done += chunk.len() as u64;
         if done > LARGEST {
             return Err(for_good(format!("it is larger than {}", ByteSize(LARGEST))));
+        }
+        // Others fill the disk too, and not every source says how much comes.
+        if done - fitted >= FITS {
+            fitted = done;
+            must_fit(total.map_or(ByteSize(0), |total| ByteSize(total.0.saturating_sub(done)))).await?;
         }
         if done - paced >= PACE {
             (paced, waited) = (done, Duration::ZERO);
@@ -132,7 +150,8 @@ async fn in_time<T>(stall: Duration, something: impl Future<Output = T>) -> Resu
 }
 
 fn cannot_write(error: std::io::Error) -> Failure {
-    transient(format!("cannot write the template: {error}"))
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    Failure { transient: !is_full, message: format!("cannot write the template: {error}") }
 }
 
 async fn open(source: TemplateSource, client: &Client) -> Result<reqwest::Response, Failure> {

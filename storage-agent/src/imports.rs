@@ -28,6 +28,9 @@ const STALL: Duration = Duration::from_secs(60);
 /// The longest that a call waits for an import.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a pool's disk has to answer.
+const DISK: Duration = Duration::from_secs(5);
+
 type Key = (PoolId, Sha256);
 
 /// The imports. Cloning is cheap.
@@ -36,6 +39,7 @@ pub(crate) struct Imports {
     client: Client,
     stall: Duration,
     table: Arc<Mutex<HashMap<Key, Import>>>,
+    turns: Arc<Mutex<HashMap<PoolId, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 struct Import {
@@ -48,7 +52,7 @@ struct Import {
 impl Imports {
     /// No imports yet. Templates from the management service are got with this client.
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, stall: STALL, table: Arc::default() }
+        Self { client, stall: STALL, table: Arc::default(), turns: Arc::default() }
     }
 
     /// Brings a template into a pool; answers when it is there, has failed, or the time is up.
@@ -56,7 +60,7 @@ impl Imports {
         let key = (pool.id, sha256);
         let end = Instant::now() + Duration::from_millis(plan.wait_ms).min(LONGEST_WAIT);
         loop {
-            let joined = self.join(Arc::clone(&pool), (sha256, plan.format), plan.source.clone());
+            let joined = self.join(Arc::clone(&pool), (sha256, plan.format), plan.source.clone()).await;
             let (mut status, is_own) = match joined {
                 Ok(template) => return ready(template),
                 Err(import) => import,
@@ -74,24 +78,33 @@ impl Imports {
     }
 
     /// The template if it is there, else its import: the one under way, or a new one; and whether that is from this source.
-    fn join(
+    async fn join(
         &self,
         pool: Arc<Pool>,
         (sha256, format): (Sha256, TemplateFormat),
         source: TemplateSource,
     ) -> Result<Template, (watch::Receiver<TemplateStatus>, bool)> {
-        let mut table = self.table();
-        // Under the lock: what is not on the table any more is in the pool.
-        if let Some(template) = pool.template(sha256) {
-            return if template.format == format { Ok(template) } else { Err((other_format(), true)) };
-        }
         let key = (pool.id, sha256);
-        if let Some(import) = table.get(&key) {
+        // Nothing else is begun in the pool meanwhile, and a disk that hangs keeps one thread.
+        let Ok(turn) = tokio::time::timeout(DISK, self.turn_of(pool.id).lock_owned()).await else {
+            return Err((no_answer(), true));
+        };
+        if let Some(import) = self.table().get(&key) {
             return Err(match import.format == format {
                 true => (import.status.clone(), import.source == source),
                 false => (other_format(), true),
             });
         }
+        // After the table: what is not on it any more is in the pool.
+        let of = Arc::clone(&pool);
+        let looked = tokio::task::spawn_blocking(move || (of.template(sha256), turn));
+        let Ok(Ok((found, _turn))) = tokio::time::timeout(DISK, looked).await else {
+            return Err((no_answer(), true));
+        };
+        if let Some(template) = found {
+            return if template.format == format { Ok(template) } else { Err((other_format(), true)) };
+        }
+        let mut table = self.table();
         let (sender, status) = watch::channel(TemplateStatus::Importing { done: ByteSize(0), total: None });
         let (imports, own, from) = (self.clone(), status.clone(), source.clone());
         let task = tokio::spawn(async move {
@@ -106,6 +119,12 @@ impl Imports {
         Err((status, true))
     }
 
+    /// Held while an import into a pool is begun.
+    fn turn_of(&self, pool: PoolId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(pool).or_default())
+    }
+
     /// Takes an import off the table: this very one, and none that has begun since.
     fn forget(&self, key: Key, status: &watch::Receiver<TemplateStatus>) {
         let mut table = self.table();
@@ -116,6 +135,7 @@ impl Imports {
 
     /// Ends the imports into a pool that was closed.
     pub(crate) fn abort(&self, pool: PoolId) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).remove(&pool);
         self.table().retain(|(of, _), import| {
             if *of == pool {
                 import.task.abort();
@@ -133,6 +153,12 @@ impl Imports {
 fn other_format() -> watch::Receiver<TemplateStatus> {
     let message = "format: must be what the pool has these bytes as already".to_owned();
     watch::channel(TemplateStatus::Failed { transient: false, message }).1
+}
+
+/// The status of what cannot be imported now, as the pool's disk does not answer.
+fn no_answer() -> watch::Receiver<TemplateStatus> {
+    let message = "the pool's disk has not answered yet".to_owned();
+    watch::channel(TemplateStatus::Failed { transient: true, message }).1
 }
 
 /// The status of a template that is there.
@@ -158,7 +184,7 @@ mod tests {
     }
 
     fn impatient() -> Imports {
-        Imports { stall: Duration::from_millis(50), ..Imports::new(client()) }
+        Imports { stall: Duration::from_millis(400), ..Imports::new(client()) }
     }
 
     #[tokio::test]
@@ -204,14 +230,26 @@ mod tests {
         let (_, sha256) = image();
         let imports = Imports::new(client());
         let wanted = (sha256, TemplateFormat::Qcow2);
-        let first = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err().0;
+        let first = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).await.unwrap_err().0;
         imports.forget((pool.id, sha256), &first);
-        let second = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).unwrap_err().0;
+        let second = imports.join(Arc::clone(&pool), wanted, source(vec![]).await).await.unwrap_err().0;
 
         imports.forget((pool.id, sha256), &first);
 
-        let third = imports.join(pool, wanted, source(vec![]).await).unwrap_err().0;
+        let third = imports.join(pool, wanted, source(vec![]).await).await.unwrap_err().0;
         assert!(third.same_channel(&second));
+    }
+
+    #[tokio::test]
+    async fn what_the_pool_has_no_room_for_is_not_begun() {
+        let (_folder, pool) = pool();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1_u64 << 60).into_bytes();
+        let huge = plan(source(head).await, LONG);
+        let status = Imports::new(client()).bring(Arc::clone(&pool), image().1, huge).await;
+        let TemplateStatus::Failed { transient: false, message } = status else { panic!("{status:?}") };
+        assert!(message.starts_with("it has 1024.0 PiB, and"), "{message}");
+        assert_eq!(std::fs::read_dir(pool.path().join("incoming")).unwrap().count(), 0);
+        pool.must_have_room(ByteSize(1)).unwrap();
     }
 
     #[tokio::test]

@@ -37,6 +37,7 @@ pub(crate) const HEADER_BYTES: usize = HEADER as usize;
 
 /// The largest size that is made: one cluster of level-1 entries.
 const LARGEST: u64 = PER_L1_ENTRY * (CLUSTER / 8);
+const _: () = assert!(LARGEST == podzol_storage_api::LARGEST_VOLUME.0);
 
 /// An empty image of a size, over a backing file in qcow2 format or none. The size is rounded up to 512 bytes.
 ///
@@ -104,13 +105,14 @@ pub(crate) fn grow(file: &File, size: ByteSize) -> std::io::Result<()> {
     if header[..4] != MAGIC || short(20) != CLUSTER_BITS {
         return Err(invalid("it is no qcow2 image with clusters of 64 KiB".into()));
     }
+    let (rounded, there) = (size.0.div_ceil(512) * 512, long(24));
+    if there >= rounded {
+        return Ok(());
+    }
     if size.0 > LARGEST {
         return Err(invalid(format!("size: must be at most {}", ByteSize(LARGEST))));
     }
-    let (size, there) = (size.0.div_ceil(512) * 512, long(24));
-    if there >= size {
-        return Ok(());
-    }
+    let size = rounded;
     // The level-1 table has whole clusters; one is enough for the largest size. Behind its end may be anything.
     let (entries, table) = (u64::from(short(36)), long(40));
     let needed = size.div_ceil(PER_L1_ENTRY);

@@ -161,7 +161,7 @@ impl Exporter for Hosts {
         Ok(())
     }
 
-    async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
+    async fn withdraw(&self, pool: PoolId, _folder: &Path) -> Result<(), ExportError> {
         self.must_work()?;
         self.0.lock().unwrap().remove(&pool);
         Ok(())

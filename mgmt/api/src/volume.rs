@@ -70,7 +70,7 @@ pub struct VolumeCreate {
     /// The zone whose VMs may have it.
     pub zone: ZoneId,
     /// Its size in GiB: 1 to 65,536.
-    #[schema(minimum = 1, maximum = 65_536)]
+    #[schema(minimum = 1, maximum = 4_096)]
     pub size_gib: u64,
     /// Its account; the caller's own when left out. Only admins name another.
     #[serde(default)]

@@ -112,7 +112,7 @@ fn size(body: &OfferingCreate) -> Result<Size, AppError> {
     within("vcpus", body.vcpus.into(), 1, 254)?;
     within("cpu_share", body.cpu_share.into(), 1, 10_000)?;
     within("memory_mib", body.memory_mib, 32, 4 << 20)?;
-    within("disk_gib", body.disk_gib, 1, 65_536)?;
+    within("disk_gib", body.disk_gib, 1, 4_096)?;
     within("network_mbps", body.network_mbps.unwrap_or(1), 1, 1_000_000)?;
     within("iops", body.iops.unwrap_or(1), 1, 10_000_000)?;
     Ok(Size {

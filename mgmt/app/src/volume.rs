@@ -18,7 +18,7 @@ use crate::{Actor, App, AppError, Once, operation, quota, view};
 const MAKE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// The largest volume in GiB.
-const MAX_GIB: u64 = 65_536;
+const MAX_GIB: u64 = podzol_storage_api::LARGEST_VOLUME.0 >> 30;
 
 impl App {
     /// Creates an empty data volume; an operation makes it on its storage server.

@@ -183,13 +183,16 @@ pub enum TemplateStatus {
     },
 }
 
+/// The largest volume: what one cluster of an image's level-1 table covers.
+pub const LARGEST_VOLUME: ByteSize = ByteSize(4 << 40);
+
 /// What a volume should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumePlan {
     /// The template that it starts as, which is no ISO, or none for an empty one.
     pub template: Option<Sha256>,
-    /// Its size; at least the template's.
+    /// Its size; at least the template's, and at most [`LARGEST_VOLUME`].
     pub size: ByteSize,
 }
 

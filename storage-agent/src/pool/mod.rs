@@ -43,6 +43,9 @@ pub struct Template {
     pub virtual_size: ByteSize,
 }
 
+/// One part in so many of a pool's disk is left free by templates.
+const RESERVE: u64 = 50;
+
 /// The space of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -323,6 +326,22 @@ impl Pool {
         let size = |volume: &VolumeId| Some((*volume, self.folder.volume_size(*volume)?));
         let sizes = volumes.iter().filter_map(size).collect();
         Ok(Contents { volumes, templates, sizes, exported_to: None })
+    }
+
+    /// Refuses a template that would leave less than [`RESERVE`] of the disk, which running VMs write to.
+    ///
+    /// # Errors
+    /// Exhausted if so; else see [`Pool::space`].
+    pub fn must_have_room(&self, more: ByteSize) -> Result<(), WireError> {
+        let Space { capacity, used, .. } = self.space()?;
+        let free = ByteSize(capacity.0.saturating_sub(used.0));
+        if free.0 >= more.0.saturating_add(capacity.0 / RESERVE) {
+            return Ok(());
+        }
+        let message = format!(
+            "it has {more}, and of the {free} that are free in the pool one {RESERVE}th of all is kept"
+        );
+        Err(WireError::new(ErrorCode::Exhausted, message))
     }
 
     /// Its space.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use podzol_storage_api::Contents;
 use podzol_vocab::{ErrorCode, PoolId, WireError};
 
 use crate::detached;
@@ -11,6 +12,9 @@ use crate::pool::{Pool, Space};
 
 /// How long a disk has to answer before it is passed over. As long as it is between two reports.
 const DISK: Duration = Duration::from_secs(5);
+
+/// How long a disk has to say what is in a pool: the headers of all images are read.
+const CONTENTS: Duration = Duration::from_secs(25);
 
 /// Opens a pool once, when it is first asked for and can be opened.
 #[derive(Debug)]
@@ -22,13 +26,23 @@ pub(super) struct Gate {
     /// One at a time: two that open would remove what the other begins to make, and a disk that hangs keeps one thread
     /// and not all.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// The same for what takes longer, and waits for none of those.
+    listing: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
 }
 
 impl Gate {
     /// The way to a pool that was made before.
     pub(super) fn new(id: PoolId, folder: PathBuf, owner: u32) -> Arc<Self> {
-        Arc::new(Self { id, folder, owner, opened: OnceLock::new(), turn: Arc::default(), patience: DISK })
+        Arc::new(Self {
+            id,
+            folder,
+            owner,
+            opened: OnceLock::new(),
+            turn: Arc::default(),
+            listing: Arc::default(),
+            patience: DISK,
+        })
     }
 
     /// The way to a pool that was made just now.
@@ -42,7 +56,7 @@ impl Gate {
     pub(super) async fn open(self: &Arc<Self>) -> Result<Arc<Pool>, WireError> {
         match self.opened.get() {
             Some(pool) => Ok(Arc::clone(pool)),
-            None => self.ask(Self::open_now).await,
+            None => self.ask(&self.turn, self.patience, Self::open_now).await,
         }
     }
 
@@ -57,7 +71,7 @@ impl Gate {
 
     /// The pool, opened if it was not yet, and its space.
     pub(super) async fn measure(self: &Arc<Self>) -> Result<(Arc<Pool>, Space), WireError> {
-        self.ask(|gate| {
+        self.ask(&self.turn, self.patience, |gate| {
             let pool = gate.open_now()?;
             let space = pool.space()?;
             Ok((pool, space))
@@ -65,14 +79,21 @@ impl Gate {
         .await
     }
 
+    /// What is in the pool.
+    pub(super) async fn contents(self: &Arc<Self>) -> Result<Contents, WireError> {
+        self.ask(&self.listing, CONTENTS.max(self.patience), |gate| gate.open_now()?.contents()).await
+    }
+
     /// Asks the disk. An answer that comes late is not lost for an opening: the next call finds the pool open.
     async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
+        turn: &Arc<tokio::sync::Mutex<()>>,
+        patience: Duration,
         ask: impl FnOnce(&Self) -> Result<T, WireError> + Send + 'static,
     ) -> Result<T, WireError> {
-        let (gate, patience) = (Arc::clone(self), self.patience);
+        let (gate, turn) = (Arc::clone(self), Arc::clone(turn));
         let answer = async move {
-            let turn = Arc::clone(&gate.turn).lock_owned().await;
+            let turn = turn.lock_owned().await;
             detached::on_disk(move || {
                 let _turn = turn;
                 ask(&gate)

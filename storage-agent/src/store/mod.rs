@@ -172,6 +172,7 @@ impl<E: Exporter> Store<E> {
             }
             Some(known) => known.gate,
             None => {
+                self.must_be_apart(&folder)?;
                 let (folder, owner) = (folder.clone(), self.0.owner);
                 let made = detached::on_disk(move || Pool::create(id, &folder, owner)).await?;
                 Gate::to(made, owner)
@@ -181,6 +182,21 @@ impl<E: Exporter> Store<E> {
         let listed = Listed { folder, hosts: Some(plan.hosts), removing: false };
         self.change_list(|pools| drop(pools.insert(id, Known { listed, gate }))).await?;
         Ok(made)
+    }
+
+    /// Refuses a pool within another one's folder, or around it: what is done to the one is done to the other, to the end.
+    fn must_be_apart(&self, folder: &Path) -> Result<(), WireError> {
+        let listed = self.listed().into_iter().filter_map(|id| Some((id, self.known(id)?.listed.folder)));
+        for (id, other) in listed {
+            if folder.starts_with(&other) || other.starts_with(folder) {
+                let rule = format!(
+                    "path: the folder is within that of pool {id}, {}, or around it",
+                    other.display()
+                );
+                return Err(WireError::new(ErrorCode::Conflict, rule));
+            }
+        }
+        Ok(())
     }
 
     /// Exports a pool as the list says, unless it is so already. Only for who has the turn.
@@ -234,11 +250,12 @@ impl<E: Exporter> Store<E> {
             let _turn = store.0.turn.lock().await;
             let Some(known) = store.known(id) else { return Ok(()) };
             if !known.listed.removing {
-                store.pool(id).await?.close()?;
+                let pool = store.pool(id).await?;
+                detached::on_disk(move || pool.close()).await?;
                 store.0.imports.abort(id);
             }
             locked(&store.0.exported).remove(&id);
-            store.0.exporter.withdraw(id).await.map_err(|error| {
+            store.0.exporter.withdraw(id, &known.listed.folder).await.map_err(|error| {
                 let error = anyhow::Error::from(error);
                 tracing::error!(error = format!("{error:#}"), pool = %id, "cannot end an export");
                 WireError::new(ErrorCode::Internal, format!("cannot end the export: {error:#}"))
@@ -332,7 +349,8 @@ impl<E: Exporter> Store<E> {
             let error = anyhow::Error::from(error);
             tracing::warn!(error = format!("{error:#}"), pool = %id, "cannot look up to whom a pool is exported");
         });
-        Ok(Contents { exported_to: exported_to.ok(), ..pool.contents()? })
+        let known = self.known(id).ok_or_else(|| no_pool(id))?;
+        Ok(Contents { exported_to: exported_to.ok(), ..known.gate.contents().await? })
     }
 }
 

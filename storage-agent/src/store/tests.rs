@@ -45,6 +45,26 @@ async fn a_pool_whose_disk_is_not_mounted_is_not_made_anew_and_not_forgotten() {
 }
 
 #[tokio::test]
+async fn a_pool_is_neither_within_another_ones_folder_nor_around_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts, id) = (config(folder.path()), Hosts::default(), PoolId::new());
+    let store = store(&config, &hosts);
+    store.pool_put(id, plan(&config, "a/p")).await.unwrap();
+    for name in ["a/p", "a/p/volumes", "a/p/volumes/fast", "a"] {
+        let refused = store.pool_put(PoolId::new(), plan(&config, name)).await.unwrap_err();
+        assert!(
+            refused.message.starts_with("path: the folder is within that of pool"),
+            "{name}: {refused:?}"
+        );
+        assert_eq!(refused.code, ErrorCode::Conflict);
+    }
+    for name in ["a/pp", "b"] {
+        store.pool_put(PoolId::new(), plan(&config, name)).await.unwrap();
+    }
+    assert_eq!(store.statuses().await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_pool_that_is_unmounted_while_it_is_open_is_not_exported() {
     let folder = tempfile::tempdir().unwrap();
     let (config, hosts, id) = (config(folder.path()), Hosts::default(), PoolId::new());

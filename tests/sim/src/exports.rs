@@ -73,7 +73,7 @@ impl Exporter for Exports {
         self.faults.run(Step::Export, export).await
     }
 
-    async fn withdraw(&self, pool: PoolId) -> Result<(), ExportError> {
+    async fn withdraw(&self, pool: PoolId, _folder: &Path) -> Result<(), ExportError> {
         let withdraw = || {
             self.all().remove(&pool);
             Ok(())

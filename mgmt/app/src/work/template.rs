@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use podzol_mgmt_api::template::{TemplateFormat, TemplateState};
 use podzol_mgmt_db::{JsonCol, Tx, find, operation, pool, template};
 use podzol_mgmt_operations::Outcome;
@@ -34,22 +35,21 @@ impl App {
                 after: Some(Duration::from_secs(2)),
             });
         }
-        // A pool that does not answer does not keep the template from the others.
-        let mut worst = Outcome::Done;
-        for pool in pools {
-            let outcome = match self.call_template(&row, &pool).await {
+        // A pool that does not answer does not keep the template from the others, nor does one that refuses it: the operation
+        // has failed only when no other is still at it.
+        let called = join_all(pools.iter().map(|pool| self.call_template(&row, pool))).await;
+        let mut unfinished = Vec::new();
+        for (pool, called) in pools.iter().zip(called) {
+            unfinished.push(match called {
                 Ok(TemplateStatus::Ready { size, virtual_size }) => {
                     self.is_ready_in_a_pool(&row, size.0 as i64, virtual_size.0 as i64).await?;
                     continue;
                 }
-                Ok(status) => self.not_ready(operation, &pool, status).await?,
+                Ok(status) => self.not_ready(operation, pool, status).await?,
                 Err(outcome) => outcome,
-            };
-            if worst == Outcome::Done || matches!(outcome, Outcome::Failed { .. }) {
-                worst = outcome;
-            }
+            });
         }
-        Ok(worst)
+        Ok(together(unfinished))
     }
 
     async fn not_ready(
@@ -173,5 +173,28 @@ fn unfinished(pool: &pool::Model, status: TemplateStatus) -> Outcome {
             detail: format!("pool {} is importing the template", pool.name.0),
             after: Some(Duration::from_millis(200)),
         },
+    }
+}
+
+/// What the outcomes of the pools that do not have a template yet come to: as long as one is at it, it is not over.
+fn together(mut outcomes: Vec<Outcome>) -> Outcome {
+    let at_it = outcomes.iter().position(|outcome| matches!(outcome, Outcome::Again { .. }));
+    match at_it {
+        Some(at_it) => outcomes.swap_remove(at_it),
+        None => outcomes.pop().unwrap_or(Outcome::Done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_has_failed_only_when_no_pool_is_at_it() {
+        let (again, failed) = (Outcome::again("in_progress", ""), Outcome::failed("refused", ""));
+        assert_eq!(together(vec![failed.clone(), again.clone()]), again);
+        assert_eq!(together(vec![again.clone(), failed.clone()]), again);
+        assert_eq!(together(vec![failed.clone()]), failed);
+        assert_eq!(together(vec![]), Outcome::Done);
     }
 }
