@@ -16,7 +16,7 @@ use crate::limits::SERIAL_BYTES;
 use crate::ring::Ring;
 use crate::told::SerialTold;
 use crate::upstream::backoff::Backoff;
-use crate::upstream::{dial, put};
+use crate::upstream::{chain, dial, put};
 use crate::vm::Vm;
 use crate::worker::Worker;
 
@@ -89,7 +89,7 @@ impl Serial {
 
 /// Keeps a VM's serial port while a page shows it.
 pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut logged) = (Backoff::default(), None);
     loop {
         let wanted = vm.serial.wanted.notified();
         let (number, way) = vm.way();
@@ -99,13 +99,27 @@ pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
             wanted.await;
             continue;
         }
-        if let Ok(stream) = dial::serial(&worker, &vm, &way).await {
-            tell(&vm, SerialTold::On);
-            let began = worker.clock.now();
-            let _ = carry(&vm, stream, number).await;
-            tell(&vm, SerialTold::Waiting);
-            vm.serial.forget();
-            backoff.lasted(worker.clock.now().saturating_sub(began));
+        let dialled = tokio::select! {
+            dialled = dial::serial(&worker, &vm, &way) => dialled,
+            () = moved(&vm, number) => continue,
+        };
+        match dialled {
+            Ok(stream) => {
+                logged = None;
+                tell(&vm, SerialTold::On);
+                let began = worker.clock.now();
+                let _ = carry(&vm, stream, number).await;
+                tell(&vm, SerialTold::Waiting);
+                vm.serial.forget();
+                backoff.lasted(worker.clock.now().saturating_sub(began));
+            }
+            Err(error) => {
+                let causes = Some(chain(&error));
+                if logged != causes {
+                    tracing::warn!(vm = %vm.id, error = causes, "a VM's serial port cannot be reached");
+                    logged = causes;
+                }
+            }
         }
         tokio::select! {
             () = sleep(backoff.next()) => {}

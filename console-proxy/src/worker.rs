@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
@@ -119,9 +119,36 @@ impl Clock {
     }
 }
 
-/// Unix seconds.
+/// How many seconds the management service's clock is ahead of this machine's.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// How far it may be off without being followed: what it says is in whole seconds, and was on its way for a while.
+const OFF: i64 = 2;
+
+/// Unix seconds by the management service's clock, which makes tickets: this machine may have no other, and its own drifts, and
+/// stands still with the VM.
 pub(crate) fn unix() -> u64 {
+    own_unix().saturating_add_signed(AHEAD.load(Ordering::Relaxed))
+}
+
+fn own_unix() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Notes the management service's time, in Unix seconds.
+pub(crate) fn follow_clock(told: u64) {
+    let (own, now) = (own_unix(), AHEAD.load(Ordering::Relaxed));
+    let ahead = followed(own, told, now);
+    if ahead != now {
+        tracing::warn!(ahead, "this machine's clock is not the management service's; going by that");
+        AHEAD.store(ahead, Ordering::Relaxed);
+    }
+}
+
+/// How far ahead a clock is that was taken for so far ahead until now.
+fn followed(own: u64, told: u64, now: i64) -> i64 {
+    let ahead = told.saturating_sub(own) as i64 - own.saturating_sub(told) as i64;
+    if (ahead - now).abs() > OFF { ahead } else { now }
 }
 
 /// Runs a proxy server until it is told to stop, or nobody is left who could tell it anything.
@@ -301,6 +328,17 @@ fn random() -> [u64; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_clock_is_followed_when_it_is_further_off_than_what_it_says_may_be() {
+        let clock = 1_700_000_000;
+        for (told, before, ahead) in
+            [(0, 0, 0), (2, 0, 0), (-2, 0, 0), (3, 0, 3), (-86_400, 0, -86_400), (5, 4, 4), (0, 4, 0)]
+        {
+            let told = clock + told;
+            assert_eq!(followed(clock as u64, told as u64, before), ahead, "{told} {before}");
+        }
+    }
 
     #[test]
     fn a_thread_that_waits_does_not_work() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, header};
 use podzol_vocab::{ErrorCode, WireError};
@@ -260,7 +260,14 @@ impl Client {
 
 fn asking(client: &reqwest::Client, method: Method, peer: PeerId, path: &str) -> reqwest::RequestBuilder {
     let id = uuid::Uuid::now_v7().to_string();
-    client.request(method, format!("https://{peer}{path}")).header(REQUEST_ID, id)
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    client.request(method, format!("https://{peer}{path}")).header(REQUEST_ID, id).header(header::DATE, date)
+}
+
+/// When a request was sent, in Unix seconds by the clock of whoever sent it; nothing if it does not say so.
+pub fn sent_at(headers: &header::HeaderMap) -> Option<u64> {
+    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    Some(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
 }
 
 /// Reads a whole answer, but not one without an end.

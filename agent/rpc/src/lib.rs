@@ -28,7 +28,7 @@ pub mod tls;
 #[cfg(feature = "sim")]
 pub mod weather;
 
-pub use client::{AddressBook, CallError, Client};
+pub use client::{AddressBook, CallError, Client, sent_at};
 pub use endpoint::{Endpoint, handle, handle_raw};
 pub use identity::Identity;
 pub use peer::{Caller, PeerId};

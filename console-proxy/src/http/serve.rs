@@ -121,7 +121,8 @@ fn find(
     found.ok_or(Fault::ViewerUnknown)
 }
 
-/// The session of a request. A cookie that is of no use any more is forgotten.
+/// The session of a request. The cookie of one that is over is forgotten; one that is unknown here may be good at another
+/// server of the same name, for cookies know no ports.
 fn enter(
     worker: &Worker,
     id: ConsoleSessionId,
@@ -131,7 +132,8 @@ fn enter(
     let entered = worker.enter(id, cookies);
     *cookie = match &entered {
         Ok((_, renewed)) => renewed.clone(),
-        Err(_) => cookie::find(cookies, id).map(|_| cookie::set_cookie(id, "", 0)),
+        Err(Fault::Over(_)) => cookie::find(cookies, id).map(|_| cookie::set_cookie(id, "", 0)),
+        Err(_) => None,
     };
     entered.map(|(session, _)| session)
 }

@@ -16,18 +16,25 @@ use crate::viewer::Viewer;
 /// The most tickets that are remembered: as many as are exchanged in a minute by a thousand a second.
 const NONCES: usize = 60_000;
 
+/// Whether a ticket was refused because no key of ours has signed it.
+fn is_forged(fault: &Fault) -> bool {
+    use TicketError::{Malformed, Signature, UnknownKey, Version};
+    matches!(fault, Fault::TicketInvalid(Malformed | Version | UnknownKey | Signature))
+}
+
 impl Worker {
     /// Exchanges a ticket: its session, and what the browser is to keep.
     pub(crate) fn exchange(&self, ticket: &str, from: IpAddr) -> Result<(Rc<Session>, String), Fault> {
         let now = self.clock.now();
-        if !self.addresses.may_try(from, now) {
-            return Err(Fault::TooMany("tickets of this address were refused too often"));
-        }
         let exchanged = self.try_ticket(ticket);
         if let Err(fault) = &exchanged {
             tracing::info!(%from, reason = %fault, "a ticket was refused");
-            // Where there is no room, the ticket is none that somebody has guessed.
-            if !matches!(fault, Fault::TooMany(_)) {
+            // One that is old, or was used, is none that somebody has guessed; and whoever has a good one is let in, whatever
+            // others behind the same address have tried.
+            if is_forged(fault) {
+                if !self.addresses.may_try(from, now) {
+                    return Err(Fault::TooMany("tickets of this address were refused too often"));
+                }
                 self.addresses.failed(from, now);
             }
         }

@@ -260,7 +260,7 @@ export class Session {
         if (wait !== undefined) await sleep(wait * 1000, signal);
         // A link may come and be refused, again and again.
         if (was === 'ticket') await this.#backoff.wait(signal);
-        this.#step = { is: 'resume' };
+        this.#step = { is: this.#mayBeIn(was, error) ? 'viewer' : 'resume' };
         break;
       case 'wait':
         this.#away();
@@ -277,6 +277,12 @@ export class Session {
       case 'fault':
         this.#fault(error);
     }
+  }
+
+  /** Whether a link that was used may have been by this very page, whose answer was lost: the cookie is there then. */
+  #mayBeIn(was: Step['is'], error: unknown): boolean {
+    const used = was === 'ticket' && error instanceof Refusal && error.reason === 'ticket_used';
+    return used && this.#session !== undefined && !this.#opened && !kept(this.#session);
   }
 
   /** What is tried after no answer. */

@@ -35,6 +35,7 @@ export class Picture<Decoded> {
   readonly #lru = new Lru();
   #grid = new Grid({ width: 0, height: 0 });
   #number = 0;
+  #epoch = 0;
   #busy: Promise<unknown> | undefined;
 
   constructor(surface: Surface<Decoded>, events: PictureEvents) {
@@ -47,14 +48,17 @@ export class Picture<Decoded> {
     return this.#number;
   }
 
-  /** Forgets the number: another viewer counts anew. The picture stays until its first update. */
+  /** Forgets the number: another viewer counts anew. The picture stays until its first update, and what is still on its way to it
+   * is of no use any more. */
   forget(): void {
     this.#number = 0;
+    this.#epoch += 1;
   }
 
   /** Applies a body after those that were given before. Fails with a `BodyError` if it is broken. */
   apply(body: Uint8Array): Promise<Applied> {
-    const turn = this.#busy ? this.#busy.then(() => this.#apply(body)) : this.#apply(body);
+    const epoch = this.#epoch;
+    const turn = this.#busy ? this.#busy.then(() => this.#apply(body, epoch)) : this.#apply(body, epoch);
     const settled = turn.then(
       () => undefined,
       () => undefined,
@@ -66,7 +70,8 @@ export class Picture<Decoded> {
     return turn;
   }
 
-  async #apply(body: Uint8Array): Promise<Applied> {
+  async #apply(body: Uint8Array, epoch: number): Promise<Applied> {
+    if (epoch !== this.#epoch) return 'old';
     const reader = new Reader(body);
     const of = head(reader);
     const fit = this.#fit(of);
@@ -77,8 +82,10 @@ export class Picture<Decoded> {
     const decoding = read.stripes.map((stripe) => this.#surface.decode(stripe.image, stripe));
     const waits = decoding.some((image) => image instanceof Promise);
     const images = waits ? await decoded(decoding, this.#surface) : (decoding as Decoded[]);
-    this.#paint(read, images);
+    const isOld = epoch !== this.#epoch;
+    if (!isOld) this.#paint(read, images);
     for (const image of images) this.#surface.release(image);
+    if (isOld) return 'old';
     this.#number = read.number;
     return 'new';
   }

@@ -4,7 +4,7 @@ import { BodyError } from '../../src/body/error.ts';
 import type { Cursor } from '../../src/body/update.ts';
 import { Picture } from '../../src/picture/picture.ts';
 import { EXACT, KINDS, bodies, goldens, hash } from '../corpus.ts';
-import { MemorySurface, png } from './memory.ts';
+import { MemorySurface, type Pixels, png } from './memory.ts';
 
 function view() {
   const surface = new MemorySurface();
@@ -48,12 +48,12 @@ function* samples(pixels: Uint32Array): Generator<number> {
   for (const pixel of pixels) yield* [pixel >>> 24, (pixel >> 16) & 0xff, (pixel >> 8) & 0xff, pixel & 0xff];
 }
 
-describe('the example of FORMAT.md', () => {
-  const bits = [1, 0x20, 2, 1, 1, 1, 1, 2, 1, 13, 2, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0x10, 8, 0x18, 0, 0, 0];
+const LETTER = [1, 0x20, 2, 1, 1, 1, 1, 2, 1, 13, 2, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0x10, 8, 0x18, 0, 0, 0];
 
+describe('the example of FORMAT.md', () => {
   it('shows a letter twice', async () => {
     const { surface, picture } = view();
-    for (const body of [fresh, bits, [1, 0x10, 3, 1, 1, 0, 0]]) await picture.apply(Uint8Array.from(body));
+    for (const body of [fresh, LETTER, [1, 0x10, 3, 1, 1, 0, 0]]) await picture.apply(Uint8Array.from(body));
     const lit = [...surface.pixels.entries()].filter(([, pixel]) => pixel === 0xaaaaaa).map(([at]) => at);
     expect(lit.length).toBe(9 * 4);
     expect(lit.slice(0, 4)).toEqual([3, 4, 19, 20].map((column) => 3 * 32 + column));
@@ -90,6 +90,29 @@ describe('order', () => {
     const { picture } = view();
     const all = [fresh, [1, 8, 2, 1, 1, 9, 9, 9, 1, 0], [1, 8, 3, 1, 1, 9, 9, 9, 1, 2]];
     expect(await Promise.all(all.map((body) => picture.apply(Uint8Array.from(body))))).toEqual(['new', 'new', 'new']);
+  });
+});
+
+describe('another viewer', () => {
+  class SlowSurface extends MemorySurface {
+    override decode(...of: Parameters<MemorySurface['decode']>): Promise<Pixels> {
+      return Promise.resolve(super.decode(...of));
+    }
+  }
+
+  it('is not shown what was still being decoded for the one before, and counts anew', async () => {
+    const surface = new SlowSurface();
+    const picture = new Picture(surface, { resized: () => undefined, cursor: () => undefined });
+    await picture.apply(Uint8Array.from(fresh));
+    const underWay = picture.apply(Uint8Array.from(LETTER));
+    const waiting = picture.apply(Uint8Array.from([1, 8, 3, 1, 1, 9, 9, 9, 1, 0]));
+    picture.forget();
+    expect(await Promise.all([underWay, waiting])).toEqual(['old', 'old']);
+    expect(picture.number).toBe(0);
+    expect(surface.pixels.some((pixel) => pixel !== 0)).toBe(false);
+    expect(await picture.apply(Uint8Array.from(fresh))).toBe('new');
+    expect(await picture.apply(Uint8Array.from(LETTER))).toBe('new');
+    expect(surface.pixels.some((pixel) => pixel !== 0)).toBe(true);
   });
 });
 

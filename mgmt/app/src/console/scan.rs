@@ -203,6 +203,10 @@ impl App {
         let silent = known.heard().silent();
         let host_is_away = self.is_away(db, vm).await?;
         let silent_after = self.settings.silent_after;
+        if host_is_away && !self.hears_any_host(db).await? {
+            // It is this service that is cut off. Consoles go on without it, and are not to end because of it.
+            return Ok(State::Silent);
+        }
         let longest = if host_is_away { silent_after } else { silent_after * STUCK };
         if silent < longest || self.here.since.elapsed() < longest {
             let fails = known.heard().ails(None).is_some_and(|for_long| for_long >= self.fleeting());
@@ -210,6 +214,13 @@ impl App {
         }
         let why = if host_is_away { "its host does not report" } else { "its host says that it runs" };
         Ok(State::Dead(format!("it has not answered for {} s, and {why}", silent.as_secs())))
+    }
+
+    /// Whether any host has reported of late.
+    async fn hears_any_host(&self, db: &impl Reader) -> Result<bool, AppError> {
+        let since = now().0 - self.settings.silent_after.as_millis() as i64;
+        let hosts = podzol_mgmt_db::server::joined_hosts(db).await?;
+        Ok(hosts.into_iter().any(|row| self.heard.latest(row).reported_at.is_some_and(|at| at >= since)))
     }
 
     fn console_server(

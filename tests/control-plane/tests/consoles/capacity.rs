@@ -1,5 +1,7 @@
 //! Console proxies come and go with sessions, are drained, and are replaced when they are dead.
 
+use std::time::Duration;
+
 use super::*;
 
 fn ports(proxies: &[Value]) -> Vec<usize> {
@@ -122,6 +124,31 @@ async fn a_proxy_whose_host_dies_or_that_hangs_is_replaced() {
         if gone(&proxy["id"]) && gone(&second["id"]) { Ok(()) } else { Err(format!("{left:#?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_service_that_hears_nobody_for_a_while_takes_no_proxy_for_dead() {
+    let mut world = World::make().await;
+    let opened = world.open().await;
+    let (_, proxy) = world.exchange(&opened).await;
+    let machine = world.machine(&proxy);
+
+    // As when its own network is away.
+    machine.hang();
+    world.pod.hosts.iter_mut().for_each(|host| host.kill_agent());
+    for host in &world.pod.hosts {
+        world.admin().in_state(&format!("/v1/hosts/{}", host.id), "disconnected").await;
+    }
+    // Longer than a proxy may be silent whose host is away.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(world.proxies().await[0]["id"], proxy["id"]);
+
+    machine.heal();
+    world.pod.hosts.iter_mut().for_each(|host| host.start_agent());
+    world.proxies_are("it to answer again", |proxies| proxies[0]["state"] == "running").await;
+    let (_, again) = world.exchange(&world.open().await).await;
+    assert_eq!(again["id"], proxy["id"]);
+    assert_eq!(world.proxies().await.len(), 1);
 }
 
 #[tokio::test]
