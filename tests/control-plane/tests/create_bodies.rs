@@ -242,7 +242,7 @@ async fn bad_offerings_are_refused() {
         outside("vcpus", 1, 254),
         outside("cpu_share", 1, 10_000),
         outside("memory_mib", 32, 4_194_304),
-        outside("disk_gib", 1, 65_536),
+        outside("disk_gib", 1, 4_096),
         outside("network_mbps", 1, 1_000_000),
         outside("iops", 1, 10_000_000),
         vec![(
@@ -255,7 +255,7 @@ async fn bad_offerings_are_refused() {
     check(&control_plane, "/v1/offerings", good.clone(), &required, bad.concat()).await;
     check_twice(&control_plane, "/v1/offerings", good).await;
     let largest = json!({
-        "name": "largest", "vcpus": 254, "cpu_share": 10_000, "memory_mib": 4_194_304, "disk_gib": 65_536,
+        "name": "largest", "vcpus": 254, "cpu_share": 10_000, "memory_mib": 4_194_304, "disk_gib": 4_096,
         "network_mbps": 1_000_000, "iops": 10_000_000,
     });
     control_plane.admin.post("/v1/offerings", &largest).await.ok();

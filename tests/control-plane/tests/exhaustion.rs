@@ -83,13 +83,13 @@ async fn a_pool_that_has_promised_all_it_may_is_passed_over_with_its_reason() {
     let pod = SimPod::start(&control_plane).await;
     let admin = &control_plane.admin;
     let network = pod.network(admin, "n1", "10.1.1.0/24").await;
-    let body = json!({ "name": "vast", "vcpus": 1, "memory_mib": 64, "disk_gib": 65_536 });
+    let body = json!({ "name": "vast", "vcpus": 1, "memory_mib": 64, "disk_gib": 4_096 });
     let vast = text(&admin.post("/v1/offerings", &body).await.ok(), "id");
 
     let problem = admin.vm("web", &vast, &pod.template, &network).await.refused(409, "no_pool_fits");
 
     let reason = text(&problem, "reasons.0");
-    assert!(reason.starts_with("pool pool: ") && reason.ends_with(" left, 64.0 TiB needed"), "{reason}");
+    assert!(reason.starts_with("pool pool: ") && reason.ends_with(" left, 4.0 TiB needed"), "{reason}");
     assert_eq!(admin.list("/v1/vms").await.len(), 0);
 }
 

@@ -261,8 +261,8 @@ async fn bad_volumes_and_attachments_are_refused() {
     let mut bad = [bad_names(), bad_ids("zone"), bad_ids("account")].concat();
     bad.extend([
         ("zone", json!(NOBODY), "there is no such zone"),
-        ("size_gib", json!(0), "must be 1 to 65536"),
-        ("size_gib", json!(65_537), "must be 1 to 65536"),
+        ("size_gib", json!(0), "must be 1 to 4096"),
+        ("size_gib", json!(4_097), "must be 1 to 4096"),
         ("size_gib", json!(-1), ""),
         ("size_gib", json!("1"), ""),
     ]);
