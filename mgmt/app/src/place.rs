@@ -281,6 +281,8 @@ impl App {
             let is_up = server.is_some_and(|server| server.state.0 == ServerState::Up);
             if !is_up {
                 reasons.push(format!("pool {}: its storage server is disconnected", row.name.0));
+            } else if is_full(row.capacity_bytes, row.used_bytes) {
+                reasons.push(format!("pool {}: its disk is full", row.name.0));
             } else if left < bytes {
                 let left = ByteSize(left.max(0) as u64);
                 reasons.push(format!("pool {}: {left} left, {} needed", row.name.0, ByteSize(bytes as u64)));
@@ -294,6 +296,11 @@ impl App {
         let none = || AppError::Exhausted { code: "no_pool_fits", detail: "no pool fits".into(), reasons };
         best.map(|(_, row)| row).ok_or_else(none)
     }
+}
+
+/// Whether a pool's disk has so little room, whatever was promised of it, that a new volume could not be written to.
+fn is_full(capacity: i64, used: i64) -> bool {
+    capacity - used < (capacity / 20).min(1 << 30)
 }
 
 /// Why a VM that needs this of its host cannot be on one.
@@ -330,5 +337,25 @@ fn scheduler_view(row: &server::Model, taken: Taken, settings: &Settings) -> Hos
         memory_limit_mib: row.memory_mib as u64 * u64::from(settings.memory_overcommit_percent) / 100,
         memory_allocated_mib: taken.memory_mib as u64,
         tags: row.tags.iter().flat_map(|tags| &tags.0).map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_full_when_one_part_in_twenty_is_left_or_a_gib_of_a_large_one() {
+        const GIB: i64 = 1 << 30;
+        for (capacity, left, full) in [
+            (GIB, GIB / 20, false),
+            (GIB, GIB / 20 - 1, true),
+            (1000 * GIB, GIB, false),
+            (1000 * GIB, GIB - 1, true),
+        ] {
+            assert_eq!(is_full(capacity, capacity - left), full, "{capacity} {left}");
+        }
+        // One of which nothing is known yet.
+        assert!(!is_full(0, 0));
     }
 }

@@ -123,8 +123,14 @@ impl Folder {
         }
         for format in FORMATS {
             for sha256 in ids(&self.path.join("templates"), ending(format)).map_err(io)? {
-                let template = read_template(&self.template_file(sha256, format), format)?;
-                found.templates.insert(sha256, template);
+                match read_template(&self.template_file(sha256, format), format) {
+                    Ok(template) => drop(found.templates.insert(sha256, template)),
+                    // It is no reason to have nothing of the pool.
+                    Err(error) if error.code == ErrorCode::Invalid => {
+                        tracing::error!(%sha256, error = %error.message, "a template's file is damaged");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(found)
@@ -232,6 +238,10 @@ impl Folder {
         match std::fs::metadata(self.template_file(sha256, format)) {
             // Hosts may have it open: another file in its place would be gone for them.
             Ok(about) if about.len() == template.size.0 => {
+                read_template(&self.template_file(sha256, format), format).map_err(|error| {
+                    let message = format!("its file in the pool is damaged; move it away: {}", error.message);
+                    WireError::new(ErrorCode::Conflict, message)
+                })?;
                 remove_if_there(&incoming).map_err(io)?;
                 return Ok(template);
             }

@@ -23,6 +23,30 @@ fn plan(template: Option<Sha256>, mib: u64) -> VolumePlan {
 }
 
 #[test]
+fn a_template_whose_file_is_damaged_takes_nothing_else_of_the_pool_away() {
+    let (_folder, pool) = pool();
+    let (damaged, iso) = (template(&pool), iso_template(&pool));
+    let volume = VolumeId::new();
+    pool.volume_put(volume, &plan(None, 1)).unwrap();
+    let file = pool.path().join("templates").join(format!("{damaged}.qcow2"));
+    let length = std::fs::metadata(&file).unwrap().len() as usize;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, vec![0; length]).unwrap();
+
+    let pool = Pool::open(pool.id, pool.path(), owner()).unwrap();
+
+    let contents = pool.contents().unwrap();
+    assert_eq!((contents.volumes, contents.templates), (vec![volume], vec![iso]));
+    // Hosts may have it open.
+    let image = qcow2::image(ByteSize::from_mib(64), None).unwrap();
+    std::fs::write(pool.incoming_file(damaged, TemplateFormat::Qcow2), image).unwrap();
+    let refused = pool.accept_template(damaged, TemplateFormat::Qcow2).unwrap_err();
+    assert!(refused.message.starts_with("its file in the pool is damaged"), "{refused:?}");
+    std::fs::remove_file(&file).unwrap();
+    template(&pool);
+}
+
+#[test]
 fn a_volume_is_made_once_and_destroyed_once() {
     let (_folder, pool) = pool();
     let plan = plan(Some(template(&pool)), 100);
