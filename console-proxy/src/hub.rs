@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::status::memory_bytes;
 use crate::certificate::{self, ShownCertificate};
 use crate::worker::{self, Command, Settings, Start, unix};
 

@@ -51,6 +51,9 @@ pub(crate) const BODY: Duration = Duration::from_secs(20);
 /// How long a connection may take nothing of what is sent.
 pub(crate) const STALL: Duration = Duration::from_secs(30);
 
+/// The same, while memory is short.
+pub(crate) const STALL_WHEN_SHORT: Duration = Duration::from_secs(2);
+
 /// Bytes of a request's head: all cookies that a browser keeps for a host, some 180, and more.
 pub(crate) const HEAD_BYTES: usize = 32 << 10;
 

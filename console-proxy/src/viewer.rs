@@ -24,7 +24,6 @@ use crate::input::act::Act;
 use crate::input::batch::{Batch, Event};
 use crate::input::held::Held;
 use crate::input::order::{Order, Place};
-use crate::limits::STALL;
 use crate::pace::Pace;
 use crate::session::{Over, Session};
 use crate::vm::Vm;
@@ -214,9 +213,9 @@ impl Viewer {
         }
     }
 
-    /// An update that was not acknowledged for [`STALL`] will not be: what is kept for it is forgotten, and the next one begins anew.
-    pub(crate) fn give_up_stalled(&self, now: Duration) {
-        if self.pace.borrow().waits_for(now) > STALL {
+    /// An update that was not acknowledged for so long will not be: what is kept for it is forgotten, and the next one begins anew.
+    pub(crate) fn give_up_stalled(&self, now: Duration, patience: Duration) {
+        if self.pace.borrow().waits_for(now) > patience {
             self.shown.borrow_mut().begin_anew();
             self.pace.borrow_mut().lost();
             self.changed.notify_waiters();

@@ -70,7 +70,7 @@ fn cpu_micros() -> u64 {
 }
 
 /// What of this process is in memory (proc(5), `/proc/pid/statm`).
-fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     const PAGE: u64 = 4096;
     let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE

@@ -9,6 +9,7 @@ use podzol_vocab::{ConsoleSessionId, VmId};
 
 use super::*;
 use crate::input::batch::Key;
+use crate::limits::{STALL, STALL_WHEN_SHORT};
 use crate::session::tests::told;
 use crate::told::LineTold;
 
@@ -39,14 +40,16 @@ fn a_viewer_that_acknowledges_nothing_for_too_long_is_kept_nothing_for_and_begin
     let first = send(&viewer, 1, at(1)).unwrap();
     viewer.acknowledge(first.number, at(2));
     assert!(send(&viewer, 2, at(3)).is_some() && send(&viewer, 3, at(30)).is_some());
-    viewer.give_up_stalled(at(33));
+    viewer.give_up_stalled(at(33), STALL);
     assert_eq!(viewer.shown.borrow().sent(), 2);
-    viewer.give_up_stalled(at(34));
+    viewer.give_up_stalled(at(34), STALL);
     assert_eq!((viewer.shown.borrow().sent(), viewer.shown.borrow().size()), (0, None));
     let anew = send(&viewer, 4, at(35)).unwrap();
     assert!(anew.number > first.number);
-    viewer.give_up_stalled(at(40));
+    viewer.give_up_stalled(at(40), STALL);
     assert_eq!(viewer.shown.borrow().sent(), 1);
+    viewer.give_up_stalled(at(40), STALL_WHEN_SHORT);
+    assert_eq!(viewer.shown.borrow().sent(), 0);
 }
 
 const A: Event = key(Press::Down, 30);

@@ -1,17 +1,29 @@
 //! What is looked at once a second.
 
 use std::rc::Rc;
+use std::sync::LazyLock;
+
+use nix::sys::sysinfo::sysinfo;
 
 use super::Worker;
-use crate::limits::{FORGET, KEYS, LINGER};
+use crate::hub::memory_bytes;
+use crate::limits::{FORGET, KEYS, LINGER, STALL, STALL_WHEN_SHORT};
 use crate::viewer::{Gone, Viewer};
 
 /// How long a session that is over is remembered, so that its pages hear why, in seconds after its end.
 const REMEMBER_SECS: u64 = 3600;
 
+/// Whether this process has so much of the machine's memory that pages which acknowledge nothing are given less time: each
+/// keeps up to two pictures of its VM's screen.
+fn is_short_of_memory() -> bool {
+    static MACHINE: LazyLock<u64> = LazyLock::new(|| sysinfo().map_or(u64::MAX, |about| about.ram_total()));
+    memory_bytes() > *MACHINE / 5 * 3
+}
+
 impl Worker {
     pub(super) fn tick(&self) {
         let (now, unix) = (self.clock.now(), self.clock.unix());
+        let patience = if is_short_of_memory() { STALL_WHEN_SHORT } else { STALL };
         let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
         for session in sessions {
             let over = session.should_end(now, unix).filter(|_| session.over().is_none());
@@ -30,7 +42,7 @@ impl Worker {
                 if viewer.holds_for(now) > KEYS {
                     viewer.release();
                 }
-                viewer.give_up_stalled(now);
+                viewer.give_up_stalled(now, patience);
             }
         }
         self.sessions.borrow_mut().retain(|_, session| session.told().expires_unix + REMEMBER_SECS > unix);
