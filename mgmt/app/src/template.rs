@@ -1,13 +1,14 @@
 //! Templates, and their uploads.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use podzol_mgmt_api::template::{Template, TemplateCreate, TemplateExtension, TemplateRole, TemplateState};
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::{JsonCol, Tx, find, now, template};
-use podzol_vocab::{Sha256, TemplateId};
+use podzol_vocab::{ByteSize, Sha256, TemplateId};
 use sha2::Digest;
 use tokio::io::AsyncWriteExt;
 
@@ -18,7 +19,37 @@ use crate::{Actor, App, AppError, Once, Secretive, operation, view};
 impl Secretive for Template {}
 
 /// How long an import may take.
-const IMPORT: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+const IMPORT: Duration = Duration::from_secs(6 * 3600);
+
+/// How long whoever uploads may send nothing.
+const UPLOAD_STALL: Duration = Duration::from_secs(60);
+
+/// After how many bytes of an upload it is looked again whether the disk has room.
+const LOOK_FOR_ROOM: u64 = 64 << 20;
+
+/// What an upload leaves free of the disk, where the database may be too; or one part in twenty, if that is less.
+const KEPT_FREE: u64 = 1 << 30;
+
+/// Refuses an upload of which the disk would be full.
+fn must_have_room(folder: &Path) -> std::io::Result<Result<(), AppError>> {
+    let disk = nix::sys::statvfs::statvfs(folder)?;
+    let bytes = |blocks| blocks * disk.fragment_size();
+    let (all, free) = (bytes(disk.blocks()), bytes(disk.blocks_available()));
+    if free >= KEPT_FREE.min(all / 20) {
+        return Ok(Ok(()));
+    }
+    let detail = format!("the management service has only {} left for uploads", ByteSize(free));
+    Ok(Err(AppError::Exhausted { code: "no_room_for_upload", detail, reasons: vec![] }))
+}
+
+fn must_await_upload(row: &template::Model) -> Result<(), AppError> {
+    let awaits = matches!(row.state.0, TemplateState::AwaitingUpload | TemplateState::Failed);
+    if awaits && row.url.is_none() {
+        return Ok(());
+    }
+    let detail = "this template awaits no upload".into();
+    Err(AppError::Conflict { code: "no_upload_awaited", detail })
+}
 
 impl App {
     /// Creates a template. With a URL, an operation brings it into the pools; without, its upload does.
@@ -87,15 +118,13 @@ impl App {
     ) -> Result<Created<Template>, AppError> {
         actor.must_be_admin()?;
         let row = self.template_row(id).await?;
-        if !matches!(row.state.0, TemplateState::AwaitingUpload | TemplateState::Failed) || row.url.is_some()
-        {
-            let detail = "this template awaits no upload".into();
-            return Err(AppError::Conflict { code: "no_upload_awaited", detail });
-        }
+        must_await_upload(&row)?;
         self.receive(&row, bytes).await?;
         let tx = self.db.begin().await?;
         let mut row =
             find::<template::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("template"))?;
+        // Another upload of it may have ended meanwhile.
+        must_await_upload(&row)?;
         row.state = JsonCol(TemplateState::Importing);
         row.error = None;
         tx.template_update(row.clone()).await?;
@@ -118,11 +147,19 @@ impl App {
         let partial = Partial(folder.join(format!("{}.{}.partial", row.sha256.0, uuid_suffix())));
         let mut file = tokio::fs::File::create(&partial.0).await.map_err(failed)?;
         let mut digest = sha2::Sha256::new();
-        while let Some(chunk) = bytes.next().await {
+        let (mut written, mut looked) = (0_u64, None);
+        let silent =
+            |_| AppError::invalid("body", format!("nothing of it came for {} s", UPLOAD_STALL.as_secs()));
+        while let Some(chunk) = tokio::time::timeout(UPLOAD_STALL, bytes.next()).await.map_err(silent)? {
+            if looked.is_none_or(|looked| written - looked >= LOOK_FOR_ROOM) {
+                must_have_room(folder).map_err(failed)??;
+                looked = Some(written);
+            }
             let chunk =
                 chunk.map_err(|error| AppError::invalid("body", format!("ended too early: {error}")))?;
             digest.update(chunk.as_ref());
             file.write_all(chunk.as_ref()).await.map_err(failed)?;
+            written += chunk.as_ref().len() as u64;
         }
         // What the last write ran into is told here, and by nothing after.
         file.flush().await.map_err(failed)?;
