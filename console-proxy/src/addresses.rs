@@ -68,7 +68,7 @@ impl Addresses {
         may
     }
 
-    /// Whether a ticket from there is looked at.
+    /// Whether whoever shows tickets from there that nobody of ours has signed is told what is wrong with them.
     pub(crate) fn may_try(&self, from: IpAddr, now: Duration) -> bool {
         let failures = self.failures.borrow();
         failures.get(&block(from)).is_none_or(|(since, count)| now - *since >= MINUTE || *count < FAILURES)

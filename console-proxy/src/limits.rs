@@ -78,7 +78,7 @@ pub(crate) const HANDSHAKES_AT_ONCE: u32 = 128;
 /// Connections of one server: each takes a file and, in its handshake, some 20 KiB.
 pub(crate) const CONNECTIONS: usize = 8192;
 
-/// Tickets of one address that are refused in a minute before all are.
+/// Forged tickets of one address in a minute before it is told nothing more of them.
 pub(crate) const FAILURES: u32 = 20;
 
 /// Pixels of a desktop: one of 5120x2880, which takes 59 MB.

@@ -73,16 +73,23 @@ async fn tickets_that_are_not_what_they_should_be_are_refused() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_tickets_is_not_listened_to_any_more() {
+async fn whoever_guesses_tickets_is_told_nothing_more_and_keeps_nobody_else_at_his_address_out() {
     let all = Installation::new().await;
+    let (_, used) = all.ticket_for(&all.session(Upstream::Off)).await;
     let (_, ticket) = all.ticket_for(&all.session(Upstream::Off)).await;
     let browser = Browser::new(&all, true);
+    assert_eq!(browser.exchange(&used).await.status, 200);
+    // One that was used is no guess, however often it is shown.
+    for _ in 0..20 {
+        assert_eq!(browser.exchange(&used).await.refusal(), (401, "ticket_used".into()));
+    }
     for _ in 0..20 {
         assert_eq!(browser.exchange("x.y").await.refusal().0, 401);
     }
-    assert_eq!(browser.exchange(&ticket).await.refusal(), (429, "too_many".into()));
+    assert_eq!(browser.exchange("x.y").await.refusal(), (429, "too_many".into()));
+    assert_eq!(browser.exchange(&ticket).await.status, 200);
     let other = Browser::from(&all, true, [127, 0, 0, 2].into());
-    assert_eq!(other.exchange(&ticket).await.status, 200);
+    assert_eq!(other.exchange("x.y").await.refusal().0, 401);
 }
 
 #[tokio::test]
