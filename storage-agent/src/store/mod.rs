@@ -188,7 +188,8 @@ impl<E: Exporter> Store<E> {
     fn must_be_apart(&self, folder: &Path) -> Result<(), WireError> {
         let listed = self.listed().into_iter().filter_map(|id| Some((id, self.known(id)?.listed.folder)));
         for (id, other) in listed {
-            if folder.starts_with(&other) || other.starts_with(folder) {
+            // What is another pool's own folder says so by its mark.
+            if folder != other && (folder.starts_with(&other) || other.starts_with(folder)) {
                 let rule = format!(
                     "path: the folder is within that of pool {id}, {}, or around it",
                     other.display()
