@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use podzol_agent_api::host::{Difference, DomainFound, HostInventory};
 use podzol_agent_api::vm::NicPlan;
 use podzol_hostnet::{Interface, Links, bridge_name, uplink_name};
@@ -16,6 +16,9 @@ use crate::guards::guarded;
 use crate::mounts::Mounts;
 use crate::platform::Platform;
 
+/// How many VMs are asked for their devices at a time.
+const AT_ONCE: usize = 4;
+
 /// How long a VM's hypervisor may take to say what devices it has.
 const DEVICES: Duration = Duration::from_secs(10);
 
@@ -26,7 +29,9 @@ impl<P: Platform> Vms<P> {
         let all = platform.hypervisor().list().await?;
         let plans = all.iter().flat_map(|found| &found.record).map(|record| &record.plan);
         let on_traffic: BTreeMap<_, _> = plans.flat_map(|plan| self.on_traffic(&plan.nics)).collect();
-        let mut domains = join_all(all.into_iter().map(|found| self.domain(found))).await;
+        // Not more than have a place in the hypervisor's, so that one that hangs is not waited for by others.
+        let looks = stream::iter(all).map(|found| self.domain(found)).buffer_unordered(AT_ONCE);
+        let mut domains: Vec<DomainFound> = looks.collect().await;
         domains.sort_by_key(|domain| domain.vm);
         let links = platform.links().interfaces().await.context("cannot list the links")?;
         let ours: BTreeSet<InterfaceName> =

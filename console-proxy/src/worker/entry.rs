@@ -16,7 +16,7 @@ use crate::viewer::Viewer;
 /// The most tickets that are remembered: as many as are exchanged in a minute by a thousand a second.
 const NONCES: usize = 60_000;
 
-/// Whether a ticket was refused because no key of ours has signed it.
+/// Whether a ticket was refused for what it is: no page has one that is so.
 fn is_forged(fault: &Fault) -> bool {
     use TicketError::{Malformed, Signature, UnknownKey, Version};
     matches!(fault, Fault::TicketInvalid(Malformed | Version | UnknownKey | Signature))
@@ -28,7 +28,6 @@ impl Worker {
         let now = self.clock.now();
         let exchanged = self.try_ticket(ticket);
         if let Err(fault) = &exchanged {
-            tracing::info!(%from, reason = %fault, "a ticket was refused");
             // One that is old, or was used, is none that somebody has guessed; and whoever has a good one is let in, whatever
             // others behind the same address have tried.
             if is_forged(fault) {
@@ -37,6 +36,7 @@ impl Worker {
                 }
                 self.addresses.failed(from, now);
             }
+            tracing::info!(%from, reason = %fault, "a ticket was refused");
         }
         let session = exchanged?;
         let value = session.cookies.borrow_mut().make(now);

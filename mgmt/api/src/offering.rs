@@ -39,7 +39,7 @@ pub struct OfferingCreate {
     pub cpu_share: u32,
     /// Memory in MiB: 32 to 4,194,304.
     pub memory_mib: u64,
-    /// Size of the root disk in GiB: 1 to 65,536. A larger template decides itself.
+    /// Size of the root disk in GiB: 1 to 4,096. A larger template decides itself.
     pub disk_gib: u64,
     /// The most network traffic each way in Mbit/s: 1 to 1,000,000; no limit when left out.
     #[serde(default)]

@@ -57,7 +57,7 @@ pub struct Volume {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeResize {
-    /// Its new size in GiB: larger than the one it has, and at most 65,536.
+    /// Its new size in GiB: larger than the one it has, and at most 4,096.
     pub size_gib: u64,
 }
 
@@ -69,7 +69,7 @@ pub struct VolumeCreate {
     pub name: Name,
     /// The zone whose VMs may have it.
     pub zone: ZoneId,
-    /// Its size in GiB: 1 to 65,536.
+    /// Its size in GiB: 1 to 4,096.
     #[schema(minimum = 1, maximum = 4_096)]
     pub size_gib: u64,
     /// Its account; the caller's own when left out. Only admins name another.

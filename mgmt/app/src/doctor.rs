@@ -248,7 +248,10 @@ impl App {
         }
         let long_ago = now().0 - self.settings.start_deadline.as_millis() as i64;
         for row in operation::open_since(db, "vm.start", long_ago).await? {
-            let detail = "a VM that should run could not be started yet".to_owned();
+            let Ok(id) = row.subject.parse::<VmId>() else { continue };
+            let found = find::<vm::Entity>(db, id).await?;
+            let Some(vm) = found.filter(|vm| vm.state.0 == VmState::Starting) else { continue };
+            let detail = format!("VM {} should run and could not be started yet", vm.name.0);
             findings.push(finding("vm_start", row.subject, detail, row.error_detail.as_deref()));
         }
         for row in pool::failed(db).await? {

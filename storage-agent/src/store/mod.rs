@@ -186,10 +186,10 @@ impl<E: Exporter> Store<E> {
 
     /// Refuses a pool within another one's folder, or around it: what is done to the one is done to the other, to the end.
     fn must_be_apart(&self, folder: &Path) -> Result<(), WireError> {
-        let listed = self.listed().into_iter().filter_map(|id| Some((id, self.known(id)?.listed.folder)));
-        for (id, other) in listed {
+        for (id, known) in locked(&self.0.pools).iter() {
+            let other = &known.listed.folder;
             // What is another pool's own folder says so by its mark.
-            if folder != other && (folder.starts_with(&other) || other.starts_with(folder)) {
+            if folder != other && (folder.starts_with(other) || other.starts_with(folder)) {
                 let rule = format!(
                     "path: the folder is within that of pool {id}, {}, or around it",
                     other.display()

@@ -16,6 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a call waits for one about the same VM that was given up: whoever asked may only have gone away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Why nothing is asked about a VM.
+const UNANSWERED: &str = "what was asked before about this VM has not been answered yet";
+
 /// How often to look whether that has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -72,7 +75,7 @@ impl Hung {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        let late = |_| "what was asked before about this VM has not been answered yet".into();
+        let late = |_| UNANSWERED.to_owned();
         tokio::time::timeout(patience, answered).await.map_err(late)
     }
 
@@ -148,6 +151,10 @@ impl Threads {
         let waiter = Waiter { abandoned: abandoned.clone(), call: OnceLock::new() };
         let answer = async {
             let place = Arc::clone(&self.free).acquire_owned().await.expect("nobody closes the semaphore");
+            // Others about the same VM may have been given up meanwhile.
+            if vm.is_some_and(|vm| self.hung.list().contains_key(&vm)) {
+                return Err(UNANSWERED.to_owned());
+            }
             let of = vm.map(|vm| (vm, Arc::clone(&self.hung)));
             let call = Arc::new(Call { of, state: Mutex::new(CallState::Waited { _place: place }) });
             let _ = waiter.call.set(Arc::clone(&call));
@@ -164,6 +171,7 @@ impl Threads {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::mpsc;
 
     use super::*;
@@ -214,11 +222,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_vm_that_hangs_leaves_its_thread_to_others_and_is_asked_nothing_more_until_it_has_answered() {
-        let threads = Threads::new(1, Duration::from_millis(20));
+        let threads = Threads::new(1, Duration::from_secs(60));
         let (hangs, other) = (VmId::new(), VmId::new());
         let (end, ended) = mpsc::channel::<()>();
-        let call = threads.run(Some(hangs), move |_| ended.recv().unwrap());
-        assert!(call.await.unwrap_err().contains("no answer"));
+        {
+            let (begins, begun) = tokio::sync::oneshot::channel();
+            let mut call = pin!(threads.run(Some(hangs), move |_| {
+                begins.send(()).unwrap();
+                ended.recv().unwrap();
+            }));
+            tokio::select! {
+                _ = &mut call => panic!("it has ended"),
+                begun = begun => begun.unwrap(),
+            }
+            // Whoever waits gives up.
+        }
 
         assert_eq!(threads.run(Some(other), |_| 2).await, Ok(2));
         let refused = threads.run(Some(hangs), |_| 2).await.unwrap_err();
@@ -233,10 +251,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_about_no_vm_that_hangs_keeps_its_thread() {
-        let threads = Threads::new(1, Duration::from_millis(20));
+        let threads = Threads::new(1, Duration::from_secs(60));
         let (end, ended) = mpsc::channel::<()>();
-        assert!(threads.run(None, move |_| ended.recv().unwrap()).await.is_err());
-        assert!(threads.run(None, |_| 2).await.is_err());
+        let call = threads.run(None, move |_| ended.recv().unwrap());
+        assert!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err());
+        assert_eq!(threads.free.available_permits(), 0);
         end.send(()).unwrap();
         while threads.free.available_permits() == 0 {
             tokio::task::yield_now().await;

@@ -200,13 +200,14 @@ impl App {
                 return Ok(State::Starting(starting.elapsed()));
             }
         }
+        let silent_after = self.settings.silent_after;
+        if !known.heard().silent().is_zero() && !self.hears_any_host(db).await? {
+            // It is this service that is cut off. Consoles go on without it, and are not to end because of it: how long they are
+            // silent counts from when it hears anybody.
+            known.heard().unanswered = None;
+        }
         let silent = known.heard().silent();
         let host_is_away = self.is_away(db, vm).await?;
-        let silent_after = self.settings.silent_after;
-        if host_is_away && !self.hears_any_host(db).await? {
-            // It is this service that is cut off. Consoles go on without it, and are not to end because of it.
-            return Ok(State::Silent);
-        }
         let longest = if host_is_away { silent_after } else { silent_after * STUCK };
         if silent < longest || self.here.since.elapsed() < longest {
             let fails = known.heard().ails(None).is_some_and(|for_long| for_long >= self.fleeting());

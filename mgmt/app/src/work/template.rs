@@ -36,20 +36,27 @@ impl App {
             });
         }
         // A pool that does not answer does not keep the template from the others, nor does one that refuses it: the operation
-        // has failed only when no other is still at it.
+        // has failed only when no other is importing it.
         let called = join_all(pools.iter().map(|pool| self.call_template(&row, pool))).await;
-        let mut unfinished = Vec::new();
+        let (mut at_it, mut worst) = (None, Outcome::Done);
         for (pool, called) in pools.iter().zip(called) {
-            unfinished.push(match called {
+            let outcome = match called {
                 Ok(TemplateStatus::Ready { size, virtual_size }) => {
                     self.is_ready_in_a_pool(&row, size.0 as i64, virtual_size.0 as i64).await?;
                     continue;
                 }
-                Ok(status) => self.not_ready(operation, pool, status).await?,
+                Ok(status @ TemplateStatus::Importing { .. }) => {
+                    at_it = Some(self.not_ready(operation, pool, status).await?);
+                    continue;
+                }
+                Ok(status) => unfinished(pool, status),
                 Err(outcome) => outcome,
-            });
+            };
+            if worst == Outcome::Done || matches!(outcome, Outcome::Failed { .. }) {
+                worst = outcome;
+            }
         }
-        Ok(together(unfinished))
+        Ok(at_it.unwrap_or(worst))
     }
 
     async fn not_ready(
@@ -173,28 +180,5 @@ fn unfinished(pool: &pool::Model, status: TemplateStatus) -> Outcome {
             detail: format!("pool {} is importing the template", pool.name.0),
             after: Some(Duration::from_millis(200)),
         },
-    }
-}
-
-/// What the outcomes of the pools that do not have a template yet come to: as long as one is at it, it is not over.
-fn together(mut outcomes: Vec<Outcome>) -> Outcome {
-    let at_it = outcomes.iter().position(|outcome| matches!(outcome, Outcome::Again { .. }));
-    match at_it {
-        Some(at_it) => outcomes.swap_remove(at_it),
-        None => outcomes.pop().unwrap_or(Outcome::Done),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_template_has_failed_only_when_no_pool_is_at_it() {
-        let (again, failed) = (Outcome::again("in_progress", ""), Outcome::failed("refused", ""));
-        assert_eq!(together(vec![failed.clone(), again.clone()]), again);
-        assert_eq!(together(vec![again.clone(), failed.clone()]), again);
-        assert_eq!(together(vec![failed.clone()]), failed);
-        assert_eq!(together(vec![]), Outcome::Done);
     }
 }

@@ -122,7 +122,10 @@ impl App {
             Err(missing) => return Ok(Outcome::again("incomplete", missing)),
         };
         let begun = Instant::now();
-        let request = VmPutRequest { plan, wait_ms: WAIT.as_millis() as u64 };
+        // What its host cannot do for a while keeps it from nothing else: few operations of a host are at work at a time.
+        let in_vain = operation.deadline_at.is_none() && operation.attempts > 1;
+        let wait = if in_vain { Duration::ZERO } else { WAIT };
+        let request = VmPutRequest { plan, wait_ms: wait.as_millis() as u64 };
         let told = self.peers.call::<VmPut>(PeerId::Host(host.0), &parts.vm.id.0, &request, CALL);
         let status = match self.step(operation, "starting on its host", told).await? {
             Ok(status) => status,
@@ -159,6 +162,9 @@ impl App {
                 let (code, detail) = ("start_failed", status.error.unwrap_or_default());
                 let is_asked_for = operation.deadline_at.is_some();
                 Ok(if is_asked_for { Outcome::failed(code, detail) } else { Outcome::again(code, detail) })
+            }
+            OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving if in_vain => {
+                Ok(Outcome::again("in_progress", "its host is starting it"))
             }
             OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving => {
                 Ok(still_at_it("its host is starting it"))
