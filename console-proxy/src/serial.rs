@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::limits::SERIAL_BYTES;
+use crate::limits::{LINGER, SERIAL_BYTES};
 use crate::ring::Ring;
 use crate::told::SerialTold;
 use crate::upstream::backoff::Backoff;
@@ -29,8 +29,8 @@ pub(crate) struct Serial {
     ring: RefCell<Ring>,
     waiting: RefCell<BytesMut>,
     pub(crate) told: Cell<SerialTold>,
-    /// Whether a page has asked for it.
-    is_shown: Cell<bool>,
+    /// How many requests of pages that show it are open.
+    shown: Cell<usize>,
     /// There is something to read.
     pub(crate) news: Notify,
     /// There is something to do.
@@ -42,13 +42,6 @@ impl Serial {
     /// What follows the first `after` bytes: see [`Ring::read`].
     pub(crate) fn read(&self, after: u64) -> Option<(u64, Bytes)> {
         self.ring.borrow().read(after)
-    }
-
-    /// A page shows it.
-    pub(crate) fn show(&self) {
-        if !self.is_shown.replace(true) {
-            self.wanted.notify_waiters();
-        }
     }
 
     /// Gives bytes to it. It waits while too many do. Without a port they are forgotten.
@@ -87,6 +80,43 @@ impl Serial {
     }
 }
 
+/// A page shows a VM's serial port as long as this is there.
+pub(crate) struct Shown(Rc<Vm>);
+
+impl Shown {
+    pub(crate) fn of(vm: &Rc<Vm>) -> Self {
+        let serial = &vm.serial;
+        if serial.shown.replace(serial.shown.get() + 1) == 0 {
+            serial.wanted.notify_waiters();
+        }
+        Self(Rc::clone(vm))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let serial = &self.0.serial;
+        if serial.shown.replace(serial.shown.get() - 1) == 1 {
+            serial.wanted.notify_waiters();
+        }
+    }
+}
+
+/// Waits until no page has shown a VM's serial port for a while: between two polls none does.
+async fn left(vm: &Vm) {
+    loop {
+        let changed = vm.serial.wanted.notified();
+        if vm.serial.shown.get() > 0 {
+            changed.await;
+            continue;
+        }
+        tokio::select! {
+            () = sleep(LINGER) => return,
+            () = changed => {}
+        }
+    }
+}
+
 /// Keeps a VM's serial port while a page shows it.
 pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
     let (mut backoff, mut logged) = (Backoff::default(), None);
@@ -95,7 +125,7 @@ pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
         let (number, way) = vm.way();
         let is_there = matches!(way, Upstream::Agent { .. });
         tell(&vm, if is_there { SerialTold::Waiting } else { SerialTold::None });
-        if !is_there || !vm.serial.is_shown.get() {
+        if !is_there || vm.serial.shown.get() == 0 {
             wanted.await;
             continue;
         }
@@ -108,7 +138,10 @@ pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
                 logged = None;
                 tell(&vm, SerialTold::On);
                 let began = worker.clock.now();
-                let _ = carry(&vm, stream, number).await;
+                tokio::select! {
+                    _ = carry(&vm, stream, number) => {}
+                    () = left(&vm) => {}
+                }
                 tell(&vm, SerialTold::Waiting);
                 vm.serial.forget();
                 backoff.lasted(worker.clock.now().saturating_sub(began));

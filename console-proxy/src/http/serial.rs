@@ -17,6 +17,7 @@ use super::socket::{Ended, Replies, close, receive, upgrade};
 use crate::input::batch::Reader;
 use crate::input::order::Place;
 use crate::limits::{ALIVE, BATCHES, GAP, POLLS, SERIAL_BYTES, WAIT};
+use crate::serial::Shown;
 use crate::viewer::{One, Open, Viewer};
 use crate::worker::Worker;
 
@@ -28,7 +29,7 @@ pub(crate) async fn poll(asked: Asked) -> Result<Answer, Fault> {
     let (viewer, after) = (asked.viewer, asked.query.after.unwrap_or_default());
     let one = One::of(&viewer, |viewer| &viewer.serial_polls, POLLS);
     let one = one.ok_or(Fault::TooMany("polls are open"))?;
-    viewer.vm.serial.show();
+    let _shown = Shown::of(&viewer.vm);
     let until = Instant::now() + WAIT;
     let Some((from, bytes)) = next(&viewer, after, until).await? else { return Ok(nothing()) };
     let mut answer = binary(bytes).map(|content| content.counting(one));
@@ -39,7 +40,7 @@ pub(crate) async fn poll(asked: Asked) -> Result<Answer, Fault> {
 /// Begins a stream of what follows.
 pub(crate) fn stream(asked: &Asked, open: Open) -> Result<Answer, Fault> {
     let (viewer, after) = (Rc::clone(&asked.viewer), asked.query.after.unwrap_or_default());
-    viewer.vm.serial.show();
+    let shown = Shown::of(&viewer.vm);
     let from = viewer.vm.serial.read(after).map_or(after, |(from, _)| from);
     let (sender, receiver) = mpsc::channel(1);
     let way = viewer.begin_serial_way(asked.worker.clock.now());
@@ -50,7 +51,7 @@ pub(crate) fn stream(asked: &Asked, open: Open) -> Result<Answer, Fault> {
             () = viewer.serial_elsewhere(way) => {}
             () = sender.closed() => {}
         }
-        drop(open);
+        drop((open, shown));
     });
     let mut answer = parts(receiver);
     answer.headers_mut().insert(FROM, HeaderValue::from(from));
@@ -94,6 +95,7 @@ pub(crate) async fn input(asked: Asked) -> Result<Answer, Fault> {
     let first = query.first.ok_or(Fault::Invalid("first must be there"))?;
     let _one = One::of(&viewer, |viewer| &viewer.serial_batches, BATCHES)
         .ok_or(Fault::TooMany("batches are under way"))?;
+    let _shown = Shown::of(&viewer.vm);
     let body = read(request, "application/octet-stream", SERIAL_BYTES).await?;
     let applied = take(&worker, &viewer, first, &body).await?;
     Ok(json(super::input::told(applied)))
@@ -139,7 +141,7 @@ async fn apply(viewer: &Viewer, first: u64, bytes: &[u8]) {
 pub(crate) fn socket(asked: Asked, open: Open) -> Result<Answer, Fault> {
     let after = asked.query.after.unwrap_or_default();
     let Asked { worker, viewer, connection, request, .. } = asked;
-    viewer.vm.serial.show();
+    let shown = Shown::of(&viewer.vm);
     let way = viewer.begin_serial_way(worker.clock.now()).ok_or(Fault::TooMany("ways were begun"))?;
     upgrade(request, connection, move |socket| async move {
         let (mut sink, mut source) = socket.split();
@@ -150,7 +152,7 @@ pub(crate) fn socket(asked: Asked, open: Open) -> Result<Answer, Fault> {
             () = viewer.serial_elsewhere(way) => Err(elsewhere(&viewer).into()),
         };
         close(sink, ended).await;
-        drop(open);
+        drop((open, shown));
     })
 }
 

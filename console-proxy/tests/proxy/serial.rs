@@ -106,6 +106,28 @@ async fn a_serial_socket_of_whoever_may_only_look_shows_and_is_closed_when_it_gi
 }
 
 #[tokio::test]
+async fn a_serial_port_that_no_page_shows_any_more_is_left_to_others_and_had_again_when_one_does() {
+    let all = Installation::new().await;
+    let (host, folder) = (Host::new(&all).await, tempfile::tempdir().unwrap());
+    let port = folder.path().join("serial");
+    let listener = UnixListener::bind(&port).unwrap();
+    host.has("/nowhere".into(), port);
+    let page = all.page(&all.session(host.way()), true).await;
+    for (greeting, after) in [(&b"one"[..], 0), (b"two", 3)] {
+        let path = format!("serial?after={after}");
+        let (shown, stream) = tokio::join!(page.get(&path), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(greeting).await.unwrap();
+            stream
+        });
+        assert_eq!(shown.body, greeting);
+        let mut stream = stream;
+        let gave_back = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 1])).await;
+        assert_eq!(gave_back.expect("it is given back").unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_vm_that_does_not_read_its_serial_port_still_gets_keys() {
     let (all, noting) = (Installation::new().await, Noting::new(true).await);
     let (host, folder) = (Host::new(&all).await, tempfile::tempdir().unwrap());
