@@ -336,6 +336,16 @@ mod tests {
     }
 
     #[test]
+    fn a_request_says_when_it_was_sent() {
+        let unix = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let client = http_client(tls::public_client_config().unwrap(), None);
+        let before = unix();
+        let request = asking(&client, Method::GET, PeerId::Management, "/v1").build().unwrap();
+        assert!((before..=unix()).contains(&sent_at(request.headers()).unwrap()));
+        assert_eq!(sent_at(&header::HeaderMap::new()), None);
+    }
+
+    #[test]
     fn a_body_of_ours_counts_more_than_the_status() {
         let sent = WireError::new(ErrorCode::Conflict, "it is in use");
         let body = serde_json::to_vec(&sent).unwrap();

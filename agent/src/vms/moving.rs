@@ -37,8 +37,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Vms;
 use super::act::{Reached, Steps};
-use super::goal::running;
-use super::goal::{Destination, Goal};
+use super::goal::{Destination, Goal, running};
 use super::plan::check_plan;
 use crate::files::MOVED_LOG;
 use crate::platform::Platform;

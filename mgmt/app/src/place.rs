@@ -298,8 +298,8 @@ impl App {
     }
 }
 
-/// Whether a pool's disk has so little room, whatever was promised of it, that a new volume could not be written to.
-fn is_full(capacity: i64, used: i64) -> bool {
+/// Whether a disk of so many bytes has so little room that nothing more is to be put on it, whatever was promised of it.
+pub(crate) fn is_full(capacity: i64, used: i64) -> bool {
     capacity - used < (capacity / 20).min(1 << 30)
 }
 

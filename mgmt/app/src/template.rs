@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::error::Meaning;
 use crate::operation::NewOperation;
+use crate::place::is_full;
 use crate::{Actor, App, AppError, Once, Secretive, operation, view};
 
 impl Secretive for Template {}
@@ -27,15 +28,12 @@ const UPLOAD_STALL: Duration = Duration::from_secs(60);
 /// After how many bytes of an upload it is looked again whether the disk has room.
 const LOOK_FOR_ROOM: u64 = 64 << 20;
 
-/// What an upload leaves free of the disk, where the database may be too; or one part in twenty, if that is less.
-const KEPT_FREE: u64 = 1 << 30;
-
-/// Refuses an upload of which the disk would be full.
+/// Refuses an upload to a disk that is full: the database may be on it too.
 fn must_have_room(folder: &Path) -> std::io::Result<Result<(), AppError>> {
     let disk = nix::sys::statvfs::statvfs(folder)?;
     let bytes = |blocks| blocks * disk.fragment_size();
     let (all, free) = (bytes(disk.blocks()), bytes(disk.blocks_available()));
-    if free >= KEPT_FREE.min(all / 20) {
+    if !is_full(all as i64, (all - free) as i64) {
         return Ok(Ok(()));
     }
     let detail = format!("the management service has only {} left for uploads", ByteSize(free));

@@ -163,11 +163,9 @@ impl App {
                 let is_asked_for = operation.deadline_at.is_some();
                 Ok(if is_asked_for { Outcome::failed(code, detail) } else { Outcome::again(code, detail) })
             }
-            OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving if in_vain => {
-                Ok(Outcome::again("in_progress", "its host is starting it"))
-            }
             OnHost::Starting | OnHost::Stopping | OnHost::Arriving | OnHost::Leaving => {
-                Ok(still_at_it("its host is starting it"))
+                let detail = "its host is starting it";
+                Ok(if in_vain { Outcome::again("in_progress", detail) } else { still_at_it(detail) })
             }
             OnHost::Stopped | OnHost::Absent => Ok(still_at_it("it ended while it was being started")),
             OnHost::Sent => Ok(Outcome::again("not_taken_back", status.error.unwrap_or_default())),
