@@ -213,9 +213,14 @@ impl Viewer {
         }
     }
 
+    /// For how long its oldest update on the way has been there.
+    pub(crate) fn stalls_for(&self, now: Duration) -> Duration {
+        self.pace.borrow().waits_for(now)
+    }
+
     /// An update that was not acknowledged for so long will not be: what is kept for it is forgotten, and the next one begins anew.
     pub(crate) fn give_up_stalled(&self, now: Duration, patience: Duration) {
-        if self.pace.borrow().waits_for(now) > patience {
+        if self.stalls_for(now) > patience {
             self.shown.borrow_mut().begin_anew();
             self.pace.borrow_mut().lost();
             self.changed.notify_waiters();

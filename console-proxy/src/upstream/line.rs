@@ -14,7 +14,7 @@ mod say;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use podzol_rfb::{Client, ClientMessage, Press};
 use podzol_rpc::Bytes;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::dial::{Dialled, Tls};
 use super::nudge::Nudge;
@@ -135,6 +135,8 @@ impl Line<'_> {
     async fn run(&mut self, stream: Box<dyn Bytes>) -> Result<Option<Box<dyn Bytes>>, LineError> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut flushes = false;
+        // One for all turns: to set it later takes no lock.
+        let mut alarm = pin!(sleep(Duration::ZERO));
         loop {
             let wanted = self.vm.wanted.notified();
             if self.vm.has_moved(self.way) {
@@ -144,7 +146,16 @@ impl Line<'_> {
             let due = self.due()?;
             let rests = self.vm.share.borrow().rests(self.worker.clock.now());
             let may_hear = rests.is_zero();
+            alarm.as_mut().reset(Instant::now() + if may_hear { due } else { due.min(rests) });
             tokio::select! {
+                // An alarm that is the next one of the thread costs it a look at its files, so what is ready comes before. What there
+                // is to say is said before anything else is heard, and is little.
+                biased;
+                put = put(&mut writer, self.client.output()), if flushes || !self.client.output().is_empty() => {
+                    let count = put?;
+                    self.client.sent(count);
+                    flushes = count > 0;
+                }
                 read = read(&mut reader, &self.worker.bytes), if may_hear && !self.unheard => match read? {
                     0 => return Ok(None),
                     count => {
@@ -162,13 +173,8 @@ impl Line<'_> {
                         return self.wrap(reader, writer).await;
                     }
                 }
-                put = put(&mut writer, self.client.output()), if flushes || !self.client.output().is_empty() => {
-                    let count = put?;
-                    self.client.sent(count);
-                    flushes = count > 0;
-                }
                 () = wanted => {}
-                () = sleep(if may_hear { due } else { due.min(rests) }) => {}
+                () = &mut alarm => {}
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What is looked at once a second.
 
+use std::cell::LazyCell;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -23,7 +24,8 @@ fn is_short_of_memory() -> bool {
 impl Worker {
     pub(super) fn tick(&self) {
         let (now, unix) = (self.clock.now(), self.clock.unix());
-        let patience = if is_short_of_memory() { STALL_WHEN_SHORT } else { STALL };
+        // The system is asked only when an update has been on its way for so long that it matters.
+        let patience = LazyCell::new(|| if is_short_of_memory() { STALL_WHEN_SHORT } else { STALL });
         let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
         for session in sessions {
             let over = session.should_end(now, unix).filter(|_| session.over().is_none());
@@ -42,7 +44,9 @@ impl Worker {
                 if viewer.holds_for(now) > KEYS {
                     viewer.release();
                 }
-                viewer.give_up_stalled(now, patience);
+                if viewer.stalls_for(now) > STALL_WHEN_SHORT {
+                    viewer.give_up_stalled(now, *patience);
+                }
             }
         }
         self.sessions.borrow_mut().retain(|_, session| session.told().expires_unix + REMEMBER_SECS > unix);

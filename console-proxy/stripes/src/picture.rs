@@ -1,6 +1,7 @@
 //! A desktop's pixels at one moment, tile by tile.
 //!
-//! Pictures share the tiles that are the same, so the next one costs what has changed and a pointer for each tile.
+//! Pictures share the tiles that are the same, and rows of tiles: the next one costs what has changed, a pointer for each tile of the
+//! rows in which that is, and one for each row. To find what differs, no tile is looked at whose row is shared.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,11 +12,14 @@ use crate::palette::Palette;
 use crate::secret::{Block, KeyMap, Secret};
 use crate::tile::Tile;
 
+/// Tiles beside each other, from the left edge to the right one.
+type Row = Arc<[Arc<Tile>]>;
+
 /// What a desktop shows at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Picture {
     pub(crate) grid: Grid,
-    tiles: Vec<Arc<Tile>>,
+    rows: Vec<Row>,
 }
 
 impl Picture {
@@ -24,51 +28,71 @@ impl Picture {
         let block = [0; TILE_PIXELS];
         let (grid, black) =
             (Grid::new(size), Arc::new(Tile::new(&block, secret.key(&block), &mut Palette::new())));
-        Self { grid, tiles: vec![black; grid.tiles()] }
+        let row: Row = vec![black; grid.columns].into();
+        Self { grid, rows: vec![row; grid.rows] }
     }
 
     pub(crate) fn tile(&self, tile: usize) -> &Arc<Tile> {
-        &self.tiles[tile]
+        let columns = self.grid.columns;
+        &self.rows[tile / columns][tile % columns]
     }
 
     /// Gives a tile another content.
     pub(crate) fn set(&mut self, number: usize, tile: Arc<Tile>) {
-        self.tiles[number] = tile;
+        let columns = self.grid.columns;
+        Arc::make_mut(&mut self.rows[number / columns])[number % columns] = tile;
+    }
+
+    fn tiles(&self) -> impl Iterator<Item = &Arc<Tile>> {
+        self.rows.iter().flat_map(|row| row.iter())
     }
 
     /// All tiles that differ from one another.
     pub(crate) fn distinct(&self) -> KeyMap<Arc<Tile>> {
-        self.tiles.iter().map(|tile| (tile.key, Arc::clone(tile))).collect()
+        self.tiles().map(|tile| (tile.key, Arc::clone(tile))).collect()
     }
 
-    /// Whether a tile shows the same in another picture of this size.
-    pub(crate) fn is_same(&self, other: &Self, tile: usize) -> bool {
-        let (one, other) = (&self.tiles[tile], &other.tiles[tile]);
-        Arc::ptr_eq(one, other) || one.key == other.key
+    /// Tiles that show something else in another picture of this size, in their order.
+    pub(crate) fn differing(&self, other: &Self) -> impl Iterator<Item = usize> {
+        let columns = self.grid.columns;
+        let rows = self.rows.iter().zip(&other.rows).enumerate();
+        let others = rows.filter(|(_, (one, other))| !Arc::ptr_eq(one, other));
+        others.flat_map(move |(row, (one, other))| {
+            let tiles = one.iter().zip(other.iter()).enumerate();
+            tiles
+                .filter(|(_, (one, other))| !is_same(one, other))
+                .map(move |(column, _)| row * columns + column)
+        })
     }
 
     /// Writes tiles into pixels of the desktop's size.
     pub(crate) fn write(&self, tiles: impl Iterator<Item = usize>, pixels: &mut [u32]) {
         let mut block = [0; TILE_PIXELS];
         for number in tiles {
-            self.tiles[number].read(&mut block);
+            self.tile(number).read(&mut block);
             put(pixels, self.grid, number, &block);
         }
     }
 
-    /// Bytes of memory, as if no tile was shared with another picture.
+    /// Bytes of memory, as if nothing was shared with another picture.
     pub(crate) fn memory(&self) -> usize {
-        memory(&self.tiles) + self.tiles.len() * size_of::<usize>()
+        memory(self.tiles()) + self.rows.len() * self.row_memory()
     }
 
     /// Bytes of memory that another picture of this size does not share, if these tiles are all that may differ.
     pub(crate) fn not_in(&self, other: &Self, tiles: &[usize]) -> usize {
-        let differ = tiles.iter().filter(|tile| !self.is_same(other, **tile));
-        match memory(differ.map(|tile| &self.tiles[*tile])) {
-            0 => 0,
-            bytes => bytes + self.tiles.len() * size_of::<usize>(),
-        }
+        let differ = tiles.iter().filter(|tile| !is_same(self.tile(**tile), other.tile(**tile)));
+        let rows = self.rows.iter().zip(&other.rows).filter(|(one, other)| !Arc::ptr_eq(one, other)).count();
+        memory(differ.map(|tile| self.tile(*tile))) + rows * self.row_memory()
     }
+
+    fn row_memory(&self) -> usize {
+        size_of::<Row>() + 16 + self.grid.columns * size_of::<Arc<Tile>>()
+    }
+}
+
+fn is_same(one: &Arc<Tile>, other: &Arc<Tile>) -> bool {
+    Arc::ptr_eq(one, other) || one.key == other.key
 }
 
 /// Hashes addresses, which nobody chooses.
@@ -130,6 +154,24 @@ fn rows(grid: Grid, rect: Rect) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_is_found_wherever_rows_are_shared_and_changes_reach_no_other_picture() {
+        let secret = Secret::new([1, 2, 3, 4]);
+        let black = Picture::black(Size::new(50, 40), &secret);
+        let other =
+            Arc::new(Tile::new(&[7; TILE_PIXELS], secret.key(&[7; TILE_PIXELS]), &mut Palette::new()));
+        let mut changed = black.clone();
+        [1, 6, 11].iter().for_each(|tile| changed.set(*tile, Arc::clone(&other)));
+        assert_eq!(black.differing(&changed).collect::<Vec<_>>(), [1, 6, 11]);
+        assert_eq!(changed.tile(6).key, other.key);
+        assert!((0..12).all(|tile| black.tile(tile).key != other.key));
+        let mut back = changed.clone();
+        back.set(6, Arc::clone(black.tile(6)));
+        assert_eq!(back.differing(&changed).collect::<Vec<_>>(), [6]);
+        assert_eq!(back.differing(&black).collect::<Vec<_>>(), [1, 11]);
+        assert!(black.not_in(&changed, &[1, 6, 11]) > black.not_in(&black, &[]));
+    }
 
     #[test]
     fn a_tile_at_the_edge_is_padded_by_its_last_pixels() {

@@ -16,8 +16,15 @@ use crate::tile::Tile;
 /// slow videos, and short enough that nobody waits for a sharp picture.
 pub const REST: Duration = Duration::from_millis(500);
 
+/// The same for a tile that changes seldom: of a display that is seen for the first time, or a photograph after another one.
+/// Videos that begin go on before.
+pub const SHORT_REST: Duration = Duration::from_millis(100);
+
 /// What a change adds to a tile's heat.
 const WARMTH: u8 = 16;
+
+/// What a tile has at most that changes once a second.
+const SELDOM: u8 = 2 * WARMTH;
 
 /// With fewer tiles than this painted at once, it is not worth while to look for them elsewhere.
 const MANY: usize = 32;
@@ -194,7 +201,9 @@ impl Screen {
 
     /// How long a tile has to rest until it is sent without loss: nothing if it has.
     pub(crate) fn rest_of(&self, tile: usize, now: Duration) -> Duration {
-        REST.saturating_sub(self.changes[tile].rested(now))
+        let change = self.changes[tile];
+        let rest = if change.heat <= SELDOM { SHORT_REST } else { REST };
+        rest.saturating_sub(change.rested(now))
     }
 }
 
@@ -233,6 +242,22 @@ mod tests {
         let second = screen.commit(SECOND * 2);
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!((screen.heat(0, SECOND), screen.heat(0, SECOND * 2), screen.heat(1, SECOND)), (16, 8, 0));
+    }
+
+    #[test]
+    fn what_changes_seldom_need_not_rest_for_long() {
+        let rest_after = |pace: u64, times: u64| {
+            let mut screen = screen();
+            let at = |time: u64| SECOND * 9 + Duration::from_millis(time * pace);
+            for time in 0..times {
+                screen.pixels()[0] = time as u32 + 1;
+                screen.painted(Rect::new(0, 0, 1, 1));
+                screen.commit(at(time));
+            }
+            screen.rest_of(0, at(times - 1))
+        };
+        assert_eq!([rest_after(1, 1), rest_after(1000, 20)], [SHORT_REST; 2]);
+        assert_eq!([rest_after(40, 3), rest_after(250, 20)], [REST; 2]);
     }
 
     #[test]

@@ -188,9 +188,8 @@ fn wrong(before: &Arc<Picture>, picture: &Arc<Picture>, stale: &[(usize, u8)]) -
         return stale.iter().map(|(tile, _)| *tile).collect();
     }
     let mut marks = Marks::new(picture.grid.tiles());
-    stale.iter().for_each(|(tile, _)| marks.set(*tile));
-    let differs = |tile: &usize| marks.has(*tile) || !before.is_same(picture, *tile);
-    (0..picture.grid.tiles()).filter(differs).collect()
+    stale.iter().map(|(tile, _)| *tile).chain(before.differing(picture)).for_each(|tile| marks.set(tile));
+    marks.iter().collect()
 }
 
 /// What two rectangles that touch have in common.
