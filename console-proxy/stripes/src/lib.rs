@@ -13,7 +13,8 @@
 //!   undone before a viewer asked is none for it.
 //! - **The latest wins.** An update is made when its viewer asks, from what it has (or will have, with what is on its way) to the
 //!   newest picture. What came in between is never encoded. Viewers at the same version share images.
-//! - **Exact at rest.** Text and drawings are exact always. Photographs are shown with loss first, each tile of at least 35 dB,
+//! - **Exact at rest.** Text and drawings are exact always. Photographs are shown with loss first, each tile of at least 35 dB (in
+//!   what moves, all tiles of an image together, and each of at least 33.5),
 //!   and exactly when it has rested for [`REST`], or [`SHORT_REST`] if it changes seldom.
 //! - **Memory is bounded**: what each type takes stands there. `tests/memory` measures it: a VM of 1024x768 whose viewer is idle
 //!   takes 80 KB, one in use 3.2 MB, with a photograph for a ground 5.3 MB; that is 1000 sessions for each GiB if 70 % are

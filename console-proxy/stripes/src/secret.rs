@@ -11,7 +11,7 @@
 //! All that a display paints goes through here. A factor for each pixel took four times as many multiplications, which were a third of
 //! what an update took whose text had scrolled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
@@ -33,6 +33,9 @@ pub(crate) struct TileKey(pub(crate) [u64; 2]);
 
 /// Tiles by their keys. Nobody can choose a key, so it is a hash already.
 pub(crate) type KeyMap<T> = HashMap<TileKey, T, BuildHasherDefault<KeyHasher>>;
+
+/// Keys, told apart the same way.
+pub(crate) type KeySet = HashSet<TileKey, BuildHasherDefault<KeyHasher>>;
 
 /// Takes a key for its hash.
 #[derive(Debug, Default)]

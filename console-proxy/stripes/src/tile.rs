@@ -15,14 +15,14 @@ const PHOTO_COLOURS: usize = 32;
 
 /// More pairs of equal neighbours than this share of all (in 1/16) are from drawings or text: grounds are plain. Photographs
 /// have few, and so have their flat parts, if there is the least noise of a camera.
-const PHOTO_EQUALS: usize = 4;
+const PHOTO_EQUALS: u32 = 4;
 
 /// More pairs of neighbours with a sharp edge between them than this share of all (in 1/64) are from text, which may be on a
 /// photograph. A photograph's edges are softer than a letter's.
-const PHOTO_EDGES: usize = 2;
+const PHOTO_EDGES: u32 = 2;
 
 /// The least difference in green, which is most of light, that is a sharp edge.
-const EDGE: u8 = 72;
+const EDGE: u32 = 72;
 
 /// What a tile shows, by which its encoding is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,11 @@ impl Tile {
         if block.iter().all(|pixel| *pixel == block[0]) {
             return Self { key, content: Content::Solid(block[0]), pixels: Pixels::Solid };
         }
+        let pairs = Pairs::of(block);
+        // Most tiles of photographs need no palette to be told from others, which takes longer than all else.
+        if !pairs.are_plain() && surely_many(block) {
+            return Self { key, content: pairs.content(), pixels: Pixels::Plain(three_bytes(block).into()) };
+        }
         palette.clear();
         let mut numbers = [0; TILE_PIXELS];
         for (number, pixel) in numbers.iter_mut().zip(block) {
@@ -74,17 +79,19 @@ impl Tile {
                 break;
             }
         }
-        let content = content(block, palette.colours().len());
-        Self { key, content, pixels: packed(block, &numbers, palette.colours()) }
+        let colours = palette.colours();
+        let content = if colours.len() < PHOTO_COLOURS { Content::Drawn } else { pairs.content() };
+        Self { key, content, pixels: packed(block, &numbers, colours) }
     }
 
     /// All pixels.
     pub(crate) fn read(&self, block: &mut Block) {
         match &self.pixels {
             Pixels::Solid => block.fill(self.solid().unwrap_or_default()),
-            Pixels::Plain(bytes) => {
-                block.iter_mut().zip(bytes.chunks_exact(3)).for_each(|(pixel, bytes)| *pixel = colour(bytes))
-            }
+            Pixels::Plain(bytes) => block
+                .iter_mut()
+                .zip(bytes.as_chunks::<3>().0)
+                .for_each(|(pixel, bytes)| *pixel = colour(bytes)),
             Pixels::Indexed { colours, bytes } => {
                 let colours = usize::from(*colours);
                 let (palette, numbers) = bytes.split_at(colours * 3);
@@ -164,34 +171,75 @@ fn colour(bytes: &[u8]) -> u32 {
 }
 
 fn packed(block: &Block, numbers: &[u8; TILE_PIXELS], colours: &[u32]) -> Pixels {
-    let three = |colours: &[u32]| colours.iter().copied().flat_map(bytes_of).collect::<Vec<_>>();
     if colours.len() > MAX_INDEXED {
-        return Pixels::Plain(three(block).into());
+        return Pixels::Plain(three_bytes(block).into());
     }
-    let mut bytes = three(colours);
+    let mut bytes = three_bytes(colours);
     bytes.extend(pack(numbers, bits(colours.len())));
     Pixels::Indexed { colours: colours.len() as u8, bytes: bytes.into() }
 }
 
-fn content(block: &Block, colours: usize) -> Content {
-    if colours < PHOTO_COLOURS {
-        return Content::Drawn;
+fn three_bytes(colours: &[u32]) -> Vec<u8> {
+    let mut bytes = vec![0; colours.len() * 3];
+    let places = bytes.as_chunks_mut::<3>().0;
+    places.iter_mut().zip(colours).for_each(|(place, colour)| *place = bytes_of(*colour));
+    bytes
+}
+
+/// Whether there are more colours than an index may have. It may be so without this being true, as two colours may be taken for one.
+fn surely_many(block: &Block) -> bool {
+    const WORDS: usize = 64;
+    let mut seen = [0_u64; WORDS];
+    for pixel in block {
+        let hash = pixel.wrapping_mul(0x9e37_79b1) >> 20;
+        seen[hash as usize / 64] |= 1 << (hash % 64);
     }
-    let (mut equal, mut edges) = (0, 0);
-    let width = usize::from(TILE);
-    let beside = block.chunks_exact(width).flat_map(|row| row.iter().zip(&row[1..]));
-    for (one, other) in beside.chain(block.iter().zip(&block[width..])) {
-        equal += usize::from(one == other);
-        edges += usize::from(((one >> 8) as u8).abs_diff((other >> 8) as u8) >= EDGE);
+    seen.iter().map(|word| word.count_ones()).sum::<u32>() as usize > MAX_INDEXED
+}
+
+/// Pairs of neighbours, beside and below one another.
+#[derive(Clone, Copy, Default)]
+struct Pairs {
+    /// Those of one colour.
+    equal: u32,
+    /// Those with a sharp edge between them.
+    edges: u32,
+}
+
+impl Pairs {
+    const ALL: u32 = 2 * TILE as u32 * (TILE as u32 - 1);
+
+    fn of(block: &Block) -> Self {
+        let mut pairs = Self::default();
+        pairs.count(block, &block[usize::from(TILE)..]);
+        let rows = block.as_chunks::<{ TILE as usize }>().0;
+        rows.iter().for_each(|row| pairs.count(row, &row[1..]));
+        pairs
     }
-    let pairs = 2 * width * (width - 1);
-    let plain = equal * 16 > PHOTO_EQUALS * pairs;
-    // What is mixed may have one straight edge from side to side.
-    let most = if plain { PHOTO_EDGES * 2 } else { PHOTO_EDGES };
-    match (edges * 64 > most * pairs, plain) {
-        (true, _) => Content::Drawn,
-        (false, true) => Content::Mixed,
-        (false, false) => Content::Photo,
+
+    fn count(&mut self, ones: &[u32], others: &[u32]) {
+        for (one, other) in ones.iter().zip(others) {
+            let [one_green, other_green] = [one, other].map(|pixel| pixel >> 8 & 0xff);
+            self.equal += u32::from(one == other);
+            // Less than the edge, either way.
+            let is_soft = one_green.wrapping_sub(other_green).wrapping_add(EDGE - 1) <= 2 * (EDGE - 1);
+            self.edges += u32::from(!is_soft);
+        }
+    }
+
+    const fn are_plain(self) -> bool {
+        self.equal * 16 > PHOTO_EQUALS * Self::ALL
+    }
+
+    /// What has them, if it has many colours.
+    fn content(self) -> Content {
+        // What is mixed may have one straight edge from side to side.
+        let most = if self.are_plain() { PHOTO_EDGES * 2 } else { PHOTO_EDGES };
+        match (self.edges * 64 > most * Self::ALL, self.are_plain()) {
+            (true, _) => Content::Drawn,
+            (false, true) => Content::Mixed,
+            (false, false) => Content::Photo,
+        }
     }
 }
 
@@ -210,6 +258,26 @@ mod tests {
             tile.read(&mut read);
             assert!(read == block, "{colours} colours");
         }
+    }
+
+    #[test]
+    fn pairs_are_counted_to_either_side_and_never_from_one_row_to_the_next() {
+        let pairs = |colour: &dyn Fn(u32) -> u32| {
+            let Pairs { equal, edges } = Pairs::of(&std::array::from_fn(|index| colour(index as u32)));
+            (equal, edges)
+        };
+        assert_eq!(pairs(&|_| 5), (480, 0));
+        assert_eq!(pairs(&|index| index % 16), (240, 0), "columns");
+        assert_eq!(pairs(&|index| index / 16 % 2 * EDGE << 8), (240, 240), "rows");
+        assert_eq!(pairs(&|index| index / 16 % 2 * (EDGE - 1) << 8), (240, 0));
+        assert_eq!(pairs(&|index| 0xffff - (index / 16 % 2 * EDGE << 8)), (240, 240), "the other way");
+    }
+
+    #[test]
+    fn many_colours_are_many_with_and_without_a_palette() {
+        let of = |colours: u32| std::array::from_fn(|index| index as u32 % colours * 0x01_0305);
+        assert!(surely_many(&of(256)) && surely_many(&of(200)));
+        assert!(!surely_many(&of(128)) && !surely_many(&of(1)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a viewer is sent: the way from what it has to the newest picture.
 //!
-//! 1. Tiles that differ are *wrong*. What has [moved](crate::motion) is copied, and the tiles that are right then are done.
+//! 1. Tiles that differ are *wrong*. What has [moved](crate::motion) is copied, and the tiles that are right then are done; where nothing
+//!    was found several times, it is looked for more seldom.
 //! 2. If the others cost more than the budget, the hottest go first, and those that were left out before. The rest is stale:
 //!    it waits for the next update, and nothing is copied from it.
 //! 3. Tiles of one colour are filled, those in the viewer's cache are hits, and those that are there twice are sent once.
@@ -11,11 +12,13 @@
 mod choice;
 mod draft;
 mod pixels;
+mod searches;
 
 use std::time::Duration;
 
 use self::draft::Draft;
 use self::pixels::Pixels;
+pub(crate) use self::searches::Searches;
 use crate::geometry::TILE_PIXELS;
 use crate::motion;
 use crate::picture;
@@ -65,8 +68,9 @@ impl Composer {
         }
         let picture = screen.commit(now);
         let mut draft = Draft::new(picture, viewer, screen);
-        if draft.wrong.len() >= MIN_TO_MOVE && draft.can_move() {
+        if draft.wrong.len() >= MIN_TO_MOVE && draft.can_move() && viewer.searches.is_due(now) {
             self.find_moved(&mut draft, screen);
+            viewer.searches.done(!draft.body.copies.is_empty(), now);
         }
         self.before.follow(&draft.before, &draft.picture, &draft.wrong);
         draft.choose(screen, viewer, budget, now);

@@ -23,6 +23,7 @@ use crate::marks::Marks;
 use crate::mirror::{Mirror, Undo};
 use crate::picture::Picture;
 use crate::screen::Screen;
+use crate::update::Searches;
 
 /// Most updates that are on their way to a viewer: of a line with 200 ms for a round trip, 20 updates a second are four.
 pub const MAX_SENT: usize = 8;
@@ -44,6 +45,7 @@ pub struct Viewer {
     /// The last number that was given.
     pub(crate) number: u32,
     acknowledged: Option<u32>,
+    pub(crate) searches: Searches,
 }
 
 /// What a viewer has after an update.

@@ -1,6 +1,6 @@
 //! An update while it is made.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Update;
@@ -14,6 +14,7 @@ use crate::mirror::Undo;
 use crate::motion::Copy;
 use crate::picture::Picture;
 use crate::screen::Screen;
+use crate::secret::KeySet;
 use crate::viewer::{State, Viewer};
 
 /// Fewer photographic tiles are sent without loss at once: a JPEG image has 600 bytes beside its pixels.
@@ -172,7 +173,7 @@ impl Sheets {
 
     /// Takes out those that are there before, if the cache keeps all of them until they are repeated.
     fn take_repeated(&mut self, picture: &Picture) -> Vec<usize> {
-        let mut seen = HashSet::new();
+        let mut seen = KeySet::default();
         let (first, repeated): (Vec<_>, Vec<_>) =
             self.exact.iter().copied().partition(|tile| seen.insert(picture.tile(*tile).key));
         if first.len() > usize::from(CACHE_SLOTS) {
