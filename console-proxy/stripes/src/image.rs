@@ -154,15 +154,20 @@ impl Images {
     }
 }
 
+/// After so many tiles one after the other that do not fit into a palette, no other one is tried: those of a photograph are many, and
+/// none of them fits.
+const MANY_IN_VAIN: usize = 16;
+
 /// Those that fit into one palette, and the others. Tiles with few colours come first: a gradient shall not drive text out.
 fn by_colours(picture: &Picture, tiles: &[usize]) -> [Vec<usize>; 2] {
-    let mut palette = Palette::new();
+    let (mut palette, mut in_vain) = (Palette::new(), 0);
     let colours = |tile: &usize| picture.tile(*tile).colours();
     let mut sorted: Vec<_> = tiles.iter().map(|tile| (colours(tile), *tile)).collect();
     sorted.sort_by_key(|(colours, _)| colours.as_ref().map_or(usize::MAX, Vec::len));
     let mut parts = [vec![], vec![]];
     for (colours, tile) in sorted {
-        let fits = colours.is_some_and(|colours| palette.take(&colours).is_some());
+        let fits = in_vain < MANY_IN_VAIN && colours.is_some_and(|colours| palette.take(&colours).is_some());
+        in_vain = if fits { 0 } else { in_vain + 1 };
         parts[usize::from(!fits)].push(tile);
     }
     parts.iter_mut().for_each(|part| part.sort_unstable());

@@ -8,7 +8,7 @@ use crate::palette::Palette;
 use crate::secret::{Block, TileKey};
 
 /// More colours than this are kept as they are.
-const MAX_INDEXED: usize = 128;
+const MAX_INDEXED: usize = 64;
 
 /// Tiles with fewer colours are drawn, not photographed: so has text that is smoothed on a plain ground in few shades.
 const PHOTO_COLOURS: usize = 32;
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn pixels_come_back_whatever_the_number_of_colours() {
         let secret = Secret::new([1, 2, 3, 4]);
-        for colours in [1, 2, 3, 4, 5, 16, 17, 128, 129, 256] {
+        for colours in [1, 2, 3, 4, 5, 16, 17, 64, 65, 256] {
             let block = std::array::from_fn(|index| (index as u32 % colours) * 0x00_fedc);
             let (tile, mut read) =
                 (Tile::new(&block, secret.key(&block), &mut Palette::new()), [1; TILE_PIXELS]);
@@ -276,8 +276,8 @@ mod tests {
     #[test]
     fn many_colours_are_many_with_and_without_a_palette() {
         let of = |colours: u32| std::array::from_fn(|index| index as u32 % colours * 0x01_0305);
-        assert!(surely_many(&of(256)) && surely_many(&of(200)));
-        assert!(!surely_many(&of(128)) && !surely_many(&of(1)));
+        assert!(surely_many(&of(256)) && surely_many(&of(100)));
+        assert!(!surely_many(&of(64)) && !surely_many(&of(1)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
  *
  * At rest both must be the same to the pixel. While something moves there is no one moment at which both could be looked at, so
  * the VM's processor is stopped in the midst of a scene: QEMU's picture then stays, and the page still shows how the proxy has sent what was
- * moving, until tiles have rested for half a second and come once more without loss. What is compared is the first picture after
+ * moving, until tiles have rested for half a second (a tenth if they change seldom) and come once more without loss. What is compared is the first picture after
  * the stop that the page has shown for 0.3 s: everything has arrived then, and what was sent with loss is not refined
  * yet. A picture put together of several moments, as one sees it for some milliseconds between two updates, is not compared: no
  * picture of QEMU's is like it.
