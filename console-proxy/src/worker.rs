@@ -93,13 +93,18 @@ pub(crate) struct Start {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
-    /// When it started, in Unix seconds.
-    pub(crate) started_unix: u64,
+    /// When it started, in Unix seconds by this machine's clock.
+    started: u64,
 }
 
 impl Clock {
     fn new() -> Self {
-        Self { start: Instant::now(), started_unix: unix() }
+        Self { start: Instant::now(), started: own_unix() }
+    }
+
+    /// When it started, in Unix seconds by the clock that tickets go by, as that is now: it may have been set since, also back.
+    pub(crate) fn started_unix(self) -> u64 {
+        by_management(self.started)
     }
 
     /// Time since the start. It never stands still for long, and never goes back.
@@ -128,7 +133,12 @@ const OFF: i64 = 2;
 /// Unix seconds by the management service's clock, which makes tickets: this machine may have no other, and its own drifts, and
 /// stands still with the VM.
 pub(crate) fn unix() -> u64 {
-    own_unix().saturating_add_signed(AHEAD.load(Ordering::Relaxed))
+    by_management(own_unix())
+}
+
+/// A time of this machine's clock by the management service's.
+fn by_management(own: u64) -> u64 {
+    own.saturating_add_signed(AHEAD.load(Ordering::Relaxed))
 }
 
 fn own_unix() -> u64 {

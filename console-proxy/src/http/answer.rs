@@ -139,6 +139,7 @@ pub(crate) fn refuse(fault: &Fault) -> Answer {
     let more = match fault {
         Fault::Method(needs) => Some((header::ALLOW, *needs)),
         Fault::TooMany(_) => Some((header::RETRY_AFTER, "2")),
+        Fault::Stopped => Some((header::RETRY_AFTER, "5")),
         _ => None,
     };
     if let Some((name, value)) = more {

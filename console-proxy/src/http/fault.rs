@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     TicketExpired,
     #[error("the ticket was exchanged before")]
     TicketUsed,
+    #[error("the VM is not running")]
+    Stopped,
     #[error("the session is not known here")]
     SessionUnknown,
     #[error("the page is not known any more")]
@@ -69,7 +71,7 @@ impl Fault {
             Self::ViewerUnknown | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Moved | Self::Repeated => StatusCode::CONFLICT,
+            Self::Moved | Self::Repeated | Self::Stopped => StatusCode::CONFLICT,
             Self::Over(_) => StatusCode::GONE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Type(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -84,6 +86,7 @@ impl Fault {
             Self::TicketInvalid(_) => "ticket_invalid",
             Self::TicketExpired => "ticket_expired",
             Self::TicketUsed => "ticket_used",
+            Self::Stopped => "vm_not_running",
             Self::SessionUnknown => "session_unknown",
             Self::ViewerUnknown => "viewer_unknown",
             Self::Over(_) => "session_ended",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use podzol_console_proxy_api::{Claims, TicketError};
+use podzol_console_proxy_api::{Claims, TicketError, Upstream};
 use podzol_vocab::ConsoleSessionId;
 
 use super::Worker;
@@ -57,12 +57,16 @@ impl Worker {
             return Err(Fault::Moved);
         }
         // Which of them were exchanged before the start is not known.
-        if claims.iat < self.clock.started_unix {
+        if claims.iat < self.clock.started_unix() {
             return Err(Fault::TicketExpired);
         }
         let session = self.known_session(claims.session)?;
         if let Some(over) = session.over() {
             return Err(Fault::Over(over));
+        }
+        // Its pages stay when their VM is stopped, and none comes.
+        if session.told().upstream == Upstream::Off {
+            return Err(Fault::Stopped);
         }
         let mut nonces = self.nonces.borrow_mut();
         if nonces.contains_key(&claims.nonce) {

@@ -104,32 +104,42 @@ impl Copy {
     }
 }
 
+/// A way of searching: from what was there before and what is now, and the tiles that are wrong, to shifts.
+type Search = fn(Plane<'_>, Plane<'_>, Grid, &[usize]) -> Vec<Shift>;
+
+/// The ways of searching, the cheapest first.
+const SEARCHES: [Search; 4] = [scroll::shifts, blocks::shifts, blocks::all_shifts, scroll::narrow_shifts];
+
 /// Finds copies within an area, and does them on the pixels of before, of which those that the viewer does not have must be
 /// of no colour. Pixels outside of the area are not looked at. Tiles that are right thereby are taken from the wrong ones.
 /// Those of one colour are no reason to copy.
+///
+/// One way of searching is `first`, as what moves goes on to move: gives the one that has found something.
 pub(crate) fn find(
     before: &mut [u32],
     now: &[u32],
     Field { grid, area }: Field,
     wrong: &mut Vec<usize>,
     is_plain: impl Fn(usize) -> bool,
-) -> Vec<Copy> {
+    first: usize,
+) -> (Vec<Copy>, Option<usize>) {
     let width = usize::from(grid.size.width);
     let now = Plane { pixels: now, width };
-    let (mut copies, all) = (vec![], wrong.len());
-    for search in [scroll::shifts, blocks::shifts, blocks::all_shifts, scroll::narrow_shifts] {
+    let (mut copies, mut found_by, all) = (vec![], None, wrong.len());
+    for way in std::iter::once(first).chain((0..SEARCHES.len()).filter(|way| *way != first)) {
         let drawn: Vec<usize> = wrong.iter().copied().filter(|tile| !is_plain(*tile)).collect();
         if drawn.len() < MIN_TILES || wrong.len() * ENOUGH < all {
             break;
         }
-        for shift in search(Plane { pixels: before, width }, now, grid, &drawn) {
+        for shift in SEARCHES[way](Plane { pixels: before, width }, now, grid, &drawn) {
             follow(before, now, Field { grid, area }, shift, &drawn, &mut copies);
         }
         if !copies.is_empty() {
+            found_by.get_or_insert(way);
             wrong.retain(|tile| !is_right(&copies, Plane { pixels: before, width }, now, grid.rect(*tile)));
         }
     }
-    copies
+    (copies, found_by)
 }
 
 /// Copies whatever is right after a shift.
@@ -197,7 +207,7 @@ mod tests {
         let grid = Grid::new(SIZE);
         let area = Rect::new(0, 0, SIZE.width, SIZE.height);
         let mut wrong: Vec<_> = (0..grid.tiles()).collect();
-        let copies = find(&mut before, now, Field { grid, area }, &mut wrong, |_| false);
+        let (copies, _) = find(&mut before, now, Field { grid, area }, &mut wrong, |_| false, 0);
         let same = |tile: &usize| {
             let plane = |pixels| Plane { pixels, width: 320 };
             grow::is_right(plane(&before), plane(now), grid.rect(*tile))

@@ -20,6 +20,9 @@ pub const REST: Duration = Duration::from_millis(500);
 /// Videos that begin go on before.
 pub const SHORT_REST: Duration = Duration::from_millis(100);
 
+/// As long as the picture changes at least so often, what has rested is sent with what has changed, and not by itself.
+const MOVES: Duration = Duration::from_millis(50);
+
 /// What a change adds to a tile's heat.
 const WARMTH: u8 = 16;
 
@@ -44,6 +47,8 @@ pub struct Screen {
     painted: Marks,
     picture: Arc<Picture>,
     changes: Vec<Change>,
+    /// When any tile changed last.
+    changed: Duration,
     pub(crate) cursor: Shape,
     images: Images,
 }
@@ -69,6 +74,7 @@ impl Screen {
             painted: Marks::new(tiles),
             picture: Arc::new(picture),
             changes: vec![Change::default(); tiles],
+            changed: Duration::ZERO,
             cursor: Shape::default(),
             images: Images::new(),
         }
@@ -174,6 +180,7 @@ impl Screen {
             let tile = known.entry(key).or_insert_with(|| Arc::new(Tile::new(&block, key, palette)));
             Arc::make_mut(&mut self.picture).set(number, Arc::clone(tile));
             self.changes[number] = self.changes[number].warmer(now);
+            self.changed = now;
             self.images.forget_large();
         }
         self.painted = Marks::new(grid.tiles());
@@ -204,6 +211,11 @@ impl Screen {
         let change = self.changes[tile];
         let rest = if change.heat <= SELDOM { SHORT_REST } else { REST };
         rest.saturating_sub(change.rested(now))
+    }
+
+    /// How long until nothing moves any more, if nothing more changes.
+    pub(crate) fn is_still_in(&self, now: Duration) -> Duration {
+        (self.changed + MOVES).saturating_sub(now)
     }
 }
 

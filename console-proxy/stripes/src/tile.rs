@@ -268,9 +268,10 @@ mod tests {
         };
         assert_eq!(pairs(&|_| 5), (480, 0));
         assert_eq!(pairs(&|index| index % 16), (240, 0), "columns");
-        assert_eq!(pairs(&|index| index / 16 % 2 * EDGE << 8), (240, 240), "rows");
-        assert_eq!(pairs(&|index| index / 16 % 2 * (EDGE - 1) << 8), (240, 0));
-        assert_eq!(pairs(&|index| 0xffff - (index / 16 % 2 * EDGE << 8)), (240, 240), "the other way");
+        let rows = |index: u32, green: u32| (index / 16 % 2 * green) << 8;
+        assert_eq!(pairs(&|index| rows(index, EDGE)), (240, 240), "rows");
+        assert_eq!(pairs(&|index| rows(index, EDGE - 1)), (240, 0));
+        assert_eq!(pairs(&|index| 0xffff - rows(index, EDGE)), (240, 240), "the other way");
     }
 
     #[test]

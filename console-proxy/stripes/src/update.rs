@@ -69,8 +69,8 @@ impl Composer {
         let picture = screen.commit(now);
         let mut draft = Draft::new(picture, viewer, screen);
         if draft.wrong.len() >= MIN_TO_MOVE && draft.can_move() && viewer.searches.is_due(now) {
-            self.find_moved(&mut draft, screen);
-            viewer.searches.done(!draft.body.copies.is_empty(), now);
+            let found_by = self.find_moved(&mut draft, screen, viewer.searches.first(now));
+            viewer.searches.done(found_by, now);
         }
         self.before.follow(&draft.before, &draft.picture, &draft.wrong);
         draft.choose(screen, viewer, budget, now);
@@ -78,7 +78,8 @@ impl Composer {
         draft.finish(viewer)
     }
 
-    fn find_moved(&mut self, draft: &mut Draft, screen: &Screen) {
+    /// Gives the way of searching that has found something.
+    fn find_moved(&mut self, draft: &mut Draft, screen: &Screen, first: usize) -> Option<usize> {
         let (grid, picture) = (draft.picture.grid, &draft.picture);
         // What has moved was where something has changed, and is there too.
         let area = motion::around(grid, &draft.wrong);
@@ -94,8 +95,9 @@ impl Composer {
         }
         let is_plain = |tile: usize| picture.tile(tile).solid().is_some();
         let field = motion::Field { grid, area };
-        let copies = motion::find(before, now, field, &mut draft.wrong, is_plain);
+        let (copies, found_by) = motion::find(before, now, field, &mut draft.wrong, is_plain, first);
         copies.iter().for_each(|copy| draft.spread_loss(*copy));
         draft.body.copies = copies;
+        found_by
     }
 }

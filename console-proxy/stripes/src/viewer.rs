@@ -135,7 +135,8 @@ impl Viewer {
         if !state.stale.is_empty() || state.picture.grid.size != screen.size() {
             return Some(Duration::ZERO);
         }
-        state.lossy.iter().map(|tile| screen.rest_of(tile, now)).min()
+        let rests = state.lossy.iter().map(|tile| screen.rest_of(tile, now)).min();
+        rests.map(|rests| rests.max(screen.is_still_in(now)))
     }
 
     /// Bytes of memory that this viewer takes, without what it shares with others.

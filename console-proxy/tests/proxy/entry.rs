@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::browser::{Browser, Page, batch, key};
-use crate::installation::{Installation, free_port, unix};
+use crate::installation::{Installation, free_port, nobody, unix};
 use crate::noting::Noting;
 
 fn claims(all: &Installation, session: ConsoleSessionId) -> Claims {
@@ -21,7 +21,7 @@ fn claims(all: &Installation, session: ConsoleSessionId) -> Claims {
 #[tokio::test]
 async fn a_ticket_is_exchanged_once_for_a_cookie_that_scripts_and_other_hosts_do_not_get() {
     let all = Installation::new().await;
-    let session = all.session(Upstream::Off);
+    let session = all.session(nobody());
     let (id, ticket) = all.ticket_for(&session).await;
     let browser = Browser::new(&all, true);
 
@@ -42,9 +42,29 @@ async fn a_ticket_is_exchanged_once_for_a_cookie_that_scripts_and_other_hosts_do
 }
 
 #[tokio::test]
+async fn a_ticket_for_a_stopped_vm_opens_nothing_until_it_runs_and_pages_that_are_there_stay() {
+    let all = Installation::new().await;
+    let runs = all.session(nobody());
+    let (id, first) = all.ticket_for(&runs).await;
+    let _page = Browser::new(&all, true).open(&first).await;
+    let off = Session { generation: Generation(2), upstream: Upstream::Off, ..runs.clone() };
+    all.put_session(id, &off).await.unwrap();
+    let (browser, ticket) = (Browser::new(&all, true), all.ticket(id));
+
+    let refused = browser.exchange(&ticket).await;
+    assert_eq!(refused.refusal(), (409, "vm_not_running".into()));
+    assert_eq!(refused.headers["retry-after"], "5");
+    assert_eq!(all.status().await.session(all.server, id).unwrap().viewers, 1, "the page before");
+
+    let again = Session { generation: Generation(3), ..runs };
+    all.put_session(id, &again).await.unwrap();
+    assert_eq!(browser.exchange(&ticket).await.status, 200, "it was not used");
+}
+
+#[tokio::test]
 async fn tickets_that_are_not_what_they_should_be_are_refused() {
     let all = Installation::new().await;
-    let (id, ticket) = all.ticket_for(&all.session(Upstream::Off)).await;
+    let (id, ticket) = all.ticket_for(&all.session(nobody())).await;
     let browser = Browser::new(&all, true);
     let sign = |change: &dyn Fn(&mut Claims)| {
         let mut claims = claims(&all, id);
@@ -75,8 +95,8 @@ async fn tickets_that_are_not_what_they_should_be_are_refused() {
 #[tokio::test]
 async fn whoever_guesses_tickets_is_told_nothing_more_and_keeps_nobody_else_at_his_address_out() {
     let all = Installation::new().await;
-    let (_, used) = all.ticket_for(&all.session(Upstream::Off)).await;
-    let (_, ticket) = all.ticket_for(&all.session(Upstream::Off)).await;
+    let (_, used) = all.ticket_for(&all.session(nobody())).await;
+    let (_, ticket) = all.ticket_for(&all.session(nobody())).await;
     let browser = Browser::new(&all, true);
     assert_eq!(browser.exchange(&used).await.status, 200);
     // One that was used is no guess, however often it is shown.
@@ -95,8 +115,8 @@ async fn whoever_guesses_tickets_is_told_nothing_more_and_keeps_nobody_else_at_h
 #[tokio::test]
 async fn a_cookie_opens_its_own_session_and_no_other() {
     let all = Installation::new().await;
-    let mine = all.page(&all.session(Upstream::Off), true).await;
-    let other = all.page(&all.session(Upstream::Off), true).await;
+    let mine = all.page(&all.session(nobody()), true).await;
+    let other = all.page(&all.session(nobody()), true).await;
     assert_eq!(mine.another().await.get("state?after=0").await.status, 200);
 
     let mut thief = mine.browser.clone();
@@ -130,7 +150,7 @@ async fn a_session_that_may_only_look_gives_no_input() {
 #[tokio::test]
 async fn a_session_that_is_deleted_ends_at_once_and_does_not_come_back() {
     let all = Installation::new().await;
-    let session = all.session(Upstream::Off);
+    let session = all.session(nobody());
     let (id, ticket) = all.ticket_for(&session).await;
     let page = Browser::new(&all, true).open(&ticket).await;
     let state = page.state_when("it is off", |state| state["line"] == "off").await;
@@ -168,7 +188,7 @@ async fn a_session_that_moves_to_another_server_is_forgotten_here_and_its_pages_
     let sibling = ProxyServer { port: free_port(), ..server.clone() };
     document.servers.insert(other, sibling);
     all.put(&document).await.unwrap();
-    let session = all.session(Upstream::Off);
+    let session = all.session(nobody());
     let (id, ticket) = all.ticket_for(&session).await;
     let page = Browser::new(&all, false).open(&ticket).await;
     let mut socket = crate::pictures::socket(&page, "socket?after=0").await;
@@ -196,7 +216,7 @@ async fn a_session_that_moves_to_another_server_is_forgotten_here_and_its_pages_
 #[tokio::test]
 async fn a_session_whose_time_is_over_ends() {
     let all = Installation::new().await;
-    let session = Session { expires_unix: unix() + 10, ..all.session(Upstream::Off) };
+    let session = Session { expires_unix: unix() + 10, ..all.session(nobody()) };
     let page = all.page(&session, false).await;
     let answer = loop {
         let answer = page.get("state?after=0").await;
@@ -221,7 +241,7 @@ async fn a_server_takes_so_many_sessions_and_tells_management_the_four_answers()
     assert_eq!(all.put(&all.document(1)).await.unwrap_err().code(), Some(ErrorCode::StaleGeneration));
     assert_eq!(all.put(&all.document(2)).await.unwrap_err().code(), Some(ErrorCode::GenerationConflict));
 
-    let (id, session) = (ConsoleSessionId::new(), all.session(Upstream::Off));
+    let (id, session) = (ConsoleSessionId::new(), all.session(nobody()));
     assert_eq!(all.put_session(id, &session).await.unwrap(), 1);
     assert_eq!(all.put_session(id, &session).await.unwrap(), 1);
     let full = all.put_session(ConsoleSessionId::new(), &session).await.unwrap_err();
@@ -245,7 +265,7 @@ async fn a_vm_has_so_many_sessions_and_one_that_goes_makes_room() {
     let mut document = all.document(2);
     document.servers.values_mut().for_each(|server| server.max_sessions = 1000);
     all.put(&document).await.unwrap();
-    let session = all.session(Upstream::Off);
+    let session = all.session(nobody());
     let ids: Vec<_> = (0..SESSIONS_OF_VM).map(|_| ConsoleSessionId::new()).collect();
     for id in &ids {
         all.put_session(*id, &session).await.unwrap();
@@ -259,7 +279,7 @@ async fn a_vm_has_so_many_sessions_and_one_that_goes_makes_room() {
 
     let newer = Session { generation: Generation(2), viewer: "eve".into(), ..session.clone() };
     all.put_session(ids[0], &newer).await.unwrap();
-    all.put_session(ConsoleSessionId::new(), &all.session(Upstream::Off)).await.unwrap();
+    all.put_session(ConsoleSessionId::new(), &all.session(nobody())).await.unwrap();
     all.delete(ids[1], 1, DeletionReason::Revoked).await.unwrap();
     all.put_session(one_more, &session).await.unwrap();
     Browser::new(&all, true).open(&all.ticket(one_more)).await;
@@ -268,7 +288,7 @@ async fn a_vm_has_so_many_sessions_and_one_that_goes_makes_room() {
 #[tokio::test]
 async fn what_another_origin_or_a_strange_path_asks_for_is_refused() {
     let all = Installation::new().await;
-    let page: Page = all.page(&all.session(Upstream::Off), false).await;
+    let page: Page = all.page(&all.session(nobody()), false).await;
     let browser = &page.browser;
     for (header, value) in
         [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")]

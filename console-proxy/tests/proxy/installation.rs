@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use podzol_agent_api::grant::{ConsoleGrant, ConsoleStream};
 use podzol_console_proxy_api::{
     Certificate, Deletion, DeletionReason, Document, DocumentPut, ProxyServer, ProxyStatus, Resume, Rights,
-    ServerStatus, Session, SessionDelete, SessionPut, StatusGet, TicketSigner, Upstream,
+    ServerStatus, Session, SessionDelete, SessionPut, StatusGet, TicketSigner, Upstream, UpstreamSecurity,
 };
 use podzol_rpc::statement::Signer;
 use podzol_rpc::{AddressBook, CallError, Client, Identity, PeerId};
@@ -242,6 +242,18 @@ impl Installation {
 impl Drop for Installation {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// A display at which nobody answers.
+pub(crate) fn nobody() -> Upstream {
+    Upstream::Rfb {
+        address: "127.0.0.1:1".parse().unwrap(),
+        security: vec![UpstreamSecurity::None],
+        username: None,
+        password: None,
+        authority: None,
+        server_name: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::Method;
-use podzol_console_proxy_api::{Rights, Session, Upstream};
+use podzol_console_proxy_api::{Rights, Session};
 use podzol_rpc::tls::anonymous_client_config;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -19,7 +19,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::browser::{HOST, Page, batch, key};
-use crate::installation::{DOMAIN, Installation};
+use crate::installation::{DOMAIN, Installation, nobody};
 use crate::noting::Noting;
 use crate::pictures::socket;
 use crate::restart::Program;
@@ -104,7 +104,7 @@ async fn paths_that_climb_or_hide_lead_nowhere() {
 #[tokio::test]
 async fn a_page_of_another_host_does_nothing_here() {
     let (all, _program, _folder) = program().await;
-    let page = all.page(&all.session(Upstream::Off), false).await;
+    let page = all.page(&all.session(nobody()), false).await;
     let (path, cookie) = (format!("{}/leave", page.path), &page.browser.cookie);
     let own = page.browser.origin.strip_prefix("https://").unwrap();
     // One that has the proxy's address behind its own name, and one that says that it is the proxy's.

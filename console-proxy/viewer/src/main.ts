@@ -112,6 +112,7 @@ const session = new Session(start(location), choice, picture, sender, {
   way: (way) => {
     set('way', way);
     status.way(way);
+    serial.way();
   },
   took: (milliseconds) => status.took(milliseconds),
   go: (url) => location.replace(url),

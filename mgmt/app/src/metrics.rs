@@ -3,6 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use podzol_console_proxy_api::ServerStatus;
 use podzol_mgmt_db::{server, vm};
 use prometheus::core::Collector;
 use prometheus::{
@@ -37,6 +38,7 @@ pub struct Metrics {
     console_sessions: IntGaugeVec,
     console_room: IntGaugeVec,
     console_pages: IntGaugeVec,
+    console_loads: [IntGaugeVec; 5],
 }
 
 impl Default for Metrics {
@@ -59,6 +61,12 @@ impl Default for Metrics {
         };
         let of_zone = |name: &str, help: &str| {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &["zone"]).expect("the name is valid");
+            registry.register(Box::new(gauge.clone())).expect("the name is used once");
+            gauge
+        };
+        let of_proxy = |name: &str, help: &str| {
+            let gauge =
+                IntGaugeVec::new(Opts::new(name, help), &["zone", "proxy"]).expect("the name is valid");
             registry.register(Box::new(gauge.clone())).expect("the name is used once");
             gauge
         };
@@ -90,6 +98,22 @@ impl Default for Metrics {
             ),
             console_room: of_zone("podzol_console_room", "How many more console sessions there is room for"),
             console_pages: of_zone("podzol_console_pages", "Pages that show a console"),
+            console_loads: [
+                of_proxy("podzol_console_proxy_servers", "Servers of a console proxy"),
+                of_proxy(
+                    "podzol_console_proxy_cpu_milliseconds",
+                    "Processors' time that a console proxy has taken",
+                ),
+                of_proxy("podzol_console_proxy_memory_bytes", "Memory that a console proxy has"),
+                of_proxy(
+                    "podzol_console_proxy_sent_bytes",
+                    "Bytes of pictures that a console proxy's servers have sent",
+                ),
+                of_proxy(
+                    "podzol_console_proxy_refused",
+                    "Requests that a console proxy's servers have refused",
+                ),
+            ],
             registry,
         }
     }
@@ -139,11 +163,25 @@ impl App {
         let metrics = self.metrics();
         metrics.console_room.reset();
         metrics.console_pages.reset();
+        metrics.console_loads.iter().for_each(|load| load.reset());
         let (mut placed, mut waiting) = (0, 0);
         for measured in self.console_measures().await? {
             let zone = &[measured.zone.as_str()];
             metrics.console_room.with_label_values(zone).set(measured.room.into());
             metrics.console_pages.with_label_values(zone).set(measured.pages.into());
+            for (proxy, said) in &measured.proxies {
+                let sum = |of: fn(&ServerStatus) -> u64| said.servers.values().map(of).sum();
+                let loads: [u64; 5] = [
+                    said.servers.len() as u64,
+                    said.cpu_micros / 1000,
+                    said.memory_bytes,
+                    sum(|server| server.sent_bytes),
+                    sum(|server| server.refused),
+                ];
+                for (gauge, load) in metrics.console_loads.iter().zip(loads) {
+                    gauge.with_label_values(&[&measured.zone, &proxy.to_string()]).set(load as i64);
+                }
+            }
             placed += i64::from(measured.sessions);
             waiting += i64::from(measured.waiting);
         }

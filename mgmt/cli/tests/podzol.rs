@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -181,13 +182,14 @@ async fn a_console_is_a_link_after_waiting_for_a_proxy_and_its_sessions_and_prox
     admin.zone_networks(&pod.zone).await;
     admin.console_proxy_template("console-proxy").await;
     pod.vm(admin, "web", &network).await;
-    let data = control_plane.data_dir();
+    let (data, desktop) = (control_plane.data_dir(), tempfile::tempdir().unwrap());
     let podzol = |arguments: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_podzol"))
             .args(arguments)
             .env("PODZOL_URL", control_plane.admin.base())
             .env("PODZOL_CA_FILE", data.join("ca.pem"))
             .env("PODZOL_KEY_FILE", data.join("admin.key"))
+            .env("PATH", desktop.path())
             .output()
             .unwrap()
     };
@@ -195,6 +197,14 @@ async fn a_console_is_a_link_after_waiting_for_a_proxy_and_its_sessions_and_prox
     assert!(link.starts_with("https://203-0-113-10.console.example.org/#") && link.ends_with('\n'), "{link}");
     let viewed = text(&podzol(&["console", "web", "--view-only", "--json"]));
     assert!(viewed.contains("\"view_only\": true") && viewed.contains("\"url\": \"https://"), "{viewed}");
+    let said = podzol(&["console", "web", "--open"]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("cannot run xdg-open"), "{said:?}");
+    let opener = desktop.path().join("xdg-open");
+    std::fs::write(&opener, "#!/bin/sh\necho \"$1\" > \"${0%/*}/opened\"\n").unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let shown = text(&podzol(&["console", "web", "--open"]));
+    assert_eq!(std::fs::read_to_string(desktop.path().join("opened")).unwrap(), shown);
+    assert!(shown.starts_with("https://203-0-113-10.console.example.org/#"), "{shown}");
     let sessions = text(&podzol(&["console-session", "list"]));
     assert!(sessions.contains("VM") && sessions.contains("web") && sessions.contains("admin"), "{sessions}");
     let proxies = text(&podzol(&["console-proxy", "list"]));

@@ -6,6 +6,7 @@
 
 mod gate;
 mod list;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use crate::imports::Imports;
 use crate::pool::{self, Pool, Space, no_pool};
 use crate::store::gate::Gate;
 use crate::store::list::Listed;
+use crate::store::turns::{Making, Turns};
 use crate::template_keys::TemplateKeys;
 
 /// The pools, by id. Cloning is cheap.
@@ -48,7 +50,9 @@ struct Inner<E> {
     pools: Mutex<BTreeMap<PoolId, Known>>,
     /// The pools that are exported as the list says, since this agent started.
     exported: Mutex<BTreeSet<PoolId>>,
-    /// One change of pools and exports at a time.
+    /// One change of each pool at a time. It may wait for the pool's disk.
+    turns: Turns,
+    /// One change of the list and of exports at a time. It waits for no pool's disk.
     turn: tokio::sync::Mutex<()>,
     /// Where hosts mount pools.
     address: Mutex<Option<IpAddr>>,
@@ -82,6 +86,7 @@ impl<E: Exporter> Store<E> {
             list,
             pools: Mutex::new(listed.into_iter().map(known).collect()),
             exported: Mutex::default(),
+            turns: Turns::default(),
             turn: tokio::sync::Mutex::default(),
             address: Mutex::new(config.address),
         })))
@@ -131,9 +136,10 @@ impl<E: Exporter> Store<E> {
         self.must_be_valid(&plan)?;
         let store = self.clone();
         detached::task(async move {
-            let _turn = store.0.turn.lock().await;
+            let _own = store.0.turns.of(id).await?;
             let server = store.address()?;
             let (pool, space) = store.pool_make(id, plan).await?;
+            let _turn = store.0.turn.lock().await;
             locked(&store.0.exported).remove(&id);
             store.export(id).await.inspect_err(|error| {
                 tracing::error!(%error, pool = %id, "cannot export a pool");
@@ -160,44 +166,47 @@ impl<E: Exporter> Store<E> {
         Ok(())
     }
 
-    /// Opens a pool, or makes it if it is not on the list, and notes its hosts. Only for who has the turn.
+    /// Opens a pool, or makes it if it is not on the list, and notes its hosts. Only for who has the pool's turn.
     async fn pool_make(&self, id: PoolId, plan: PoolPlan) -> Result<(Arc<Pool>, Space), WireError> {
         let folder = PathBuf::from(plan.path);
-        let gate = match self.known(id) {
+        let (gate, _making) = match self.known(id) {
             Some(known) if known.listed.removing => {
                 return Err(WireError::new(ErrorCode::Unavailable, "the pool is being removed"));
             }
             Some(known) if known.listed.folder != folder => {
                 return Err(WireError::new(ErrorCode::Conflict, "path: the pool is in another folder"));
             }
-            Some(known) => known.gate,
+            Some(known) => (known.gate, None),
             None => {
-                self.must_be_apart(&folder)?;
+                let making = self.must_be_apart(id, &folder)?;
                 let (folder, owner) = (folder.clone(), self.0.owner);
                 let made = detached::on_disk(move || Pool::create(id, &folder, owner)).await?;
-                Gate::to(made, owner)
+                (Gate::to(made, owner), Some(making))
             }
         };
         let made = gate.measure().await?;
         let listed = Listed { folder, hosts: Some(plan.hosts), removing: false };
+        let _turn = self.0.turn.lock().await;
         self.change_list(|pools| drop(pools.insert(id, Known { listed, gate }))).await?;
         Ok(made)
     }
 
     /// Refuses a pool within another one's folder, or around it: what is done to the one is done to the other, to the end.
-    fn must_be_apart(&self, folder: &Path) -> Result<(), WireError> {
+    fn must_be_apart(&self, id: PoolId, folder: &Path) -> Result<Making, WireError> {
+        let refuse = |other: PoolId| {
+            let rule = format!("path: the folder is that of pool {other}, within it, or around it");
+            WireError::new(ErrorCode::Conflict, rule)
+        };
+        // First that one: what is made meanwhile is on the list before it is taken from there.
+        let making = self.0.turns.make(id, folder).map_err(refuse)?;
         for (id, known) in locked(&self.0.pools).iter() {
             let other = &known.listed.folder;
             // What is another pool's own folder says so by its mark.
             if folder != other && (folder.starts_with(other) || other.starts_with(folder)) {
-                let rule = format!(
-                    "path: the folder is within that of pool {id}, {}, or around it",
-                    other.display()
-                );
-                return Err(WireError::new(ErrorCode::Conflict, rule));
+                return Err(refuse(*id));
             }
         }
-        Ok(())
+        Ok(making)
     }
 
     /// Exports a pool as the list says, unless it is so already. Only for who has the turn.
@@ -248,31 +257,29 @@ impl<E: Exporter> Store<E> {
     pub async fn pool_delete(&self, id: PoolId) -> Result<(), WireError> {
         let store = self.clone();
         detached::task(async move {
-            let _turn = store.0.turn.lock().await;
+            let _own = store.0.turns.of(id).await?;
             let Some(known) = store.known(id) else { return Ok(()) };
             if !known.listed.removing {
                 let pool = store.pool(id).await?;
                 detached::on_disk(move || pool.close()).await?;
                 store.0.imports.abort(id);
             }
+            let turn = store.0.turn.lock().await;
             locked(&store.0.exported).remove(&id);
             store.0.exporter.withdraw(id, &known.listed.folder).await.map_err(|error| {
                 let error = anyhow::Error::from(error);
                 tracing::error!(error = format!("{error:#}"), pool = %id, "cannot end an export");
                 WireError::new(ErrorCode::Internal, format!("cannot end the export: {error:#}"))
             })?;
-            store.pool_remove(id, known).await
+            let folder = known.listed.folder.clone();
+            let removing = Known { listed: Listed { removing: true, ..known.listed }, ..known };
+            store.change_list(|pools| drop(pools.insert(id, removing))).await?;
+            drop(turn);
+            detached::on_disk(move || pool::remove(id, &folder)).await?;
+            let _turn = store.0.turn.lock().await;
+            store.change_list(|pools| drop(pools.remove(&id))).await
         })
         .await
-    }
-
-    /// Removes a pool's files, and then the pool from the list. Only for who has the turn.
-    async fn pool_remove(&self, id: PoolId, mut known: Known) -> Result<(), WireError> {
-        let folder = known.listed.folder.clone();
-        known.listed.removing = true;
-        self.change_list(|pools| drop(pools.insert(id, known))).await?;
-        detached::on_disk(move || pool::remove(id, &folder)).await?;
-        self.change_list(|pools| drop(pools.remove(&id))).await
     }
 
     /// How each pool is, or why it cannot be asked. A disk that hangs holds up no other.

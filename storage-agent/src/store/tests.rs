@@ -1,3 +1,5 @@
+use std::os::unix::fs::OpenOptionsExt;
+
 use podzol_storage_api::{SignedManifest, TemplateFormat};
 use podzol_vocab::ByteSize;
 
@@ -52,16 +54,49 @@ async fn a_pool_is_neither_within_another_ones_folder_nor_around_it() {
     store.pool_put(id, plan(&config, "a/p")).await.unwrap();
     for name in ["a/p/volumes", "a/p/volumes/fast", "a"] {
         let refused = store.pool_put(PoolId::new(), plan(&config, name)).await.unwrap_err();
-        assert!(
-            refused.message.starts_with("path: the folder is within that of pool"),
-            "{name}: {refused:?}"
-        );
-        assert_eq!(refused.code, ErrorCode::Conflict);
+        let rule = format!("path: the folder is that of pool {id}, within it, or around it");
+        assert_eq!((refused.code, &*refused.message), (ErrorCode::Conflict, &*rule), "{name}");
     }
     for name in ["a/pp", "b"] {
         store.pool_put(PoolId::new(), plan(&config, name)).await.unwrap();
     }
     assert_eq!(store.statuses().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_disk_does_not_answer_while_it_is_made_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, hosts, id) = (config(folder.path()), Hosts::default(), PoolId::new());
+    let (store, plan) = (store(&config, &hosts), |name: &str| plan(&config, name));
+    // Whoever reads it waits for somebody who writes, as for a disk.
+    let mark = config.pool_roots[0].join("hangs/.podzol-pool");
+    std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(&mark, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let hanging = tokio::spawn({
+        let (store, plan) = (store.clone(), plan("hangs"));
+        async move { store.pool_put(id, plan).await }
+    });
+    let mut writes = std::fs::OpenOptions::new();
+    writes.write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+    let reads = loop {
+        match writes.open(&mark) {
+            Ok(file) => break file,
+            // Nobody reads yet.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+
+    let other = PoolId::new();
+    store.pool_put(other, plan("other")).await.unwrap();
+    assert_eq!(code(store.pool_put(PoolId::new(), plan("hangs/within")).await), ErrorCode::Conflict);
+    assert_eq!(code(store.pool_put(id, plan("hangs")).await), ErrorCode::Unavailable);
+    store.pool_delete(other).await.unwrap();
+    assert!(!hanging.is_finished());
+
+    drop(reads);
+    assert_eq!(code(hanging.await.unwrap()), ErrorCode::Conflict);
+    std::fs::remove_file(&mark).unwrap();
+    store.pool_put(id, plan("hangs")).await.unwrap();
 }
 
 #[tokio::test]

@@ -200,9 +200,19 @@ async fn the_first_console_starts_a_proxy_and_the_next_one_is_a_link_at_once() {
     let diagnosis = world.admin().get("/v1/doctor").await.ok();
     assert_eq!(diagnosis["findings"], json!([]));
     let metrics = world.admin().get("/metrics").await.ok().as_str().unwrap_or_default().to_owned();
-    for line in ["podzol_console_proxies{state=\"running\"} 1", "podzol_console_sessions{state=\"placed\"} 2"]
-    {
-        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    let of_proxy = |what: &str| format!("podzol_console_proxy_{what}{{proxy={},zone=\"z1\"}}", proxy["id"]);
+    for line in [
+        "podzol_console_proxies{state=\"running\"} 1".to_owned(),
+        "podzol_console_sessions{state=\"placed\"} 2".to_owned(),
+        "podzol_console_room{zone=\"z1\"}".to_owned(),
+        "podzol_console_pages{zone=\"z1\"}".to_owned(),
+        of_proxy("servers"),
+        of_proxy("cpu_milliseconds"),
+        of_proxy("memory_bytes"),
+        of_proxy("sent_bytes"),
+        of_proxy("refused"),
+    ] {
+        assert!(metrics.lines().any(|found| found.starts_with(&line)), "{line} is not in\n{metrics}");
     }
 }
 

@@ -20,6 +20,7 @@ mod passwords;
 mod room;
 mod rules;
 mod traffic;
+mod zones;
 
 /// A pod whose zone can have routers, and a customer.
 struct World {

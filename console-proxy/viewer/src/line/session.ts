@@ -23,7 +23,7 @@ import { keep, kept, sessionOf, target } from './place.ts';
 import type { Start } from './place.ts';
 import { polls } from './polls.ts';
 import { opened as readOpened, state as readState } from './protocol.ts';
-import type { Opened, State } from './protocol.ts';
+import type { Opened, Resume, State } from './protocol.ts';
 import { NoAnswer, Refusal, cure } from './refusal.ts';
 import { askJson, sleep } from './request.ts';
 import { link as anotherLink } from './resume.ts';
@@ -91,6 +91,11 @@ export class Session {
   /** `/s/<session>/v/<viewer>` of the viewer that is open. */
   get path(): string | undefined {
     return this.#opened && `/s/${this.#opened.session}/v/${this.#opened.viewer}`;
+  }
+
+  /** What gets another link, if there is one: also after the page was loaded again. */
+  get #token(): Resume | undefined {
+    return this.#opened?.resume ?? (this.#session ? kept(this.#session) : undefined);
   }
 
   /** Goes on until the session is over. */
@@ -224,7 +229,7 @@ export class Session {
   }
 
   async #resume(signal: AbortSignal): Promise<void> {
-    const resume = this.#opened?.resume ?? (this.#session ? kept(this.#session) : undefined);
+    const resume = this.#token;
     if (!resume) throw new Refusal(410, 'session_ended', 'This link can no longer be used. Ask for a new one.', 'link');
     this.#events.phase({ is: 'moving', progress: '' });
     const url = await anotherLink(resume, signal, (progress) => this.#events.phase({ is: 'moving', progress }));
@@ -251,6 +256,11 @@ export class Session {
     }
     const was = this.#step.is;
     const wait = error instanceof Refusal ? error.wait : undefined;
+    // Whoever was let in before waits for the VM; whoever comes hears why not.
+    if (error instanceof Refusal && error.code === 'vm_not_running' && !this.#token) {
+      this.#over(error);
+      return;
+    }
     switch (error instanceof BodyError ? 'fault' : cure(error)) {
       case 'viewer':
         this.#step = { is: 'viewer' };
@@ -281,13 +291,13 @@ export class Session {
 
   /** Whether a link that was used may have been by this very page, whose answer was lost: the cookie is there then. */
   #mayBeIn(was: Step['is'], error: unknown): boolean {
-    const used = was === 'ticket' && error instanceof Refusal && error.reason === 'ticket_used';
+    const used = was === 'ticket' && error instanceof Refusal && error.code === 'ticket_used';
     return used && this.#session !== undefined && !this.#opened && !kept(this.#session);
   }
 
   /** What is tried after no answer. */
   #next(was: Step['is']): Step {
-    const known = this.#opened?.resume ?? (this.#session ? kept(this.#session) : undefined);
+    const known = this.#token;
     if (was === 'ticket' && !this.#backoff.long) return this.#step;
     if (was === 'resume' || !known) return this.#session && was !== 'ticket' ? { is: 'viewer' } : this.#step;
     return this.#backoff.long || was === 'stay' ? { is: 'resume' } : { is: 'viewer' };
@@ -297,7 +307,7 @@ export class Session {
     if (this.#session && error.reason !== 'idle') keep(this.#session, undefined);
     this.#step = { is: 'over' };
     this.#sender.stop();
-    this.#events.phase({ is: 'over', message: reasonOf(error), again: error.reason === 'idle' && Boolean(this.#opened?.resume) });
+    this.#events.phase({ is: 'over', message: reasonOf(error), again: error.reason === 'idle' && this.#token !== undefined });
   }
 
   /** What should not be: another viewer may do, once. */

@@ -26,11 +26,16 @@ export interface SerialOptions {
 /** Milliseconds in which there is an answer. */
 const ANSWER = 10_000;
 
+/** Milliseconds after which a line that says nothing begins anew: VMs are silent for long, and so is what was cut off without a word. */
+const SILENCE = 60_000;
+
 export class SerialLine {
   readonly keyed = new Keyed();
   /** Bytes of the VM's that were shown. */
   #after = 0;
   #wake: () => void = () => undefined;
+  /** When something was heard. */
+  #heard = 0;
 
   /** There is another viewer, for which all counts begin anew. */
   begin(): void {
@@ -51,8 +56,9 @@ export class SerialLine {
       const turn = new AbortController();
       const both = AbortSignal.any([signal, turn.signal]);
       try {
-        if (options.way === 'socket') await this.#socket(options, both, backoff);
-        else await Promise.race([options.way === 'stream' ? this.#stream(options, both, backoff) : this.#polls(options, both, backoff), this.#posts(options, both)]);
+        const line = options.way === 'socket' ? [this.#socket(options, both, backoff)]
+          : [options.way === 'stream' ? this.#stream(options, both, backoff) : this.#polls(options, both, backoff), this.#posts(options, both)];
+        await Promise.race([...line, this.#silence(both)]);
       } catch (error) {
         if (signal.aborted || ['viewer', 'resume', 'ended'].includes(cure(error))) return;
         if (error instanceof Refusal && error.code === 'view_only') this.keyed.discard();
@@ -64,10 +70,20 @@ export class SerialLine {
     }
   }
 
+  async #silence(signal: AbortSignal): Promise<never> {
+    this.#heard = performance.now();
+    for (;;) {
+      const left = this.#heard + SILENCE - performance.now();
+      if (left <= 0) throw new NoAnswer('nothing has come for long');
+      await sleep(left, signal);
+    }
+  }
+
   async #polls(options: SerialOptions, signal: AbortSignal, backoff: Backoff): Promise<never> {
     for (;;) {
       const answer = await ask(`${options.path}?after=${this.#after}`, { signal, limit: (options.wait_secs + 10) * 1000 });
       backoff.reset();
+      this.#heard = performance.now();
       if (answer.status === 204) continue;
       const bytes = await answer.arrayBuffer().catch((error: unknown) => Promise.reject(failed(error, signal)));
       this.#from(options, signal, Number(answer.headers.get('podzol-from') ?? this.#after));
@@ -93,6 +109,7 @@ export class SerialLine {
   }
 
   async #socket(options: SerialOptions, signal: AbortSignal, backoff: Backoff): Promise<never> {
+    const opens = sleep(ANSWER, signal).then(() => Promise.reject(new NoAnswer('the socket does not open')));
     const line = new WebSocket(`wss://${location.host}${options.path}/socket?after=${this.#after}`);
     line.binaryType = 'arraybuffer';
     let answered: (applied: number) => void = () => undefined;
@@ -100,6 +117,7 @@ export class SerialLine {
     const over = new Promise<never>((_, reject) => {
       line.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
         backoff.reset();
+        this.#heard = performance.now();
         if (data instanceof ArrayBuffer) {
           shown = shown.then(() => this.#show(options, signal, new Uint8Array(data))).catch(reject);
           return;
@@ -121,7 +139,7 @@ export class SerialLine {
       return Promise.race([answer, sleep(ANSWER, signal).then(() => Promise.reject(new NoAnswer('no answer')))]);
     };
     try {
-      await Promise.race([open, over, ended(signal)]);
+      await Promise.race([open, over, opens, ended(signal)]);
       return await Promise.race([over, ended(signal), this.#type(options, signal, send)]);
     } finally {
       line.close();
@@ -160,6 +178,7 @@ export class SerialLine {
   async #show(options: SerialOptions, signal: AbortSignal, bytes: Uint8Array): Promise<void> {
     // What comes late is of a count that is over.
     signal.throwIfAborted();
+    this.#heard = performance.now();
     this.#after += bytes.length;
     // Waited for: a terminal that is behind holds up the line, and not the browser's memory.
     await options.write(bytes);

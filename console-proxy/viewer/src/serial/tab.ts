@@ -36,6 +36,13 @@ export class SerialTab {
     if (this.#running) this.#run();
   }
 
+  /** The display's line has begun anew, perhaps in another way. The one before may have been lost without a word, and this one with it. */
+  way(): void {
+    if (!this.#running) return;
+    this.#running.abort(new Error('the line begins anew'));
+    this.#run();
+  }
+
   state(serial: State['serial'], rights: Rights): void {
     this.#rights = rights;
     void this.#terminal?.then((terminal) => terminal.readOnly(rights === 'view'));

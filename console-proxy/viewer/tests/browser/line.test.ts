@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 
+import { Relay } from './relay.ts';
 import { isWhite, phase, ready, white, world } from './world.ts';
 
 const here = world();
@@ -88,7 +89,45 @@ describe.each(WAYS)('through %s', (way) => {
   });
 });
 
+it('a line that is lost without a word is found out, and what it showed goes on in another', async () => {
+  const stand = await here.stand();
+  const relay = new Relay(stand.port);
+  await relay.listen();
+  const link = (search: string): string => stand.link(search).replace(`:${stand.port}/`, `:${relay.port}/`);
+  const [socket, stream] = [await here.page(link('?transport=socket')), await here.page(link('?transport=stream'))];
+  await Promise.all([ready(socket), ready(stream)]);
+  stand.say('login: ');
+  await socket.click('#tab-serial');
+  await expect.poll(() => socket.textContent('.xterm-rows')).toContain('login:');
+
+  relay.lose();
+  stand.push(white(2, 2));
+  stand.say('root');
+
+  const soon = { timeout: 60_000, interval: 500 };
+  await expect.poll(() => socket.textContent('.xterm-rows'), soon).toContain('login: root');
+  await expect.poll(() => isWhite(socket, 2), soon).toBe(true);
+  await expect.poll(() => isWhite(stream, 2), soon).toBe(true);
+  relay.stop();
+}, 90_000);
+
 describe('sessions', () => {
+  it('a link whose answer was lost is not lost itself', async () => {
+    const stand = await here.stand();
+    stand.loses = 'once';
+    const page = await here.page(stand.link());
+    await ready(page);
+    expect(times(stand.asked, /POST \/session/)).toBe(2);
+    expect(times(stand.asked, /POST .*viewers/)).toBe(1);
+  });
+
+  it('a link to a VM that was stopped says so', async () => {
+    const stand = await here.stand();
+    stand.refuses = { status: 409, code: 'vm_not_running' };
+    const page = await here.page(stand.link());
+    await expect.poll(() => page.textContent('#notice-text')).toBe('vm_not_running');
+  });
+
   it('a proxy that has begun anew is found again by a new link', async () => {
     const stand = await here.stand();
     const page = await here.page(stand.link());
@@ -152,6 +191,8 @@ describe('sessions', () => {
     await ready(page);
     stand.refuses = { status: 410, code: 'session_ended', reason: 'idle' };
     stand.cut();
+    await expect.poll(() => phase(page)).toBe('over');
+    await page.reload();
     await expect.poll(() => phase(page)).toBe('over');
     stand.refuses = undefined;
     stand.resumes = [{ status: 200, json: { url: stand.link() } }];

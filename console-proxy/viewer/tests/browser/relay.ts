@@ -23,6 +23,8 @@ export class Relay {
   readonly passed = { down: 0, up: 0, connections: 0 };
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
+  /** What is said on connections that there are now, ever so late, does not arrive. */
+  #lost = new AbortController();
 
   constructor(to: number, line: Partial<Line> = {}) {
     const { roundTrip = 0, rate = 0 } = line;
@@ -38,10 +40,11 @@ export class Relay {
         };
         one.on('error', end).on('close', end);
       }
+      const lost = this.#lost.signal;
       page.on('data', (bytes) => (this.passed.up += bytes.length));
       up.on('data', (bytes) => (this.passed.down += bytes.length));
-      carry(page, up, roundTrip / 2, 0);
-      carry(up, page, roundTrip / 2, rate);
+      carry(page, up, roundTrip / 2, 0, lost);
+      carry(up, page, roundTrip / 2, rate, lost);
     });
   }
 
@@ -53,6 +56,12 @@ export class Relay {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** Loses all connections without a word, as what forgets them does that stands between. New ones are carried. */
+  lose(): void {
+    this.#lost.abort();
+    this.#lost = new AbortController();
+  }
+
   stop(): void {
     this.#server.close();
     for (const one of this.#sockets) one.destroy();
@@ -60,7 +69,7 @@ export class Relay {
 }
 
 /** Carries bytes one way. */
-function carry(from: Socket, to: Socket, delay: number, rate: number): void {
+function carry(from: Socket, to: Socket, delay: number, rate: number, lost: AbortSignal): void {
   const waiting: { bytes: Buffer; due: number }[] = [];
   let [held, free, timer] = [0, 0, false];
   const send = (): void => {
@@ -79,6 +88,7 @@ function carry(from: Socket, to: Socket, delay: number, rate: number): void {
     }
   };
   from.on('data', (bytes: Buffer) => {
+    if (lost.aborted) return;
     const now = performance.now();
     // When the last of its bytes has left.
     free = Math.max(free, now) + (rate > 0 ? (bytes.length / rate) * 1000 : 0);

@@ -52,6 +52,8 @@ export class Stand {
   readonly broken = new Set<'socket' | 'stream'>();
   /** What `POST /session` and the rest are refused with. */
   refuses: { status: number; code: string; reason?: string } | undefined;
+  /** Whether the answer to the first `POST /session` is lost on its way, after which its ticket was used. */
+  loses: 'never' | 'once' | 'answered' = 'never';
   /** Answers to *resume*, the last one for all that come after. */
   resumes: { status: number; json: unknown }[] = [];
   state: Record<string, unknown> = {
@@ -164,7 +166,7 @@ export class Stand {
     if (path.name.startsWith('/assets/')) return file(response, path.name);
     if (this.refuses) return refuse(response, this.refuses);
     const body = await posted(request);
-    if (path.name === '/session') return this.#open(response);
+    if (path.name === '/session') return this.#exchange(response);
     if (!this.#known(request)) return refuse(response, { status: 401, code: 'session_unknown' });
     if (path.name === `/s/${this.session}/viewers`) return this.#open(response);
     const viewer = this.viewers.get(path.viewer);
@@ -204,10 +206,23 @@ export class Stand {
     }
   }
 
+  #exchange(response: ServerResponse): void {
+    if (this.loses === 'answered') return refuse(response, { status: 401, code: 'ticket_used' });
+    if (this.loses === 'never') return this.#open(response);
+    this.loses = 'answered';
+    response.setHeader('set-cookie', this.#cookieHeader);
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+    response.write('{', () => response.destroy());
+  }
+
+  get #cookieHeader(): string {
+    return `__Host-podzol-${this.session}=${this.#cookie}; Secure; HttpOnly; SameSite=Strict; Path=/`;
+  }
+
   #open(response: ServerResponse): void {
     const id = randomBytes(16).toString('base64url');
     this.viewers.set(id, new StandViewer(this));
-    response.setHeader('set-cookie', `__Host-podzol-${this.session}=${this.#cookie}; Secure; HttpOnly; SameSite=Strict; Path=/`);
+    response.setHeader('set-cookie', this.#cookieHeader);
     json(response, 200, {
       protocol: 1, session: this.session, viewer: id, vm: { id: randomUUID(), name: 'web-1' },
       rights: this.state['rights'], resume: { url: `https://127.0.0.1:${this.port}/v1/resume`, token: 'token' },

@@ -121,3 +121,38 @@ fn shown(row: certificate::Model) -> ConsoleCertificate {
         created_at: Timestamp(row.created_at),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use podzol_mgmt_db::Db;
+
+    use super::*;
+    use crate::console::scan::tests::app_in;
+
+    const DAY: i64 = 24 * 3600 * 1000;
+
+    /// The certificate that there is after one whose time is this, in days from now, and what the doctor says of it.
+    async fn after(from: i64, to: i64, is_uploaded: bool) -> (bool, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let app = app_in(folder.path(), Db::open(&folder.path().join("db")).await.unwrap());
+        let settings = app.console_settings().unwrap();
+        let made = app.console_certificate(settings).await.unwrap();
+        let (created_at, not_after) = (now().0 + from * DAY, now().0 + to * DAY);
+        let aged = certificate::Model { created_at, not_after, is_uploaded, ..made.clone() };
+        let tx = app.db.begin().await.unwrap();
+        tx.console_certificate_set(aged).await.unwrap();
+        tx.commit().await.unwrap();
+        let found = app.diagnose_consoles().await.unwrap();
+        let next = app.console_certificate(settings).await.unwrap();
+        (next.private_key.0 != made.private_key.0, found.into_iter().map(|one| one.code).collect())
+    }
+
+    #[tokio::test]
+    async fn an_own_certificate_is_made_anew_before_it_ends_and_of_a_brought_one_the_doctor_tells() {
+        assert_eq!(after(-10, 80, false).await, (false, vec![]));
+        assert_eq!(after(-80, 10, false).await, (true, vec![]));
+        assert_eq!(after(-10, 80, true).await, (false, vec![]));
+        assert_eq!(after(-80, 2, true).await, (false, vec!["console_certificate_ends".into()]));
+        assert_eq!(after(-80, -2, true).await, (false, vec!["console_certificate_ends".into()]));
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use podzol_console_proxy_api::ProxyStatus;
 use podzol_mgmt_api::console::ConsoleProxyState;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::console::{self, server, session};
@@ -40,6 +41,8 @@ pub(crate) struct Measured {
     /// For how many more sessions there is room at servers that are open.
     pub(crate) room: u32,
     pub(crate) pages: u32,
+    /// Those that answer, and what they say of themselves.
+    pub(crate) proxies: Vec<(ConsoleProxyId, ProxyStatus)>,
 }
 
 /// Looks after console proxies, until stopped.
@@ -285,6 +288,7 @@ impl App {
                 waiting: self.count_waiting(db, zone.id.0).await?,
                 room: 0,
                 pages: 0,
+                proxies: vec![],
             };
             for row in console::of_zone(db, zone.id.0).await? {
                 let servers = console::servers(db, &[row.id]).await?;
@@ -298,11 +302,10 @@ impl App {
                     (one.max_sessions as u32).saturating_sub(counts.get(&one.id.0).copied().unwrap_or(0))
                 };
                 measured.room += open.map(room).sum::<u32>();
-                let said = heard
-                    .iter()
-                    .filter_map(|heard| heard.status.as_ref())
-                    .flat_map(|one| one.servers.values());
-                measured.pages += said.map(|server| server.viewers).sum::<u32>();
+                if let Some(said) = heard.and_then(|heard| heard.status) {
+                    measured.pages += said.servers.values().map(|server| server.viewers).sum::<u32>();
+                    measured.proxies.push((row.id.0, said));
+                }
             }
             all.push(measured);
         }

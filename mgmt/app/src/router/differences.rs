@@ -79,13 +79,14 @@ impl App {
             // Rules to a VM are there only as long as its address is.
             rules.extend(rule::of_nics(db, &moved).await?.into_iter().map(|row| row.id));
         }
-        self.rule_differences(known, in_force, &guests, rules, after).await?;
+        self.rule_differences(row, known, in_force, &guests, rules, after).await?;
         let nothing = Delta { from: after.from, to: after.to, ..Delta::default() };
         Ok(*after != nothing)
     }
 
     async fn rule_differences(
         &self,
+        row: &router::Model,
         known: &Known,
         in_force: &Document,
         guests: &Guests,
@@ -96,7 +97,10 @@ impl App {
         let networks = served_ranges(guests);
         let mut referred = Referred { networks, ..Referred::default() };
         for id in rules {
-            let found = find::<rule::Entity>(db, id.clone()).await?;
+            // Changes are noted for all routers of an account: what is in another zone is another one's.
+            let of_zone =
+                |found: &rule::Model| found.account_id == row.account_id && found.zone_id == row.zone_id;
+            let found = find::<rule::Entity>(db, id.clone()).await?.filter(of_zone);
             if let Some(found) = &found {
                 if let Some(address) = found.public_ip_id
                     && let Some(address) = find::<public_ip::Entity>(db, address).await?
