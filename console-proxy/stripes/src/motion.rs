@@ -244,6 +244,27 @@ mod tests {
     }
 
     #[test]
+    fn two_windows_that_are_dragged_at_once_are_two_copies() {
+        let desktop = |one: (usize, usize), other: (usize, usize)| {
+            plane(move |x, y| {
+                let inside = |(left, top): (usize, usize)| {
+                    (left..left + 100).contains(&x) && (top..top + 70).contains(&y)
+                };
+                match (inside(one), inside(other)) {
+                    (true, _) => texture(x - one.0, y - one.1),
+                    (_, true) => texture(x - other.0 + 900, y - other.1 + 700),
+                    _ => texture(x + 5000, y + 9000),
+                }
+            })
+        };
+        let (copies, _) = found(desktop((10, 10), (200, 100)), &desktop((23, 15), (190, 93)));
+        let mut shifts: Vec<_> =
+            copies.iter().map(|copy| (copy.to.area(), copy.shift.x, copy.shift.y)).collect();
+        shifts.sort_unstable();
+        assert_eq!(shifts, [(7000, -10, -7), (7000, 13, 5)]);
+    }
+
+    #[test]
     fn pixels_that_the_viewer_does_not_have_are_not_copied() {
         let mut before = plane(texture);
         before[100 * 320..140 * 320].fill(0xff00_0000);

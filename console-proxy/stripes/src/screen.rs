@@ -11,6 +11,7 @@ use crate::palette::Palette;
 use crate::picture::{self, Picture};
 use crate::secret::{KeyMap, Secret};
 use crate::tile::Tile;
+use crate::update::Searches;
 
 /// A tile that shows a photograph with loss is sent without when it has not changed for so long: longer than the pauses of
 /// slow videos, and short enough that nobody waits for a sharp picture.
@@ -32,6 +33,9 @@ const SELDOM: u8 = 2 * WARMTH;
 /// With fewer tiles than this painted at once, it is not worth while to look for them elsewhere.
 const MANY: usize = 32;
 
+/// It is worth while if more than one of so many is found there.
+const PAYS: usize = 8;
+
 /// The framebuffer of a VM, what was painted on it, and its newest picture.
 ///
 /// It takes 4 bytes a pixel; a picture with less than that (a text screen's is a tenth, a photograph's three quarters); a
@@ -49,6 +53,8 @@ pub struct Screen {
     changes: Vec<Change>,
     /// When any tile changed last.
     changed: Duration,
+    /// What has come of looking for tiles elsewhere.
+    lookups: Searches,
     pub(crate) cursor: Shape,
     images: Images,
 }
@@ -75,6 +81,7 @@ impl Screen {
             picture: Arc::new(picture),
             changes: vec![Change::default(); tiles],
             changed: Duration::ZERO,
+            lookups: Searches::default(),
             cursor: Shape::default(),
             images: Images::new(),
         }
@@ -165,7 +172,8 @@ impl Screen {
             return Arc::clone(&self.picture);
         }
         let (mut block, grid) = ([0; TILE_PIXELS], self.picture.grid);
-        let many = self.painted.iter().nth(MANY).is_some();
+        let many = self.painted.iter().nth(MANY).is_some() && self.lookups.is_due(now);
+        let (mut looked_up, mut met) = (0, 0);
         // What has moved is there already, and grounds are many times: they are packed and kept once.
         let mut known: Option<(KeyMap<Arc<Tile>>, Palette)> = None;
         for number in self.painted.iter() {
@@ -177,11 +185,19 @@ impl Screen {
             let (known, palette) = known.get_or_insert_with(|| {
                 (if many { self.picture.distinct() } else { KeyMap::default() }, Palette::new())
             });
-            let tile = known.entry(key).or_insert_with(|| Arc::new(Tile::new(&block, key, palette)));
+            looked_up += 1;
+            met += 1;
+            let tile = known.entry(key).or_insert_with(|| {
+                met -= 1;
+                Arc::new(Tile::new(&block, key, palette))
+            });
             Arc::make_mut(&mut self.picture).set(number, Arc::clone(tile));
             self.changes[number] = self.changes[number].warmer(now);
             self.changed = now;
             self.images.forget_large();
+        }
+        if many && looked_up > 0 {
+            self.lookups.done((met * PAYS > looked_up).then_some(0), now);
         }
         self.painted = Marks::new(grid.tiles());
         Arc::clone(&self.picture)

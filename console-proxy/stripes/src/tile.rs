@@ -72,8 +72,14 @@ impl Tile {
         }
         palette.clear();
         let mut numbers = [0; TILE_PIXELS];
+        let (mut last, mut its_number) = (!block[0], 0);
         for (number, pixel) in numbers.iter_mut().zip(block) {
-            *number = palette.number(*pixel).unwrap_or_default();
+            if *pixel == last {
+                *number = its_number;
+                continue;
+            }
+            (last, its_number) = (*pixel, palette.number(*pixel).unwrap_or_default());
+            *number = its_number;
             // How many more there are makes no difference.
             if palette.colours().len() > MAX_INDEXED {
                 break;

@@ -14,6 +14,13 @@ const PIECE: usize = TILE as usize;
 /// Pieces that must agree on a shift.
 const MIN_VOTES: u32 = 3;
 
+/// With so many votes for one shift, the rest of the area is not looked at: a window has them in its first rows. If much is still wrong
+/// then, as another one has moved otherwise, the next search finds that.
+const ENOUGH_VOTES: u32 = 12;
+
+/// The same where all rows are looked at, as few were not enough.
+const MORE_VOTES: u32 = 32;
+
 /// Shifts that are tried.
 const MAX_SHIFTS: usize = 4;
 
@@ -28,6 +35,9 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Places of the table that tells quickly what is not there.
 const FILTER: usize = 1 << 14;
+
+/// What has not moved.
+const STILL: Shift = Shift { x: 0, y: 0 };
 
 /// Pieces of what is there now, by their hashes.
 struct Pieces {
@@ -65,16 +75,17 @@ impl Pieces {
     fn agreed(&self, before: Plane<'_>, area: Rect, rows: Rows) -> Vec<Shift> {
         let mut votes: HashMap<Shift, u32> = HashMap::new();
         let mut left = MAX_VOTES;
+        let enough = if rows == Rows::Bands { ENOUGH_VOTES } else { MORE_VOTES };
         self.each_found(before, (area, rows), |from, to| {
             let shift =
                 Shift { x: i32::from(to.0) - i32::from(from.0), y: i32::from(to.1) - i32::from(from.1) };
-            *votes.entry(shift).or_default() += 1;
+            let votes = votes.entry(shift).or_default();
+            *votes += 1;
             left -= 1;
-            left > 0
+            left > 0 && (*votes < enough || shift == STILL)
         });
-        let still = Shift { x: 0, y: 0 };
         let mut votes: Vec<_> =
-            votes.into_iter().filter(|(shift, votes)| *shift != still && *votes >= MIN_VOTES).collect();
+            votes.into_iter().filter(|(shift, votes)| *shift != STILL && *votes >= MIN_VOTES).collect();
         votes.sort_by_key(|(shift, votes)| (std::cmp::Reverse(*votes), *shift));
         votes.into_iter().take(MAX_SHIFTS).map(|(shift, _)| shift).collect()
     }

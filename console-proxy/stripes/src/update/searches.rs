@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What searches of one viewer have found lately. Where nothing moves, as in a video, there are fewer of them: they take as long as a
+/// What searches of one kind have found lately. Where nothing moves, as in a video, there are fewer of them: they take as long as a
 /// fourth of a video's images.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Searches {
