@@ -173,7 +173,10 @@ where
             biased;
             applied = replies.next() => text(&format!("{{\"applied\":{applied}}}")),
             next = next(viewer, at, until) => match next? {
-                None => Message::Ping(Bytes::new()),
+                None => {
+                    sink.send(Message::Ping(Bytes::new())).await?;
+                    text("{}")
+                }
                 Some((from, bytes)) => {
                     if is_first || from != at {
                         is_first = false;

@@ -210,7 +210,9 @@ async fn write(
                 Next::Update(update) => Message::Binary(update.body.into()),
                 Next::Nothing => {
                     pinged = Instant::now();
-                    Message::Ping(Default::default())
+                    sink.send(Message::Ping(Default::default())).await?;
+                    // The ping is for the browser, which says nothing of it to its page.
+                    text(b"{}".to_vec())
                 }
                 Next::Elsewhere => return Ok(()),
             },

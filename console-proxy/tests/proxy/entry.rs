@@ -7,7 +7,7 @@ use podzol_console_proxy_api::{
     Claims, DeletionReason, ProxyServer, Rights, Session, TicketSigner, Upstream,
 };
 use podzol_vocab::{ConsoleServerId, ConsoleSessionId, ErrorCode, Generation, Secret};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::browser::{Browser, Page, batch, key};
@@ -153,7 +153,8 @@ async fn a_session_that_is_deleted_ends_at_once_and_does_not_come_back() {
     let session = all.session(nobody());
     let (id, ticket) = all.ticket_for(&session).await;
     let page = Browser::new(&all, true).open(&ticket).await;
-    let state = page.state_when("it is off", |state| state["line"] == "off").await;
+    let is_away = |state: &Value| state["line"] == "waiting" && !state["reason"].is_null();
+    let state = page.state_when("nobody answers", is_away).await;
     let number = state["number"].as_u64().unwrap();
     let path = format!("state?after={number}");
     let (waiting, deleted) = tokio::join!(page.get(&path), async {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use podzol_image_signature::SigningKey;
 use podzol_sim::SimPod;
 use podzol_test_support::{ControlPlane, SOON, image, text, wait_for};
 use serde_json::{Value, json};
@@ -296,5 +297,41 @@ async fn what_routers_of_a_template_can_do_is_what_its_signed_manifest_says() {
     ] {
         let made = admin.post("/v1/templates", &good).await.ok();
         assert_eq!(made["extensions"], good["extensions"]);
+    }
+}
+
+#[tokio::test]
+async fn a_storage_server_that_wants_signed_templates_takes_no_others_and_is_given_the_signature() {
+    let control_plane = ControlPlane::start().await;
+    let mut pod = SimPod::start(&control_plane).await;
+    let admin = &control_plane.admin;
+    let (_, signer) = SigningKey::generate().unwrap();
+    pod.storage.trust(&signer.public_key().to_string());
+    let template = async |name: &str, sign: &dyn Fn(&str) -> Option<Value>| {
+        let bytes = image::qcow2(64, name);
+        let sha256 = image::sha256(&bytes);
+        let manifest =
+            json!({ "recipe": name, "files": [{ "name": "x.qcow2", "sha256": sha256 }] }).to_string();
+        let body = json!({ "name": name, "sha256": sha256, "signed": sign(&manifest) });
+        let id = create(&control_plane, body).await;
+        admin.put(&format!("/v1/templates/{id}/data"), &bytes).await.ok();
+        format!("/v1/templates/{id}")
+    };
+    let signed = |by: &SigningKey, manifest: &str| {
+        let signature = by.sign(manifest.as_bytes()).to_string();
+        Some(json!({ "manifest": manifest, "signature": signature }))
+    };
+
+    let good = template("good", &|manifest| signed(&signer, manifest)).await;
+    admin.in_state(&good, "ready").await;
+    let (_, stranger) = SigningKey::generate().unwrap();
+    let unsigned = template("unsigned", &|_| None).await;
+    let forged = template("forged", &|manifest| signed(&stranger, manifest)).await;
+    for (bad, why) in
+        [(unsigned, "signed: must be there"), (forged, "signed.signature: is not of this manifest")]
+    {
+        admin.in_state(&bad, "failed").await;
+        let shown = admin.get(&bad).await.ok();
+        assert!(shown.to_string().contains(why), "{shown}");
     }
 }

@@ -13,11 +13,14 @@ const FIRST = 3000;
 const ANSWER = 8000;
 
 /**
- * Milliseconds of silence after which the proxy is asked if it is still there: a browser does not tell pages about pings, and
- * notices a dead connection after minutes.
+ * Milliseconds of silence after which the proxy is asked if it is still there: it says something every 10 s, as a browser does not
+ * tell pages about pings, and notices a dead connection after minutes.
  */
 const SILENCE = 12_000;
 const ALIVE = 6000;
+
+/** Milliseconds of silence after which the socket is given up: the proxy may well answer, but on another connection. */
+const DEAD = 25_000;
 
 export const socket: Way = async (link, signal) => {
   const others = new AbortController();
@@ -88,6 +91,7 @@ async function watch(link: Link, silence: () => number, signal: AbortSignal): Pr
   return new Promise((_, reject) => {
     let asked = 0;
     const timer = setInterval(() => {
+      if (silence() > DEAD) reject(new NoAnswer('the socket is silent'));
       if (silence() < SILENCE || performance.now() - asked < SILENCE || document.hidden) return;
       asked = performance.now();
       ask().catch(reject);

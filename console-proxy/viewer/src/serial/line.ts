@@ -26,8 +26,11 @@ export interface SerialOptions {
 /** Milliseconds in which there is an answer. */
 const ANSWER = 10_000;
 
-/** Milliseconds after which a line that says nothing begins anew: VMs are silent for long, and so is what was cut off without a word. */
-const SILENCE = 60_000;
+/**
+ * Milliseconds after which a line that says nothing begins anew, as one does that was cut off without a word. By a socket the proxy says
+ * something every 10 s; otherwise all that comes is the VM's, which may be silent for long.
+ */
+const SILENCE = { socket: 25_000, stream: 60_000, poll: 60_000 };
 
 export class SerialLine {
   readonly keyed = new Keyed();
@@ -58,7 +61,7 @@ export class SerialLine {
       try {
         const line = options.way === 'socket' ? [this.#socket(options, both, backoff)]
           : [options.way === 'stream' ? this.#stream(options, both, backoff) : this.#polls(options, both, backoff), this.#posts(options, both)];
-        await Promise.race([...line, this.#silence(both)]);
+        await Promise.race([...line, this.#silence(SILENCE[options.way], both)]);
       } catch (error) {
         if (signal.aborted || ['viewer', 'resume', 'ended'].includes(cure(error))) return;
         if (error instanceof Refusal && error.code === 'view_only') this.keyed.discard();
@@ -70,10 +73,10 @@ export class SerialLine {
     }
   }
 
-  async #silence(signal: AbortSignal): Promise<never> {
+  async #silence(limit: number, signal: AbortSignal): Promise<never> {
     this.#heard = performance.now();
     for (;;) {
-      const left = this.#heard + SILENCE - performance.now();
+      const left = this.#heard + limit - performance.now();
       if (left <= 0) throw new NoAnswer('nothing has come for long');
       await sleep(left, signal);
     }

@@ -266,7 +266,11 @@ export class Stand {
       if (this.serial.out.length > sent) line.send(this.serial.out.subarray(sent));
       sent = this.serial.out.length;
     }, 20);
-    line.on('close', () => clearInterval(timer));
+    const alive = setInterval(() => line.send('{}'), 5000);
+    line.on('close', () => {
+      clearInterval(timer);
+      clearInterval(alive);
+    });
     line.on('message', (message: Buffer) => {
       const reader = new Reader(message);
       const first = reader.number();

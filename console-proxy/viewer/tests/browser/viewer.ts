@@ -76,6 +76,8 @@ export class StandViewer {
       update: (body) => line.send(body),
       state: () => line.send(JSON.stringify({ state: this.#stand.told() })),
     });
+    const alive = setInterval(() => line.send('{}'), 5000);
+    line.on('close', () => clearInterval(alive));
     line.on('message', (message: Buffer) => {
       void this.input(message).then((applied) => {
         if (hasEvents(message)) line.send(JSON.stringify({ applied }));

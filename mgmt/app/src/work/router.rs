@@ -316,7 +316,7 @@ impl App {
     ) -> Result<(), AppError> {
         let Ok(id) = operation.subject.parse::<RouterId>() else { return Ok(()) };
         let Some(mut row) = find::<router::Entity>(tx.reader(), id).await? else { return Ok(()) };
-        if operation.kind == "router.replace" {
+        if operation.kind == "router.replace" && !has_been_replaced(tx.reader(), &row, operation).await? {
             row.error = Some(detail.to_owned());
         }
         if let Some(next) = row.next_vm_id.take()
@@ -366,4 +366,14 @@ fn applied(operation: &operation::Model) -> Option<(AccountId, Option<ZoneId>)> 
         Some((account, zone)) => Some((account.parse().ok()?, Some(zone.parse().ok()?))),
         None => Some((operation.subject.parse().ok()?, None)),
     }
+}
+
+/// Whether another VM has taken a router's place since an operation began. What is left of that then is no failure of the router's.
+async fn has_been_replaced(
+    db: &impl Reader,
+    row: &router::Model,
+    operation: &operation::Model,
+) -> Result<bool, AppError> {
+    let vm = find::<vm::Entity>(db, row.vm_id).await?;
+    Ok(row.next_vm_id.is_none() && vm.is_some_and(|vm| vm.created_at >= operation.created_at))
 }
