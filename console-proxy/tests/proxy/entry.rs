@@ -352,3 +352,22 @@ async fn a_head_has_room_for_all_cookies_of_a_host_and_not_for_more() {
         assert!(refused.is_err() || refused.unwrap().status() == 431, "http2: {is_http2}");
     }
 }
+
+#[tokio::test]
+async fn a_socket_says_something_that_pages_hear_while_nothing_happens() {
+    let all = Installation::new().await;
+    let page = all.page(&all.session(nobody()), false).await;
+    for path in ["socket?after=0", "serial/socket?after=0"] {
+        let mut socket = crate::pictures::socket(&page, path).await;
+        let says_so = async {
+            while let Some(Ok(message)) = socket.next().await {
+                if message == Message::Text("{}".into()) {
+                    return true;
+                }
+            }
+            false
+        };
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(25), says_so).await;
+        assert_eq!(heard, Ok(true), "{path}");
+    }
+}
