@@ -14,11 +14,12 @@ CACHE := target/images/cache
 AGAIN := --out target/images-again
 AGAIN_CACHE := --cache target/images-again/cache
 COMPILED := $(CACHE)/init-target/x86_64-unknown-linux-gnu
+PROXY_OF_TEMPLATE := $(COMPILED)/proxy/podzol-console-proxy
 # Builds templates once more elsewhere, with an appliance that is compiled there. The console proxy takes minutes to compile, in the
 # same way.
 BUILD_AGAIN = build_again() { $(1) build "$$1" $(AGAIN)/"$$1" $(AGAIN_CACHE) "$${@:2}"; }; \
 	build_again tiny && build_again router && build_again router-l7 && \
-		build_again console-proxy --proxy $(COMPILED)/proxy/podzol-console-proxy
+		build_again console-proxy --proxy $(PROXY_OF_TEMPLATE)
 
 VIEWER := console-proxy/viewer
 # Put into the console proxy's program when that is compiled.
@@ -131,7 +132,8 @@ scenarios: images ## Runs a router's tests on its template; brings up a lab, run
 		cargo test --locked --workspace --features podzol-scenarios/lab --test netns
 	PODZOL_ROUTER=$(CURDIR)/target/images/router-l7/router-l7.qcow2 \
 		cargo test --locked --workspace --features podzol-scenarios/lab --test netns -- balancer_l7
-	cd $(VIEWER) && PODZOL_MUST_RUN=1 PODZOL_CONSOLE_PROXY=$(CURDIR)/target/debug/podzol-console-proxy npm run test-browser
+	cd $(VIEWER) && PODZOL_MUST_RUN=1 PODZOL_CONSOLE_PROXY=$(CURDIR)/target/debug/podzol-console-proxy \
+		PODZOL_CONSOLE_PROXY_OF_TEMPLATE=$(CURDIR)/$(PROXY_OF_TEMPLATE) npm run test-browser
 	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
 	$(MAKE) lab
 	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=2 --nocapture \

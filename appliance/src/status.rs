@@ -9,7 +9,7 @@ use podzol_appliance_api::{
     HttpBalancerStatus, Phase, RouterStatus,
 };
 use podzol_appliance_haproxy::Shown;
-use podzol_vocab::{ErrorCode, InterfaceName, LoadBalancerId, Sha256, WireError};
+use podzol_vocab::{ErrorCode, InterfaceName, LoadBalancerId, NicId, Sha256, WireError};
 use sha2::Digest;
 use tokio::sync::Mutex;
 
@@ -59,6 +59,7 @@ impl Overview {
             kernel: self.kernel_hash(&facts.rules).await?,
             extensions: self.extensions(),
             http_balancers: self.http_balancers(&facts),
+            checked: checked(&facts),
             repairs: facts.repairs,
             nics: facts.nics,
             public: facts.public,
@@ -84,8 +85,7 @@ impl Overview {
         let Some(balancing) = &self.balancing else { return BTreeMap::new() };
         let of = |id: &LoadBalancerId| {
             let Shown { counters, open } = balancing.shown(*id);
-            let down = facts.down.iter().filter(|(balancer, _)| balancer == id).map(|(_, nic)| *nic);
-            HttpBalancerStatus { counters, open, down: down.collect() }
+            HttpBalancerStatus { counters, open, down: down(facts, *id) }
         };
         facts.document.http_balancers.keys().map(|id| (*id, of(id))).collect()
     }
@@ -174,6 +174,17 @@ fn memory(meminfo: &str) -> (u64, u64) {
         line.split_whitespace().nth(1)?.parse().ok()
     };
     (of("MemAvailable").unwrap_or(0), of("MemTotal").unwrap_or(0))
+}
+
+/// The members that do not work of each balancer that has a check and is none of HTTP.
+fn checked(facts: &Facts) -> BTreeMap<LoadBalancerId, BTreeSet<NicId>> {
+    let checked = facts.document.balancers.iter().filter(|(_, balancer)| balancer.check.is_some());
+    checked.map(|(id, _)| (*id, down(facts, *id))).collect()
+}
+
+/// The members of a balancer that do not work.
+fn down(facts: &Facts, of: LoadBalancerId) -> BTreeSet<NicId> {
+    facts.down.iter().filter(|(balancer, _)| *balancer == of).map(|(_, nic)| *nic).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The cookies of a session: how a browser that has exchanged a ticket is known from then on.
 //!
 //! ```text
-//!   made ──▶ in use ──(older than ROTATE)──▶ has a successor ──(that was shown)──▶ GRACE later: refused
+//!   made ──▶ in use ──(old)──▶ has a successor ──(that was shown)──▶ a while later: refused
 //! ```
 //! A cookie's value is random and is kept as a hash only. While its successor has not been shown, it stays good: the answer that
 //! carried the successor may have been lost. Requests that were under way with the old one have a while to arrive.
+//!
+//! A cookie is old after a tenth of the time for which its session may be idle, ten minutes at most: one that leaks from where sessions must
+//! be short is not good for most of one.
 //!
 //! It reads no clock.
 
@@ -17,10 +20,13 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 
-/// How old a cookie gets before it has a successor.
+/// How old a cookie gets at most before it has a successor.
 const ROTATE: Duration = Duration::from_secs(600);
 
-/// How long a cookie is good after its successor was shown; how long a successor may stay unseen before there is another.
+/// For how much of the time that its session may be idle.
+const OF_IDLE: u32 = 10;
+
+/// How long a cookie is good at most after its successor was shown; how long a successor may stay unseen before there is another.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// The most cookies of a session: each browser that has exchanged a ticket has one or two.
@@ -66,8 +72,11 @@ impl Cookies {
         value
     }
 
-    /// A browser shows this value.
-    pub(crate) fn show(&mut self, value: &str, now: Duration) -> Shown {
+    /// A browser shows this value, of a session that may be idle for so long.
+    pub(crate) fn show(&mut self, value: &str, idle: Duration, now: Duration) -> Shown {
+        let rotate = ROTATE.min(idle / OF_IDLE);
+        // No longer than that, so that those which end are few beside those which are in use.
+        let grace = GRACE.min(rotate);
         self.known.retain(|cookie| cookie.ends.is_none_or(|ends| now < ends));
         let hash = hash(value);
         let found = self.known.iter().position(|cookie| bool::from(cookie.hash.ct_eq(&hash)));
@@ -77,13 +86,13 @@ impl Cookies {
         if is_first {
             let before =
                 self.known.iter_mut().find(|cookie| cookie.successor.is_some_and(|(it, _)| it == number));
-            before.into_iter().for_each(|before| before.ends = Some(now + GRACE));
+            before.into_iter().for_each(|before| before.ends = Some(now + grace));
         }
         let cookie = &self.known[place];
         let is_old = cookie.ends.is_none()
             && match cookie.successor {
-                None => now.saturating_sub(cookie.born) > ROTATE,
-                Some((_, made)) => now.saturating_sub(made) > GRACE,
+                None => now.saturating_sub(cookie.born) > rotate,
+                Some((_, made)) => now.saturating_sub(made) > grace,
             };
         if !is_old {
             return Shown::Good;
@@ -159,8 +168,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// For how long sessions may be idle here.
+    const IDLE: Duration = at(86_400);
+
     fn successor(cookies: &mut Cookies, value: &str, now: u64) -> String {
-        match cookies.show(value, at(now)) {
+        match cookies.show(value, IDLE, at(now)) {
             Shown::Old(value) => value,
             other => panic!("no successor: {other:?}"),
         }
@@ -170,13 +182,24 @@ mod tests {
     fn a_cookie_has_a_successor_and_is_refused_a_while_after_that_was_shown() {
         let mut cookies = Cookies::default();
         let first = cookies.make(at(0));
-        assert_eq!(cookies.show(&first, at(600)), Shown::Good);
+        assert_eq!(cookies.show(&first, IDLE, at(600)), Shown::Good);
         let second = successor(&mut cookies, &first, 601);
-        assert_eq!(cookies.show(&first, at(602)), Shown::Good);
-        assert_eq!(cookies.show(&second, at(610)), Shown::Good);
-        assert_eq!(cookies.show(&first, at(669)), Shown::Good);
-        assert_eq!(cookies.show(&first, at(670)), Shown::Unknown);
-        assert_eq!(cookies.show(&second, at(1000)), Shown::Good);
+        assert_eq!(cookies.show(&first, IDLE, at(602)), Shown::Good);
+        assert_eq!(cookies.show(&second, IDLE, at(610)), Shown::Good);
+        assert_eq!(cookies.show(&first, IDLE, at(669)), Shown::Good);
+        assert_eq!(cookies.show(&first, IDLE, at(670)), Shown::Unknown);
+        assert_eq!(cookies.show(&second, IDLE, at(1000)), Shown::Good);
+    }
+
+    #[test]
+    fn where_sessions_may_not_be_idle_for_long_cookies_are_old_soon() {
+        let (mut cookies, idle) = (Cookies::default(), at(60));
+        let first = cookies.make(at(0));
+        assert_eq!(cookies.show(&first, idle, at(6)), Shown::Good);
+        let Shown::Old(second) = cookies.show(&first, idle, at(7)) else { panic!("no successor") };
+        assert_eq!(cookies.show(&second, idle, at(8)), Shown::Good);
+        assert_eq!(cookies.show(&first, idle, at(13)), Shown::Good);
+        assert_eq!(cookies.show(&first, idle, at(14)), Shown::Unknown);
     }
 
     #[test]
@@ -185,8 +208,8 @@ mod tests {
         let first = cookies.make(at(0));
         let lost = successor(&mut cookies, &first, 601);
         let second = successor(&mut cookies, &first, 700);
-        assert_eq!(cookies.show(&lost, at(701)), Shown::Unknown);
-        assert_eq!(cookies.show(&second, at(702)), Shown::Good);
+        assert_eq!(cookies.show(&lost, IDLE, at(701)), Shown::Unknown);
+        assert_eq!(cookies.show(&second, IDLE, at(702)), Shown::Good);
     }
 
     #[test]
@@ -195,8 +218,8 @@ mod tests {
         let first = cookies.make(at(0));
         (0..100).for_each(|_| drop(cookies.make(at(1))));
         assert_eq!(cookies.known.len(), MOST);
-        assert_eq!(cookies.show(&first, at(2)), Shown::Unknown);
-        assert_eq!(cookies.show("", at(2)), Shown::Unknown);
+        assert_eq!(cookies.show(&first, IDLE, at(2)), Shown::Unknown);
+        assert_eq!(cookies.show("", IDLE, at(2)), Shown::Unknown);
     }
 
     #[test]

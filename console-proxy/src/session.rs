@@ -95,8 +95,7 @@ impl Session {
         if told.expires_unix <= unix {
             return Some(Over::Expired);
         }
-        (now.saturating_sub(self.active.get()) >= Duration::from_secs(told.idle_secs.into()))
-            .then_some(Over::Idle)
+        (now.saturating_sub(self.active.get()) >= self.may_idle()).then_some(Over::Idle)
     }
 
     /// In how many seconds it is over whatever happens.
@@ -110,10 +109,14 @@ impl Session {
         self.input_unix.set(Some(unix));
     }
 
+    /// For how long nobody may do anything.
+    pub(crate) fn may_idle(&self) -> Duration {
+        Duration::from_secs(self.told.borrow().idle_secs.into())
+    }
+
     /// In how long it is over if nobody does anything.
     pub(crate) fn idles_in(&self, now: Duration) -> Duration {
-        let idle = Duration::from_secs(self.told.borrow().idle_secs.into());
-        (self.active.get() + idle).saturating_sub(now)
+        (self.active.get() + self.may_idle()).saturating_sub(now)
     }
 
     /// Whether pages should hear that it is over later than they know: told at most every 20 seconds.

@@ -38,6 +38,9 @@ pub struct RouterStatus {
     /// Its balancers of HTTP.
     #[serde(default)]
     pub http_balancers: BTreeMap<LoadBalancerId, HttpBalancerStatus>,
+    /// Of each other balancer that has a check, the members that do not work by it.
+    #[serde(default)]
+    pub checked: BTreeMap<LoadBalancerId, BTreeSet<NicId>>,
 }
 
 /// How a balancer of HTTP is.

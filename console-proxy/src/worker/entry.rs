@@ -92,7 +92,7 @@ impl Worker {
         // Without a right to it, nobody hears even why it is over; but one that was deleted has no cookies any more.
         let session = self.known_session(id)?;
         let value = cookie::find(cookies, id).ok_or(Fault::SessionUnknown)?;
-        let shown = session.cookies.borrow_mut().show(value, self.clock.now());
+        let shown = session.cookies.borrow_mut().show(value, session.may_idle(), self.clock.now());
         let renewed = match shown {
             Shown::Unknown => return Err(Fault::SessionUnknown),
             Shown::Good => None,

@@ -287,6 +287,31 @@ async fn a_vm_has_so_many_sessions_and_one_that_goes_makes_room() {
 }
 
 #[tokio::test]
+async fn a_vm_has_so_many_pages_whatever_sessions_they_are_of() {
+    let all = Installation::new().await;
+    let session = all.session(nobody());
+    let mut pages = Vec::new();
+    for _ in 0..4 {
+        let page = all.page(&session, true).await;
+        for _ in 0..7 {
+            pages.push(page.another().await);
+        }
+        pages.push(page);
+    }
+    let (_, ticket) = all.ticket_for(&session).await;
+    let browser = Browser::new(&all, true);
+    assert_eq!(browser.exchange(&ticket).await.refusal(), (429, "too_many".into()));
+    // A page takes the place of another one of its session that has been silent for a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    pages[0].another().await;
+    assert_eq!(browser.exchange(&ticket).await.refusal(), (429, "too_many".into()));
+    all.page(&all.session(nobody()), true).await;
+
+    assert_eq!(pages[9].post("leave", vec![]).await.status, 204);
+    assert_eq!(browser.exchange(&ticket).await.status, 200, "it was not used");
+}
+
+#[tokio::test]
 async fn what_another_origin_or_a_strange_path_asks_for_is_refused() {
     let all = Installation::new().await;
     let page: Page = all.page(&all.session(nobody()), false).await;

@@ -13,6 +13,7 @@ mod hostile;
 mod input;
 mod installation;
 mod line;
+mod lives;
 mod measure;
 mod noting;
 mod pictures;

@@ -18,6 +18,7 @@ use crate::tools::Tool;
 
 const OUTPUT: &str = "debian.qcow2";
 const SYSTEM: System = System {
+    name: "debian",
     packages: include_str!("../../recipes/debian/packages"),
     excluded: include_str!("../../recipes/debian/excluded-files"),
     hooks: &[],
@@ -84,10 +85,7 @@ impl Recipe for Debian {
             let apt = Apt::opened(&shop.place.cache);
             boot_loader.iter().try_for_each(|package| apt::unpack(&apt.fetch(package)?, &grub))
         })?;
-        steps.run("install packages", || {
-            SYSTEM.install(&shop.place.cache, &root, shop.place.epoch)?;
-            system::check_installed(&packages, &root)
-        })?;
+        steps.run("install packages", || SYSTEM.install(&packages, &root, shop))?;
         steps.run("configure", || configure(&root))?;
         let file_system = shop.path("root.img");
         steps.run("make the file system", || FILE_SYSTEM.make(&root, &file_system, shop))?;

@@ -27,6 +27,7 @@ mod layout;
 
 const KERNEL: &str = "linux-image-cloud-amd64";
 const SYSTEM: System = System {
+    name: "lab-host",
     packages: include_str!("../../recipes/lab-host/packages"),
     excluded: include_str!("../../recipes/lab-host/excluded-files"),
     // A trigger of udev's package would build an initramfs that nobody uses.
@@ -76,10 +77,9 @@ impl Recipe for LabHost {
         let epoch = shop.place.epoch;
         steps.run("unpack the kernel", || unpack_kernel(inputs, shop, &kernel))?;
         steps.run("install packages", || {
-            SYSTEM.install(&shop.place.cache, &root, epoch)?;
             let without_kernel: Vec<&Package> =
                 inputs.packages.iter().filter(|package| !is_kernel(package)).collect();
-            system::check_installed(&without_kernel, &root)
+            SYSTEM.install(&without_kernel, &root, shop)
         })?;
         let modules = Modules::open(&kernel)?;
         steps.run("pack the initramfs", || {

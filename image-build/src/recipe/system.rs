@@ -3,6 +3,10 @@
 //! # Design notes
 //! mke2fs 1.47.0 copies each file's time of change from the build machine and takes its own time for others, so all of
 //! them are set afterwards with debugfs; then the file system is the same in every folder (tried on ext4 and on tmpfs).
+//!
+//! Installing packages takes four fifths of a build, and what comes of it depends on the packages alone; so it is kept, see [`kept`].
+
+mod kept;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,13 +18,15 @@ use crate::apt::{self, Apt};
 use crate::files;
 use crate::manifest::Package;
 use crate::program::Program;
-use crate::recipe::Shop;
+use crate::recipe::{Place, Shop};
 use crate::tools::Tool;
 
 /// What this module runs.
-pub(super) const TOOLS: [Tool; 4] = [
+pub(super) const TOOLS: [Tool; 6] = [
     Tool::new("mmdebstrap", "mmdebstrap"),
     Tool::new("dpkg-query", "dpkg"),
+    Tool::new("tar", "tar"),
+    Tool::new("zstd", "zstd"),
     Tool::new("mkfs.ext4", "e2fsprogs"),
     Tool::new("debugfs", "e2fsprogs"),
 ];
@@ -32,6 +38,8 @@ const HASH_SEED: &str = "6f4c7c1e-0000-4000-8000-000000000001";
 /// What a Debian system is made of.
 #[derive(Debug)]
 pub(super) struct System {
+    /// By what it is kept.
+    pub(super) name: &'static str,
     /// Its packages, one a line, beside Debian's essential ones.
     pub(super) packages: &'static str,
     /// Files of packages that are not wanted: patterns of dpkg's `path-exclude`, one a line.
@@ -46,18 +54,41 @@ impl System {
         self.packages.lines().collect()
     }
 
-    /// Installs it in a folder.
-    pub(super) fn install(&self, cache: &Path, root: &Path, epoch: u64) -> Result<(), BuildError> {
+    /// Has it in a folder, as installing these packages, which are all of its packages, makes it.
+    pub(super) fn install(
+        &self,
+        packages: &[&Package],
+        root: &Path,
+        shop: &Shop<'_>,
+    ) -> Result<(), BuildError> {
+        let arguments = self.arguments();
+        let kept = kept::find(self.name, &arguments, packages, shop.place)?;
+        if !kept.exists() {
+            let fresh = shop.path("installed");
+            self.bootstrap(arguments, &fresh, shop.place)?;
+            check_installed(packages, &fresh)?;
+            kept::pack(&fresh, &kept)?;
+            files::remove(&fresh)?;
+        }
+        kept::unpack(&kept, root)
+    }
+
+    /// What mmdebstrap is told, but for places.
+    fn arguments(&self) -> Vec<String> {
+        let fixed = ["--mode=root", "--variant=essential", "--format=directory", "--arch=amd64"];
+        let include = format!("--include={}", self.packages().join(","));
         let excluded = self.excluded.lines().map(|pattern| format!("--dpkgopt=path-exclude={pattern}"));
+        let hooks = self.hooks.iter().map(|hook| (*hook).to_owned());
+        fixed.map(str::to_owned).into_iter().chain([include]).chain(excluded).chain(hooks).collect()
+    }
+
+    fn bootstrap(&self, arguments: Vec<String>, root: &Path, place: &Place) -> Result<(), BuildError> {
         Program::new("mmdebstrap")
-            .args(["--mode=root", "--variant=essential", "--format=directory", "--arch=amd64"])
-            .arg(format!("--include={}", self.packages().join(",")))
-            .args(excluded)
-            .args(self.hooks.iter().copied())
+            .args(arguments)
             .arg(apt::RELEASE)
             .arg(root)
-            .arg(Apt::opened(cache).sources_file())
-            .epoch(epoch)
+            .arg(Apt::opened(&place.cache).sources_file())
+            .epoch(place.epoch)
             .deadline(DEADLINE)
             .run()?;
         Ok(())
@@ -70,7 +101,7 @@ pub(super) fn must_be_root(recipe: &'static str) -> Result<(), BuildError> {
 }
 
 /// What was installed must be what was resolved, or the manifest would lie.
-pub(super) fn check_installed(resolved: &[&Package], root: &Path) -> Result<(), BuildError> {
+fn check_installed(resolved: &[&Package], root: &Path) -> Result<(), BuildError> {
     let query = Program::new("dpkg-query").arg("--admindir").arg(root.join("var/lib/dpkg"));
     let text = query.args(["--show", "--showformat=${Package} ${Version}\\n"]).run()?;
     let installed: Vec<&str> = text.lines().collect();

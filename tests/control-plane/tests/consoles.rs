@@ -17,6 +17,7 @@ mod places;
 mod restarts;
 mod resume;
 mod rights;
+mod zones;
 
 /// What consoles are like in these tests: servers of two sessions, two servers a VM.
 pub(crate) fn console() -> Console {

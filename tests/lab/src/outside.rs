@@ -19,6 +19,9 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 /// The length of its prefix: the network of public addresses.
 pub const PREFIX_LEN: u8 = 24;
 
+/// Where the console domain's name server is asked from outside: over TCP.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+
 /// Somewhere on the internet, through the gateway. The same is there.
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
@@ -80,7 +83,9 @@ impl Lab {
         ip(&outside, &format!("addr add {INTERNET}/32 dev lo"))?;
         ip(&inside, &format!("link add uplink type veth peer name eth0 netns {outside}"))?;
         ip(&inside, &format!("link set uplink master {OUTSIDE_BRIDGE} up"))?;
-        ip(&outside, &format!("addr add {GATEWAY}/{PREFIX_LEN} dev eth0"))?;
+        for address in [GATEWAY, NAME_SERVER] {
+            ip(&outside, &format!("addr add {address}/{PREFIX_LEN} dev eth0"))?;
+        }
         ip(&outside, "link set eth0 up")?;
         if has_ipv6() { self.make_outside6() } else { Ok(()) }
     }
@@ -111,11 +116,13 @@ impl Lab {
         wait_for("the server outside", STARTS, || {
             self.outside(&["curl", "-sSf", &format!("http://{GATEWAY}/")]).map(Some)
         })?;
-        // Pages of consoles ask the management service where to go on.
-        let mut forward = self.outside_command();
-        forward.arg(self.own_program()?);
-        let (listen, target) = (format!("{GATEWAY}:8443"), format!("{MANAGEMENT}:8443"));
-        forward.args(["forward", &listen, &self.namespace(), &target]);
-        self.start(&mut forward, "forward-outside")
+        // Pages of consoles are found by its name server, and ask the management service where to go on.
+        for (name, listen, port) in [("forward-outside", GATEWAY, 8443), ("forward-names", NAME_SERVER, 53)] {
+            let (listen, target) = (format!("{listen}:{port}"), format!("{MANAGEMENT}:{port}"));
+            let mut forward = self.outside_command();
+            forward.arg(self.own_program()?).args(["forward", &listen, &self.namespace(), &target]);
+            self.start(&mut forward, name)?;
+        }
+        Ok(())
     }
 }

@@ -167,14 +167,14 @@ fn a_member_that_dies_under_load_is_missed_only_until_its_check_says_so_and_come
     wait_for_a_row(&load, died, |one| one.answer.is_err());
     // One who has been trying to get there since it died would get there when it comes back.
     load.wait_for_those_before();
-    farm.look();
+    assert_eq!(farm.look().checked, [(farm.id, [farm.vms[2].nic].into())].into());
 
     let (came_back, visits_before) = (Instant::now(), farm.sites[2].visits().len());
     farm.vms[2].space.ip("link set eth0 up");
     farm.vms[2].space.ip("route add default via 10.1.1.1");
     wait_for_a_row(&load, came_back, |one| one.answer.as_deref() == Ok("2"));
     let tries = load.stop();
-    farm.look();
+    assert_eq!(farm.look().checked, [(farm.id, [].into())].into());
 
     assert!(tries.iter().filter(|one| one.ended < died).all(|one| one.answer.is_ok()));
     let failed: Vec<&Try> = tries.iter().filter(|one| one.answer.is_err()).collect();

@@ -84,6 +84,31 @@ impl SimPod {
         Self { zone, pod, pool, offering, template, hosts, storage }
     }
 
+    /// Another zone `z2` with networks of its own and a pod of one host, `h3`, and the storage server `s2`; with the same offering
+    /// and template.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn in_another_zone(&self, control_plane: &ControlPlane) -> Self {
+        let admin = &control_plane.admin;
+        let zone = admin.zone_with("z2", &["300-399"], &[]).await;
+        let pod = admin.pod("p2", &zone).await;
+        let storage = SimStorage::join(control_plane, &pod, "s2", 1).await;
+        let host = SimHost::join(control_plane, storage.exports.clone(), &pod, 3, ("h3", 8192), 1).await;
+        admin.in_state(&format!("/v1/hosts/{}", host.id), "up").await;
+        admin.in_state(&format!("/v1/storage-servers/{}", storage.id), "up").await;
+        let pool = admin.pool("pool2", &storage.id, &storage.pool_folder("pool").display().to_string()).await;
+        let networks = json!({
+            "management": { "cidr": "10.78.0.0/24", "ranges": ["10.78.0.100-10.78.0.199"] },
+            "public": {
+                "cidr": "198.51.100.0/24", "gateway": "198.51.100.1", "ranges": ["198.51.100.10-198.51.100.19"],
+            },
+        });
+        admin.patch(&format!("/v1/zones/{zone}"), &networks).await.ok();
+        let (offering, template) = (self.offering.clone(), self.template.clone());
+        Self { zone, pod, pool, offering, template, hosts: vec![host], storage }
+    }
+
     /// A network.
     pub async fn network(&self, api: &Api, name: &str, cidr: &str) -> String {
         api.network(name, &self.zone, cidr).await

@@ -136,6 +136,11 @@ impl SimulatedRouter {
         self.appliance().set_http(balancer, status);
     }
 
+    /// Has members of a balancer not work, by its check, until the next boot.
+    pub fn set_down(&self, balancer: LoadBalancerId, down: BTreeSet<NicId>) {
+        self.appliance().set_down(balancer, down);
+    }
+
     /// Has a service, such as `dhcp eth0`, be like this until the next boot.
     pub fn set_health(&self, service: &str, health: Health) {
         self.appliance().set_health(service, health);

@@ -1,20 +1,35 @@
 /** Ten thousand events from the page, through lines that lose, hold up and repeat what they carry. */
 
+import { existsSync } from 'node:fs';
+
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { certificate } from './certificate.ts';
 import { complaints, launch, visit } from './chromium.ts';
 import { FaultyLine } from './faults.ts';
+import { Machine } from './machine.ts';
 import { isWithin, mixed, withoutMoves } from './mixed.ts';
+import { PROXY, RESOLVE, RealProxy } from './proxy.ts';
 import { Stand } from './stand.ts';
+import { ready } from './world.ts';
 
 let browser: Browser;
 const made = certificate();
 const EVENTS = 10_000;
+/** What happens to requests; sockets are cut each so many bytes. */
+const FAULTS = { drop: 0.05, repeat: 0.05, delay: 0.05, cutAfter: 20_000 };
+const missing = [
+  ...(PROXY ? [] : ['PODZOL_CONSOLE_PROXY is not set']),
+  ...(existsSync('/usr/bin/qemu-system-x86_64') ? [] : ['qemu-system-x86 is not installed']),
+];
+if (missing.length > 0) {
+  if (process.env['PODZOL_MUST_RUN']) throw new Error(missing.join(', '));
+  console.log(`tests of input to a VM do not run: ${missing.join(', ')}`);
+}
 
 beforeAll(async () => {
-  browser = await launch();
+  browser = await launch([RESOLVE]);
 });
 afterAll(() => browser.close());
 
@@ -22,7 +37,7 @@ describe.each(['socket', 'stream', 'poll'] as const)('through %s', (transport) =
   it('all events arrive once and in order', { timeout: 180_000 }, async () => {
     const stand = new Stand(made);
     await stand.listen();
-    const line = new FaultyLine(made, stand.port, { drop: 0.05, repeat: 0.05, delay: 0.05, cutAfter: 20_000 });
+    const line = new FaultyLine(made, stand.port, FAULTS);
     await line.listen();
     stand.show([Uint8Array.from([1, 3, 1, 0x80, 8, 0x80, 6])]);
     const page = await browser.newPage({ ignoreHTTPSErrors: true });
@@ -43,5 +58,31 @@ describe.each(['socket', 'stream', 'poll'] as const)('through %s', (transport) =
     await page.close();
     line.stop();
     await stand.stop();
+  });
+
+  it.skipIf(missing.length > 0)('all arrive at a VM of QEMU through the real proxy', { timeout: 240_000 }, async () => {
+    const [proxy, machine] = [new RealProxy(), new Machine('notes input')];
+    await Promise.all([proxy.start(), machine.start()]);
+    await proxy.show(machine.port);
+    const line = new FaultyLine(made, proxy.port, FAULTS);
+    await line.listen();
+    const page = await browser.newPage({ ignoreHTTPSErrors: true });
+    const said = complaints(page);
+    await visit(page, proxy.link(`?transport=${transport}`, line.port));
+    await ready(page);
+    const { width, height } = await machine.screen();
+    const expected = withoutMoves(await page.evaluate(mixed, EVENTS)).map((event) => {
+      const [kind, what, where] = event.split(' ');
+      if (kind === 'pointer') return `${what === '1' ? 'down' : 'up'} ${where}`;
+      return `${kind} ${String.fromCharCode(parseInt(where ?? '', 16))}`;
+    });
+    await expect.poll(() => machine.given(width, height).length, { timeout: 200_000, interval: 200 }).toBeGreaterThanOrEqual(expected.length);
+    expect(machine.given(width, height)).toEqual(expected);
+    console.log(transport, 'to QEMU', expected.length, JSON.stringify(line.done));
+    expect(said).toEqual([]);
+    await page.close();
+    line.stop();
+    proxy.stop();
+    machine.stop();
   });
 });

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -26,12 +26,19 @@ export class Machine {
   #answers: ((answer: unknown) => void)[] = [];
   /** Where its display is. */
   port = 0;
+  /** Whether it notes what keyboard and pointer do. */
+  readonly #notes: boolean;
+
+  constructor(notes: 'notes input' | 'notes nothing' = 'notes nothing') {
+    this.#notes = notes === 'notes input';
+  }
 
   async start(): Promise<void> {
     const monitor = join(this.folder, 'monitor');
     this.port = await freePort();
     const args = ['-name', 'machine,debug-threads=on', '-accel', 'tcg', '-nodefaults', '-vga', 'std', '-display', 'none', '-vnc', `127.0.0.1:${this.port - 5900}`];
     args.push('-qmp', `unix:${monitor},server=on,wait=off`, '-usb', '-device', 'usb-tablet', ...this.contents());
+    if (this.#notes) args.push('-D', this.#input, ...['key_qcode', 'btn', 'abs'].flatMap((kind) => ['-d', `trace:input_event_${kind}`]));
     this.#process = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'inherit'] });
     this.#monitor = await soon(
       () =>
@@ -75,6 +82,28 @@ export class Machine {
     const head = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.toString('latin1', 0, 40));
     if (!head) throw new Error('no picture');
     return { width: Number(head[1]), height: Number(head[2]), samples: bytes.subarray(head[0].length) };
+  }
+
+  get #input(): string {
+    return join(this.folder, 'input');
+  }
+
+  /**
+   * What QEMU has given to the VM's keyboard and pointer, as it says itself: `down a`, `up a`, and for each change of the left button
+   * where the pointer was then, on a screen of that size: `down 10,20`.
+   */
+  given(width: number, height: number): string[] {
+    const [given, at]: [string[], { X: number; Y: number }] = [[], { X: 0, Y: 0 }];
+    const lines = existsSync(this.#input) ? readFileSync(this.#input, 'latin1').split('\n') : [];
+    for (const line of lines) {
+      const [, axis, value] = /input_event_abs .*axis (\w), value 0x(\w+)/.exec(line) ?? [];
+      if (axis === 'X' || axis === 'Y') at[axis] = Math.ceil((parseInt(value ?? '', 16) * (axis === 'X' ? width : height)) / 0x7fff);
+      const [, key, isDown] = /input_event_key_qcode .*qcode (\w+), down (\d)/.exec(line) ?? [];
+      if (key) given.push(`${isDown === '1' ? 'down' : 'up'} ${key}`);
+      const [, button, isPressed] = /input_event_btn .*button (\w+), down (\d)/.exec(line) ?? [];
+      if (button) given.push(`${isPressed === '1' ? 'down' : 'up'} ${button === 'left' ? '' : button}${at.X},${at.Y}`);
+    }
+    return given;
   }
 
   /** Starts anew, as when its reset button is pressed. */

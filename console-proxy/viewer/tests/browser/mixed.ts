@@ -31,8 +31,8 @@ export async function mixed(count: number): Promise<string[]> {
         expected.push(`${type.slice(3)} ${scancode.toString(16)} ${key.charCodeAt(0).toString(16)}`);
       }
     } else if (kind < 8) {
-      x = (x + 1 + random(800)) % 1024;
-      y = (y + 1 + random(600)) % 768;
+      x = (x + 1 + random(canvas.width - 1)) % canvas.width;
+      y = (y + 1 + random(canvas.height - 1)) % canvas.height;
       pointer('pointermove');
     } else {
       buttons = 1;

@@ -21,6 +21,9 @@ const DOMAIN = 'console.example';
 /** What the program that is tested is. */
 export const PROXY = process.env['PODZOL_CONSOLE_PROXY'];
 
+/** The same as its template has it, without a test build's checks. */
+export const OF_TEMPLATE = process.env['PODZOL_CONSOLE_PROXY_OF_TEMPLATE'];
+
 /** How Chromium finds the names of proxies. */
 export const RESOLVE = `--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`;
 
@@ -43,6 +46,12 @@ export class RealProxy {
   /** How many sessions it may have. */
   sessions = 50;
 
+  readonly #program: string;
+
+  constructor(program = PROXY) {
+    this.#program = program ?? '';
+  }
+
   /** The process of the proxy. */
   get pid(): number {
     return this.#process?.pid ?? 0;
@@ -63,7 +72,7 @@ export class RealProxy {
     writeFileSync(join(identity, 'key.pem'), key, { mode: 0o600 });
     const config = join(this.folder, 'console-proxy.toml');
     writeFileSync(config, `listen = "127.0.0.1:${this.#control}"\nidentity = "${identity}"\nlog = "warn"\n`);
-    this.#process = spawn(PROXY ?? '', ['--config', config], { stdio: ['ignore', 'ignore', 'inherit'] });
+    this.#process = spawn(this.#program, ['--config', config], { stdio: ['ignore', 'ignore', 'inherit'] });
     const document = {
       generation: (this.#generation += 1), domain: DOMAIN, certificate: this.#certify(`*.${DOMAIN}`), ticket_keys: [this.#publicKey()],
       resume_origins: [this.resume], servers: { [this.#server]: { address: '127.0.0.1', port: this.port, max_sessions: this.sessions } },

@@ -8,7 +8,7 @@ declare global {
   interface Window {
     /** Is called with what was drawn on, once all that belongs together has been drawn. */
     drawn?: ((canvas: HTMLCanvasElement) => void) | undefined;
-    taken?: { at: number; data: Uint8ClampedArray }[];
+    taken?: { at: number; picture: ImageData }[];
   }
 }
 
@@ -63,10 +63,10 @@ export function hashOf({ width, height, samples }: Screen): string {
 /** Notes from now on each picture that the page shows. */
 export async function note(page: Page): Promise<void> {
   await page.evaluate(() => {
-    const taken: { at: number; data: Uint8ClampedArray }[] = [];
+    const taken: { at: number; picture: ImageData }[] = [];
     const take = (canvas: HTMLCanvasElement): void => {
-      const { data } = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height) ?? {};
-      if (data) taken.push({ at: performance.now(), data });
+      const picture = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height);
+      if (picture) taken.push({ at: performance.now(), picture });
     };
     window.taken = taken;
     window.drawn = take;
@@ -87,14 +87,19 @@ export interface Near {
 /** For how many milliseconds a picture is seen that nothing more of what moved will change. */
 const STANDS = 300;
 
-/** How near the first noted picture that stood was to QEMU's. Fails if the page does not become exact. */
-export async function nearest(page: Page, screen: Screen): Promise<Near> {
-  const args = { ...screen, samples: screen.samples.toString('base64'), stands: STANDS };
-  const near = await page.evaluate(async ({ width, height, samples, stands }) => {
+/**
+ * How near the first noted picture that stood was to QEMU's, or the last one before the page was exact. Fails if the page does not become
+ * exact.
+ */
+export async function nearest(page: Page, screen: Screen, which: 'first' | 'last'): Promise<Near> {
+  const args = { ...screen, samples: screen.samples.toString('base64'), stands: STANDS, isFirst: which === 'first' };
+  const near = await page.evaluate(async ({ width, height, samples, stands, isFirst }) => {
     const wanted = Uint8Array.from(atob(samples), (character) => character.charCodeAt(0));
     /** How far the samples are from what they should be, squared and summed, for each tile. */
-    const errors = (data: Uint8ClampedArray): Map<number, number> => {
+    const errors = ({ data, width: wide, height: high }: ImageData): Map<number, number> => {
       const wrong = new Map<number, number>();
+      // One of another size is as wrong as can be.
+      if (wide !== width || high !== height) return new Map([[0, 255 * 255 * width * height * 3]]);
       for (let pixel = 0; pixel < width * height; pixel += 1) {
         for (let part = 0; part < 3; part += 1) {
           const by = (data[pixel * 4 + part] ?? 0) - (wanted[pixel * 3 + part] ?? 0);
@@ -109,14 +114,15 @@ export async function nearest(page: Page, screen: Screen): Promise<Near> {
     const taken = window.taken ?? [];
     const states: { wrong: Map<number, number>; at: number }[] = [];
     for (const patience = performance.now() + 10_000; performance.now() < patience; ) {
-      for (const { at, data } of taken.splice(0)) states.push({ wrong: errors(data), at });
+      for (const { at, picture } of taken.splice(0)) states.push({ wrong: errors(picture), at });
       if (states.at(-1)?.wrong.size === 0) break;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     window.drawn = undefined;
     if (states.at(-1)?.wrong.size !== 0) return { failed: `${states.at(-1)?.wrong.size} tiles stay wrong` };
     const until = (number: number): number => states[number + 1]?.at ?? Infinity;
-    const { wrong } = states.find(({ at }, number) => until(number) - at >= stands) ?? { wrong: new Map<number, number>() };
+    const stood = states.filter(({ at, wrong }, number) => until(number) - at >= stands && (isFirst || wrong.size > 0));
+    const { wrong } = stood.at(isFirst ? 0 : -1) ?? { wrong: new Map<number, number>() };
     if (wrong.size === 0) return { psnr: null, ofThose: null, tiles: 0 };
     const sum = [...wrong.values()].reduce((sum, one) => sum + one, 0);
     return { psnr: decibels(sum, width * height), ofThose: decibels(sum, wrong.size * 256), tiles: wrong.size };

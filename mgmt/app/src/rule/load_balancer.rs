@@ -34,10 +34,10 @@ impl Rule for LoadBalancer {
             return Err(odd());
         };
         let balancing = shown.balancing.get(&row.id);
-        let status = balancing.and_then(|balancing| balancing.status.as_ref()).filter(|_| check.is_some());
+        let down = balancing.and_then(|balancing| balancing.down.as_ref());
         let member = |(nic, member): (NicId, rule::Member)| {
             let (port, weight, drains) = (member.port, member.weight, member.drains);
-            let works = status.map(|status| !status.down.contains(&nic));
+            let works = down.map(|down| !down.contains(&nic));
             Ok(Member { vm: shown.vm(nic)?, nic, port, weight, drains, works })
         };
         Ok(Self {

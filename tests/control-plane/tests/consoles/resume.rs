@@ -31,7 +31,8 @@ async fn a_page_whose_proxy_is_killed_goes_on_at_another_one() {
     let vm: VmId = text(&proxy, "vm").parse().unwrap();
     world.pod.host(&text(&proxy, "host")).hypervisor().kill_domain(vm);
     let there = until_resumed(&world, session.resume.token.expose()).await;
-    let (again, _) = world.exchange(&json!({ "url": there })).await;
+    let (again, other) = world.exchange(&json!({ "url": there })).await;
+    assert_ne!(other["id"], proxy["id"]);
     assert_eq!((again.vm, again.rights), (session.vm, session.rights));
     assert_eq!(again.resume.token, session.resume.token);
 }

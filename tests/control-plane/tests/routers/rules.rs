@@ -89,8 +89,19 @@ async fn rules_are_in_force_when_their_operations_end_and_cost_a_change_each() {
         (443, 3, true)
     );
     assert_eq!(document.static_nats[&nat.parse().unwrap()].to.to_string(), "10.1.1.2");
-    let after = world.machine(&world.router().await).await.count_calls();
-    assert_eq!(after.puts, before.puts);
+    let machine = world.machine(&world.router().await).await;
+    assert_eq!(machine.count_calls().puts, before.puts);
+    let works = async |expected: bool| {
+        wait_for("it to be shown whether the member works", SOON, async || {
+            let shown = api.get(&format!("/v1/load-balancers/{balancer}")).await.ok();
+            if shown["members"][0]["works"] == json!(expected) { Ok(()) } else { Err(shown.to_string()) }
+        })
+        .await;
+    };
+    works(true).await;
+    let nic = document.balancers[&balancer.parse().unwrap()].members.keys().copied().collect();
+    machine.set_down(balancer.parse().unwrap(), nic);
+    works(false).await;
 
     served
         .done(api.patch(&format!("/v1/port-forwards/{forward}"), &json!({ "to_port": 8080 })).await.ok())

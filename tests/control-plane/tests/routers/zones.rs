@@ -1,6 +1,5 @@
 //! An account has a router in each zone, and each knows what is in its own.
 
-use podzol_sim::{SimHost, SimStorage};
 use serde_json::json;
 
 use super::rules::Served;
@@ -10,33 +9,19 @@ use super::text;
 async fn what_an_account_has_in_one_zone_is_nothing_to_its_router_in_another() {
     let served = Served::make().await;
     let (world, admin, api) = (&served.world, served.world.admin(), &served.world.acme.api);
-    let zone = admin.zone_with("z2", &["300-399"], &[]).await;
-    let pod = admin.pod("p2", &zone).await;
-    let storage = SimStorage::join(&world.control_plane, &pod, "s2", 1).await;
-    let exports = storage.exports.clone();
-    let host = SimHost::join(&world.control_plane, exports, &pod, 3, ("h3", 8192), 1).await;
-    admin.in_state(&format!("/v1/hosts/{}", host.id), "up").await;
-    admin.in_state(&format!("/v1/storage-servers/{}", storage.id), "up").await;
-    admin.pool("pool2", &storage.id, &storage.pool_folder("pool").display().to_string()).await;
-    let networks = json!({
-        "management": { "cidr": "10.78.0.0/24", "ranges": ["10.78.0.100-10.78.0.199"] },
-        "public": {
-            "cidr": "198.51.100.0/24", "gateway": "198.51.100.1", "ranges": ["198.51.100.10-198.51.100.19"],
-        },
-    });
-    admin.patch(&format!("/v1/zones/{zone}"), &networks).await.ok();
+    let other = world.pod.in_another_zone(&world.control_plane).await;
     let here = world.router().await;
-    let network = api.network("there", &zone, "10.1.1.0/24").await;
-    let made = api.vm("there", &world.pod.offering, &world.pod.template, &network).await.ok();
-    let vm = text(&made, "object.id");
-    api.vm_in_state(&vm, "running").await;
+    let network = other.network(api, "there", "10.1.1.0/24").await;
+    let vm = other.vm(api, "there", &network).await;
     let routers = admin.list("/v1/routers").await;
     let there = routers.iter().find(|router| router["id"] != here["id"]).unwrap();
-    let machines =
-        (world.machine(&here).await, host.router(text(there, "vm").parse().unwrap()).expect("it is there"));
+    let machines = (
+        world.machine(&here).await,
+        other.hosts[0].router(text(there, "vm").parse().unwrap()).expect("it is there"),
+    );
     let before = machines.0.count_calls();
 
-    let ip = served.make_one("/v1/public-ips", json!({ "zone": zone })).await;
+    let ip = served.make_one("/v1/public-ips", json!({ "zone": other.zone })).await;
     let rule = json!({ "public_ip": ip, "protocol": "tcp", "ports": "80" });
     served.make_one("/v1/firewall-rules", rule).await;
     let forward = json!({ "public_ip": ip, "transport": "tcp", "ports": "80", "vm": vm, "to_port": 80 });

@@ -1,6 +1,7 @@
 //! Consoles of VMs through a real console proxy, as people outside see them in a browser: in this machine's Chromium.
 
 mod need;
+mod undone;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use podzol_scenarios::{account, lab, wait_until_well};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use self::undone::Undone;
 use crate::pages::{Pages, Picture};
 
 /// How long a console proxy may take until there is a link to it.
@@ -23,8 +25,8 @@ const STARTS: u64 = 600;
 /// How long a page may take until it shows what its VM does.
 const SHOWS: Duration = Duration::from_secs(120);
 
-/// How long pages may take to go on where a console proxy must start first.
-const GOES_ON: Duration = Duration::from_secs(STARTS);
+/// How long until another console proxy is open, for which nobody waits.
+const OPENS: Duration = Duration::from_secs(STARTS);
 
 fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_default().to_owned()
@@ -76,11 +78,10 @@ fn link(customer: &Cloud, vm: &str) -> anyhow::Result<String> {
 fn consoles_go_on_in_a_browser_whatever_happens_to_their_vms_and_their_proxy() {
     let lab = lab().unwrap();
     let admin = lab.cloud().unwrap();
+    // All three sessions are at one proxy.
+    let undone = Undone::with(&lab, &[("sessions_per_server", 3), ("servers_per_proxy", 1)]).unwrap();
     let shown = shows(&lab, &admin);
-    // Sessions that nobody looks at keep a proxy for a while; the lab goes on without.
-    for session in admin.podzol("console-session list").unwrap().as_array().into_iter().flatten() {
-        admin.podzol(&format!("console-session close {}", text(session, "id"))).unwrap();
-    }
+    drop(undone);
     let gone = wait_for("console proxies to go", Duration::from_secs(300), || {
         let left = admin.podzol("console-proxy list")?;
         ensure!(left.as_array().is_none_or(Vec::is_empty), "{left}");
@@ -157,6 +158,8 @@ fn shows(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
     ensure!(resolved(lab, &format!("203-0-113-1.{CONSOLE_DOMAIN}"))?.is_none(), "the gateway has a name");
     consoles.answers("acme-1")?;
 
+    // After this, there is room for three more: at another proxy.
+    undone::set(lab, &[("reserve_sessions", 3)])?;
     goes_on_without_management(&mut consoles)?;
     acme.podzol("vm reboot acme-1 --wait")?;
     consoles.shows("acme-1", SHOWS)?;
@@ -222,16 +225,36 @@ fn moves(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The proxy's VM is killed: all its pages go on by themselves at one that answers, and nothing is left of it.
+/// The proxy's VM is killed: all its pages go on by themselves at another one that is open, and nothing is left of it.
 fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
     let lab = consoles.lab;
-    let proxies = admin.podzol("console-proxy list")?;
-    let own = proxies.as_array().and_then(|all| all.first()).context("a console proxy")?;
-    let (host, domain) = (text(own, "host"), text(own, "vm"));
-    let host = text(&admin.podzol(&format!("host show {host}"))?, "name");
-    lab.ssh(&lab.host(&host)?).run(&format!("virsh destroy {domain}"))?;
-    consoles.all_show(GOES_ON)?;
-    // Whether it was started again or another was made: each proxy runs once, and nothing else does.
+    let hosts =
+        Consoles::VMS.iter().map(|name| consoles.shows(name, SHOWS)).collect::<anyhow::Result<Vec<_>>>()?;
+    let name_of = |proxy: &Value| format!("{}.{CONSOLE_DOMAIN}", text(proxy, "address").replace('.', "-"));
+    let [own, other] = wait_for("another console proxy to be open", OPENS, || {
+        let proxies = admin.podzol("console-proxy list")?;
+        let open = |proxy: &&Value| proxy["state"] == "running" && proxy["servers"][0]["open"] == true;
+        let open: Vec<Value> = proxies.as_array().into_iter().flatten().filter(open).cloned().collect();
+        let (at, others): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|proxy| hosts.contains(&name_of(proxy)));
+        let pair = <[Value; 2]>::try_from([at, others].concat());
+        pair.map(Some).map_err(|open| anyhow::anyhow!("{hosts:?} are not at one of {open:?}"))
+    })?;
+    ensure!(hosts.iter().all(|host| *host == name_of(&own)), "{hosts:?} instead of {own}");
+    let host = text(&admin.podzol(&format!("host show {}", text(&own, "host")))?, "name");
+    lab.ssh(&lab.host(&host)?).run(&format!("virsh destroy {}", text(&own, "vm")))?;
+    for name in Consoles::VMS {
+        let at = consoles.shows(name, SHOWS)?;
+        ensure!(at == name_of(&other), "{name} is at {at} instead of {other}");
+    }
+    let id = text(&own, "id");
+    wait_for("what was killed to be given up", SHOWS, || {
+        let proxies = admin.podzol("console-proxy list")?;
+        let there = proxies.as_array().into_iter().flatten().any(|proxy| text(proxy, "id") == id);
+        ensure!(!there, "{proxies}");
+        Ok(Some(()))
+    })?;
+    // Each proxy runs once, and nothing else does.
     wait_for("what was killed to be cleaned up", SHOWS, || {
         let proxies = admin.podzol("console-proxy list")?;
         let mut known: Vec<String> =

@@ -1,26 +1,28 @@
-//! Pages in this machine's Chromium, which is outside of the cloud as customers are.
+//! Pages in this machine's Chromium, which is outside of the cloud as customers are: it asks the console domain's name server for the
+//! proxies' addresses, and trusts the installation's authority and nothing else.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use anyhow::{Context, ensure};
-use podzol_lab::Lab;
-use podzol_lab::cloud::CONSOLE_DOMAIN;
+use podzol_lab::outside::NAME_SERVER;
+use podzol_lab::{Lab, program};
 use serde_json::{Value, json};
 
 /// What drives it, in the viewer's folder.
 const DRIVER: &str = "tests/lab/pages.ts";
 
-/// The public addresses of a lab's zone.
-const PUBLIC: std::ops::RangeInclusive<u8> = 10..=99;
+/// Runs a command whose resolver is configured by a file, where `ip netns exec` has made a mount namespace of its own.
+const RESOLVED_BY: &str = r#"mount --bind "$1" /etc/resolv.conf; shift; exec "$@""#;
 
 /// A browser without a window, until it is dropped.
 pub(crate) struct Pages {
     driver: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    /// The home folder of whoever runs the browser.
+    _home: tempfile::TempDir,
 }
 
 /// What a page shows.
@@ -47,15 +49,16 @@ impl Pages {
     /// Starts the browser.
     pub(crate) fn start(lab: &Lab) -> anyhow::Result<Self> {
         let viewer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../console-proxy/viewer");
-        // Each name leads to its address, as the name server says that is asked by dig in these scenarios.
-        let name = |address: Ipv4Addr| {
-            format!("MAP {}.{CONSOLE_DOMAIN} {address}", address.to_string().replace('.', "-"))
-        };
-        let names: Vec<String> = PUBLIC.map(|last| name(Ipv4Addr::new(203, 0, 113, last))).collect();
+        let home = tempfile::tempdir()?;
+        trust(home.path(), &lab.path("mgmt/ca.pem"))?;
+        let resolver = home.path().join("resolv.conf");
+        std::fs::write(&resolver, format!("nameserver {NAME_SERVER}\noptions use-vc\n"))?;
         let mut driver = lab
             .outside_command()
+            .args(["sh", "-ec", RESOLVED_BY, "sh"])
+            .arg(resolver)
             .args(["node_modules/.bin/vite-node", DRIVER])
-            .env("PODZOL_NAMES", names.join(","))
+            .env("HOME", home.path())
             .current_dir(viewer)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -63,7 +66,7 @@ impl Pages {
             .context("starting the browser")?;
         let input = driver.stdin.take().context("the browser's input")?;
         let output = BufReader::new(driver.stdout.take().context("the browser's output")?);
-        Ok(Self { driver, input, output })
+        Ok(Self { driver, input, output, _home: home })
     }
 
     /// Opens a page on a link.
@@ -104,6 +107,16 @@ impl Pages {
         ensure!(answer["error"].is_null(), "{asked}: {}", answer["error"]);
         Ok(answer)
     }
+}
+
+/// Has browsers of whoever has that home folder trust an authority.
+fn trust(home: &Path, authority: &Path) -> anyhow::Result<()> {
+    let store = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&store)?;
+    let store = format!("sql:{}", store.display());
+    program::run("certutil", &["-d", &store, "-N", "--empty-password"])?;
+    let authority = authority.display().to_string();
+    program::run("certutil", &["-d", &store, "-A", "-n", "podzol", "-t", "C,,", "-i", &authority]).map(drop)
 }
 
 impl Drop for Pages {

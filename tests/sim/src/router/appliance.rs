@@ -58,6 +58,7 @@ struct Memory {
     nics: BTreeMap<NicId, Counters>,
     public: BTreeMap<Ipv4Addr, Counters>,
     http: BTreeMap<LoadBalancerId, HttpBalancerStatus>,
+    down: BTreeMap<LoadBalancerId, BTreeSet<NicId>>,
     /// The passwords that VMs have set.
     passwords: BTreeMap<VmId, Secret<String>>,
     /// How services are that are not as they should be.
@@ -196,6 +197,12 @@ impl Appliance {
                 .keys()
                 .map(|id| (*id, memory.http.get(id).cloned().unwrap_or_default()))
                 .collect(),
+            checked: document
+                .balancers
+                .iter()
+                .filter(|(_, balancer)| balancer.check.is_some())
+                .map(|(id, _)| (*id, memory.down.get(id).cloned().unwrap_or_default()))
+                .collect(),
         }
     }
 
@@ -293,6 +300,10 @@ impl Appliance {
 
     pub(super) fn set_http(&self, balancer: LoadBalancerId, status: HttpBalancerStatus) {
         lock(&self.memory).http.insert(balancer, status);
+    }
+
+    pub(super) fn set_down(&self, balancer: LoadBalancerId, down: BTreeSet<NicId>) {
+        lock(&self.memory).down.insert(balancer, down);
     }
 
     pub(super) fn set_health(&self, service: &str, health: Health) {

@@ -111,6 +111,30 @@ async fn of_two_management_servers_one_alone_scans_and_says_what_it_lacks() {
 }
 
 #[tokio::test]
+async fn when_the_one_that_scans_is_dead_another_one_does_and_what_the_first_still_decides_is_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("db")).await.unwrap();
+    let zone = zone_in(&db).await;
+    let authority = Arc::new(Authority::open(&folder.path().join("authority")).unwrap());
+    let [first, second] = [(); 2].map(|()| app_of(folder.path(), db.clone(), &authority));
+    let (mut old, _) = first.scan_begun(zone).await.unwrap().unwrap();
+    assert!(second.scan_begun(zone).await.unwrap().is_none());
+
+    // As after the time of its lease.
+    let tx = db.begin().await.unwrap();
+    let lease_until = now().0 - 1;
+    tx.console_scan_update(scan::Model { lease_until, ..old.clone() }).await.unwrap();
+    tx.commit().await.unwrap();
+    let (new, _) = second.scan_begun(zone).await.unwrap().expect("the lease is free");
+    assert_eq!((new.owner.as_str(), new.number), (&*second.here.owner, old.number + 1));
+    assert!(first.scan_begun(zone).await.unwrap().is_none());
+
+    let settings = first.settings.console.as_ref().unwrap();
+    assert!(!first.scan_step(&mut old, &Step::StartProxy, settings).await.unwrap());
+    assert_eq!(console::of_zone(db.reader(), zone).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
 async fn a_ticket_is_of_the_newest_key_that_its_proxy_was_told_of_and_no_secret_is_in_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(&folder.path().join("db")).await.unwrap();

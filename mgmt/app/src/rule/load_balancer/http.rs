@@ -1,13 +1,14 @@
 //! Balancers of HTTP: what is asked of requests, and what routers say of it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use podzol_appliance_api::limits::{MAX_CONNECTIONS, MAX_HTTP_BALANCERS, MAX_IDLE_SECS};
 use podzol_appliance_api::{CookieName, HttpBalancerStatus};
 use podzol_mgmt_api::load_balancer::{Certificate, Http, HttpCreate, HttpTraffic, HttpUpdate, TlsCreate};
+use podzol_mgmt_db::rule::Spec;
 use podzol_mgmt_db::{JsonCol, Reader, Tx, now, router, rule, termination};
-use podzol_vocab::Transport;
+use podzol_vocab::{NicId, Transport};
 
 use crate::certificate::{self, Brought, Fields};
 use crate::router::why_no_http;
@@ -17,11 +18,13 @@ use crate::{App, AppError};
 const CONNECTIONS: u32 = 2000;
 const IDLE_SECS: u32 = 60;
 
-/// What a router says of a balancer of HTTP.
+/// What a router says of a balancer.
 #[derive(Debug, Default)]
 pub(in crate::rule) struct Balancing {
-    /// Once it has said so.
-    pub(super) status: Option<HttpBalancerStatus>,
+    /// How it is, if it is one of HTTP, once it has said so.
+    status: Option<HttpBalancerStatus>,
+    /// Its members that do not work by its check, if it has one, once it has said so.
+    pub(super) down: Option<BTreeSet<NicId>>,
     /// Why it is not in force.
     pub(super) error: Option<String>,
 }
@@ -41,7 +44,7 @@ impl Balancing {
 }
 
 impl App {
-    /// What routers say of those of some rules that are balancers of HTTP. Each router is looked for once.
+    /// What routers say of those of some rules that are balancers of HTTP or have a check. Each router is looked for once.
     pub(in crate::rule) async fn balancing(
         &self,
         db: &impl Reader,
@@ -49,7 +52,11 @@ impl App {
     ) -> Result<HashMap<String, Balancing>, AppError> {
         let mut routers = HashMap::new();
         let mut all = HashMap::new();
-        for row in rows.iter().filter(|row| row.is_http) {
+        for row in rows {
+            let Spec::LoadBalancer { check, .. } = &row.spec.0 else { continue };
+            if !row.is_http && check.is_none() {
+                continue;
+            }
             let place = (row.account_id.0, row.zone_id.0);
             let router = match routers.entry(place) {
                 Entry::Occupied(looked_for) => looked_for.into_mut(),
@@ -58,10 +65,15 @@ impl App {
             let Some(router) = router else { continue };
             let Some(known) = self.here.routers.get(router.vm_id.0) else { continue };
             let heard = known.heard();
-            let id = row.id.parse().ok();
-            let status =
-                heard.status.as_ref().zip(id).and_then(|(all, id)| all.http_balancers.get(&id)).cloned();
-            all.insert(row.id.clone(), Balancing { status, error: why_no_http(router, &heard, &row.id) });
+            let (Some(said), Ok(id)) = (&heard.status, row.id.parse()) else { continue };
+            let balancing = if row.is_http {
+                let status = said.http_balancers.get(&id).cloned();
+                let down = status.as_ref().filter(|_| check.is_some()).map(|status| status.down.clone());
+                Balancing { status, down, error: why_no_http(router, &heard, &row.id) }
+            } else {
+                Balancing { down: said.checked.get(&id).cloned(), ..Balancing::default() }
+            };
+            all.insert(row.id.clone(), balancing);
         }
         Ok(all)
     }

@@ -5,49 +5,6 @@ use super::*;
 /// How long the lab's management service waits until it gives up what nobody needs, and a VM may take to end.
 const GIVEN_UP: Duration = Duration::from_secs(300);
 
-/// What there is at first and at last: no sessions, no proxies, and the lab's own configuration.
-struct Undone<'a> {
-    lab: &'a Lab,
-    config: String,
-}
-
-impl<'a> Undone<'a> {
-    /// Has each server of a proxy take one session: so a proxy, which has two, takes two.
-    fn with_small_servers(lab: &'a Lab) -> anyhow::Result<Self> {
-        let config = std::fs::read_to_string(lab.path("mgmt/mgmt.toml"))?;
-        let (before, after) = config.split_once("[console]\n").context("the lab has no consoles")?;
-        let small = format!("{before}[console]\nsessions_per_server = 1\nservers_per_proxy = 2\n{after}");
-        let undone = Self { lab, config };
-        configure(lab, &small)?;
-        Ok(undone)
-    }
-}
-
-impl Drop for Undone<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = close_all(self.lab).and_then(|()| configure(self.lab, &self.config)) {
-            println!("the lab is not as it was: {error:#}");
-        }
-    }
-}
-
-/// Starts the management service anew with a configuration.
-fn configure(lab: &Lab, config: &str) -> anyhow::Result<()> {
-    std::fs::write(lab.path("mgmt/mgmt.toml"), config)?;
-    let pid = lab.management_pid()?;
-    podzol_lab::program::run("kill", &["-9", &pid.to_string()])?;
-    lab.run_management()?;
-    lab.wait_for_management().map(drop)
-}
-
-fn close_all(lab: &Lab) -> anyhow::Result<()> {
-    let admin = lab.cloud()?;
-    for session in admin.podzol("console-session list")?.as_array().into_iter().flatten() {
-        admin.podzol(&format!("console-session close {}", text(session, "id")))?;
-    }
-    Ok(())
-}
-
 /// How many servers that take sessions each running proxy has, the fewest first.
 fn servers(admin: &Cloud) -> anyhow::Result<Vec<usize>> {
     let proxies = admin.podzol("console-proxy list")?;
@@ -72,7 +29,8 @@ fn servers_are(admin: &Cloud, what: &str, longest: Duration, expected: &[usize])
 fn a_server_is_opened_first_and_a_proxy_started_second_and_both_go_when_nobody_needs_them() {
     let lab = lab().unwrap();
     let admin = lab.cloud().unwrap();
-    let undone = Undone::with_small_servers(&lab).unwrap();
+    // Each server of a proxy takes one session: so a proxy, which has two, takes two.
+    let undone = Undone::with(&lab, &[("sessions_per_server", 1), ("servers_per_proxy", 2)]).unwrap();
     let came_and_went = come_and_go(&lab, &admin);
     drop(undone);
     let gone = servers_are(&admin, "console proxies to go", GIVEN_UP, &[]);
