@@ -19,6 +19,16 @@ const ECHO = Buffer.from([
   0xb0, 0x0a, 0xcd, 0x10, 0xeb, 0xea, // mov al,10; int 10h; jmp next
 ]);
 
+/** Asks VMware's mouse, which QEMU has, to take places on the screen, as a system's driver does: a tablet of USB needs one that runs. */
+const ABSOLUTE = Buffer.from([
+  0x66, 0xb8, 0x68, 0x58, 0x4d, 0x56, // mov eax,564d5868h
+  0x66, 0xbb, 0x52, 0x45, 0x41, 0x45, // mov ebx,45414552h: who are you?
+  0x66, 0xb9, 0x29, 0x00, 0x00, 0x00, // mov ecx,29h
+  0xba, 0x58, 0x56, 0x66, 0xed, // mov dx,5658h; in eax,dx
+  0x66, 0xb8, 0x68, 0x58, 0x4d, 0x56, // mov eax,564d5868h
+  0x66, 0xbb, 0x52, 0x41, 0x42, 0x53, 0x66, 0xed, // mov ebx,53424152h: absolute; in eax,dx
+]);
+
 export class Machine {
   protected readonly folder = mkdtempSync(join(tmpdir(), 'podzol-vm-'));
   #process: ChildProcess | undefined;
@@ -36,9 +46,11 @@ export class Machine {
   async start(): Promise<void> {
     const monitor = join(this.folder, 'monitor');
     this.port = await freePort();
-    const args = ['-name', 'machine,debug-threads=on', '-accel', 'tcg', '-nodefaults', '-vga', 'std', '-display', 'none', '-vnc', `127.0.0.1:${this.port - 5900}`];
+    // QEMU's keyboard takes a hundred keys a second from VNC, and loses what more than a thousand wait for, unless it is told otherwise.
+    const display = `127.0.0.1:${this.port - 5900}${this.#notes ? ',key-delay-ms=0' : ''}`;
+    const args = ['-name', 'machine,debug-threads=on', '-accel', 'tcg', '-nodefaults', '-vga', 'std', '-display', 'none', '-vnc', display];
     args.push('-qmp', `unix:${monitor},server=on,wait=off`, '-usb', '-device', 'usb-tablet', ...this.contents());
-    if (this.#notes) args.push('-D', this.#input, ...['key_qcode', 'btn', 'abs'].flatMap((kind) => ['-d', `trace:input_event_${kind}`]));
+    if (this.#notes) args.push('-D', this.#input, ...['key_qcode', 'btn', 'abs'].flatMap((kind) => ['-trace', `input_event_${kind}`]));
     this.#process = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'inherit'] });
     this.#monitor = await soon(
       () =>
@@ -67,7 +79,7 @@ export class Machine {
   /** What QEMU runs in it. */
   protected contents(): string[] {
     const sector = Buffer.alloc(512 * 2880);
-    ECHO.copy(sector);
+    Buffer.concat([...(this.#notes ? [ABSOLUTE] : []), ECHO]).copy(sector);
     sector.writeUInt16LE(0xaa55, 510);
     const disk = join(this.folder, 'disk');
     writeFileSync(disk, sector);
@@ -93,15 +105,15 @@ export class Machine {
    * where the pointer was then, on a screen of that size: `down 10,20`.
    */
   given(width: number, height: number): string[] {
-    const [given, at]: [string[], { X: number; Y: number }] = [[], { X: 0, Y: 0 }];
+    const [given, at]: [string[], { x: number; y: number }] = [[], { x: 0, y: 0 }];
     const lines = existsSync(this.#input) ? readFileSync(this.#input, 'latin1').split('\n') : [];
     for (const line of lines) {
       const [, axis, value] = /input_event_abs .*axis (\w), value 0x(\w+)/.exec(line) ?? [];
-      if (axis === 'X' || axis === 'Y') at[axis] = Math.ceil((parseInt(value ?? '', 16) * (axis === 'X' ? width : height)) / 0x7fff);
+      if (axis === 'x' || axis === 'y') at[axis] = Math.ceil((parseInt(value ?? '', 16) * (axis === 'x' ? width : height)) / 0x7fff);
       const [, key, isDown] = /input_event_key_qcode .*qcode (\w+), down (\d)/.exec(line) ?? [];
       if (key) given.push(`${isDown === '1' ? 'down' : 'up'} ${key}`);
       const [, button, isPressed] = /input_event_btn .*button (\w+), down (\d)/.exec(line) ?? [];
-      if (button) given.push(`${isPressed === '1' ? 'down' : 'up'} ${button === 'left' ? '' : button}${at.X},${at.Y}`);
+      if (button) given.push(`${isPressed === '1' ? 'down' : 'up'} ${button === 'left' ? '' : button}${at.x},${at.y}`);
     }
     return given;
   }
