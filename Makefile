@@ -18,7 +18,7 @@ PROXY_OF_TEMPLATE := $(COMPILED)/proxy/podzol-console-proxy
 # Builds templates once more elsewhere, with an appliance that is compiled there. The console proxy takes minutes to compile, in the
 # same way.
 BUILD_AGAIN = build_again() { $(1) build "$$1" $(AGAIN)/"$$1" $(AGAIN_CACHE) "$${@:2}"; }; \
-	build_again tiny && build_again router && build_again router-l7 && \
+	build_again tiny && build_again router && build_again router-l7 && build_again debian && build_again lab-host && \
 		build_again console-proxy --proxy $(PROXY_OF_TEMPLATE)
 
 VIEWER := console-proxy/viewer
@@ -112,11 +112,10 @@ unit: page ## Runs the tests that need no lab
 	cd $(VIEWER) && npm test
 
 reproducible: images ## Builds templates once more elsewhere: they must be the same to the byte, and a router's no larger than 24 MB
-	$(IMAGE) build router-l7 --out target/images/router-l7 --cache $(CACHE)
+	for image in router-l7 debian; do $(IMAGE) build $$image --out target/images/$$image --cache $(CACHE); done
 	$(call BUILD_AGAIN,$(IMAGE))
-	for image in tiny router router-l7 console-proxy; do \
-		cmp target/images/$$image/$$image.qcow2 target/images-again/$$image/$$image.qcow2; \
-	done
+	for image in tiny router router-l7 debian lab-host; do diff -r target/images/$$image target/images-again/$$image; done
+	cmp target/images/console-proxy/console-proxy.qcow2 target/images-again/console-proxy/console-proxy.qcow2
 	rm -rf target/images-again
 	size=$$(stat -c %s target/images/router/router.qcow2); \
 		[ $$size -le 24000000 ] || { echo "a router's template has $$size bytes"; exit 1; }

@@ -27,6 +27,7 @@ pub(crate) enum Set {
     Guests,
     SameLink,
     Gateways,
+    Vms,
     IngressPort,
     Ingress,
     IngressAll,
@@ -91,10 +92,11 @@ pub(crate) struct Place {
 
 impl Set {
     /// All of them.
-    const ALL: [Self; 35] = [
+    const ALL: [Self; 36] = [
         Self::Guests,
         Self::SameLink,
         Self::Gateways,
+        Self::Vms,
         Self::IngressPort,
         Self::Ingress,
         Self::IngressAll,
@@ -143,6 +145,7 @@ impl Set {
             Self::Guests => (Family::Ip, FILTER, "guests"),
             Self::SameLink => (Family::Ip, FILTER, "same_link"),
             Self::Gateways => (Family::Ip, FILTER, "gateways"),
+            Self::Vms => (Family::Ip, FILTER, "vms"),
             Self::IngressPort => (Family::Ip, FILTER, "ingress_port"),
             Self::Ingress => (Family::Ip, FILTER, "ingress"),
             Self::IngressAll => (Family::Ip, FILTER, "ingress_all"),

@@ -1,9 +1,11 @@
 //! Counters and gauges in Prometheus' text format. Counters begin anew with the process, gauges are read from the
 //! database whenever somebody asks.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use podzol_console_proxy_api::ServerStatus;
+use podzol_mgmt_api::router::RouterState;
 use podzol_mgmt_db::{server, vm};
 use prometheus::core::Collector;
 use prometheus::{
@@ -11,6 +13,7 @@ use prometheus::{
 };
 use serde::Serialize;
 
+use crate::router::measure::{Measured, Said};
 use crate::{App, AppError};
 
 /// What is counted.
@@ -32,6 +35,7 @@ pub struct Metrics {
     hosts: IntGaugeVec,
     vms: IntGaugeVec,
     routers: IntGaugeVec,
+    router_loads: [IntGaugeVec; 6],
     /// Scans of zones for the console proxies that they should have.
     pub console_scans: IntCounter,
     console_proxies: IntGaugeVec,
@@ -64,12 +68,13 @@ impl Default for Metrics {
             registry.register(Box::new(gauge.clone())).expect("the name is used once");
             gauge
         };
-        let of_proxy = |name: &str, help: &str| {
-            let gauge =
-                IntGaugeVec::new(Opts::new(name, help), &["zone", "proxy"]).expect("the name is valid");
+        let of_one = |kind: &str, name: &str, help: &str| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &["zone", kind]).expect("the name is valid");
             registry.register(Box::new(gauge.clone())).expect("the name is used once");
             gauge
         };
+        let of_proxy = |name: &str, help: &str| of_one("proxy", name, help);
+        let of_router = |name: &str, help: &str| of_one("router", name, help);
         let seconds = HistogramOpts::new("podzol_api_request_seconds", "Seconds to answer an API request")
             .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0]);
         let request_seconds = HistogramVec::new(seconds, &["method", "route"]).expect("the name is valid");
@@ -90,6 +95,20 @@ impl Default for Metrics {
             hosts: gauge("podzol_hosts", "Hosts in each state"),
             vms: gauge("podzol_vms", "VMs in each state"),
             routers: gauge("podzol_routers", "Routers in each state"),
+            router_loads: [
+                of_router("podzol_router_generations_behind", "Changes that are not in force at a router"),
+                of_router("podzol_router_services_down", "Services of a router that do not work"),
+                of_router("podzol_router_members_down", "Members of a router's balancers that do not work"),
+                of_router("podzol_router_repairs", "What a router has put right since its start"),
+                of_router(
+                    "podzol_router_sent_bytes",
+                    "Bytes that a router's public addresses have sent since its start",
+                ),
+                of_router(
+                    "podzol_router_received_bytes",
+                    "Bytes that a router's public addresses have received since its start",
+                ),
+            ],
             console_scans: total("podzol_console_scans_total", "Scans of zones for their console proxies"),
             console_proxies: gauge("podzol_console_proxies", "Console proxies in each state"),
             console_sessions: gauge(
@@ -138,7 +157,7 @@ impl App {
         let metrics = self.metrics();
         set(&metrics.hosts, server::count_hosts_by_state(self.db.reader()).await?);
         set(&metrics.vms, vm::count_by_state(self.db.reader()).await?);
-        set(&metrics.routers, self.count_routers().await?);
+        self.measure_routers().await?;
         set(&metrics.console_proxies, self.count_console_proxies().await?);
         self.measure_consoles().await?;
         {
@@ -159,6 +178,23 @@ impl App {
 }
 
 impl App {
+    async fn measure_routers(&self) -> Result<(), AppError> {
+        let metrics = self.metrics();
+        metrics.router_loads.iter().for_each(|load| load.reset());
+        let mut states: BTreeMap<u8, (RouterState, i64)> = BTreeMap::new();
+        for Measured { zone, id, state, said } in self.router_measures().await? {
+            states.entry(state as u8).or_insert((state, 0)).1 += 1;
+            let Some(said) = said else { continue };
+            let Said { behind, services_down, members_down, repairs, sent_bytes, received_bytes } = said;
+            let loads = [behind, services_down, members_down, repairs, sent_bytes, received_bytes];
+            for (gauge, load) in metrics.router_loads.iter().zip(loads) {
+                gauge.with_label_values(&[&zone, &id.to_string()]).set(load as i64);
+            }
+        }
+        set(&metrics.routers, states.into_values().collect());
+        Ok(())
+    }
+
     async fn measure_consoles(&self) -> Result<(), AppError> {
         let metrics = self.metrics();
         metrics.console_room.reset();

@@ -21,10 +21,40 @@ fn a_vm_is_told_of_itself_and_of_no_other() {
         let seed = curl(vm, "http://169.254.169.254/nocloud/meta-data");
         assert!(seed.contains(&vm.id.to_string()) && seed.ends_with("200"), "{seed}");
     }
-    // With an address that is no VM's, or another's in the same network, as a forger has it.
+    // With an address that is no VM's.
     let stranger = world.stranger_vm("stranger", 9);
     stranger.configure();
-    assert!(curl(&stranger, "http://169.254.169.254/latest/user-data").ends_with("404"));
+    assert!(is_refused(&stranger));
+}
+
+/// Whether it is told nothing, by all ways there are.
+fn is_refused(vm: &Vm) -> bool {
+    ["169.254.169.254", "10.1.1.1", "10.1.1.1:8080"].iter().all(|place| {
+        let asked = vm.space.output(&format!("curl -sS -m 10 http://{place}/latest/user-data"));
+        // curl's word for a connection that is refused.
+        asked.status.code() == Some(7) && asked.stdout.is_empty()
+    })
+}
+
+#[test]
+fn a_vm_that_routes_and_takes_its_neighbours_address_is_told_nothing_of_that() {
+    let mut world = World::new();
+    let (victim, router) = (world.vm("web-1", 2), world.vm("router-1", 3));
+    victim.configure();
+    router.configure();
+    assert!(curl(&victim, "http://169.254.169.254/latest/user-data").ends_with("200"));
+    router.space.ip("addr flush dev eth0 scope global");
+    router.space.ip("addr add 10.1.1.2/24 dev eth0");
+    router.space.ip("route replace default via 10.1.1.1");
+    // It answers whoever asks for the address, and is answered.
+    victim.space.ip("link set eth0 down");
+    router.space.run("dig +time=5 +tries=3 @10.1.1.1 web-1.internal");
+    assert!(is_refused(&router));
+    victim.space.ip("link set eth0 up");
+    router.space.ip("addr flush dev eth0 scope global");
+    victim.space.ip("route replace default via 10.1.1.1");
+    victim.space.run("dig +time=5 +tries=3 @10.1.1.1 web-1.internal");
+    assert!(curl(&victim, "http://169.254.169.254/latest/user-data").ends_with("200"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::ruleset::Set;
 
 impl Rules {
     pub(super) fn nic(&mut self, way: Way, nic: &VmNic) {
+        self.edit(way, Set::Vms, format_args!("{} . {}", nic.mac, nic.address), None);
         self.edit(way, Set::NicSent, nic.address, None);
         self.edit(way, Set::NicReceived, nic.address, None);
         let Some(address) = nic.address6 else { return };

@@ -1,6 +1,7 @@
 //! What the elements of each set are made of, and the bytes of that.
 
 use podzol_appliance_pieces::{Net, Number, Span};
+use podzol_vocab::MacAddr;
 
 use crate::ruleset::Set;
 use crate::wire::Writer;
@@ -25,6 +26,7 @@ enum Field {
     Protocol,
     Port,
     Link,
+    Mac,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +82,7 @@ impl Protocol {
 impl Form {
     /// Nothing if the set's elements cannot be made here.
     pub(crate) fn of(set: Set) -> Option<Self> {
-        use Field::{Address, Address6, Link, Port, Protocol};
+        use Field::{Address, Address6, Link, Mac, Port, Protocol};
         const PLACE: &[Field] = &[Address, Protocol, Port];
         let (key, is_interval, value): (&[Field], _, _) = match set {
             Set::Ingress | Set::Egress => (&[Address, Protocol, Port, Address], true, Kind::Nothing),
@@ -98,6 +100,7 @@ impl Form {
                 (&[Address], false, Kind::Nothing)
             }
             Set::Own6 | Set::NicSent6 | Set::NicReceived6 => (&[Address6], false, Kind::Nothing),
+            Set::Vms => (&[Mac, Address], false, Kind::Nothing),
             Set::Sources6 => (&[Link, Address6], false, Kind::Nothing),
             Set::Guests
             | Set::SameLink
@@ -169,6 +172,12 @@ fn values(fields: &[Field], text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
                 let number = Protocol::named(text)?.number();
                 [&mut firsts, &mut lasts].into_iter().for_each(|values| values.extend([number, 0, 0, 0]));
             }
+            Field::Mac => {
+                let [a, b, c, d, e, f] = text.parse::<MacAddr>().ok()?.octets();
+                [&mut firsts, &mut lasts]
+                    .into_iter()
+                    .for_each(|values| values.extend([a, b, c, d, e, f, 0, 0]));
+            }
             Field::Link => {
                 let name = text.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
                 let mut bytes = [0; LINK];
@@ -199,6 +208,8 @@ mod tests {
         assert_eq!(first, [203, 0, 113, 5, 6, 0, 0, 0, 0, 80, 0, 0, 10, 0, 0, 0]);
         assert_eq!(last, [203, 0, 113, 5, 6, 0, 0, 0, 0, 90, 0, 0, 10, 255, 255, 255]);
         assert_eq!(values(&[Field::Address], "10.0.0.1-10.0.0.3").unwrap().1, [10, 0, 0, 3]);
+        let (vm, _) = values(&[Field::Mac, Field::Address], "02:00:5e:10:00:01 . 10.0.0.7").unwrap();
+        assert_eq!(vm, [2, 0, 0x5e, 0x10, 0, 1, 0, 0, 10, 0, 0, 7]);
         for other in ["203.0.113.5", "203.0.113.5 . tcp . 80 . 10.0.0.1 . 7", "a . tcp . 80 . 10.0.0.1"] {
             assert_eq!(values(&place, other), None, "{other}");
         }

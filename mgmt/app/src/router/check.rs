@@ -1,15 +1,13 @@
 //! Comparing what routers do with what they should do.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use podzol_mgmt_api::doctor::Finding;
-use podzol_mgmt_api::router::RouterState;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::{find, operation, router, vm};
 use podzol_vocab::VmId;
 
-use super::shown::state_of;
 use super::{TellError, watch};
 use crate::{App, AppError, identity};
 
@@ -140,18 +138,5 @@ impl App {
             self.tell_if_it_runs(row).await;
         }
         Ok(())
-    }
-
-    /// How many routers are in each state.
-    pub(crate) async fn count_routers(&self) -> Result<Vec<(RouterState, i64)>, AppError> {
-        let mut counts: BTreeMap<u8, (RouterState, i64)> = BTreeMap::new();
-        for row in router::all(self.db.reader()).await? {
-            let Some(vm) = find::<vm::Entity>(self.db.reader(), row.vm_id).await? else { continue };
-            let known = self.here.routers.get(vm.id.0);
-            let heard = known.as_ref().map(|known| known.heard().clone());
-            let (state, _) = state_of(&row, &vm, heard.as_ref());
-            counts.entry(state as u8).or_insert((state, 0)).1 += 1;
-        }
-        Ok(counts.into_values().collect())
     }
 }

@@ -25,6 +25,7 @@ mod kind;
 pub(crate) mod known;
 mod leave;
 mod make;
+pub(crate) mod measure;
 mod passwords;
 pub(crate) mod room;
 mod shown;

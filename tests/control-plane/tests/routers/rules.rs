@@ -102,6 +102,27 @@ async fn rules_are_in_force_when_their_operations_end_and_cost_a_change_each() {
     let nic = document.balancers[&balancer.parse().unwrap()].members.keys().copied().collect();
     machine.set_down(balancer.parse().unwrap(), nic);
     works(false).await;
+    machine.add_public_traffic(
+        address,
+        podzol_appliance_api::Counters { sent_bytes: 1500, ..Default::default() },
+    );
+    let id = text(&world.router().await, "id");
+    wait_for("it to be measured", SOON, async || {
+        let metrics = world.admin().get("/metrics").await.ok().as_str().unwrap_or_default().to_owned();
+        let of_router = |what: &str, is: u32| {
+            let line = format!("podzol_router_{what}{{router=\"{id}\",zone=\"z1\"}} {is}");
+            metrics.lines().any(|found| found == line)
+        };
+        let is_right = of_router("members_down", 1)
+            && of_router("services_down", 0)
+            && of_router("generations_behind", 0)
+            && of_router("repairs", 0)
+            && of_router("sent_bytes", 1500)
+            && of_router("received_bytes", 0)
+            && metrics.contains("podzol_routers{state=\"running\"} 1");
+        if is_right { Ok(()) } else { Err(metrics) }
+    })
+    .await;
 
     served
         .done(api.patch(&format!("/v1/port-forwards/{forward}"), &json!({ "to_port": 8080 })).await.ok())

@@ -25,6 +25,9 @@ const STARTS: u64 = 600;
 /// How long a page may take until it shows what its VM does.
 const SHOWS: Duration = Duration::from_secs(120);
 
+/// How long the lab's management service waits until it gives up what hangs or nobody needs, and a VM may take to end.
+const GIVEN_UP: Duration = Duration::from_secs(300);
+
 /// How long until another console proxy is open, for which nobody waits.
 const OPENS: Duration = Duration::from_secs(STARTS);
 
@@ -164,6 +167,7 @@ fn shows(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
     acme.podzol("vm reboot acme-1 --wait")?;
     consoles.shows("acme-1", SHOWS)?;
     moves(&mut consoles, admin)?;
+    goes_on_after_a_kill(&mut consoles, admin)?;
     goes_on_at_another_proxy(&mut consoles, admin)
 }
 
@@ -225,12 +229,10 @@ fn moves(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The proxy's VM is killed: all its pages go on by themselves at another one that is open, and nothing is left of it.
-fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
-    let lab = consoles.lab;
+/// The console proxy at which all pages are, the name of its host, and another one that is open.
+fn proxies(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<(Value, String, Value)> {
     let hosts =
         Consoles::VMS.iter().map(|name| consoles.shows(name, SHOWS)).collect::<anyhow::Result<Vec<_>>>()?;
-    let name_of = |proxy: &Value| format!("{}.{CONSOLE_DOMAIN}", text(proxy, "address").replace('.', "-"));
     let [own, other] = wait_for("another console proxy to be open", OPENS, || {
         let proxies = admin.podzol("console-proxy list")?;
         let open = |proxy: &&Value| proxy["state"] == "running" && proxy["servers"][0]["open"] == true;
@@ -242,19 +244,55 @@ fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyho
     })?;
     ensure!(hosts.iter().all(|host| *host == name_of(&own)), "{hosts:?} instead of {own}");
     let host = text(&admin.podzol(&format!("host show {}", text(&own, "host")))?, "name");
+    Ok((own, host, other))
+}
+
+fn name_of(proxy: &Value) -> String {
+    format!("{}.{CONSOLE_DOMAIN}", text(proxy, "address").replace('.', "-"))
+}
+
+/// The proxy's VM is killed: all its pages go on by themselves. Its host starts it again in seconds, most often before they have gone
+/// to the other one.
+fn goes_on_after_a_kill(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
+    let lab = consoles.lab;
+    let (own, host, _) = proxies(consoles, admin)?;
     lab.ssh(&lab.host(&host)?).run(&format!("virsh destroy {}", text(&own, "vm")))?;
+    wait_for("the pages to notice", SHOWS, || {
+        let seen = consoles.pages.look("acme-1")?;
+        Ok((seen.phase != "on").then_some(()))
+    })?;
+    consoles.all_show(SHOWS)?;
+    is_cleaned_up(lab, admin)
+}
+
+/// The proxy's VM hangs, of which its host knows nothing: all its pages go on by themselves at another one that is open, and it is
+/// removed.
+fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
+    let lab = consoles.lab;
+    let (own, host, other) = proxies(consoles, admin)?;
+    let process = format!("/run/libvirt/qemu/$(virsh -q domname {}).pid", text(&own, "vm"));
+    lab.ssh(&lab.host(&host)?).run(&format!("kill -STOP $(cat {process})"))?;
     for name in Consoles::VMS {
-        let at = consoles.shows(name, SHOWS)?;
-        ensure!(at == name_of(&other), "{name} is at {at} instead of {other}");
+        // A page that has not noticed yet shows what it did.
+        wait_for(&format!("{name} to be shown by the other proxy"), SHOWS, || {
+            let at = consoles.shows(name, SHOWS)?;
+            ensure!(at == name_of(&other), "{name} is at {at} instead of {other}");
+            Ok(Some(()))
+        })?;
     }
     let id = text(&own, "id");
-    wait_for("what was killed to be given up", SHOWS, || {
+    wait_for("what hangs to be given up", GIVEN_UP, || {
         let proxies = admin.podzol("console-proxy list")?;
         let there = proxies.as_array().into_iter().flatten().any(|proxy| text(proxy, "id") == id);
         ensure!(!there, "{proxies}");
         Ok(Some(()))
     })?;
-    // Each proxy runs once, and nothing else does.
+    is_cleaned_up(lab, admin)?;
+    Consoles::VMS.iter().try_for_each(|name| consoles.pages.close(name))
+}
+
+/// Each VM runs once, whatever it is, and nothing else does.
+fn is_cleaned_up(lab: &Lab, admin: &Cloud) -> anyhow::Result<()> {
     wait_for("what was killed to be cleaned up", SHOWS, || {
         let proxies = admin.podzol("console-proxy list")?;
         let mut known: Vec<String> =
@@ -272,9 +310,5 @@ fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyho
         runs.sort();
         ensure!(runs == known, "{runs:?} run, and {known:?} should");
         Ok(Some(()))
-    })?;
-    for name in Consoles::VMS {
-        consoles.pages.close(name)?;
-    }
-    Ok(())
+    })
 }

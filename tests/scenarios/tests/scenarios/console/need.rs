@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// How long the lab's management service waits until it gives up what nobody needs, and a VM may take to end.
-const GIVEN_UP: Duration = Duration::from_secs(300);
-
 /// How many servers that take sessions each running proxy has, the fewest first.
 fn servers(admin: &Cloud) -> anyhow::Result<Vec<usize>> {
     let proxies = admin.podzol("console-proxy list")?;
