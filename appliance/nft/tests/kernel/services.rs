@@ -8,7 +8,7 @@ use std::process::Command;
 use podzol_appliance_api::{HttpBalancer, Method};
 
 use crate::router::{CLIENT, MANAGED, MANAGER, Router, SERVER, STRANGER, hears};
-use crate::sample::{FAR, PUBLIC, STATIC, WEB, balancer_id, bare, echo, ruleset, small, tcp};
+use crate::sample::{FAR, OTHER, PUBLIC, STATIC, WEB, balancer_id, bare, echo, ruleset, small, tcp};
 use crate::{ALL, GATEWAY, with_ingress};
 
 #[test]
@@ -23,6 +23,12 @@ fn the_router_answers_guests_at_its_address_on_their_own_link_only() {
         assert!(router.lan.ask(WEB, (GATEWAY, port)).is_ok(), "{port}");
     }
     assert!(router.lan.ask(WEB, (metadata, 80)).is_ok() && router.far.ask(FAR, (metadata, 80)).is_ok());
+    // One VM with another's address, at its own interface.
+    for to in [(metadata, 80), (GATEWAY, 80), (GATEWAY, 8080)] {
+        let refused = router.lan.ask(OTHER, to).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(std::io::ErrorKind::ConnectionRefused), "{to:?}");
+    }
+    assert!(router.lan.ask(OTHER, (GATEWAY, 53)).is_ok());
     assert!(router.lan.pings(WEB, GATEWAY));
     for address in [MANAGED, PUBLIC, STATIC, Ipv4Addr::new(10, 1, 2, 1)] {
         for port in [53, 80, 8080, 8447] {

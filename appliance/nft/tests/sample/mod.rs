@@ -234,6 +234,7 @@ pub(crate) fn echo() -> Traffic {
     Traffic::Icmp { icmp_type: Some(8), icmp_code: None }
 }
 
-fn mac(last: u8) -> MacAddr {
+/// The MAC address of a VM's interface of that number.
+pub(crate) fn mac(last: u8) -> MacAddr {
     MacAddr::local([2, 0, 0x5e, 0x10, 0, last])
 }

@@ -28,7 +28,7 @@ pub(crate) use namespace::Namespace;
 use traffic::Address;
 pub(crate) use udp::hears;
 
-use crate::sample::ruleset;
+use crate::sample::{mac, ruleset};
 
 /// The one who manages.
 pub(crate) const MANAGER: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
@@ -79,6 +79,11 @@ impl Router {
             router.ip(&format!("link add {link} type veth peer name eth0 netns {}", peer.path()));
             router.ip(&format!("address add {address} dev {link}"));
             addresses.iter().for_each(|address| peer.ip(&format!("address add {address} dev eth0")));
+            match link {
+                "eth0" => peer.ip(&format!("link set eth0 address {}", mac(5))),
+                "eth3" => peer.ip(&format!("link set eth0 address {}", mac(8))),
+                _ => {}
+            }
             peer.ip("link set eth0 up");
             router.ip(&format!("link set {link} up"));
         }
