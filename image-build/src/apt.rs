@@ -2,6 +2,7 @@
 //! locks play no part, and an ordinary user can run it. apt checks the signatures of what it fetches.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::BuildError;
 use crate::files;
@@ -54,6 +55,15 @@ pub enum AptError {
     },
 }
 
+/// How long indexes hold: as long as it takes to build all that there is.
+const HOLD: Duration = Duration::from_secs(600);
+
+/// Whether a file was written a short while ago.
+fn is_fresh(path: &Path) -> bool {
+    let written = std::fs::metadata(path).and_then(|about| about.modified()).ok();
+    written.and_then(|at| at.elapsed().ok()).is_some_and(|age| age < HOLD)
+}
+
 /// A private apt state with fresh package indexes.
 #[derive(Debug)]
 pub struct Apt {
@@ -62,7 +72,7 @@ pub struct Apt {
 
 impl Apt {
     /// Sets the state up in the cache folder and fetches the mirrors' indexes, if they changed: once in a build, so that
-    /// all of it sees the same packages.
+    /// all of it sees the same packages, and so do builds that follow soon.
     ///
     /// # Errors
     /// When the machine has no Debian mirror or it does not answer.
@@ -73,9 +83,19 @@ impl Apt {
         for folder in ["state/lists/partial", "cache/archives/partial", "sources.d", "packages"] {
             files::create_folder(&apt.folder.join(folder))?;
         }
-        files::write(&apt.sources_file(), text)?;
-        files::write(&apt.folder.join("status"), "")?;
-        apt.program("apt-get").args(["update", "--error-on=any"]).run()?;
+        // apt reads all indexes anew when it finds this changed.
+        let installed = apt.folder.join("status");
+        if !installed.exists() {
+            files::write(&installed, "")?;
+        }
+        // It has what the indexes are of, once they are there.
+        let updated = apt.folder.join("updated");
+        if !is_fresh(&updated) || files::read_text(&updated)? != text {
+            files::remove(&updated)?;
+            files::write(&apt.sources_file(), &text)?;
+            apt.program("apt-get").args(["update", "--error-on=any"]).run()?;
+            files::write(&updated, text)?;
+        }
         Ok(apt)
     }
 
@@ -161,6 +181,9 @@ impl Apt {
             format!("Dir::State::Lists={folder}/state/lists"),
             format!("Dir::Cache={folder}/cache"),
             format!("Dir::Cache::Archives={folder}/cache/archives"),
+            // Machines in containers often have none, and read all indexes at each question.
+            format!("Dir::Cache::pkgcache={folder}/cache/pkgcache.bin"),
+            format!("Dir::Cache::srcpkgcache={folder}/cache/srcpkgcache.bin"),
             format!("Dir::Etc::SourceParts={folder}/sources.d"),
         ];
         let settings = own.into_iter().chain(SETTINGS.map(str::to_owned));
