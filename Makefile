@@ -11,15 +11,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 LAB := target/debug/podzol-lab
 IMAGE := target/debug/podzol-image
 CACHE := target/images/cache
-AGAIN := --out target/images-again
-AGAIN_CACHE := --cache target/images-again/cache
 COMPILED := $(CACHE)/init-target/x86_64-unknown-linux-gnu
 PROXY_OF_TEMPLATE := $(COMPILED)/proxy/podzol-console-proxy
-# Builds templates once more elsewhere, with an appliance that is compiled there. The console proxy takes minutes to compile, in the
-# same way.
-BUILD_AGAIN = build_again() { $(1) build "$$1" $(AGAIN)/"$$1" $(AGAIN_CACHE) "$${@:2}"; }; \
-	build_again tiny && build_again router && build_again router-l7 && build_again debian && build_again lab-host && \
-		build_again console-proxy --proxy $(PROXY_OF_TEMPLATE)
 
 VIEWER := console-proxy/viewer
 # Put into the console proxy's program when that is compiled.
@@ -72,7 +65,7 @@ unit-beside-images: page
 		make_image() { nice -n 10 target/images/podzol-image build "$$@"; }; \
 		{ for image in lab-host tiny router router-l7 debian console-proxy; do \
 			make_image $$image --out target/images/$$image --cache $(CACHE) || exit; \
-		done; $(call BUILD_AGAIN,nice -n 10 target/images/podzol-image); } \
+		done; nice -n 10 tests/lab/again build target/images/podzol-image $(PROXY_OF_TEMPLATE); } \
 			> target/images/log 2>&1 & images=$$!; \
 		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
 		$(MAKE) unit; \
@@ -113,10 +106,8 @@ unit: page ## Runs the tests that need no lab
 
 reproducible: images ## Builds templates once more elsewhere: they must be the same to the byte, and a router's no larger than 24 MB
 	for image in router-l7 debian; do $(IMAGE) build $$image --out target/images/$$image --cache $(CACHE); done
-	$(call BUILD_AGAIN,$(IMAGE))
-	for image in tiny router router-l7 debian lab-host; do diff -r target/images/$$image target/images-again/$$image; done
-	cmp target/images/console-proxy/console-proxy.qcow2 target/images-again/console-proxy/console-proxy.qcow2
-	rm -rf target/images-again
+	tests/lab/again build $(IMAGE) $(PROXY_OF_TEMPLATE)
+	tests/lab/again compare
 	size=$$(stat -c %s target/images/router/router.qcow2); \
 		[ $$size -le 24000000 ] || { echo "a router's template has $$size bytes"; exit 1; }
 

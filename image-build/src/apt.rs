@@ -83,13 +83,9 @@ impl Apt {
         for folder in ["state/lists/partial", "cache/archives/partial", "sources.d", "packages"] {
             files::create_folder(&apt.folder.join(folder))?;
         }
-        // apt reads all indexes anew when it finds this changed.
-        let installed = apt.folder.join("status");
-        if !installed.exists() {
-            files::write(&installed, "")?;
-        }
+        files::write(&apt.folder.join("status"), "")?;
         // It has what the indexes are of, once they are there.
-        let updated = apt.folder.join("updated");
+        let updated = apt.updated();
         if !is_fresh(&updated) || files::read_text(&updated)? != text {
             files::remove(&updated)?;
             files::write(&apt.sources_file(), &text)?;
@@ -99,9 +95,20 @@ impl Apt {
         Ok(apt)
     }
 
+    /// Has the next build ask the mirrors for their indexes anew: something in one went wrong.
+    pub fn forget_indexes(cache: &Path) {
+        // Without it they are asked in any case.
+        let _ = std::fs::remove_file(Self::opened(cache).updated());
+    }
+
     /// The state as [`Apt::open`] left it earlier in this build.
     pub fn opened(cache: &Path) -> Self {
         Self { folder: cache.join("apt") }
+    }
+
+    /// Is there when the indexes are.
+    fn updated(&self) -> PathBuf {
+        self.folder.join("updated")
     }
 
     /// The file that names the mirrors, in deb822 form.

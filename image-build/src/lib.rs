@@ -32,6 +32,7 @@ pub mod init;
 pub mod kernel;
 pub mod libraries;
 pub mod manifest;
+pub mod owners;
 pub mod parts;
 pub mod program;
 pub mod recipe;
@@ -93,12 +94,6 @@ pub enum BuildError {
     /// A key or a signature cannot be used.
     #[error(transparent)]
     Signing(#[from] signature::SigningError),
-    /// The recipe needs more rights.
-    #[error("{recipe} must be built by root: its files' owners are set by chroot and chown")]
-    NotRoot {
-        /// The recipe.
-        recipe: &'static str,
-    },
     /// What was installed is not what was resolved.
     #[error("the mirror changed while the image was built; try again. Differences: {}", differences.join(", "))]
     Moved {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podzol_image::manifest::{FILE_NAME, Manifest};
+use podzol_image::owners;
 use podzol_image::recipe::{
     self, DEFAULT_EPOCH, Debian, Debs, LabHost, Outcome, Place, Recipe, Router, RouterKind, Tiny,
 };
@@ -147,6 +148,10 @@ fn run(build: Build) -> anyhow::Result<()> {
     for name in names {
         let mut recipe = build.recipe(*name)?;
         let place = build.place(recipe.name())?;
+        if recipe.has_owners() && !owners::are_free() {
+            build_free(recipe.name(), &place, build.key.as_deref())?;
+            continue;
+        }
         let mut shown = std::io::stderr();
         let mut steps = Steps::new(&mut shown, recipe.steps());
         if names.len() > 1 {
@@ -161,6 +166,19 @@ fn run(build: Build) -> anyhow::Result<()> {
             Outcome::UpToDate => println!("{} is up to date", place.out.display()),
         }
     }
+    Ok(())
+}
+
+/// Builds a recipe by this program once more, where its files can be of several owners.
+fn build_free(recipe: &str, place: &Place, key: Option<&Path>) -> anyhow::Result<()> {
+    let mut command = owners::free(&std::env::current_exe().context("this program's own path")?)?;
+    command.args(["build", recipe, "--epoch", &place.epoch.to_string()]);
+    command.arg("--out").arg(&place.out).arg("--cache").arg(&place.cache);
+    if let Some(key) = key {
+        command.arg("--key").arg(key);
+    }
+    let status = command.status().context("cannot start setpriv")?;
+    anyhow::ensure!(status.success(), "{recipe}: was not built, see above ({status})");
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::BuildError;
+use crate::apt::Apt;
 use crate::files;
 use crate::manifest::{self, Manifest, ManifestError, Output, Package};
 use crate::parts::Part;
@@ -90,6 +91,10 @@ pub trait Recipe {
     }
     /// The programs that it runs.
     fn tools(&self) -> Vec<Tool>;
+    /// Whether its files are of several owners: it is built where that can be, see [`crate::owners`].
+    fn has_owners(&self) -> bool {
+        false
+    }
     /// How many steps it has, those of [`Recipe::files`] and [`Recipe::packages`] included.
     fn steps(&self) -> usize;
     /// The programs of Podzol's own that go in.
@@ -157,6 +162,18 @@ impl Drop for Shop<'_> {
 /// When a tool is missing or a step fails. The output folder is then as it was; only if its files could not be moved to
 /// their places, it has no manifest.
 pub fn build(recipe: &mut dyn Recipe, place: &Place, steps: &mut Steps<'_>) -> Result<Outcome, BuildError> {
+    let built = try_to_build(recipe, place, steps);
+    if built.is_err() {
+        Apt::forget_indexes(&place.cache);
+    }
+    built
+}
+
+fn try_to_build(
+    recipe: &mut dyn Recipe,
+    place: &Place,
+    steps: &mut Steps<'_>,
+) -> Result<Outcome, BuildError> {
     let tools = recipe.tools();
     let programs = tools::require(&tools)?;
     files::create_folder(&place.cache)?;

@@ -95,11 +95,6 @@ impl System {
     }
 }
 
-/// Only root can make files of other owners.
-pub(super) fn must_be_root(recipe: &'static str) -> Result<(), BuildError> {
-    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(BuildError::NotRoot { recipe }) }
-}
-
 /// What was installed must be what was resolved, or the manifest would lie.
 fn check_installed(resolved: &[&Package], root: &Path) -> Result<(), BuildError> {
     let query = Program::new("dpkg-query").arg("--admindir").arg(root.join("var/lib/dpkg"));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::BuildError;
+use crate::apt::Apt;
 use crate::files;
 use crate::manifest::Package;
 use crate::program::Program;
@@ -20,6 +21,10 @@ const FOLDER: &str = "systems";
 
 /// Packing or unpacking took 3-8 s on two cores.
 const DEADLINE: Duration = Duration::from_secs(600);
+
+/// What the archiver is told when it packs. What is in `/dev` is the kernel's to make; here it is the machine's.
+const PACKING: [&str; 4] =
+    ["--create", "--sort=name", "--exclude=./dev/*", "--use-compress-program=zstd -1 -q"];
 
 /// What the archiver is told when it packs and when it unpacks: whose the files are, and what they may do beside their mode.
 const ALL_OF_IT: [&str; 3] = ["--numeric-owner", "--xattrs", "--xattrs-include=*"];
@@ -37,7 +42,11 @@ pub(super) fn find(
             text.push_str(&format!("tool {program} {}\n", files::hash_file(&path)?.0));
         }
     }
-    arguments.iter().for_each(|argument| text.push_str(&format!("argument {argument}\n")));
+    // It names the mirrors in the system.
+    let sources = files::read_text(&Apt::opened(&place.cache).sources_file())?;
+    text.push_str(&format!("sources {}\n", files::hash(sources)));
+    let packing: Vec<String> = PACKING.iter().chain(&ALL_OF_IT).map(|word| (*word).to_owned()).collect();
+    arguments.iter().chain(&packing).for_each(|argument| text.push_str(&format!("argument {argument}\n")));
     for package in packages {
         text.push_str(&format!("package {} {}\n", package.file_name(), package.sha256));
     }
@@ -50,7 +59,7 @@ pub(super) fn pack(root: &Path, archive: &Path) -> Result<(), BuildError> {
     files::remove(folder)?;
     files::create_folder(folder)?;
     let packed = archive.with_extension("new");
-    tar(&["--create", "--sort=name", "--use-compress-program=zstd -1 -q"], &packed, root, &["."])?;
+    tar(&PACKING, &packed, root, &["."])?;
     // A name that is there stands for all of its content.
     File::open(&packed).and_then(|file| file.sync_all()).map_err(files::context("write", &packed))?;
     Ok(files::rename(&packed, archive)?)
