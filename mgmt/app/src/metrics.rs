@@ -179,10 +179,10 @@ impl App {
 
 impl App {
     async fn measure_routers(&self) -> Result<(), AppError> {
-        let metrics = self.metrics();
+        let (metrics, measured) = (self.metrics(), self.router_measures().await?);
         metrics.router_loads.iter().for_each(|load| load.reset());
         let mut states: BTreeMap<u8, (RouterState, i64)> = BTreeMap::new();
-        for Measured { zone, id, state, said } in self.router_measures().await? {
+        for Measured { zone, id, state, said } in measured {
             states.entry(state as u8).or_insert((state, 0)).1 += 1;
             let Some(said) = said else { continue };
             let Said { behind, services_down, members_down, repairs, sent_bytes, received_bytes } = said;
@@ -196,12 +196,12 @@ impl App {
     }
 
     async fn measure_consoles(&self) -> Result<(), AppError> {
-        let metrics = self.metrics();
+        let (metrics, measures) = (self.metrics(), self.console_measures().await?);
         metrics.console_room.reset();
         metrics.console_pages.reset();
         metrics.console_loads.iter().for_each(|load| load.reset());
         let (mut placed, mut waiting) = (0, 0);
-        for measured in self.console_measures().await? {
+        for measured in measures {
             let zone = &[measured.zone.as_str()];
             metrics.console_room.with_label_values(zone).set(measured.room.into());
             metrics.console_pages.with_label_values(zone).set(measured.pages.into());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::pool::{Pool, PoolCreate, PoolState};
 use podzol_mgmt_api::{Created, Page, PageQuery};
 use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, pool, server, volume};
@@ -27,6 +28,7 @@ impl App {
         self.create(actor, once, async |tx| {
             let server = server::storage_server(tx.reader(), body.storage_server).await?;
             let server = server
+                .filter(|server| server.state.0 != ServerState::Removed)
                 .ok_or_else(|| AppError::invalid("storage_server", "there is no such storage server"))?;
             let row = pool::Model {
                 id: PoolId::new().into(),
@@ -86,9 +88,7 @@ impl App {
         actor.must_be_admin()?;
         let tx = self.db.begin().await?;
         let mut row = find::<pool::Entity>(tx.reader(), id).await?.ok_or(AppError::NotFound("pool"))?;
-        if !volume::of_pool(tx.reader(), id).await?.is_empty() {
-            return Err(AppError::in_use("there are still volumes in this pool"));
-        }
+        must_be_empty(tx.reader(), id).await?;
         row.state = JsonCol(PoolState::Deleting);
         tx.pool_update(row.clone()).await?;
         let operation = operation::start(&tx, pool_operation("pool.delete", &row)).await?;
@@ -108,6 +108,14 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Refuses what is only for a pool without volumes.
+pub(crate) async fn must_be_empty(db: &impl Reader, id: PoolId) -> Result<(), AppError> {
+    if volume::of_pool(db, id).await?.is_empty() {
+        return Ok(());
+    }
+    Err(AppError::in_use("there are still volumes in this pool"))
 }
 
 /// An operation on a pool. What was asked for once may fail; exports and removals must get done.

@@ -293,6 +293,10 @@ impl<W: Work> Engine<W> {
         else {
             return Ok(());
         };
+        // It ended in its own transaction, while it was to be cancelled or took too long.
+        if row.finished_at.is_some() {
+            return Ok(());
+        }
         row.lease_owner = None;
         row.lease_until = None;
         let state = match outcome {

@@ -16,6 +16,7 @@ mod openapi;
 mod operations;
 mod parallel;
 mod placement;
+mod pools;
 mod recover;
 mod restarts;
 mod routers;

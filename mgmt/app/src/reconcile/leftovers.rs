@@ -6,7 +6,7 @@
 //! moment, because the row was deleted just now, is gone by itself; so a round looks at the database after the agent.
 
 use std::collections::HashSet;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -39,6 +39,18 @@ async fn look_through_all(app: &App, keep: Duration) -> Result<(), AppError> {
     // Side by side, so that a storage server that hangs delays no other.
     let cleared = join_all(pools.iter().map(|row| app.look_through(row, keep))).await;
     cleared.into_iter().collect()
+}
+
+/// A host from which VMs are being removed, until this is dropped: whoever waits for that may go away meanwhile.
+struct Clearing<'a> {
+    hosts: &'a Mutex<HashSet<HostId>>,
+    host: HostId,
+}
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.host);
+    }
 }
 
 impl App {
@@ -119,12 +131,12 @@ impl App {
     /// Removes VMs from a host that they should not be on, after a second look at the database. While the last ones that
     /// it reported are still being removed, this does nothing; it will report again.
     pub(crate) async fn remove_strays(&self, host: HostId, strays: Vec<VmStatus>) {
-        let clearing = || self.here.clearing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !clearing().insert(host) {
+        let hosts = &self.here.clearing;
+        if !hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(host) {
             return;
         }
+        let _clearing = Clearing { hosts, host };
         self.remove_each(host, strays).await;
-        clearing().remove(&host);
     }
 
     async fn remove_each(&self, host: HostId, strays: Vec<VmStatus>) {

@@ -12,7 +12,7 @@ use podzol_storage_api::{PoolDelete, PoolPlan, PoolPut, PoolStatus};
 use podzol_vocab::{PoolId, ZoneId};
 
 use crate::operation::NewOperation;
-use crate::pool::pool_operation;
+use crate::pool::{must_be_empty, pool_operation};
 use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
 
@@ -24,22 +24,24 @@ impl App {
         let Some(row) = find::<pool::Entity>(self.db.reader(), id).await? else { return Ok(Outcome::Done) };
         match (operation.kind.as_str(), row.state.0) {
             ("pool.delete", PoolState::Deleting) => self.pool_remove(row).await,
+            ("pool.delete", _) => Ok(Outcome::Overtaken { detail: "the pool is to stay".into() }),
             (_, PoolState::Deleting) => Ok(Outcome::Overtaken { detail: "the pool is being deleted".into() }),
-            _ => self.pool_make(row).await,
+            _ => self.pool_make(operation, row).await,
         }
     }
 
-    async fn pool_make(&self, row: pool::Model) -> Result<Outcome, AppError> {
+    async fn pool_make(&self, operation: &operation::Model, row: pool::Model) -> Result<Outcome, AppError> {
         let hosts = host_addresses(self.db.reader(), row.zone_id.0).await?;
         let plan = PoolPlan { path: row.path.clone(), hosts };
         match self.peers.call::<PoolPut>(storage_peer(&row)?, &(row.id.0,), &plan, CALL).await {
-            Ok(status) => self.pool_is_ready(&row, status, plan.hosts).await,
+            Ok(status) => self.pool_is_ready(operation, &row, status, plan.hosts).await,
             Err(error) => Ok(after_call(&error, "its storage server")),
         }
     }
 
     async fn pool_is_ready(
         &self,
+        operation: &operation::Model,
         row: &pool::Model,
         status: PoolStatus,
         exported_to: Vec<String>,
@@ -69,6 +71,10 @@ impl App {
                 }
             }
         }
+        if !out_of_date {
+            // It ends with this look at the hosts: who changes them from now on finds it ended, and has it done again.
+            tx.operation_succeeded(operation)?;
+        }
         tx.commit().await?;
         if out_of_date {
             // A host came, went or moved while the storage server was asked.
@@ -78,7 +84,7 @@ impl App {
                 after: Some(Duration::ZERO),
             });
         }
-        Ok(Outcome::Done)
+        Ok(Outcome::Ended)
     }
 
     async fn pool_remove(&self, row: pool::Model) -> Result<Outcome, AppError> {
@@ -101,11 +107,12 @@ impl App {
         let Some(id) = operation.subject.parse::<PoolId>().ok() else { return Ok(()) };
         let Some(mut row) = find::<pool::Entity>(tx.reader(), id).await? else { return Ok(()) };
         row.error = Some(detail.to_owned());
-        match row.state.0 {
-            PoolState::Creating => row.state = JsonCol(PoolState::Failed),
+        match (operation.kind.as_str(), row.state.0) {
+            ("pool.create", PoolState::Creating) => row.state = JsonCol(PoolState::Failed),
             // Refused because something is still in it: it is in use as before.
-            PoolState::Deleting => row.state = JsonCol(PoolState::Ready),
-            PoolState::Ready | PoolState::Failed => {}
+            ("pool.delete", PoolState::Deleting) => row.state = JsonCol(PoolState::Ready),
+            // Whatever is being done with it meanwhile goes on.
+            _ => {}
         }
         Ok(tx.pool_update(row).await?)
     }
@@ -119,10 +126,17 @@ impl App {
         let id: PoolId = operation.subject.parse().map_err(|_| gone())?;
         let mut row = find::<pool::Entity>(tx.reader(), id).await?.ok_or_else(gone)?;
         row.error = None;
-        let (kind, state) = match operation.kind.as_str() {
-            "pool.delete" => ("pool.delete", PoolState::Deleting),
-            "pool.create" => ("pool.create", PoolState::Creating),
-            _ => ("pool.export", row.state.0),
+        let (kind, state) = match (operation.kind.as_str(), row.state.0) {
+            ("pool.delete", _) => {
+                must_be_empty(tx.reader(), id).await?;
+                ("pool.delete", PoolState::Deleting)
+            }
+            ("pool.create", PoolState::Failed) => ("pool.create", PoolState::Creating),
+            ("pool.create", _) => {
+                let detail = "the pool has been made since, or is being deleted".into();
+                return Err(AppError::Conflict { code: "goal_gone", detail });
+            }
+            (_, state) => ("pool.export", state),
         };
         row.state = JsonCol(state);
         tx.pool_update(row.clone()).await?;

@@ -6,8 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use podzol_appliance_api::limits::{MAX_CONNECTIONS, MAX_HTTP_BALANCERS, MAX_IDLE_SECS};
 use podzol_appliance_api::{CookieName, HttpBalancerStatus};
 use podzol_mgmt_api::load_balancer::{Certificate, Http, HttpCreate, HttpTraffic, HttpUpdate, TlsCreate};
+use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::rule::Spec;
-use podzol_mgmt_db::{JsonCol, Reader, Tx, now, router, rule, termination};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, router, rule, termination, vm};
 use podzol_vocab::{NicId, Transport};
 
 use crate::certificate::{self, Brought, Fields};
@@ -60,18 +61,30 @@ impl App {
             let place = (row.account_id.0, row.zone_id.0);
             let router = match routers.entry(place) {
                 Entry::Occupied(looked_for) => looked_for.into_mut(),
-                Entry::Vacant(new) => new.insert(router::of(db, place.0, place.1).await?),
+                Entry::Vacant(new) => {
+                    let router = router::of(db, place.0, place.1).await?;
+                    let vm = match &router {
+                        Some(router) => find::<vm::Entity>(db, router.vm_id).await?,
+                        None => None,
+                    };
+                    new.insert(router.zip(vm))
+                }
             };
-            let Some(router) = router else { continue };
+            let Some((router, vm)) = router else { continue };
             let Some(known) = self.here.routers.get(router.vm_id.0) else { continue };
             let heard = known.heard();
             let (Some(said), Ok(id)) = (&heard.status, row.id.parse()) else { continue };
+            // What it does not know of yet it says nothing of, and what it said before it ended holds no more.
+            let knows = matches!(vm.state.0, VmState::Running | VmState::Migrating | VmState::Paused)
+                && heard.in_force >= heard.wanted;
             let balancing = if row.is_http {
                 let status = said.http_balancers.get(&id).cloned();
-                let down = status.as_ref().filter(|_| check.is_some()).map(|status| status.down.clone());
+                let down = status.as_ref().filter(|_| knows && check.is_some());
+                let down = down.map(|status| status.down.clone());
                 Balancing { status, down, error: why_no_http(router, &heard, &row.id) }
             } else {
-                Balancing { down: said.checked.get(&id).cloned(), ..Balancing::default() }
+                let down = said.checked.get(&id).filter(|_| knows).cloned();
+                Balancing { down, ..Balancing::default() }
             };
             all.insert(row.id.clone(), balancing);
         }
