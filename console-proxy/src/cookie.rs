@@ -7,7 +7,8 @@
 //! carried the successor may have been lost. Requests that were under way with the old one have a while to arrive.
 //!
 //! A cookie is old after a tenth of the time for which its session may be idle, ten minutes at most: one that leaks from where sessions must
-//! be short is not good for most of one.
+//! be short is not good for most of one. But it is good for longer than an answer takes: one that was held back may carry a successor
+//! that would be no good any more, in place of a newer one.
 //!
 //! It reads no clock.
 
@@ -20,11 +21,16 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 
+use crate::limits::WAIT;
+
 /// How old a cookie gets at most before it has a successor.
 const ROTATE: Duration = Duration::from_secs(600);
 
 /// For how much of the time that its session may be idle.
 const OF_IDLE: u32 = 10;
+
+/// How old it gets at least: an answer takes [`WAIT`], and its way.
+const HELD: Duration = WAIT.saturating_add(Duration::from_secs(5));
 
 /// How long a cookie is good at most after its successor was shown; how long a successor may stay unseen before there is another.
 const GRACE: Duration = Duration::from_secs(60);
@@ -74,7 +80,7 @@ impl Cookies {
 
     /// A browser shows this value, of a session that may be idle for so long.
     pub(crate) fn show(&mut self, value: &str, idle: Duration, now: Duration) -> Shown {
-        let rotate = ROTATE.min(idle / OF_IDLE);
+        let rotate = (idle / OF_IDLE).clamp(HELD, ROTATE);
         // No longer than that, so that those which end are few beside those which are in use.
         let grace = GRACE.min(rotate);
         self.known.retain(|cookie| cookie.ends.is_none_or(|ends| now < ends));
@@ -195,11 +201,13 @@ mod tests {
     fn where_sessions_may_not_be_idle_for_long_cookies_are_old_soon() {
         let (mut cookies, idle) = (Cookies::default(), at(60));
         let first = cookies.make(at(0));
-        assert_eq!(cookies.show(&first, idle, at(6)), Shown::Good);
-        let Shown::Old(second) = cookies.show(&first, idle, at(7)) else { panic!("no successor") };
-        assert_eq!(cookies.show(&second, idle, at(8)), Shown::Good);
-        assert_eq!(cookies.show(&first, idle, at(13)), Shown::Good);
-        assert_eq!(cookies.show(&first, idle, at(14)), Shown::Unknown);
+        assert_eq!(cookies.show(&first, idle, at(30)), Shown::Good);
+        let Shown::Old(second) = cookies.show(&first, idle, at(31)) else { panic!("no successor") };
+        // What carries it may be held back for as long as an answer can be, while others ask.
+        assert_eq!(cookies.show(&first, idle, at(56)), Shown::Good);
+        assert_eq!(cookies.show(&second, idle, at(57)), Shown::Good);
+        assert_eq!(cookies.show(&first, idle, at(86)), Shown::Good);
+        assert_eq!(cookies.show(&first, idle, at(87)), Shown::Unknown);
     }
 
     #[test]

@@ -70,6 +70,13 @@ describe.each(['socket', 'stream', 'poll'] as const)('through %s', (transport) =
     const said = complaints(page);
     await visit(page, proxy.link(`?transport=${transport}`, line.port));
     await ready(page);
+    // Its firmware begins in another mode, and with a pointer that is told ways.
+    const isSettled = async (): Promise<boolean> => {
+      await page.mouse.move(100 + Math.random() * 200, 200);
+      const [{ width, height }, shown] = [await machine.screen(), await page.evaluate(() => document.querySelector<HTMLCanvasElement>('#picture')?.width)];
+      return machine.hasPlaces() && shown === width && height === 400;
+    };
+    await expect.poll(isSettled, { timeout: 60_000 }).toBe(true);
     const { width, height } = await machine.screen();
     const expected = withoutMoves(await page.evaluate(mixed, EVENTS)).map((event) => {
       const [kind, what, where] = event.split(' ');

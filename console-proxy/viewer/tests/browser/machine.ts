@@ -106,8 +106,7 @@ export class Machine {
    */
   given(width: number, height: number): string[] {
     const [given, at]: [string[], { x: number; y: number }] = [[], { x: 0, y: 0 }];
-    const lines = existsSync(this.#input) ? readFileSync(this.#input, 'latin1').split('\n') : [];
-    for (const line of lines) {
+    for (const line of this.#noted()) {
       const [, axis, value] = /input_event_abs .*axis (\w), value 0x(\w+)/.exec(line) ?? [];
       if (axis === 'x' || axis === 'y') at[axis] = Math.ceil((parseInt(value ?? '', 16) * (axis === 'x' ? width : height)) / 0x7fff);
       const [, key, isDown] = /input_event_key_qcode .*qcode (\w+), down (\d)/.exec(line) ?? [];
@@ -116,6 +115,15 @@ export class Machine {
       if (button) given.push(`${isPressed === '1' ? 'down' : 'up'} ${button === 'left' ? '' : button}${at.x},${at.y}`);
     }
     return given;
+  }
+
+  /** Whether its pointer has been told a place on the screen, and not only ways. */
+  hasPlaces(): boolean {
+    return this.#noted().some((line) => line.startsWith('input_event_abs'));
+  }
+
+  #noted(): string[] {
+    return existsSync(this.#input) ? readFileSync(this.#input, 'latin1').split('\n') : [];
   }
 
   /** Starts anew, as when its reset button is pressed. */

@@ -104,25 +104,27 @@ describe.skipIf(missing.length > 0)('scenes', () => {
     for (const name of Object.keys(SCENES)) {
       const pages = opened.filter(({ line }) => line === NEAR || (line === FAR && LOSSY.includes(name)));
       await guest.begin(name, 5, 60_000);
-      // Of a video, pauses are made until one is seen before it was refined. A photograph is refined too soon to be sure of that.
-      let isUnseen = name === 'video';
-      for (let stop = 0; stop < 2 || (isUnseen && stop < 12); stop += 1) {
-        await new Promise((resolve) => setTimeout(resolve, 700 + stop * 137));
+      // Pauses are made until each page has been near twice. One that is late, on a machine with much to do, still shows what was before
+      // the stop. Of a video, pictures must have been seen before they were refined, too; a photograph is refined too soon to be sure of that.
+      const lacking = new Map(pages.map((page) => [page, { near: 2, lossy: name === 'video' ? 1 : 0 }]));
+      for (let stop = 0; stop < 16 && lacking.size > 0; stop += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 700 + (stop % 8) * 137));
         await guest.pause();
         await Promise.all(pages.map(({ page }) => note(page)));
         const screen = await guest.screen();
-        const compared = pages.map(async ({ page, way, line }) => ({ way, line, seen: await nearest(page, screen, line ? 'last' : 'first') }));
-        for (const { way, line, seen } of await Promise.all(compared)) {
-          console.log(name, way, line?.roundTrip ?? 0, JSON.stringify(seen));
-          expect(seen.psnr ?? Infinity, name).toBeGreaterThanOrEqual(35);
-          expect(seen.ofThose ?? Infinity, name).toBeGreaterThanOrEqual(32);
-          if (line === NEAR) isUnseen &&= seen.tiles === 0;
+        const compared = pages.map(async (one) => ({ one, seen: await nearest(one.page, screen, one.line ? 'last' : 'first') }));
+        for (const { one, seen } of await Promise.all(compared)) {
+          console.log(name, one.way, one.line?.roundTrip ?? 0, JSON.stringify(seen));
+          const lacks = lacking.get(one);
+          if (!lacks || (seen.psnr ?? Infinity) < 35 || (seen.ofThose ?? Infinity) < 32) continue;
+          lacks.near -= 1;
+          if (seen.tiles > 0) lacks.lossy -= 1;
+          if (lacks.near <= 0 && lacks.lossy <= 0) lacking.delete(one);
         }
         await guest.resume();
       }
       await guest.end();
-      // Else nothing was seen before it was refined, and this says nothing.
-      expect(isUnseen, name).toBe(false);
+      expect([...lacking.entries()].map(([{ way, line }, lacks]) => ({ way, line, ...lacks })), name).toEqual([]);
     }
   });
 });

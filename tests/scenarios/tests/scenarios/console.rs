@@ -229,22 +229,25 @@ fn moves(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The console proxy at which all pages are, the name of its host, and another one that is open.
-fn proxies(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<(Value, String, Value)> {
-    let hosts =
-        Consoles::VMS.iter().map(|name| consoles.shows(name, SHOWS)).collect::<anyhow::Result<Vec<_>>>()?;
-    let [own, other] = wait_for("another console proxy to be open", OPENS, || {
+/// A console proxy at which pages are, the name of its host, those pages, and another one that is open.
+fn proxies(
+    consoles: &mut Consoles<'_>,
+    admin: &Cloud,
+) -> anyhow::Result<(Value, String, Vec<&'static str>, Value)> {
+    let at = |name: &&'static str| Ok((*name, consoles.shows(name, SHOWS)?));
+    let at = Consoles::VMS.iter().map(at).collect::<anyhow::Result<Vec<_>>>()?;
+    let (own, other) = wait_for("another console proxy to be open", OPENS, || {
         let proxies = admin.podzol("console-proxy list")?;
-        let open = |proxy: &&Value| proxy["state"] == "running" && proxy["servers"][0]["open"] == true;
-        let open: Vec<Value> = proxies.as_array().into_iter().flatten().filter(open).cloned().collect();
-        let (at, others): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|proxy| hosts.contains(&name_of(proxy)));
-        let pair = <[Value; 2]>::try_from([at, others].concat());
-        pair.map(Some).map_err(|open| anyhow::anyhow!("{hosts:?} are not at one of {open:?}"))
+        let is_open = |proxy: &&Value| proxy["state"] == "running" && proxy["servers"][0]["open"] == true;
+        let open: Vec<&Value> = proxies.as_array().into_iter().flatten().filter(is_open).collect();
+        let own = open.iter().find(|proxy| at.iter().any(|(_, host)| *host == name_of(proxy)));
+        let own = own.with_context(|| format!("{at:?} are at none of {open:?}"))?;
+        let other = open.iter().find(|proxy| proxy["id"] != own["id"]).context("there is one alone")?;
+        Ok(Some(((*own).clone(), (*other).clone())))
     })?;
-    ensure!(hosts.iter().all(|host| *host == name_of(&own)), "{hosts:?} instead of {own}");
+    let pages = at.iter().filter(|(_, host)| *host == name_of(&own)).map(|(name, _)| *name).collect();
     let host = text(&admin.podzol(&format!("host show {}", text(&own, "host")))?, "name");
-    Ok((own, host, other))
+    Ok((own, host, pages, other))
 }
 
 fn name_of(proxy: &Value) -> String {
@@ -255,28 +258,34 @@ fn name_of(proxy: &Value) -> String {
 /// to the other one.
 fn goes_on_after_a_kill(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
     let lab = consoles.lab;
-    let (own, host, _) = proxies(consoles, admin)?;
+    let (own, host, pages, _) = proxies(consoles, admin)?;
+    ensure!(pages == Consoles::VMS, "only {pages:?} are at {own}");
     lab.ssh(&lab.host(&host)?).run(&format!("virsh destroy {}", text(&own, "vm")))?;
+    let mut unaware: Vec<&str> = pages;
     wait_for("the pages to notice", SHOWS, || {
-        let seen = consoles.pages.look("acme-1")?;
-        Ok((seen.phase != "on").then_some(()))
+        for name in std::mem::take(&mut unaware) {
+            if consoles.pages.look(name)?.phase == "on" {
+                unaware.push(name);
+            }
+        }
+        Ok(unaware.is_empty().then_some(()))
     })?;
     consoles.all_show(SHOWS)?;
     is_cleaned_up(lab, admin)
 }
 
-/// The proxy's VM hangs, of which its host knows nothing: all its pages go on by themselves at another one that is open, and it is
+/// A proxy's VM hangs, of which its host knows nothing: all its pages go on by themselves at another one that is open, and it is
 /// removed.
 fn goes_on_at_another_proxy(consoles: &mut Consoles<'_>, admin: &Cloud) -> anyhow::Result<()> {
     let lab = consoles.lab;
-    let (own, host, other) = proxies(consoles, admin)?;
+    let (own, host, pages, _) = proxies(consoles, admin)?;
     let process = format!("/run/libvirt/qemu/$(virsh -q domname {}).pid", text(&own, "vm"));
     lab.ssh(&lab.host(&host)?).run(&format!("kill -STOP $(cat {process})"))?;
-    for name in Consoles::VMS {
+    for name in pages {
         // A page that has not noticed yet shows what it did.
-        wait_for(&format!("{name} to be shown by the other proxy"), SHOWS, || {
+        wait_for(&format!("{name} to be shown by another proxy"), SHOWS, || {
             let at = consoles.shows(name, SHOWS)?;
-            ensure!(at == name_of(&other), "{name} is at {at} instead of {other}");
+            ensure!(at != name_of(&own), "{name} is still at {at}");
             Ok(Some(()))
         })?;
     }
