@@ -10,7 +10,7 @@ use nix::sys::socket::sockopt::SndBufForce;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
 };
-use podzol_appliance_nft::{Batch, BatchError, Change, Step};
+use podzol_appliance_nft::{Batch, BatchError, Change, Counted, Dump, DumpError, Step};
 use podzol_rpc::exec::{self, ExecError};
 
 pub(crate) use generation::Generations;
@@ -20,6 +20,9 @@ pub(crate) use generation::Generations;
 const DEADLINE: Duration = Duration::from_secs(90);
 
 const PROGRAM: &str = "nft";
+
+/// How often counters are read again that were changed meanwhile.
+const TRIES: u32 = 8;
 
 /// Room beside a batch for what the kernel keeps of it.
 const BESIDE: usize = 64 << 10;
@@ -38,6 +41,17 @@ pub(crate) enum StepError {
     Batch(#[from] BatchError),
     /// The kernel cannot be spoken to.
     #[error("the kernel cannot be asked to change elements")]
+    Socket(#[from] io::Error),
+}
+
+/// Why it is not known what was counted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CountError {
+    /// The kernel does not tell it.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// The kernel cannot be spoken to.
+    #[error("the kernel cannot be asked for elements")]
     Socket(#[from] io::Error),
 }
 
@@ -77,27 +91,49 @@ pub(crate) async fn run(script: &str) -> Result<(), ExecError> {
 pub(crate) async fn commit(batch: Batch) -> Result<(), StepError> {
     // The kernel does all of it before it answers: some ten microseconds, or with ten thousand elements a while.
     if batch.bytes().len() <= AT_ONCE {
-        return Ok(batch.outcome(&ask(&batch)?)?);
+        return Ok(batch.outcome(&ask(batch.bytes())?)?);
     }
     let committed = tokio::task::spawn_blocking(move || {
-        let answers = ask(&batch)?;
+        let answers = ask(batch.bytes())?;
         Ok(batch.outcome(&answers)?)
     });
     committed.await.unwrap_or_else(|error| Err(StepError::Socket(io::Error::other(error))))
 }
 
-fn ask(batch: &Batch) -> io::Result<Vec<u8>> {
+/// All that the kernel answers to messages of nfnetlink.
+fn ask(messages: &[u8]) -> io::Result<Vec<u8>> {
     let protocol = SockProtocol::NetlinkNetFilter;
     let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-    setsockopt(&socket, SndBufForce, &(batch.bytes().len() + BESIDE))?;
-    sendto(socket.as_raw_fd(), batch.bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    // The answers are there when it has been sent.
+    setsockopt(&socket, SndBufForce, &(messages.len() + BESIDE))?;
+    sendto(socket.as_raw_fd(), messages, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    // The answers are there when it has been sent, or what is left of them when some have been taken.
     // One has the refused message in it.
     let (mut answers, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
         answers.extend_from_slice(&buffer[..length]);
     }
     Ok(answers)
+}
+
+/// What has been counted until now.
+pub(crate) async fn counted() -> Result<Counted, CountError> {
+    let mut tries = TRIES;
+    loop {
+        match counted_once().await {
+            Err(CountError::Dump(DumpError::Changed(_))) if tries > 0 => tries -= 1,
+            counted => return counted,
+        }
+    }
+}
+
+async fn counted_once() -> Result<Counted, CountError> {
+    let mut counted = Counted::default();
+    for dump in Dump::all() {
+        dump.read(&ask(dump.bytes())?, &mut counted)?;
+        // With ten thousand VMs each takes some milliseconds.
+        tokio::task::yield_now().await;
+    }
+    Ok(counted)
 }
 
 /// What a listing with these arguments shows.

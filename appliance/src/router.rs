@@ -28,7 +28,7 @@ use podzol_appliance_api::limits::MAX_PIECES;
 use podzol_appliance_api::{Checker, Counters, Delta, Document, ManagementSide};
 use podzol_appliance_haproxy::Model;
 use podzol_appliance_nft::{
-    Change, Down, LIST, LIST_COUNTERS, ListingError, Rules, Ruleset, Shape, counters, first_load, observed,
+    Change, Down, LIST, ListingError, Rules, Ruleset, Shape, counters, first_load, observed,
 };
 use podzol_rpc::exec::ExecError;
 use podzol_vocab::{ErrorCode, Generation, MacAddr, NicId, Sha256, WireError};
@@ -40,7 +40,7 @@ use self::before::Before;
 use crate::haproxy::Balancing;
 use crate::links::kernel::{Kernel, KernelError};
 use crate::links::{self, Names, Observed, Wanted, plan, settings};
-use crate::nft::{self, ApplyError, Generations};
+use crate::nft::{self, ApplyError, CountError, Generations};
 use crate::shown::{Link, Shown};
 use crate::tally::Tally;
 
@@ -161,6 +161,9 @@ pub(crate) enum RulesError {
     /// What it lists is not understood.
     #[error("cannot read the rules")]
     Listing(#[from] ListingError),
+    /// The counters are not known.
+    #[error("cannot read the counters")]
+    Count(#[from] CountError),
 }
 
 impl Router {
@@ -230,7 +233,7 @@ impl Router {
         let (rules, counted) = if is_known {
             // Nobody but the router has changed them, and ten thousand need not be listed.
             let rules = hash_of(state.rules.ruleset(), &state.shape);
-            (rules, counters(nft::list(&LIST_COUNTERS).await?.as_bytes())?)
+            (rules, nft::counted().await?)
         } else {
             let listing = nft::list(&LIST).await?;
             let found = observed(listing.as_bytes())?;
@@ -284,7 +287,7 @@ impl Router {
     }
 
     async fn look_at_counters(&self, state: &mut State) -> Result<(), RulesError> {
-        let counted = counters(nft::list(&LIST_COUNTERS).await?.as_bytes())?;
+        let counted = nft::counted().await?;
         let document = Arc::clone(&state.document);
         state.tally.look(&document, counted);
         Ok(())

@@ -1,16 +1,13 @@
 //! What the elements of the counting sets have counted.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use podzol_appliance_api::Counters;
 use serde_json::Value;
 
 use crate::listing::{ListingError, elements, objects, set};
 use crate::ruleset::Set;
-
-/// The arguments with which nft(8) lists what [`counters`] reads, and little else.
-pub const LIST_COUNTERS: [&str; 5] = ["-j", "list", "table", "inet", "podzol_count"];
 
 /// What was let through since the sets were made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +20,29 @@ pub struct Counted {
     pub public: BTreeMap<Ipv4Addr, Counters>,
 }
 
-/// Reads the counters from a listing that has the counting sets, such as [`LIST_COUNTERS`] asks for.
+impl Counted {
+    /// Adds what an element of a set has counted. Nothing if the set does not count such addresses.
+    pub(crate) fn add(&mut self, set: Set, address: IpAddr, packets: u64, bytes: u64) -> Option<()> {
+        let counters = match (set, address) {
+            (Set::NicSent | Set::NicReceived, IpAddr::V4(address)) => self.nics.entry(address).or_default(),
+            (Set::PublicSent | Set::PublicReceived, IpAddr::V4(address)) => {
+                self.public.entry(address).or_default()
+            }
+            (Set::NicSent6 | Set::NicReceived6, IpAddr::V6(address)) => {
+                self.nics6.entry(address).or_default()
+            }
+            _ => return None,
+        };
+        if matches!(set, Set::NicSent | Set::NicSent6 | Set::PublicSent) {
+            (counters.sent_packets, counters.sent_bytes) = (packets, bytes);
+        } else {
+            (counters.received_packets, counters.received_bytes) = (packets, bytes);
+        }
+        Some(())
+    }
+}
+
+/// Reads the counters from a listing that has the counting sets, such as [`LIST`](crate::LIST) asks for.
 ///
 /// # Errors
 /// When it is not such a listing, or an element has no counter.
@@ -31,7 +50,7 @@ pub fn counters(json: &[u8]) -> Result<Counted, ListingError> {
     let mut counted = Counted::default();
     for object in objects(serde_json::from_slice(json)?)? {
         let body = &object["set"];
-        let Some(set) = set(body) else { continue };
+        let Some(set) = set(body).filter(|set| Set::COUNTING.contains(set)) else { continue };
         for element in elements(body) {
             if add(&mut counted, set, &element["elem"]).is_none() {
                 return Err(ListingError::Element { set: set.place().name, element: element.to_string() });
@@ -41,29 +60,11 @@ pub fn counters(json: &[u8]) -> Result<Counted, ListingError> {
     Ok(counted)
 }
 
-/// Adds what an element has counted; nothing if it is not of that form. Elements of other sets are passed over.
+/// Adds what an element has counted; nothing if it is not of that form.
 fn add(counted: &mut Counted, set: Set, element: &Value) -> Option<()> {
-    let address = || element["val"].as_str();
-    let counters = match set {
-        Set::NicSent | Set::NicReceived => counted.nics.entry(address()?.parse().ok()?),
-        Set::PublicSent | Set::PublicReceived => counted.public.entry(address()?.parse().ok()?),
-        Set::NicSent6 | Set::NicReceived6 => {
-            return count(counted.nics6.entry(address()?.parse().ok()?).or_default(), set, element);
-        }
-        _ => return Some(()),
-    };
-    count(counters.or_default(), set, element)
-}
-
-fn count(counters: &mut Counters, set: Set, element: &Value) -> Option<()> {
     let counter = &element["counter"];
     let (packets, bytes) = (counter["packets"].as_u64()?, counter["bytes"].as_u64()?);
-    if matches!(set, Set::NicSent | Set::NicSent6 | Set::PublicSent) {
-        (counters.sent_packets, counters.sent_bytes) = (packets, bytes);
-    } else {
-        (counters.received_packets, counters.received_bytes) = (packets, bytes);
-    }
-    Some(())
+    counted.add(set, element["val"].as_str()?.parse().ok()?, packets, bytes)
 }
 
 #[cfg(test)]

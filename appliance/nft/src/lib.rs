@@ -77,14 +77,14 @@ mod skeleton;
 mod wire;
 mod written;
 
-pub use counters::{Counted, LIST_COUNTERS, counters};
+pub use counters::{Counted, counters};
 pub use listing::{LIST, ListingError, Observed, observed};
 pub use rules::{Down, Rules};
 pub use ruleset::Ruleset;
 pub use script::{Change, Step};
 pub use shape::Shape;
 pub use skeleton::{first_load, skeleton};
-pub use wire::{Batch, BatchError};
+pub use wire::{Batch, BatchError, Dump, DumpError};
 
 /// The groups of links, as the skeleton has them: that of the link to the management network, that of the one to the outside,
 /// and that of all others, which is the kernel's for links that nobody has put in one.

@@ -131,6 +131,16 @@ impl Set {
         Self::PublicReceived,
     ];
 
+    /// Those whose elements count what is let through.
+    pub(crate) const COUNTING: [Self; 6] = [
+        Self::NicSent,
+        Self::NicReceived,
+        Self::NicSent6,
+        Self::NicReceived6,
+        Self::PublicSent,
+        Self::PublicReceived,
+    ];
+
     /// The set of this name in this table.
     pub(crate) fn named(family: &str, table: &str, name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|set| {

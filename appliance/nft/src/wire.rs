@@ -6,8 +6,10 @@
 //! what the kernel keeps as a tree of intervals (`nft_set_rbtree`) and rules are nft(8)'s. So is the batch of the first load,
 //! which was recorded from it and is only sent from here.
 
+mod dump;
 mod form;
 
+pub use self::dump::{Dump, DumpError};
 pub(crate) use self::form::{Form, Protocol};
 use crate::ruleset::{Family, Place, Set};
 
@@ -85,7 +87,7 @@ impl Batch {
     /// When it is not in force. Nothing of it is then.
     pub fn outcome(&self, mut answers: &[u8]) -> Result<(), BatchError> {
         let mut is_taken = false;
-        while let Some((kind, sequence, body)) = message(&mut answers) {
+        while let Some((kind, _, sequence, body)) = message(&mut answers) {
             let Some(code) = body.first_chunk().filter(|_| kind == NLMSG_ERROR) else { continue };
             match i32::from_ne_bytes(*code) {
                 0 => is_taken |= usize::try_from(sequence) == Ok(self.about.len()),
@@ -100,15 +102,16 @@ impl Batch {
     }
 }
 
-/// The next message: its type, its sequence number, and what is after its header.
-fn message<'a>(bytes: &mut &'a [u8]) -> Option<(u16, u32, &'a [u8])> {
+/// The next message: its type, its flags, its sequence number, and what is after its header.
+fn message<'a>(bytes: &mut &'a [u8]) -> Option<(u16, u16, u32, &'a [u8])> {
     let header = bytes.first_chunk::<HEADER>()?;
     let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
     let kind = u16::from_ne_bytes([header[4], header[5]]);
+    let flags = u16::from_ne_bytes([header[6], header[7]]);
     let sequence = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
     let body = bytes.get(HEADER..length)?;
     *bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((kind, sequence, body))
+    Some((kind, flags, sequence, body))
 }
 
 /// Has the kernel answer the message that begins there.
@@ -127,8 +130,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    const fn empty() -> Self {
+        Self { bytes: Vec::new(), about: Vec::new(), last: 0 }
+    }
+
     pub(crate) fn new() -> Self {
-        let mut writer = Self { bytes: Vec::new(), about: Vec::new(), last: 0 };
+        let mut writer = Self::empty();
         writer.boundary(BATCH_BEGIN);
         writer
     }
@@ -168,17 +175,9 @@ impl Writer {
         let form = Form::of(set)?;
         let mut elements = elements.peekable();
         while elements.peek().is_some() {
-            let Place { family, table, name } = set.place();
-            let family = match family {
-                Family::Inet => NFPROTO_INET,
-                Family::Ip => NFPROTO_IPV4,
-                Family::Ip6 => NFPROTO_IPV6,
-            };
-            self.about.push(name);
+            self.about.push(set.place().name);
             self.last = self.begin(kind, flags);
-            self.bytes.extend([family, 0, 0, 0]);
-            self.text(1, table);
-            self.text(2, name);
+            self.set(set);
             let list = self.open(3);
             for (key, value) in elements.by_ref().take(OF_ONE) {
                 let element = self.open(1);
@@ -204,6 +203,19 @@ impl Writer {
         let at = self.bytes.len();
         self.header(kind, NLM_F_REQUEST | flags, self.about.len() as u32);
         at
+    }
+
+    /// `struct nfgenmsg`, and the set that a message is about.
+    fn set(&mut self, set: Set) {
+        let Place { family, table, name } = set.place();
+        let family = match family {
+            Family::Inet => NFPROTO_INET,
+            Family::Ip => NFPROTO_IPV4,
+            Family::Ip6 => NFPROTO_IPV6,
+        };
+        self.bytes.extend([family, 0, 0, 0]);
+        self.text(1, table);
+        self.text(2, name);
     }
 
     /// A header, whose length is not known yet.
@@ -291,8 +303,7 @@ mod tests {
         let batch = batch();
         let (mut bytes, mut found) = (batch.bytes(), Vec::new());
         let mut at = 0;
-        while let Some((kind, sequence, body)) = message(&mut bytes) {
-            let flags = u16::from_ne_bytes([batch.bytes()[at + 6], batch.bytes()[at + 7]]);
+        while let Some((kind, flags, sequence, body)) = message(&mut bytes) {
             found.push((kind, sequence, flags));
             at += HEADER + body.len();
         }
@@ -333,7 +344,7 @@ mod tests {
     fn what_is_recorded_of_the_skeleton_is_whole_and_first_removes_all_rules() {
         let (batch, mut found) = (crate::first_load(), Vec::new());
         let mut rest = batch.bytes();
-        while let Some((kind, sequence, body)) = message(&mut rest) {
+        while let Some((kind, _, sequence, body)) = message(&mut rest) {
             found.push((kind, sequence, body));
         }
         assert_eq!(rest.len(), 0);

@@ -1,6 +1,6 @@
 //! Counting, noticing what somebody changed, and repairing it.
 
-use podzol_appliance_nft::{LIST, Ruleset, first_load, observed, skeleton};
+use podzol_appliance_nft::{LIST, Ruleset, counters, first_load, observed, skeleton};
 
 use crate::router::{CLIENT, Namespace, Router, commit};
 use crate::sample::{FAR, OWN, PUBLIC, STATIC, WEB, bare, ruleset, small, tcp};
@@ -39,6 +39,22 @@ fn counters_count_what_was_let_through_and_outlive_changes_and_repairs() {
     router.router.nft(&ruleset(&with_static(bare())).whole()).unwrap();
     assert!(router.nic(OWN).received_packets >= own.received_packets);
     router.assert_in_force();
+}
+
+#[test]
+fn what_is_counted_is_read_as_nft_lists_it_of_thousands_of_elements_too() {
+    let router = Router::with(&with_static(bare()));
+    router.serve(&router.far, &[FAR], 80);
+    assert!(router.lan.ask(WEB, (FAR, 80)).unwrap().lives());
+    let many = (0..9000).map(|number| format!("10.9.{}.{}", number / 250, number % 250));
+    let many = many.collect::<Vec<_>>().join(", ");
+    router.router.nft(&format!("add element inet podzol_count nic_sent {{ {many} }}")).unwrap();
+    let counted = router.counted();
+    let listed = counters(router.router.run("nft", &LIST).unwrap().as_bytes()).unwrap();
+    assert!(counted.nics.len() > 9000 && counted.nics.keys().eq(listed.nics.keys()));
+    assert!(counted.public.keys().eq(listed.public.keys()));
+    // The connection may not have ended when the first was read.
+    assert!((1..=listed.nics[&WEB].sent_bytes).contains(&counted.nics[&WEB].sent_bytes));
 }
 
 #[test]

@@ -20,8 +20,8 @@ use nix::sys::socket::{
 };
 use podzol_appliance_api::{Counters, Document};
 use podzol_appliance_nft::{
-    Batch, BatchError, Change, Counted, LIST, LIST_COUNTERS, MANAGEMENT_GROUP, OUTSIDE_GROUP, Observed,
-    Ruleset, Shape, Step, counters, observed, skeleton,
+    Batch, BatchError, Change, Counted, Dump, LIST, MANAGEMENT_GROUP, OUTSIDE_GROUP, Observed, Ruleset,
+    Shape, Step, observed, skeleton,
 };
 
 pub(crate) use namespace::Namespace;
@@ -133,7 +133,12 @@ impl Router {
     }
 
     pub(crate) fn counted(&self) -> Counted {
-        counters(self.router.run("nft", &LIST_COUNTERS).unwrap().as_bytes()).unwrap()
+        let mut counted = Counted::default();
+        for dump in Dump::all() {
+            let answers = self.router.inside(|| ask(dump.bytes()));
+            dump.read(&answers, &mut counted).unwrap();
+        }
+        counted
     }
 
     /// The counters of a VM's address.
@@ -149,13 +154,18 @@ impl Router {
 
 /// Has the kernel take a batch.
 pub(crate) fn commit(batch: &Batch) -> Result<(), BatchError> {
+    batch.outcome(&ask(batch.bytes()))
+}
+
+/// All that the kernel answers to messages of nfnetlink.
+fn ask(messages: &[u8]) -> Vec<u8> {
     let protocol = SockProtocol::NetlinkNetFilter;
     let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), protocol).unwrap();
-    setsockopt(&socket, SndBufForce, &(2 * batch.bytes().len() + 4096)).unwrap();
-    sendto(socket.as_raw_fd(), batch.bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty()).unwrap();
+    setsockopt(&socket, SndBufForce, &(2 * messages.len() + 4096)).unwrap();
+    sendto(socket.as_raw_fd(), messages, &NetlinkAddr::new(0, 0), MsgFlags::empty()).unwrap();
     let (mut answers, mut buffer) = (Vec::new(), vec![0; 65536]);
     while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
         answers.extend_from_slice(&buffer[..length]);
     }
-    batch.outcome(&answers)
+    answers
 }
