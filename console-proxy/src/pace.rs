@@ -7,6 +7,15 @@
 //! alone. What was acknowledged by how much time is the rate. Twice what the line holds at that rate may be on its way: enough
 //! to keep it busy, and little that a newer picture has to wait behind.
 //!
+//! **What adapts to a line** is how many pictures come, and how much of one an update has: what is made anew leaves out what has been
+//! overwritten since. How good a lossy tile is does not: photographs and video are at 35 dB or better on any line, and without loss once
+//! they rest. Refused: worse tiles on thin lines, which takes more bytes in all once they are made good, and looks broken meanwhile.
+//!
+//! **A picture that the line cannot carry at once is given up when a newer one comes**: an update has about half of what may be on its
+//! way, and what it had no room for is not kept, but made of what is there when the next one is asked for. Refused: to take back
+//! an update that was handed over, too. It is small, so what waits in front of a newer picture is what the line carries in two round
+//! trips; and the page, which has the ones after it already, would have to be told.
+//!
 //! It reads no clock.
 
 use std::collections::VecDeque;

@@ -10,6 +10,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod dial;
+mod key_queue;
 mod line;
 mod nudge;
 
@@ -63,6 +64,10 @@ pub(crate) async fn follow(worker: Rc<Worker>, vm: Rc<Vm>) {
                 match ended {
                     Ok(()) => {
                         (LineTold::Waiting, "the display's server has ended the connection".to_owned(), None)
+                    }
+                    // Which rule, too: it is how a server is known that is not as it should be.
+                    Err(error @ line::LineError::Broken(_)) => {
+                        (LineTold::Waiting, chain(&error), Some(chain(&error)))
                     }
                     Err(error) => (LineTold::Waiting, error.to_string(), Some(chain(&error))),
                 }

@@ -219,9 +219,15 @@ impl Vm {
         }
     }
 
-    /// The next thing for the display.
-    pub(crate) fn next_act(&self) -> Option<Act> {
-        let act = self.acts.borrow_mut().pop();
+    /// How long the next thing for the display waits, if there is one.
+    pub(crate) fn act_waits(&self, wait: impl FnOnce(&Act) -> Duration) -> Option<Duration> {
+        self.acts.borrow().first().map(wait)
+    }
+
+    /// The next thing for the display, if it may be said.
+    pub(crate) fn next_act(&self, may: impl FnOnce(&Act) -> bool) -> Option<Act> {
+        let mut acts = self.acts.borrow_mut();
+        let act = if acts.first().is_some_and(may) { acts.pop() } else { None };
         if act.is_some() {
             self.room.notify_waiters();
         }

@@ -46,8 +46,9 @@ fn a_rectangle_allocates_nothing_and_a_lie_little() {
         let (few, many) = (calls(encoding, 10), calls(encoding, 1000));
         assert!(many <= few + 3, "{encoding:?}: {few} for 10 rectangles and {many} for 1000");
     }
-    for (name, bytes) in lies() {
-        let most = peak(&bytes);
+    let lies = lies().into_iter().map(|(name, bytes)| (name, peak(connected, &bytes)));
+    let earlier = early_lies().into_iter().map(|(name, bytes)| (name, peak(unconnected, &bytes)));
+    for (name, most) in lies.chain(earlier) {
         eprintln!("{name}: {} KiB at most", most >> 10);
         assert!(most < 12 << 20, "{name}: {most} bytes");
     }
@@ -104,12 +105,12 @@ fn short(packed: &[u8]) -> Vec<u8> {
 }
 
 /// The most memory that these bytes take, each of which comes 64 KiB at a time.
-fn peak(bytes: &[u8]) -> usize {
+fn peak(client: fn() -> Client, bytes: &[u8]) -> usize {
     let mut pixels = vec![0; SIZE.pixels() as usize];
     let mut frame = Frame::new(&mut pixels, SIZE, SIZE.width.into()).unwrap();
     let before = NOW.load(Relaxed);
     MOST.store(before, Relaxed);
-    let mut client = connected();
+    let mut client = client();
     for piece in bytes.chunks(65_536) {
         client.receive(piece);
         while let Ok(Some(_)) = client.next_event(&mut frame) {}
@@ -134,13 +135,56 @@ fn lies() -> Vec<(&'static str, Vec<u8>)> {
         ("extended clipboard", extended_bomb()),
         ("map of colours", [&[1, 0, 0, 0, 0xff, 0xff][..], &vec![0; 20 << 20]].concat()),
         ("cursor", rectangle([0, 0, 512, 512], Encoding::Cursor, &[])),
+        ("largest cursor", rectangle([0, 0, 0xffff, 0xffff], Encoding::Cursor, &[])),
+        ("cursor with transparency", rectangle([0, 0, 512, 512], Encoding::CursorAlpha, &[0; 4])),
+        (
+            "largest cursor with transparency",
+            rectangle([0, 0, 0xffff, 0xffff], Encoding::CursorAlpha, &[0; 4]),
+        ),
         ("raw", rectangle(whole, Encoding::Raw, &[])),
         ("zlib", rectangle(whole, Encoding::Zlib, &[0, 0x10, 0, 0])),
         ("zlib bomb", rectangle(whole, Encoding::Zlib, &zlib_bomb())),
+        ("zrle", rectangle(whole, Encoding::Zrle, &[0xff; 4])),
+        ("zrle bomb", rectangle(whole, Encoding::Zrle, &zlib_bomb())),
+        ("hextile", rectangle(whole, Encoding::Hextile, &[0x1f])),
+        ("tight", rectangle(whole, Encoding::Tight, &[0, 0xff, 0xff, 0x7f])),
+        ("tight bomb", rectangle(whole, Encoding::Tight, &tight_bomb(&[0]))),
+        ("tight bomb of a palette", rectangle(whole, Encoding::Tight, &tight_bomb(&palette()))),
+        ("tight bomb of a gradient", rectangle(whole, Encoding::Tight, &tight_bomb(&[0x40, 2]))),
         ("image", rectangle(whole, Encoding::Tight, &[0x90, 0xff, 0xff, 0x7f])),
+        ("png", rectangle(whole, Encoding::TightPng, &[0xa0, 0xff, 0xff, 0x7f])),
+        ("copy", rectangle(whole, Encoding::CopyRect, &[0xff; 4])),
         ("name", rectangle([0; 4], Encoding::DesktopName, &[0xff; 4])),
         ("desktop", rectangle([0, 0, 0xffff, 0xffff], Encoding::DesktopSize, &[])),
+        ("screens", rectangle([0, 0, 0xffff, 0xffff], Encoding::ExtendedDesktopSize, &[0xff, 0, 0, 0])),
     ]
+}
+
+/// The same before a server is known.
+fn early_lies() -> Vec<(&'static str, Vec<u8>)> {
+    let after = |head: &[u8]| [b"RFB 003.008\n", head, &vec![b'a'; 20 << 20]].concat();
+    let desktop = [&[1, 1, 0, 0, 0, 0][..], &[0xff; 4], &[0; 16]].concat();
+    let named = [&[1, 1, 0, 0, 0, 0, 2, 0x80, 1, 0xe0][..], &[0; 16], &[0xff; 4]].concat();
+    vec![
+        ("version", vec![b'a'; 20 << 20]),
+        ("kinds of security", after(&[0xff])),
+        ("reason without security", after(&[0, 0xff, 0xff, 0xff, 0xff])),
+        ("reason of a refusal", after(&[1, 1, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff])),
+        ("first desktop", after(&desktop)),
+        ("first name", after(&named)),
+    ]
+}
+
+/// The head of pixels of a palette with all colours that there may be.
+fn palette() -> Vec<u8> {
+    [&[0x40, 1, 255][..], &[7; 256 * 3]].concat()
+}
+
+/// Packed zeros after this head, with their length as Tight has it.
+fn tight_bomb(head: &[u8]) -> Vec<u8> {
+    let bomb = zlib_bomb().split_off(4);
+    let length = [bomb.len() | 0x80, bomb.len() >> 7 | 0x80, bomb.len() >> 14].map(|part| part as u8);
+    [head, &length, &bomb].concat()
 }
 
 /// Many zeros.
@@ -159,16 +203,20 @@ fn extended_bomb() -> Vec<u8> {
     [&[3, 0, 0, 0][..], &length.to_be_bytes(), &[0x10, 0, 0, 1], &bomb].concat()
 }
 
-fn connected() -> Client {
+fn unconnected() -> Client {
     use Encoding::*;
     let config = Config {
         security: vec![Security::None],
         username: None,
         password: None,
-        encodings: [&[Hextile, Zrle, Zlib, Tight][..], Encoding::EXTENSIONS].concat(),
+        encodings: [&[CopyRect, Hextile, Zrle, Zlib, Tight, TightPng][..], Encoding::EXTENSIONS].concat(),
         limits: Limits { pixels: SIZE.pixels(), clipboard: 1 << 20 },
     };
-    let mut client = Client::new(config);
+    Client::new(config)
+}
+
+fn connected() -> Client {
+    let mut client = unconnected();
     let size = [SIZE.width, SIZE.height].map(u16::to_be_bytes).concat();
     client.receive(&[b"RFB 003.008\n\x01\x01\0\0\0\0", &size[..], &[0; 20]].concat());
     client.next_event(&mut Frame::empty()).unwrap().unwrap();

@@ -1,9 +1,10 @@
 //! Batches of input.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use tokio::task::consume_budget;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answer::{Answer, json};
 use super::fault::Fault;
@@ -75,7 +76,9 @@ async fn apply(worker: &Worker, viewer: &Rc<Viewer>, batch: Batch) {
             for event in batch.events.into_iter().skip(count) {
                 // Others have their turn, also while the display takes all at once.
                 consume_budget().await;
-                if viewer.apply(event).await.is_break() {
+                // What waits for long is sent again: an answer that is late would be one that was lost.
+                let applied = timeout_at(until, viewer.apply(event)).await;
+                if !matches!(applied, Ok(ControlFlow::Continue(()))) {
                     break;
                 }
                 counts.events.set(counts.events.get() + 1);

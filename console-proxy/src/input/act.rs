@@ -88,7 +88,12 @@ impl Acts {
         }
     }
 
-    /// The next one.
+    /// The one that is next.
+    pub(crate) fn first(&self) -> Option<&Act> {
+        self.waiting.front()
+    }
+
+    /// Takes the next one.
     pub(crate) fn pop(&mut self) -> Option<Act> {
         self.waiting.pop_front()
     }

@@ -26,6 +26,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::dial::{Dialled, Tls};
+use super::key_queue::KeyQueue;
 use super::nudge::Nudge;
 use super::{moved, put};
 use crate::vm::Vm;
@@ -73,6 +74,7 @@ pub(crate) async fn carry(worker: &Worker, vm: &Rc<Vm>, dialled: Dialled, way: u
         asked: false,
         owed: Owed::default(),
         unheard: false,
+        keys: KeyQueue::default(),
         nudge: Nudge::default(),
         began: worker.clock.now(),
         heard: worker.clock.now(),
@@ -98,6 +100,7 @@ struct Line<'a> {
     owed: Owed,
     /// Whether there may be more to hear in what was read.
     unheard: bool,
+    keys: KeyQueue,
     nudge: Nudge,
     began: Duration,
     heard: Duration,
@@ -186,7 +189,8 @@ impl Line<'_> {
         }
         let now = self.worker.clock.now();
         while self.has_room() {
-            let Some(act) = self.vm.next_act() else { break };
+            let Some(act) = self.vm.next_act(|act| self.keys.wait(act, now).is_zero()) else { break };
+            self.keys.said(&act, now);
             self.vm.input_at.set(now);
             self.nudge.input(now);
             self.nudge.nudged(now);
@@ -241,6 +245,9 @@ impl Line<'_> {
         } else {
             rests_in
         };
+        // Where there is no room, the next act is said once there is.
+        let waits = self.vm.act_waits(|act| self.keys.wait(act, now)).filter(|_| self.has_room());
+        let long = waits.map_or(long, |wait| wait.min(long));
         let nudges = self.nudges() && self.vm.is_looked_at() && self.client.output().is_empty();
         Ok(if nudges { self.nudge.due(now).saturating_sub(now).min(long) } else { long })
     }

@@ -70,7 +70,7 @@ async fn viewer_that_waits() -> Viewer {
 
 /// What its display is given, if all is taken now.
 fn given(viewer: &Viewer) -> Vec<Act> {
-    std::iter::from_fn(|| viewer.vm.next_act()).collect()
+    std::iter::from_fn(|| viewer.vm.next_act(|_| true)).collect()
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ where
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await?;
-        greet(&mut stream, size).await?;
+        greet(&mut stream, size, "x").await?;
         play(stream).await
     });
     way(&address)
@@ -120,6 +120,34 @@ async fn a_display_that_has_much_done_for_few_bytes_holds_no_other_up() {
     }
     let state = page.get("state?after=0").await.json();
     assert_eq!(state["bells"], 0, "it is not heard to its end before others have their turn");
+}
+
+#[tokio::test]
+async fn what_a_display_does_wrong_is_named() {
+    let all = Installation::new().await;
+    let far = [300_u16, 0, 64, 16].map(u16::to_be_bytes).concat();
+    let update =
+        |rectangle: &[u8], encoding: i32| [&[0, 0, 0, 1][..], rectangle, &encoding.to_be_bytes()].concat();
+    let lies = [
+        (vec![77], "type 77 is not known"),
+        (update(&far, 0), "is not within"),
+        (update(&[0; 8], 12_345), "encoding 12345 is not known"),
+    ];
+    for (lie, rule) in lies {
+        let way = display(SIZE, |mut stream| async move {
+            stream.write_all(&lie).await?;
+            tokio::time::sleep(crate::wait::SOON).await;
+            Ok(())
+        })
+        .await;
+        let page = all.page(&all.session(way), true).await;
+        let state = page.state_when("the line has ended", |state| !state["reason"].is_null()).await;
+        let reason = state["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("the display's server breaks the rules") && reason.contains(rule),
+            "{reason}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Input arrives once and in order, whatever happens to requests; and nothing stays down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
@@ -111,6 +111,20 @@ async fn pointer_moves_that_fall_together_may_be_one_and_end_where_the_last_one_
     let told = noting.told();
     assert!(told.len() < 400, "{}", told.len());
     assert_eq!(told[told.len() - 2], Told::Pointer(0, 319, 199), "what is outside is moved to the edge");
+}
+
+#[tokio::test]
+async fn a_qemu_gets_no_more_keys_than_it_gives_its_vm_and_who_waits_is_told_how_far_it_is() {
+    let (all, noting) = (Installation::new().await, Noting::named("QEMU (web-1)", true).await);
+    let page = all.page(&all.session(noting.way()), true).await;
+    page.on().await;
+    let keys: Vec<Vec<u8>> =
+        (0..1500).map(|number| key(1 + u8::from(number % 2 == 1), 30 + number / 2 % 20, 0)).collect();
+    let began = Instant::now();
+    let applied = page.give(&keys).await.json()["applied"].as_u64().unwrap();
+    let (secs, told) = (began.elapsed().as_secs_f64(), noting.told().len());
+    assert!((1024..1500).contains(&applied), "{applied} after {secs} s");
+    assert!(told > 10 && (told as f64) < 20.0 + 100.0 * secs, "{told} in {secs} s");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podzol_console_proxy_api::{Line, Session, Upstream, UpstreamSecurity};
+use podzol_console_proxy_api::{Document, Line, Session, Upstream, UpstreamSecurity};
 use podzol_vocab::{Generation, Secret};
 use serde_json::json;
 
@@ -162,6 +162,20 @@ async fn pages_hear_of_one_another_and_of_a_proxy_that_goes() {
     all.put(&document).await.unwrap();
     ada.state_when("it drains", |state| state["draining"] == true).await;
     assert!(all.put_session(podzol_vocab::ConsoleSessionId::new(), &session).await.is_err());
+}
+
+#[tokio::test]
+async fn a_display_is_not_nudged_where_that_is_switched_off() {
+    let (all, noting) = (Installation::new().await, Noting::new(true).await);
+    all.put(&Document { nudge: false, ..all.document(2) }).await.unwrap();
+    let mut page = all.page(&all.session(noting.way()), true).await;
+    page.on().await;
+    noting.paint(9);
+    while page.view.pixels().first() != Some(&0x09_09_09) {
+        page.poll().await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(noting.nudges(), 0);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test an error is a panic, in its helpers too")]
 
+mod bodies;
 mod browser;
 mod entry;
 mod grants;

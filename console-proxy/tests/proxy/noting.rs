@@ -31,10 +31,16 @@ pub(crate) struct Noting {
     shade: watch::Sender<u8>,
     cut: watch::Sender<u32>,
     has_scancodes: bool,
+    name: &'static str,
 }
 
 impl Noting {
     pub(crate) async fn new(has_scancodes: bool) -> Self {
+        Self::named("x", has_scancodes).await
+    }
+
+    /// One that calls its desktop so.
+    pub(crate) async fn named(name: &'static str, has_scancodes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let noting = Self {
             address: listener.local_addr().unwrap().to_string(),
@@ -43,6 +49,7 @@ impl Noting {
             shade: watch::Sender::new(1),
             cut: watch::Sender::new(0),
             has_scancodes,
+            name,
         };
         let all = noting.clone();
         tokio::spawn(async move {
@@ -107,7 +114,7 @@ impl Noting {
     }
 
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
-        greet(&mut stream, SIZE).await?;
+        greet(&mut stream, SIZE, self.name).await?;
         let (mut reader, mut writer) = stream.into_split();
         let (mut shade, asked) = (self.shade.subscribe(), watch::Sender::new((0_u32, 0_u32)));
         let mut asks = asked.subscribe();
@@ -193,7 +200,7 @@ pub(crate) fn way(address: &str) -> Upstream {
 }
 
 /// The handshake of a display of this size.
-pub(crate) async fn greet(stream: &mut TcpStream, (width, height): (u16, u16)) -> io::Result<()> {
+pub(crate) async fn greet(stream: &mut TcpStream, (width, height): (u16, u16), name: &str) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
     stream.write_all(b"RFB 003.008\n").await?;
     read::<12>(stream).await?;
@@ -203,7 +210,7 @@ pub(crate) async fn greet(stream: &mut TcpStream, (width, height): (u16, u16)) -
     read::<1>(stream).await?;
     let mut init = [width.to_be_bytes(), height.to_be_bytes()].concat();
     init.extend([32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0]);
-    init.extend([0, 0, 0, 1, b'x']);
+    init.extend([&(name.len() as u32).to_be_bytes(), name.as_bytes()].concat());
     stream.write_all(&init).await
 }
 

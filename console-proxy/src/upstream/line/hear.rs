@@ -7,6 +7,7 @@ use podzol_stripes as stripes;
 
 use super::{Line, LineError, TURN};
 use crate::told::{Leds, LineTold};
+use crate::upstream::key_queue::KeyQueue;
 
 /// After so many pixels the clock is looked at. A small rectangle is as much work as [`SMALL`] of them.
 const GLANCE: u32 = 16 << 10;
@@ -85,8 +86,9 @@ impl Line<'_> {
     fn heed(&mut self, event: Event) {
         let vm = self.vm;
         match event {
-            Event::Connected { size, .. } => {
+            Event::Connected { size, name } => {
                 self.connected = true;
+                self.keys = KeyQueue::of(&name);
                 self.resize(size);
                 // A line before this may have ended within a rectangle.
                 vm.screen.borrow_mut().painted(stripes::Rect::new(0, 0, size.width, size.height));

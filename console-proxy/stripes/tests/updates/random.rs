@@ -199,6 +199,44 @@ fn a_small_budget_sends_the_hottest_tiles_first_and_leaves_none_for_ever() {
 }
 
 #[test]
+fn what_a_line_had_no_room_for_of_a_picture_is_given_up_when_a_newer_one_comes() {
+    const BUDGET: usize = 16 << 10;
+    let all = Rect::new(0, 0, 640, 480);
+    let mut world = World::new(Size::new(640, 480), 1);
+    world.settle(0);
+    let mut random = StdRng::seed_from_u64(1);
+    let mut bytes = world.viewers[0].bytes;
+    let mut sent = |world: &mut World| {
+        world.ask(0, BUDGET);
+        world.viewers[0].arrive();
+        let before = std::mem::replace(&mut bytes, world.viewers[0].bytes);
+        world.viewers[0].bytes - before
+    };
+    // Each picture is noise of sixteen shades of one channel, which takes about 150 kilobytes.
+    for channel in [0, 8, 16] {
+        world.now += Duration::from_millis(40);
+        world.paint(all, |_, _| ((random.random::<u32>() & 0xf) + 0x10) << (channel + 3));
+        let first = sent(&mut world);
+        assert!((1..3 * BUDGET).contains(&first), "{first} bytes");
+    }
+    // Of those before the last, nothing comes any more: all that is shown of them came in the first part of each.
+    let of_older = |world: &World| {
+        let is_older = |pixel: &&u32| **pixel != 0 && **pixel & 0xff_0000 < 0x40_0000;
+        world.viewers[0].view.pixels().iter().filter(is_older).count()
+    };
+    let mut older = of_older(&world);
+    assert!((1..640 * 480 / 2).contains(&older), "{older} pixels of pictures that were overwritten");
+    while older > 0 {
+        assert!(sent(&mut world) > 0);
+        let left = of_older(&world);
+        assert!(left <= older, "{left} after {older}");
+        older = left;
+    }
+    world.settle(0);
+    world.assert_same(0);
+}
+
+#[test]
 fn viewers_at_the_same_version_share_images() {
     let mut world = World::new(Size::new(640, 480), 2);
     let mut random = StdRng::seed_from_u64(1);

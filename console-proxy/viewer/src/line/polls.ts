@@ -12,9 +12,12 @@
  * each has a number of its own, and the proxy refuses one that it has heard before, which is as if it had failed.
  *
  * Answers may overtake one another: an update that does not fit yet is kept until the one before it has come.
+ *
+ * A poll is answered late, if nothing changes, and one that never is looks the same: so the proxy is asked for something else.
  */
 
 import type { Applied } from '../picture/picture.ts';
+import { alive, answers } from './alive.ts';
 import { Backoff } from './backoff.ts';
 import { isPassing, multiplexed, posts, states } from './link.ts';
 import type { Link, Way } from './link.ts';
@@ -33,17 +36,30 @@ let asked = 0;
 export const polls: Way = async (link, signal) => {
   const others = new AbortController();
   const both = AbortSignal.any([signal, others.signal]);
+  let last = performance.now();
+  const heard = (): void => {
+    last = performance.now();
+    link.heard();
+  };
+  // With a connection for each request, of which there are six, they might wait for one, and the proxy would seem to be gone.
+  const asks = multiplexed();
+  const begun = (): void => {
+    if (asks) answers(link, both).catch((error: unknown) => others.abort(error));
+  };
+  const ways = [updates({ ...link, heard }, begun, both), states(link, both), posts(link, both)];
+  if (asks) ways.push(alive(link, () => performance.now() - last, both));
   try {
-    return await Promise.race([updates(link, both), states(link, both), posts(link, both)]);
+    return await Promise.race(ways);
   } finally {
     others.abort(new NoAnswer('another request has failed'));
   }
 };
 
-const updates: Way = async (link, signal) => {
+async function updates(link: Link, begun: () => void, signal: AbortSignal): Promise<never> {
   const backoff = new Backoff();
   for (;;) {
     const round = new AbortController();
+    begun();
     try {
       return await lanes(link, AbortSignal.any([signal, round.signal]), backoff);
     } catch (error) {
@@ -53,7 +69,7 @@ const updates: Way = async (link, signal) => {
     }
     await backoff.wait(signal);
   }
-};
+}
 
 /** Polls until one fails. */
 async function lanes(link: Link, signal: AbortSignal, backoff: Backoff): Promise<never> {

@@ -1,10 +1,11 @@
 /** Updates, states and input in a WebSocket. */
 
+import { alive } from './alive.ts';
 import type { Bytes } from './request.ts';
 import { appliedOf, applyInOrder, ended } from './link.ts';
 import type { Link, Way } from './link.ts';
 import { NoAnswer, closed } from './refusal.ts';
-import { askJson } from './request.ts';
+import { askJson, sleep } from './request.ts';
 
 /** Milliseconds until the first message: something on the way may not let it through. */
 const FIRST = 3000;
@@ -12,14 +13,13 @@ const FIRST = 3000;
 /** Milliseconds in which a batch with events is answered. */
 const ANSWER = 8000;
 
-/**
- * Milliseconds of silence after which the proxy is asked if it is still there: it says something every 10 s, as a browser does not
- * tell pages about pings, and notices a dead connection after minutes.
- */
-const SILENCE = 12_000;
-const ALIVE = 6000;
+/** Milliseconds until it is known why a socket was not opened. */
+const WHY = 6000;
 
-/** Milliseconds of silence after which the socket is given up: the proxy may well answer, but on another connection. */
+/**
+ * Milliseconds of silence after which the socket is given up: the proxy, which says something every 10 s, may well answer, but on
+ * another connection.
+ */
 const DEAD = 25_000;
 
 export const socket: Way = async (link, signal) => {
@@ -55,7 +55,7 @@ async function talk(link: Link, line: WebSocket, signal: AbortSignal): Promise<n
       const why = closed(code, reason) ?? new NoAnswer(`the socket was closed (${code})`);
       // Why a socket was not opened, browsers do not tell: something else is asked, which may be refused as well.
       if (opened) fail(why);
-      else askJson(`${link.path}/state?after=0`, { signal, limit: ALIVE }).then(() => fail(why), fail);
+      else askJson(`${link.path}/state?after=0`, { signal, limit: WHY }).then(() => fail(why), fail);
     });
     line.addEventListener('open', () => {
       opened = true;
@@ -66,7 +66,8 @@ async function talk(link: Link, line: WebSocket, signal: AbortSignal): Promise<n
       link.sender.start({ most: 4, send }, fail);
     });
   });
-  return Promise.race([failing, watch(link, () => performance.now() - heard, signal)]);
+  const silence = (): number => performance.now() - heard;
+  return Promise.race([failing, given(silence, signal), alive(link, silence, signal)]);
 }
 
 function told(link: Link, answers: Answers, text: string, fail: (error: unknown) => void): void {
@@ -80,35 +81,12 @@ function told(link: Link, answers: Answers, text: string, fail: (error: unknown)
   }
 }
 
-/** Asks in silence if the proxy is still there. */
-async function watch(link: Link, silence: () => number, signal: AbortSignal): Promise<never> {
-  const ask = async (): Promise<void> => {
-    const start = performance.now();
-    const state = await askJson(`${link.path}/state?after=0`, { signal, limit: ALIVE });
-    link.took(performance.now() - start);
-    if (state !== undefined) link.state(state);
-  };
-  return new Promise((_, reject) => {
-    let asked = 0;
-    const timer = setInterval(() => {
-      if (silence() > DEAD) reject(new NoAnswer('the socket is silent'));
-      if (silence() < SILENCE || performance.now() - asked < SILENCE || document.hidden) return;
-      asked = performance.now();
-      ask().catch(reject);
-    }, 1000);
-    const seen = (): void => {
-      if (document.hidden || silence() < SILENCE) return;
-      asked = performance.now();
-      ask().catch(reject);
-    };
-    document.addEventListener('visibilitychange', seen);
-    addEventListener('online', seen);
-    signal.addEventListener('abort', () => {
-      clearInterval(timer);
-      document.removeEventListener('visibilitychange', seen);
-      removeEventListener('online', seen);
-    });
-  });
+/** Gives a silent socket up. */
+async function given(silence: () => number, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    await sleep(1000, signal);
+    if (silence() > DEAD) throw new NoAnswer('the socket is silent');
+  }
 }
 
 interface Waiting {

@@ -111,6 +111,24 @@ it('a line that is lost without a word is found out, and what it showed goes on 
   relay.stop();
 }, 90_000);
 
+it('a proxy that is lost without a word is soon left for another one', async () => {
+  const [stand, other] = [await here.stand(), await here.stand()];
+  // Asked of the management service, which is reached without the relay.
+  stand.resumes = [{ status: 200, json: { url: other.link() } }];
+  const relay = new Relay(stand.port);
+  await relay.listen();
+  const link = (way: string): string => stand.link(`?transport=${way}`).replace(`:${stand.port}/`, `:${relay.port}/`);
+  // Polls find out by HTTP/2, which the stand-in does not speak (`real.test.ts`).
+  const pages = await Promise.all(['socket', 'stream'].map((way) => here.page(link(way))));
+  await Promise.all(pages.map(ready));
+
+  relay.die();
+
+  const soon = { timeout: 70_000, interval: 500 };
+  await Promise.all(pages.map((page) => expect.poll(() => new URL(page.url()).origin, soon).toBe(other.origin)));
+  relay.stop();
+}, 90_000);
+
 describe('sessions', () => {
   it('a link whose answer was lost is not lost itself', async () => {
     const stand = await here.stand();

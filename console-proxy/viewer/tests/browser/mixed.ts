@@ -1,7 +1,7 @@
 /** Ten thousand events of all kinds, and how they are compared with what arrives. */
 
-/** Acts on the page as a user does who is very fast; tells what must arrive. */
-export async function mixed(count: number): Promise<string[]> {
+/** Acts on the page as a user does who is very fast, and rests for some milliseconds after each forty; tells what must arrive. */
+export async function mixed({ count, rest }: { count: number; rest: number }): Promise<string[]> {
   const canvas = document.querySelector<HTMLCanvasElement>('#picture');
   if (!canvas) throw new Error('no picture');
   canvas.setPointerCapture = () => undefined;
@@ -41,7 +41,7 @@ export async function mixed(count: number): Promise<string[]> {
       pointer('pointerup');
     }
     // As fast as it goes would fill what the page keeps for a line that is away.
-    if (expected.length % 40 < 2) await new Promise((resolve) => setTimeout(resolve, 12));
+    if (expected.length % 40 < 2) await new Promise((resolve) => setTimeout(resolve, rest));
   }
   return expected;
 }

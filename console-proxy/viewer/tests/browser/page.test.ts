@@ -67,16 +67,33 @@ describe('keys', () => {
   });
 
   it('the menu presses what browsers keep for themselves', async () => {
-    const { page, events } = await shown();
-    await page.click('#keys');
-    await page.click('text=Ctrl-Alt-Del');
-    await expect.poll(events).toEqual(presses(['ControlLeft', 'ffe3'], ['AltLeft', 'ffe9'], ['Delete', 'ffff']));
-    await page.click('#keys');
-    await page.click('[aria-label="Ctrl-Alt-F2"]');
-    await page.click('#keys');
-    await page.click('[aria-label="Alt-SysRq-B"]');
-    await expect.poll(() => events().length).toBe(18);
-    expect(events().slice(12)).toEqual(presses(['AltLeft', 'ffe9'], ['PrintScreen', 'ff61'], ['KeyB', '62']));
+    const { stand, page } = await shown();
+    type Key = [string, string];
+    const [control, alt]: [Key, Key] = [['ControlLeft', 'ffe3'], ['AltLeft', 'ffe9']];
+    const consoles = Array.from({ length: 12 }, (_, number): [string, Key[]] => {
+      const name = `F${number + 1}`;
+      return [`Ctrl-Alt-${name}`, [control, alt, [name, hex(0xffbe + number)]]];
+    });
+    const magic = [...'BCEFHIKMORSTU'].map((letter): [string, Key[]] => {
+      return [`Alt-SysRq-${letter}`, [alt, ['PrintScreen', 'ff61'], [`Key${letter}`, hex(letter.toLowerCase().charCodeAt(0))]]];
+    });
+    const menu: [string, Key[]][] = [
+      ['Ctrl-Alt-Del', [control, alt, ['Delete', 'ffff']]],
+      ['Ctrl-Alt-Backspace', [control, alt, ['Backspace', 'ff08']]],
+      ['Print Screen', [['PrintScreen', 'ff61']]],
+      ['Alt-Tab', [alt, ['Tab', 'ff09']]],
+      ['Windows key', [['MetaLeft', 'ffeb']]],
+      ...consoles,
+      ...magic,
+    ];
+    const labels = page.locator('#keys-menu button').evaluateAll((all) => all.map((one) => one.ariaLabel || one.textContent));
+    expect(await labels).toEqual(menu.map(([label]) => label));
+    for (const [label, keys] of menu) {
+      const before = stand.events.length;
+      await page.click('#keys');
+      await page.locator('#keys-menu').getByRole('button', { name: label, exact: true }).click();
+      await expect.poll(() => stand.events.slice(before), { message: label }).toEqual(presses(...keys));
+    }
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('picture');
   });
 
@@ -292,12 +309,32 @@ it.each(['light', 'dark'] as const)('nothing is wrong for those who see or move 
   expect(await wrong()).toEqual([]);
 });
 
-it('a screenshot has the desktop\'s own size', async () => {
+it('a screenshot has the desktop\'s own size and pixels, at whatever size that is shown', async () => {
   const { page } = await shown();
+  await page.setViewportSize({ width: 500, height: 400 });
   const [download] = await Promise.all([page.waitForEvent('download'), page.click('#screenshot')]);
   expect(download.suggestedFilename()).toMatch(/^web-1-.*\.png$/);
-  const picture = png(readFileSync(await download.path()));
+  const file = readFileSync(await download.path());
+  const picture = png(file);
   expect([picture.width, picture.pixels.length / picture.width]).toEqual([640, 400]);
+  const seen = await page.evaluate(() => {
+    const { data } = document.querySelector<HTMLCanvasElement>('#picture')?.getContext('2d')?.getImageData(0, 0, 640, 400) ?? { data: [] };
+    return Array.from({ length: data.length / 4 }, (_, pixel) => [0, 1, 2].reduce((colour, part) => colour * 256 + (data[pixel * 4 + part] ?? 0), 0));
+  });
+  expect(new Set(seen).size).toBeGreaterThan(1);
+  const hasAlpha = file[25] === 6;
+  const taken = Array.from(picture.pixels, (pixel) => (hasAlpha ? Math.floor(pixel / 256) : pixel));
+  expect(taken.findIndex((pixel, place) => pixel !== seen[place])).toBe(-1);
+});
+
+it.each([
+  ['socket', 'WebSocket'],
+  ['stream', 'streamed response'],
+  ['poll', 'requests (long poll)'],
+])('says when its line is a %s', async (transport, text) => {
+  const { page } = await shown(`?transport=${transport}`);
+  await page.click('#status');
+  await expect.poll(() => page.textContent('#about-way')).toBe(text);
 });
 
 it('others who look are told of, and the end is warned of', async () => {

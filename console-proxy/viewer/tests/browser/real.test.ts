@@ -14,6 +14,7 @@ import { FaultyLine } from './faults.ts';
 import { Machine } from './machine.ts';
 import { isWithin, mixed, withoutMoves } from './mixed.ts';
 import { PROXY, RESOLVE, RealProxy, Resumes } from './proxy.ts';
+import { Relay } from './relay.ts';
 import { phase, ready } from './world.ts';
 
 const missing = [
@@ -56,6 +57,26 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     await visit(page, link);
     await ready(page);
     return page;
+  };
+
+  /** Another proxy that shows the same display. */
+  const another = async (): Promise<RealProxy> => {
+    const other = new RealProxy();
+    await other.start();
+    await other.show(machine.port);
+    return other;
+  };
+
+  /** Has the proxy be one whose pages know where to ask for another link. */
+  const resumable = async (): Promise<Resumes> => {
+    const resumes = new Resumes(certificate());
+    await resumes.listen();
+    proxy.stop();
+    proxy = new RealProxy();
+    proxy.resume = resumes.origin;
+    await proxy.start();
+    await proxy.show(machine.port);
+    return resumes;
   };
 
   /** Whether the page shows what QEMU does, pixel for pixel. */
@@ -109,14 +130,7 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
   });
 
   it.each(['socket', 'stream', 'poll'] as const)('a proxy that is killed is left for another one, from %s', async (way) => {
-    const [resumes, other] = [new Resumes(certificate()), new RealProxy()];
-    await Promise.all([resumes.listen(), other.start()]);
-    await other.show(machine.port);
-    proxy.stop();
-    proxy = new RealProxy();
-    proxy.resume = resumes.origin;
-    await proxy.start();
-    await proxy.show(machine.port);
+    const [resumes, other] = [await resumable(), await another()];
     try {
       const page = await open(proxy.link(`?transport=${way}`));
       proxy.kill();
@@ -134,14 +148,26 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     }
   });
 
+  it('a proxy whose machine is lost without a word is left by a page that polls', { timeout: 120_000 }, async () => {
+    const [resumes, other] = [await resumable(), await another()];
+    const relay = new Relay(proxy.port);
+    await relay.listen();
+    try {
+      const page = await open(proxy.link('?transport=poll', relay.port));
+      resumes.answer = () => ({ url: other.link() });
+      relay.die();
+      // By the limits of polls alone it would take a minute and a quarter.
+      await expect.poll(() => new URL(page.url()).port, { timeout: 60_000, interval: 500 }).toBe(String(other.port));
+      await ready(page);
+    } finally {
+      other.stop();
+      relay.stop();
+      resumes.stop();
+    }
+  });
+
   it('a proxy that was killed and starts again is found again', async () => {
-    const resumes = new Resumes(certificate());
-    await resumes.listen();
-    proxy.stop();
-    proxy = new RealProxy();
-    proxy.resume = resumes.origin;
-    await proxy.start();
-    await proxy.show(machine.port);
+    const resumes = await resumable();
     const page = await open(proxy.link());
     proxy.kill();
     await proxy.start();
@@ -172,7 +198,7 @@ describe.skipIf(missing.length > 0)('with the real proxy', () => {
     await proxy.show(display.port);
     const page = await open(proxy.link(`?transport=${way}`, line.port));
     await expect.poll(() => page.evaluate(() => document.querySelector<HTMLCanvasElement>('#picture')?.width)).toBe(1024);
-    const expected = await page.evaluate(mixed, 10_000);
+    const expected = await page.evaluate(mixed, { count: 10_000, rest: 12 });
     const all = withoutMoves(expected).length;
     await expect.poll(() => withoutMoves(display.events).length, { timeout: 120_000, interval: 200 }).toBeGreaterThanOrEqual(all);
     expect(withoutMoves(display.events)).toEqual(withoutMoves(expected));

@@ -25,10 +25,16 @@ export class Relay {
   readonly #server: Server;
   /** What is said on connections that there are now, ever so late, does not arrive. */
   #lost = new AbortController();
+  #dead = false;
 
   constructor(to: number, line: Partial<Line> = {}) {
     const { roundTrip = 0, rate = 0 } = line;
     this.#server = createServer({ noDelay: true }, (page) => {
+      if (this.#dead) {
+        this.#sockets.add(page);
+        page.on('error', () => undefined).on('close', () => this.#sockets.delete(page)).resume();
+        return;
+      }
       const up = connect({ port: to, host: '127.0.0.1', noDelay: true });
       this.passed.connections += 1;
       for (const one of [page, up]) {
@@ -60,6 +66,12 @@ export class Relay {
   lose(): void {
     this.#lost.abort();
     this.#lost = new AbortController();
+  }
+
+  /** Loses all connections without a word, and carries no new one, as if the server's machine had lost its power. */
+  die(): void {
+    this.#dead = true;
+    this.lose();
   }
 
   stop(): void {

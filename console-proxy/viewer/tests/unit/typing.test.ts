@@ -80,6 +80,15 @@ describe('typing', () => {
     expect(done()).toBe(100);
   });
 
+  it('counts what is held with a key', async () => {
+    const { sent, turn, typing } = begin('X'.repeat(100));
+    await vi.advanceTimersByTimeAsync(4000);
+    expect(sent.length).toBeGreaterThan(190);
+    expect(sent.length).toBeLessThan(215);
+    turn.abort();
+    await expect(typing).rejects.toThrow();
+  });
+
   it('waits for a line that is slow, and does not make up for it', async () => {
     let waiting = 100;
     const { done } = begin('x'.repeat(100), () => waiting);
