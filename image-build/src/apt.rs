@@ -1,6 +1,7 @@
 //! Debian packages from the mirrors, through apt with a state of its own: the machine's installed packages, pins and
 //! locks play no part, and an ordinary user can run it. apt checks the signatures of what it fetches.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,16 +59,32 @@ pub enum AptError {
 /// How long indexes hold: as long as it takes to build all that there is.
 const HOLD: Duration = Duration::from_secs(600);
 
-/// Whether a file was written a short while ago.
-fn is_fresh(path: &Path) -> bool {
-    let written = std::fs::metadata(path).and_then(|about| about.modified()).ok();
-    written.and_then(|at| at.elapsed().ok()).is_some_and(|age| age < HOLD)
+/// In the cache.
+const FOLDER: &str = "apt";
+
+/// Has what the indexes are of, once they are there.
+fn updated(cache: &Path) -> PathBuf {
+    cache.join(FOLDER).join("updated")
 }
 
-/// A private apt state with fresh package indexes.
+/// Whether that was written a short while ago, of these mirrors.
+fn is_of(updated: &Path, mirrors: &str) -> bool {
+    let written = std::fs::metadata(updated).and_then(|about| about.modified()).ok();
+    let is_fresh = written.and_then(|at| at.elapsed().ok()).is_some_and(|age| age < HOLD);
+    is_fresh && files::read_text(updated).is_ok_and(|text| text == mirrors)
+}
+
+/// A private apt state with fresh package indexes. Several builds share it; as long as one has it, no other replaces the indexes.
 #[derive(Debug)]
 pub struct Apt {
     folder: PathBuf,
+    /// Locked until it is closed.
+    held: File,
+}
+
+/// The file that names the mirrors, in deb822 form.
+pub fn sources_file(cache: &Path) -> PathBuf {
+    cache.join(FOLDER).join("sources.d/debian.sources")
 }
 
 impl Apt {
@@ -77,43 +94,57 @@ impl Apt {
     /// # Errors
     /// When the machine has no Debian mirror or it does not answer.
     pub fn open(cache: &Path) -> Result<Self, BuildError> {
-        let apt = Self::opened(cache);
         let found = sources::find(Path::new("/etc/apt"), RELEASE)?;
         let text = found.iter().map(Source::paragraph).collect::<Vec<_>>().join("\n");
         for folder in ["state/lists/partial", "cache/archives/partial", "sources.d", "packages"] {
-            files::create_folder(&apt.folder.join(folder))?;
+            files::create_folder(&cache.join(FOLDER).join(folder))?;
         }
-        files::write(&apt.folder.join("status"), "")?;
-        // It has what the indexes are of, once they are there.
-        let updated = apt.updated();
-        if !is_fresh(&updated) || files::read_text(&updated)? != text {
-            files::remove(&updated)?;
-            files::write(&apt.sources_file(), &text)?;
-            apt.program("apt-get").args(["update", "--error-on=any"]).run()?;
-            files::write(&updated, text)?;
+        loop {
+            let apt = Self::opened(cache)?;
+            if is_of(&updated(cache), &text) {
+                return Ok(apt);
+            }
+            apt.held.unlock().and_then(|()| apt.held.lock()).map_err(files::context("lock", &apt.folder))?;
+            // Somebody else may have fetched them meanwhile.
+            if is_of(&updated(cache), &text) {
+                continue;
+            }
+            apt.update(cache, &text)?;
+            let shared = apt.held.unlock().and_then(|()| apt.held.lock_shared());
+            shared.map_err(files::context("lock", &apt.folder))?;
+            return Ok(apt);
         }
-        Ok(apt)
+    }
+
+    /// Fetches the indexes of mirrors. Nobody else has this state.
+    fn update(&self, cache: &Path, text: &str) -> Result<(), BuildError> {
+        let (updated, sources) = (updated(cache), sources_file(cache));
+        files::remove(&updated)?;
+        files::write(&self.folder.join("status"), "")?;
+        // mmdebstrap may be reading it.
+        if files::read_text(&sources).ok().is_none_or(|before| before != text) {
+            files::write(&sources, text)?;
+        }
+        self.program("apt-get").args(["update", "--error-on=any"]).run()?;
+        Ok(files::write(&updated, text)?)
     }
 
     /// Has the next build ask the mirrors for their indexes anew: something in one went wrong.
     pub fn forget_indexes(cache: &Path) {
         // Without it they are asked in any case.
-        let _ = std::fs::remove_file(Self::opened(cache).updated());
+        let _ = std::fs::remove_file(updated(cache));
     }
 
-    /// The state as [`Apt::open`] left it earlier in this build.
-    pub fn opened(cache: &Path) -> Self {
-        Self { folder: cache.join("apt") }
-    }
-
-    /// Is there when the indexes are.
-    fn updated(&self) -> PathBuf {
-        self.folder.join("updated")
-    }
-
-    /// The file that names the mirrors, in deb822 form.
-    pub fn sources_file(&self) -> PathBuf {
-        self.folder.join("sources.d/debian.sources")
+    /// The state that [`Apt::open`] has set up earlier in this build.
+    ///
+    /// # Errors
+    /// When it cannot be locked.
+    pub fn opened(cache: &Path) -> Result<Self, BuildError> {
+        let folder = cache.join(FOLDER);
+        let path = folder.join("lock");
+        let held = File::create(&path).map_err(files::context("create", &path))?;
+        held.lock_shared().map_err(files::context("lock", &path))?;
+        Ok(Self { folder, held })
     }
 
     /// The first dependency of a package whose name begins so: how a meta package is followed to the real one.
@@ -160,11 +191,14 @@ impl Apt {
         self.resolve(&exact.collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Fetches a package, if the cache does not have it yet, and gives its file.
+    /// Fetches a package, if the cache does not have it yet, and gives its file. One at a time, as several builds may want the same.
     ///
     /// # Errors
     /// When it cannot be fetched or is not the one that was resolved.
     pub fn fetch(&self, package: &Package) -> Result<PathBuf, BuildError> {
+        let lock = self.folder.join("packages.lock");
+        let fetching = File::create(&lock).map_err(files::context("create", &lock))?;
+        fetching.lock().map_err(files::context("lock", &lock))?;
         let folder = self.folder.join("packages");
         let path = folder.join(package.file_name());
         if path.exists() && files::hash_file(&path)?.0 == package.sha256 {

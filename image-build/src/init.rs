@@ -41,7 +41,7 @@ impl Profile {
 }
 
 /// A cold compile with link-time optimisation took half a minute on two cores; a loaded machine is much slower.
-const DEADLINE: Duration = Duration::from_secs(1200);
+const DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Compiles the program of a package from the workspace that has this folder, with a target folder of its own in the cache,
 /// and gives the program's path.

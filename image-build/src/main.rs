@@ -1,6 +1,8 @@
 //! `podzol-image`: builds Podzol's images and packages, signs them, and checks what was built.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,6 +13,7 @@ use podzol_image::recipe::{
 };
 use podzol_image::signature;
 use podzol_image::steps::Steps;
+use podzol_image_signature::SigningKey;
 
 /// Builds Podzol's VM templates, lab host image and Debian packages, byte for byte reproducible, and signs them.
 ///
@@ -90,11 +93,17 @@ struct Build {
     /// Signs the outputs as the last step, with this private key (see `sign`).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// all: how many are built at a time [default: as many as there are processors].
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<NonZeroUsize>,
+    /// Other builds show their progress beside.
+    #[arg(long, hide = true)]
+    beside_others: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RecipeName {
-    /// Router, router-l7, console-proxy, tiny, debian and lab-host, one after another.
+    /// Router, router-l7, console-proxy, tiny, debian and lab-host, side by side.
     All,
     /// The tiny test VM's template.
     Tiny,
@@ -112,14 +121,14 @@ enum RecipeName {
     Debs,
 }
 
-/// What `all` is, the quickest first.
+/// What `all` is, the longest first: nobody waits for one that was begun last.
 const ALL: [RecipeName; 6] = [
-    RecipeName::Router,
+    RecipeName::LabHost,
+    RecipeName::Debian,
     RecipeName::RouterL7,
     RecipeName::ConsoleProxy,
+    RecipeName::Router,
     RecipeName::Tiny,
-    RecipeName::Debian,
-    RecipeName::LabHost,
 ];
 
 fn main() -> std::process::ExitCode {
@@ -145,37 +154,70 @@ fn run(build: Build) -> anyhow::Result<()> {
     let key = build.key.as_deref().map(signature::read_key).transpose()?;
     let names = if build.recipe == RecipeName::All { &ALL[..] } else { &[build.recipe] };
     anyhow::ensure!(build.init.is_none() || names.len() == 1, "--init: is for one recipe, and not for all");
-    for name in names {
-        let mut recipe = build.recipe(*name)?;
-        let place = build.place(recipe.name())?;
-        if recipe.has_owners() && !owners::are_free() {
-            build_free(recipe.name(), &place, build.key.as_deref())?;
-            continue;
+    if let [name] = names {
+        return build_one(&build, *name, key.as_ref(), build.beside_others);
+    }
+    let jobs = build.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let (left, failed) = (Mutex::new(names.iter()), Mutex::new(0));
+    // One that fails keeps no other from being built.
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(names.len()) {
+            scope.spawn(|| {
+                while let Some(name) = next(&left) {
+                    if let Err(error) = build_one(&build, *name, key.as_ref(), true) {
+                        eprintln!("podzol-image: {error:#}");
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                    }
+                }
+            });
         }
-        let mut shown = std::io::stderr();
-        let mut steps = Steps::new(&mut shown, recipe.steps());
-        if names.len() > 1 {
-            steps.say(&format!("{}:", recipe.name()));
-        }
-        let outcome = recipe::build(recipe.as_mut(), &place, &mut steps)?;
-        if let Some(key) = &key {
-            signature::sign(&place.out, key)?;
-        }
-        match outcome {
-            Outcome::Built => verify(&place.out, None)?,
-            Outcome::UpToDate => println!("{} is up to date", place.out.display()),
-        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    anyhow::ensure!(failed == 0, "{failed} of {} were not built, see above", names.len());
+    Ok(())
+}
+
+fn next<'a>(left: &Mutex<std::slice::Iter<'a, RecipeName>>) -> Option<&'a RecipeName> {
+    left.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+fn build_one(
+    build: &Build,
+    name: RecipeName,
+    key: Option<&SigningKey>,
+    beside_others: bool,
+) -> anyhow::Result<()> {
+    let mut recipe = build.recipe(name)?;
+    let (name, place) = (recipe.name(), build.place(recipe.name())?);
+    if recipe.has_owners() && !owners::are_free() {
+        return build_free(name, &place, build.key.as_deref(), beside_others);
+    }
+    let mut shown = std::io::stderr();
+    let mut steps = Steps::new(&mut shown, recipe.steps());
+    if beside_others {
+        steps = steps.labelled(name);
+    }
+    let outcome = recipe::build(recipe.as_mut(), &place, &mut steps).context(name)?;
+    if let Some(key) = key {
+        signature::sign(&place.out, key)?;
+    }
+    match outcome {
+        Outcome::Built => verify(&place.out, None)?,
+        Outcome::UpToDate => println!("{} is up to date", place.out.display()),
     }
     Ok(())
 }
 
 /// Builds a recipe by this program once more, where its files can be of several owners.
-fn build_free(recipe: &str, place: &Place, key: Option<&Path>) -> anyhow::Result<()> {
+fn build_free(recipe: &str, place: &Place, key: Option<&Path>, beside_others: bool) -> anyhow::Result<()> {
     let mut command = owners::free(&std::env::current_exe().context("this program's own path")?)?;
     command.args(["build", recipe, "--epoch", &place.epoch.to_string()]);
     command.arg("--out").arg(&place.out).arg("--cache").arg(&place.cache);
     if let Some(key) = key {
         command.arg("--key").arg(key);
+    }
+    if beside_others {
+        command.arg("--beside-others");
     }
     let status = command.status().context("cannot start setpriv")?;
     anyhow::ensure!(status.success(), "{recipe}: was not built, see above ({status})");

@@ -46,6 +46,9 @@ pub struct Manifest {
     /// The version of the kernel in them, as `uname -r` says it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// The id by which a VM of it says which image it runs, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// SHA-256 of the `Cargo.lock` by which the program in them was compiled, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cargo_lock: Option<String>,
@@ -192,6 +195,7 @@ mod tests {
             inputs: "i".into(),
             epoch: 1,
             kernel: Some("6.1.0-1-cloud-amd64".into()),
+            image: Some("d".into()),
             cargo_lock: None,
             files: outputs.into(),
             packages: Vec::new(),

@@ -68,6 +68,8 @@ impl Program {
             .env("MTOOLSRC", "/dev/null")
             .env("MTOOLS_SKIP_CHECK", "1")
             .env_remove("RUSTFLAGS")
+            // Who builds templates may have theirs looked at by another compiler; these are made by the plain one.
+            .env_remove("RUSTC_WORKSPACE_WRAPPER")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -67,17 +67,23 @@ pub enum Outcome {
 pub struct Made {
     names: Vec<String>,
     kernel: Option<String>,
+    image: Option<String>,
 }
 
 impl Made {
     /// Files of these names in the folder `finished`.
     pub fn files<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self { names: names.into_iter().map(Into::into).collect(), kernel: None }
+        Self { names: names.into_iter().map(Into::into).collect(), kernel: None, image: None }
     }
 
     /// In them is a kernel of this version.
     pub fn with_kernel(self, version: String) -> Self {
         Self { kernel: Some(version), ..self }
+    }
+
+    /// They say that they are the image of this id.
+    pub fn with_image(self, id: String) -> Self {
+        Self { image: Some(id), ..self }
     }
 }
 
@@ -177,7 +183,7 @@ fn try_to_build(
     let tools = recipe.tools();
     let programs = tools::require(&tools)?;
     files::create_folder(&place.cache)?;
-    let _lock = lock(&place.cache, steps)?;
+    let _lock = lock(recipe.name(), &place.cache, steps)?;
     remove_leftovers(&place.out, steps)?;
     let (own_programs, parts) = (recipe.programs(), recipe.parts()?);
     let files = recipe.files(place, steps)?;
@@ -212,6 +218,7 @@ fn try_to_build(
         inputs: hash,
         epoch: place.epoch,
         kernel: made.kernel,
+        image: made.image,
         cargo_lock: inputs.crates.map(|crates| crates.lock),
         files: place_outputs(&made.names, &shop)?,
         packages: inputs.packages,
@@ -232,12 +239,12 @@ fn place_outputs(names: &[String], shop: &Shop<'_>) -> Result<Vec<Output>, Build
     names.iter().map(|name| Output::of(out, name)).collect()
 }
 
-/// One build at a time uses a cache.
-fn lock(cache: &Path, steps: &mut Steps<'_>) -> Result<File, BuildError> {
-    let path = cache.join("lock");
+/// One build of a recipe at a time uses a cache; builds of several recipes do side by side.
+fn lock(recipe: &str, cache: &Path, steps: &mut Steps<'_>) -> Result<File, BuildError> {
+    let path = cache.join(format!("{recipe}.lock"));
     let file = File::create(&path).map_err(files::context("create", &path))?;
     if file.try_lock().is_err() {
-        steps.say(&format!("waiting for another build that uses {}", cache.display()));
+        steps.say(&format!("waiting for another build of {recipe} that uses {}", cache.display()));
         file.lock().map_err(files::context("lock", &path))?;
     }
     Ok(file)

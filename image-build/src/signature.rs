@@ -160,6 +160,7 @@ mod tests {
             inputs: "i".into(),
             epoch: 1,
             kernel: None,
+            image: None,
             cargo_lock: None,
             files: vec![Output::of(folder.path(), "disk").unwrap()],
             packages: Vec::new(),

@@ -33,7 +33,7 @@ const FILE_SYSTEM: FileSystem = FileSystem {
     features: "^metadata_csum",
 };
 /// Configuration files, each with its place. An empty machine id is filled at the first boot (machine-id(5)).
-const CONFIGURATION: [(&str, &str); 7] = [
+const CONFIGURATION: [(&str, &str); 8] = [
     (grub::CONFIGURATION, include_str!("../../recipes/debian/grub.cfg")),
     ("etc/cloud/cloud.cfg.d/10_locale.cfg", "# C.UTF-8, which needs no generating.\nlocale: false\n"),
     ("etc/default/locale", "LANG=C.UTF-8\n"),
@@ -41,6 +41,9 @@ const CONFIGURATION: [(&str, &str); 7] = [
     ("etc/hostname", "debian\n"),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"),
     ("etc/machine-id", ""),
+    // Whoever asks for a name that is not there, as cloud-init does to find out which cloud this is, would wait four seconds for
+    // neighbours to answer.
+    ("etc/systemd/resolved.conf.d/podzol.conf", "[Resolve]\nLLMNR=no\nMulticastDNS=no\n"),
 ];
 /// cloud-init writes the list of mirrors at the first boot; that of the build machine is its own affair.
 const REMOVED: [&str; 4] =
@@ -86,7 +89,7 @@ impl Recipe for Debian {
         let (boot_loader, packages): (Vec<&Package>, Vec<&Package>) =
             inputs.packages.iter().partition(|package| package.name == BOOT_LOADER);
         steps.run("unpack the boot loader", || {
-            let apt = Apt::opened(&shop.place.cache);
+            let apt = Apt::opened(&shop.place.cache)?;
             boot_loader.iter().try_for_each(|package| apt::unpack(&apt.fetch(package)?, &grub))
         })?;
         steps.run("install packages", || SYSTEM.install(&packages, &root, shop))?;
@@ -104,6 +107,7 @@ fn configure(root: &Path) -> Result<(), BuildError> {
         files::remove(&root.join(path))?;
     }
     system::remove_machine_state(root)?;
+    files::create_folder(&root.join("etc/systemd/resolved.conf.d"))?;
     for (path, text) in CONFIGURATION {
         files::write(&root.join(path), text)?;
     }

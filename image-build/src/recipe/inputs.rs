@@ -48,6 +48,22 @@ impl Programs {
     }
 }
 
+/// The id of an image, which can be put in it: SHA-256 of what goes in, whichever programs make it of that.
+pub(super) fn image_id(recipe: &str, epoch: u64, inputs: &Inputs) -> String {
+    files::hash(contents(recipe, epoch, inputs))
+}
+
+fn contents(recipe: &str, epoch: u64, inputs: &Inputs) -> String {
+    let mut text = format!("recipe {recipe}\ncode {CODE}\nepoch {epoch}\n");
+    for package in &inputs.packages {
+        text.push_str(&format!("package {} {}\n", package.file_name(), package.sha256));
+    }
+    for (name, sha256) in &inputs.files {
+        text.push_str(&format!("file {name} {sha256}\n"));
+    }
+    text
+}
+
 /// SHA-256 of all that decides about the outputs. Tools count by their content, because another mkfs writes other bytes.
 pub(super) fn hash(
     recipe: &str,
@@ -56,13 +72,7 @@ pub(super) fn hash(
     tools: &[Tool],
     programs: &[PathBuf],
 ) -> Result<String, BuildError> {
-    let mut text = format!("recipe {recipe}\ncode {CODE}\nepoch {epoch}\n");
-    for package in &inputs.packages {
-        text.push_str(&format!("package {} {}\n", package.file_name(), package.sha256));
-    }
-    for (name, sha256) in &inputs.files {
-        text.push_str(&format!("file {name} {sha256}\n"));
-    }
+    let mut text = contents(recipe, epoch, inputs);
     if let Some(crates) = &inputs.crates {
         text.push_str(&format!("lock {}\n", crates.lock));
         for one in &crates.list {

@@ -107,7 +107,7 @@ fn is_kernel(package: &Package) -> bool {
 }
 
 fn unpack_kernel(inputs: &Inputs, shop: &Shop<'_>, to: &Path) -> Result<(), BuildError> {
-    let apt = Apt::opened(&shop.place.cache);
+    let apt = Apt::opened(&shop.place.cache)?;
     for package in inputs.packages.iter().filter(|package| is_kernel(package)) {
         apt::unpack(&apt.fetch(package)?, to)?;
     }

@@ -24,6 +24,7 @@ use crate::libraries;
 use crate::manifest::Package;
 use crate::parts::{self, Part};
 use crate::program::Program;
+use crate::recipe::inputs::image_id;
 use crate::recipe::{Inputs, Made, Place, Programs, Recipe, Shop};
 use crate::steps::Steps;
 use crate::tools::Tool;
@@ -213,7 +214,7 @@ impl Recipe for Router {
     fn make(&self, inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError> {
         let root = shop.path("packages");
         let fetched = steps.run("fetch packages", || {
-            let apt = Apt::opened(&shop.place.cache);
+            let apt = Apt::opened(&shop.place.cache)?;
             inputs.packages.iter().map(|package| apt.fetch(package)).collect::<Result<Vec<_>, _>>()
         })?;
         steps
@@ -225,7 +226,8 @@ impl Recipe for Router {
         let disk =
             steps.run("lay out the disk", || disk::lay_out(&boot, &shop.path("disk"), shop.place.epoch))?;
         steps.run("make the image", || disk::to_qcow2(&disk, &shop.output(&self.kind.output())))?;
-        Ok(Made::files([self.kind.output()]).with_kernel(modules.version))
+        let made = Made::files([self.kind.output()]).with_kernel(modules.version);
+        Ok(made.with_image(self.image_id(inputs, shop.place)))
     }
 }
 
@@ -256,7 +258,8 @@ impl Router {
         let mut on_xen = modules.load_order(&XEN_MODULES)?;
         on_xen.retain(|module| always.iter().all(|other| other.name != module.name));
         let lists = [("list", always), ("list.xen", on_xen)];
-        let [most, libraries] = self.archives(&shop.path("packages"), &identity(inputs), &lists)?;
+        let [most, libraries] =
+            self.archives(&shop.path("packages"), &self.image_id(inputs, shop.place), &lists)?;
         let (plain, packed) = (shop.path("initrd.cpio"), shop.path("initrd.lz4"));
         files::write(&plain, most.bytes(shop.place.epoch))?;
         Program::new("lz4").args(["-l", "-12", "-q"]).arg(&plain).arg(&packed).run()?;
@@ -311,6 +314,10 @@ impl Router {
         Ok([archive, plain])
     }
 
+    fn image_id(&self, inputs: &Inputs, place: &Place) -> String {
+        image_id(self.name(), place.epoch, inputs)
+    }
+
     /// The programs beside init, with what they need.
     fn other_programs(&self, root: &Path) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
         let mut programs = BTreeMap::new();
@@ -324,13 +331,6 @@ impl Router {
         }
         Ok(programs)
     }
-}
-
-/// Which image it is: SHA-256 of the appliance and the packages in it.
-fn identity(inputs: &Inputs) -> String {
-    let packages = inputs.packages.iter().map(|package| (package.file_name(), package.sha256.clone()));
-    let parts = packages.chain(inputs.files.iter().cloned());
-    files::hash(parts.map(|(name, sha256)| format!("{name} {sha256}\n")).collect::<String>())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::BuildError;
-use crate::apt::{self, Apt};
+use crate::apt;
 use crate::files;
 use crate::manifest::Package;
 use crate::program::Program;
@@ -87,7 +87,7 @@ impl System {
             .args(arguments)
             .arg(apt::RELEASE)
             .arg(root)
-            .arg(Apt::opened(&place.cache).sources_file())
+            .arg(apt::sources_file(&place.cache))
             .epoch(place.epoch)
             .deadline(DEADLINE)
             .run()?;

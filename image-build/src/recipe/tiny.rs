@@ -93,7 +93,7 @@ impl Recipe for Tiny {
     fn make(&self, inputs: &Inputs, shop: &Shop<'_>, steps: &mut Steps<'_>) -> Result<Made, BuildError> {
         let root = shop.path("packages");
         let fetched = steps.run("fetch packages", || {
-            let apt = Apt::opened(&shop.place.cache);
+            let apt = Apt::opened(&shop.place.cache)?;
             inputs.packages.iter().map(|package| apt.fetch(package)).collect::<Result<Vec<_>, _>>()
         })?;
         steps

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::BuildError;
-use crate::apt::Apt;
+use crate::apt;
 use crate::files;
 use crate::manifest::Package;
 use crate::program::Program;
@@ -43,7 +43,7 @@ pub(super) fn find(
         }
     }
     // It names the mirrors in the system.
-    let sources = files::read_text(&Apt::opened(&place.cache).sources_file())?;
+    let sources = files::read_text(&apt::sources_file(&place.cache))?;
     text.push_str(&format!("sources {}\n", files::hash(sources)));
     let packing: Vec<String> = PACKING.iter().chain(&ALL_OF_IT).map(|word| (*word).to_owned()).collect();
     arguments.iter().chain(&packing).for_each(|argument| text.push_str(&format!("argument {argument}\n")));
