@@ -57,6 +57,9 @@ pub struct Config {
     /// How long a deleted VM can be recovered, in seconds; 0 for not at all.
     #[serde(default = "default_expunge")]
     pub vm_expunge_secs: u64,
+    /// How long it is kept who did what, in days.
+    #[serde(default = "default_event")]
+    pub event_days: u64,
     /// How long a router is kept that no VM needs, in seconds.
     #[serde(default = "default_router_idle")]
     pub router_idle_secs: u64,
@@ -135,6 +138,10 @@ fn default_expunge() -> u64 {
     86_400
 }
 
+fn default_event() -> u64 {
+    400
+}
+
 fn default_router_idle() -> u64 {
     900
 }
@@ -170,6 +177,7 @@ impl Check for Config {
         must(self.leftover_secs <= 31_536_000, "leftover_secs: must be at most 31536000");
         must((10..=86_400).contains(&self.vm_start_secs), "vm_start_secs: must be 10 to 86400");
         must(self.vm_expunge_secs <= 31_536_000, "vm_expunge_secs: must be at most 31536000");
+        must((1..=36_500).contains(&self.event_days), "event_days: must be 1 to 36500");
         must(self.router_idle_secs <= 604_800, "router_idle_secs: must be at most 604800");
         must(
             self.api_requests_per_second.get() <= 1_000_000,
@@ -220,7 +228,7 @@ mod tests {
         check(
             "data_dir = 'var'\napi_listen = '127.0.0.1:1'\nagent_listen = '127.0.0.1:1'\ncpu_overcommit = 0\n\
              memory_overcommit_percent = 49\nstorage_overcommit = 65\nsilent_secs = 1\njoin_token_secs = 0\n\
-             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\nrouter_idle_secs = 604801\n\
+             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\nevent_days = 0\nrouter_idle_secs = 604801\n\
              api_requests_per_second = 1000001\napi_requests_at_once = 65537\n\
              log = 'a=b=c'\ncolour = 'red'\nlog_level = 'x'\n",
             &[
@@ -236,6 +244,7 @@ mod tests {
                 "leftover_secs: must be at most 31536000",
                 "vm_start_secs: must be 10 to 86400",
                 "vm_expunge_secs: must be at most 31536000",
+                "event_days: must be 1 to 36500",
                 "router_idle_secs: must be at most 604800",
                 "api_requests_per_second: must be at most 1000000",
                 "api_requests_at_once: must be at most 65536",

@@ -68,6 +68,7 @@ impl Service {
             leftover_after: Duration::from_secs(config.leftover_secs),
             start_deadline: Duration::from_secs(config.vm_start_secs),
             expunge_after: Duration::from_secs(config.vm_expunge_secs),
+            events_kept: Duration::from_secs(config.event_days * 86_400),
             router_idle: Duration::from_secs(config.router_idle_secs),
             console: match (&config.console, &names) {
                 (Some(console), Some(names)) => Some(console_settings(&config, console, names.clone())?),
@@ -199,6 +200,7 @@ fn console_settings(
         drain_within: Duration::from_secs(console.drain_secs),
         session_idle: Duration::from_secs(console.session_idle_secs),
         session_lifetime: Duration::from_secs(console.session_secs),
+        nudge: console.nudge,
     })
 }
 

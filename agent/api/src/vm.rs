@@ -31,7 +31,8 @@ pub struct VmPlan {
     pub nics: Vec<NicPlan>,
     /// What the VM reads about itself at boot.
     pub seed: Seed,
-    /// How often it has been told to reboot, ever: a greater number than the one in force reboots it once.
+    /// The generation with which it was last told to reboot, 0 if that is not wanted any more: a greater number than the one in
+    /// force reboots it once.
     pub reboots: u64,
     /// Whether it stands still: it keeps its memory and gets no CPU time.
     #[serde(default, skip_serializing_if = "is_false")]

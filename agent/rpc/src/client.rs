@@ -93,6 +93,16 @@ impl CallError {
         }
     }
 
+    /// Who was called.
+    pub fn peer(&self) -> PeerId {
+        match self {
+            Self::Refused { peer, .. }
+            | Self::NoAnswer { peer, .. }
+            | Self::BadAnswer { peer, .. }
+            | Self::TooLarge { peer } => *peer,
+        }
+    }
+
     /// The code of the peer's own error, if it answered with one.
     pub fn code(&self) -> Option<ErrorCode> {
         self.refusal().map(|error| error.code)
@@ -301,17 +311,38 @@ fn refusal(status: StatusCode, body: &[u8]) -> WireError {
 /// # Panics
 /// Never: the settings are of the TLS library that the client was built with.
 pub fn http_client(config: rustls::ClientConfig, book: Option<AddressBook>) -> reqwest::Client {
-    let mut builder = reqwest::Client::builder()
+    match book {
+        Some(book) => built(for_one(config).dns_resolver(book)),
+        None => built(client(config)),
+    }
+}
+
+/// An HTTP client of the management service's API: the caller's key goes to nobody else, and never in the clear.
+///
+/// # Panics
+/// Never, as [`http_client`].
+pub fn api_client(config: rustls::ClientConfig) -> reqwest::Client {
+    built(for_one(config))
+}
+
+/// A client that goes where it is told to alone.
+fn for_one(config: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    client(config).redirect(Policy::none()).https_only(true)
+}
+
+fn client(config: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(config)
-        .connect_timeout(Duration::from_secs(5))
+        // As long as a server waits for it.
+        .connect_timeout(Duration::from_secs(10))
         .tcp_keepalive(Duration::from_secs(15))
         .tcp_nodelay(true)
         // An idle connection through a dead peer is found out before it is used again.
         .pool_idle_timeout(Duration::from_secs(30))
-        .no_proxy();
-    if let Some(book) = book {
-        builder = builder.dns_resolver(book).redirect(Policy::none()).https_only(true);
-    }
+        .no_proxy()
+}
+
+fn built(builder: reqwest::ClientBuilder) -> reqwest::Client {
     builder.build().expect("the TLS settings are of the library that the client was built with")
 }
 
@@ -323,6 +354,19 @@ mod tests {
         let error = refusal(status, b"<html>");
         assert_eq!(error.code, expected, "{status}");
         assert!(error.message.contains(status.as_str()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_key_is_not_sent_in_the_clear() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/vms", listener.local_addr().unwrap());
+        let client = api_client(crate::tls::public_client_config().unwrap());
+        let asked = client.get(url).bearer_auth("podzol.x").send();
+        let error = tokio::select! {
+            sent = asked => sent.unwrap_err(),
+            _ = listener.accept() => panic!("it has connected"),
+        };
+        assert!(error.is_builder(), "{error:?}");
     }
 
     #[test]

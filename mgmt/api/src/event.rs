@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Timestamp;
 
-/// Something that happened. Events are never changed.
+/// Something that happened. Events are never changed, and kept for as long as the management service's `event_days` say.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Its number; later events have greater ones.

@@ -30,6 +30,6 @@ pub mod vm;
 pub mod volume;
 pub mod zone;
 
-pub use page::{Created, Page, PageQuery};
+pub use page::{Created, Page, PageQuery, UnnamedPageQuery};
 pub use problem::Problem;
 pub use timestamp::Timestamp;

@@ -1,6 +1,6 @@
 //! Operations: the work that asynchronous calls start.
 
-use podzol_vocab::{AccountId, OperationId};
+use podzol_vocab::{AccountId, Generation, OperationId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -46,6 +46,8 @@ pub struct Operation {
     pub state: OperationState,
     /// What is being done just now, or was done last.
     pub step: Option<String>,
+    /// The generation that the router has in force since, of an operation that has told it of rules.
+    pub generation: Option<Generation>,
     /// How many attempts were begun.
     pub attempts: u32,
     /// Whether somebody asked to cancel it.

@@ -27,6 +27,17 @@ pub struct PageQuery {
     pub name: Option<String>,
 }
 
+/// Which page of a list of things that have no names.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct UnnamedPageQuery {
+    /// The most things on a page: 1 to 500, 100 when left out.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u64>,
+    /// The `next` of the page before.
+    pub after: Option<String>,
+}
+
 /// A new thing, and the work that goes on to make it real.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Created<T> {

@@ -75,10 +75,10 @@ impl App {
         let hosts = server::joined_hosts(self.db.reader()).await?;
         join_all(hosts.iter().map(|row| self.mend_host(row))).await;
         let pools = pool::ready(self.db.reader(), None).await?;
-        let found = self.diagnose(actor).await?;
+        let mut found = self.diagnose(actor).await?;
         self.describe_anew(&found.findings).await?;
         self.mend_pools(&pools, &found.findings).await?;
-        self.mend_routers(&found.findings).await?;
+        self.mend_routers(&mut found.findings).await?;
         Ok(found)
     }
 

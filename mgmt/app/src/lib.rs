@@ -55,7 +55,7 @@ use std::sync::{Arc, Mutex};
 
 use podzol_mgmt_db::Db;
 use podzol_rpc::{AddressBook, Client};
-use podzol_vocab::{HostId, VolumeId};
+use podzol_vocab::{HostId, PoolId, VolumeId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -98,8 +98,8 @@ pub(crate) struct Here {
     pub(crate) awake: reconcile::silent::Awake,
     /// Hosts from which VMs are being removed.
     pub(crate) clearing: Mutex<HashSet<HostId>>,
-    /// When volumes that no VM has were first seen.
-    pub(crate) leftovers: Mutex<HashMap<VolumeId, Instant>>,
+    /// When volumes that no VM has were first seen in their pools.
+    pub(crate) leftovers: Mutex<HashMap<(PoolId, VolumeId), Instant>>,
     /// What was refused here of late.
     pub(crate) refusals: event::Recorded,
     /// What servers told of late that they had refused.
@@ -108,6 +108,8 @@ pub(crate) struct Here {
     pub(crate) vxlans: vxlans::Vxlans,
     /// What is known of routers.
     pub(crate) routers: router::known::Routers,
+    /// What was done about routers that hang.
+    pub(crate) hung: router::hung::Hung,
     /// When a router was last replaced as its identity ends.
     pub(crate) renewed: Mutex<Option<Instant>>,
     /// What is known of console proxies.
@@ -139,6 +141,8 @@ pub struct Settings {
     pub start_deadline: std::time::Duration,
     /// How long a deleted VM can be recovered.
     pub expunge_after: std::time::Duration,
+    /// How long it is kept who did what.
+    pub events_kept: std::time::Duration,
     /// How long a router is kept that no VM needs.
     pub router_idle: std::time::Duration,
     /// Consoles in a browser; none where there is no domain for them.
@@ -180,6 +184,7 @@ impl App {
                 told_refusals: Mutex::default(),
                 vxlans: vxlans::Vxlans::default(),
                 routers: router::known::Routers::default(),
+                hung: router::hung::Hung::default(),
                 renewed: Mutex::default(),
                 consoles: console::known::Consoles::default(),
                 owner: format!("{:032x}", rand::random::<u128>()),

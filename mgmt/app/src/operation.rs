@@ -37,6 +37,7 @@ pub(crate) async fn start(tx: &Tx, new: NewOperation) -> Result<operation::Model
         subject_kind: new.subject_kind.into(),
         subject: new.subject,
         goal: new.goal,
+        generation: None,
         queue: new.queue,
         state: JsonCol(OperationState::Queued),
         step: None,
@@ -126,7 +127,8 @@ impl App {
             });
         }
         let anew = self.work_retried(&tx, &row).await?;
-        (row.queue, row.goal) = (anew.queue, anew.goal);
+        // A move that failed with its VM is a start by now.
+        (row.kind, row.queue, row.goal) = (anew.kind.into(), anew.queue, anew.goal);
         row.state = JsonCol(OperationState::Queued);
         row.finished_at = None;
         row.cancel_requested = false;

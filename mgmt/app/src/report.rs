@@ -1,7 +1,8 @@
 //! What agents report, and what follows from it.
 //!
 //! A report is a fact about a moment that has passed. So nothing is done on its word alone: a VM that is missing in it
-//! gets an operation that asks the host again, and a VM that should not be there is removed with a newer generation.
+//! gets an operation that asks the host again, and a VM that should not be there is removed with a newer generation. A console
+//! proxy that has ended goes, which asks its host too.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -11,6 +12,7 @@ use podzol_agent_api::report::{Accelerator, HostReport};
 use podzol_agent_api::vm::{Ended, VmState as OnHost, VmStatus};
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::operation::OperationState;
+use podzol_mgmt_api::template::TemplateRole;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::event::NewEvent;
 use podzol_mgmt_db::vm::Desired;
@@ -200,6 +202,14 @@ impl App {
                 }
                 "vm.start"
             }
+            Finding::Missing if self.succeeded_just_now(tx, &row).await? => {
+                // The report is from before, or the next one says so too.
+                return Ok(());
+            }
+            Finding::ShutDown | Finding::Died | Finding::Missing if is_console_proxy(&row) => {
+                self.noticed(tx, &row, "vm.died", "it ended; a console proxy is not started again").await?;
+                return self.console_proxy_ended(tx, row).await;
+            }
             // A router's own way to be started anew.
             Finding::ShutDown if row.role.is_none() => {
                 (row.desired, row.state) = (JsonCol(Desired::Stopped), JsonCol(VmState::Stopping));
@@ -226,10 +236,6 @@ impl App {
                 return Ok(tx.vm_update(row).await?);
             }
             Finding::Missing => {
-                if self.succeeded_just_now(tx, &row).await? {
-                    // The report is from before, or the next one says so too.
-                    return Ok(());
-                }
                 row.state = JsonCol(VmState::Starting);
                 "vm.start"
             }
@@ -273,6 +279,10 @@ impl App {
         let event = NewEvent::of_management(action, Some(row.account_id.0), "vm", row.id, detail);
         Ok(tx.event_create(event).await?)
     }
+}
+
+fn is_console_proxy(row: &vm::Model) -> bool {
+    row.role.as_ref().is_some_and(|role| role.0 == TemplateRole::ConsoleProxy)
 }
 
 /// What a report says of a VM that is not as this database has it.

@@ -235,6 +235,7 @@ pub(crate) fn operation(row: operation::Model) -> Operation {
         subject: row.subject,
         state: row.state.0,
         step: row.step,
+        generation: row.generation.map(|generation| Generation(generation.cast_unsigned())),
         attempts: row.attempts as u32,
         cancel_requested: row.cancel_requested,
         error: row

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podzol_mgmt_api::Problem;
 use podzol_vocab::Secret;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use crate::arguments::Arguments;
@@ -63,7 +63,7 @@ impl Api {
             }
         };
         Ok(Self {
-            http: podzol_rpc::client::http_client(config, None),
+            http: podzol_rpc::client::api_client(config),
             url: arguments.url.trim_end_matches('/').to_owned(),
             key: Secret::new(key.trim().to_owned()),
         })
@@ -108,8 +108,18 @@ impl Api {
 
     async fn json(&self, request: RequestBuilder) -> Result<Value, ApiError> {
         let response = self.send(request).await?;
+        let has_body = response.status() != StatusCode::NO_CONTENT;
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        if !has_body {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|_| self.another("what it answers is no JSON"))
+    }
+
+    /// Whatever answers is not the API.
+    fn another(&self, why: &str) -> ApiError {
+        let why = format!("{why}: something else answers there than the management service");
+        ApiError::Unreachable { url: self.url.clone(), why }
     }
 
     pub(crate) async fn get(&self, path: &str, query: &[(String, String)]) -> Result<Value, ApiError> {
@@ -180,9 +190,10 @@ impl Api {
         query.push(("limit".into(), "500".into()));
         loop {
             let mut page = self.get(path, &query).await?;
-            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
-                items.extend(more);
-            }
+            let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
+                return Err(self.another("it answers without a list"));
+            };
+            items.extend(more);
             let Some(next) = page["next"].as_str() else { return Ok(items) };
             query.retain(|(field, _)| field != "after");
             query.push(("after".into(), next.to_owned()));

@@ -123,6 +123,12 @@ impl Session {
 
     async fn create(&self, kind: Kind, body: Value, wait: Option<Wait>) -> anyhow::Result<()> {
         let answer = self.api.post(kind.path, &without_nulls(body)).await?;
+        if let Some(secret) = lost_secret(&answer) {
+            let noun = kind.noun;
+            anyhow::bail!(
+                "the {noun} was made, but the answer with its {secret} was lost: delete it, and make another"
+            );
+        }
         self.answered(kind, answer, wait).await
     }
 
@@ -202,7 +208,8 @@ impl Session {
         if self.json {
             return self.print(&answer).await;
         }
-        let mut rows = answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let rows = answer["items"].as_array_mut().map(std::mem::take);
+        let mut rows = rows.ok_or_else(|| anyhow::anyhow!("the answer has no list"))?;
         for row in &mut rows {
             self.names.put(&self.api, row).await;
         }
@@ -214,7 +221,8 @@ impl Session {
             true => self.api.act("/v1/doctor/repair", &Value::Null).await?,
             false => self.api.get("/v1/doctor", &[]).await?,
         };
-        let findings = diagnosis["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let findings = diagnosis["findings"].as_array().map(Vec::as_slice);
+        let findings = findings.ok_or_else(|| anyhow::anyhow!("the answer says nothing of findings"))?;
         if self.json {
             self.print(&diagnosis).await?;
         } else if findings.is_empty() {
@@ -339,6 +347,11 @@ impl Session {
     }
 }
 
+/// What is told once, in the first answer, and is not in this one, which came when that was asked for again.
+fn lost_secret(answer: &Value) -> Option<&'static str> {
+    ["secret", "join_token"].into_iter().find(|field| answer[*field] == "")
+}
+
 /// A body without the fields that were left out.
 fn without_nulls(body: Value) -> Value {
     match body {
@@ -353,4 +366,17 @@ fn without_nulls(body: Value) -> Value {
 fn counted(number: u64, things: &str) -> String {
     let one = if number == 1 { things.trim_end_matches('s') } else { things };
     format!("{number} {one}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_its_secret_is_known() {
+        assert_eq!(lost_secret(&json!({ "key": {}, "secret": "" })), Some("secret"));
+        assert_eq!(lost_secret(&json!({ "host": {}, "join_token": "" })), Some("join_token"));
+        assert_eq!(lost_secret(&json!({ "key": {}, "secret": "podzol.x" })), None);
+        assert_eq!(lost_secret(&json!({ "name": "web" })), None);
+    }
 }

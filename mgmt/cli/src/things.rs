@@ -123,12 +123,19 @@ impl Kind {
         if which.len() == 36 && which.bytes().filter(|byte| *byte == b'-').count() == 4 {
             return Ok(which.to_owned());
         }
+        anyhow::ensure!(self.has_names(), "{which}: a {} has no name; give its id", self.noun);
         let found = api.list(self.path, &[("name".into(), which.to_owned())]).await?;
         match found.as_slice() {
             [one] => Ok(one["id"].as_str().unwrap_or_default().to_owned()),
             [] => anyhow::bail!("there is no {} named {which}", self.noun),
             _ => anyhow::bail!("there are {} of the name {which}; give the id of one", found.len()),
         }
+    }
+
+    /// Whether a list of them can be asked for one by its name.
+    fn has_names(self) -> bool {
+        ![ROUTER.path, CONSOLE_SESSION.path, CONSOLE_PROXY.path, OPERATION.path, EVENT.path]
+            .contains(&self.path)
     }
 
     /// The thing with that name or id.

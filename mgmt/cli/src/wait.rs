@@ -41,6 +41,8 @@ async fn follow(api: &Api, id: &str, bar: &ProgressBar) -> anyhow::Result<Value>
             Ok(Some(ended)) => return Ok(ended),
             // The stream broke off, or there is none: the service is being restarted, say.
             Ok(None) | Err(ApiError::Unreachable { .. }) => {}
+            // Or it has too much to do, or whatever stands before it has nobody to ask.
+            Err(ApiError::Refused(problem)) if matches!(problem.status, 429 | 502..=504) => {}
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -129,6 +129,14 @@ pub async fn of_vm(db: &impl Reader, vm: VmId) -> Result<Option<Model>, DbError>
     Ok(Entity::find().filter(Column::VmId.eq(Col(vm))).fetch_one(db).await?)
 }
 
+/// The console proxies that some of these VMs are.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_vms(db: &impl Reader, vms: &[VmId]) -> Result<Vec<Model>, DbError> {
+    Ok(Entity::find().filter(Column::VmId.is_in(vms.iter().copied().map(Col))).fetch(db).await?)
+}
+
 /// The servers of some console proxies, by their ports.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use podzol_vocab::AccountId;
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::fetch::Fetch;
 use crate::{Col, DbError, Reader, Tx, now};
@@ -71,6 +71,9 @@ pub async fn list(
 /// How many events a statement adds at most: SQLite takes 32,766 values in one.
 const AT_ONCE: usize = 1000;
 
+/// How many events are forgotten at once: whoever else writes waits meanwhile.
+const FORGOTTEN_AT_ONCE: u64 = 1000;
+
 impl Tx {
     /// Records an event.
     ///
@@ -78,6 +81,18 @@ impl Tx {
     /// When the database refuses.
     pub async fn event_create(&self, event: NewEvent) -> Result<(), DbError> {
         self.events_create(vec![event]).await
+    }
+
+    /// Forgets some events from before a time, in milliseconds since 1970, the oldest first. Says how many; none when there are no
+    /// more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn event_forget_before(&self, at: i64) -> Result<u64, DbError> {
+        let by_id = Entity::find().select_only().column(Column::Id);
+        let oldest = by_id.order_by_asc(Column::Id).limit(FORGOTTEN_AT_ONCE).into_query();
+        let old = Entity::delete_many().filter(Column::At.lt(at)).filter(Column::Id.in_subquery(oldest));
+        Ok(old.exec(self.reader()).await?.rows_affected)
     }
 
     /// Records some events, in few statements however many there are.
@@ -107,5 +122,34 @@ impl Tx {
                 self.changed("event", id, account.map(|account| account.0));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Db;
+
+    #[tokio::test]
+    async fn old_events_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let tx = db.begin().await.unwrap();
+        let event = |subject: u32| NewEvent::of_management("vm.died", None, "vm", subject, "it ended");
+        tx.events_create((0..2500).map(event).collect()).await.unwrap();
+        let before = now().0;
+        assert_eq!(tx.event_forget_before(before - 3_600_000).await.unwrap(), 0);
+        let mut forgotten = vec![];
+        while forgotten.last() != Some(&0) {
+            forgotten.push(tx.event_forget_before(before + 1).await.unwrap());
+        }
+        assert_eq!(forgotten, [1000, 1000, 500, 0]);
+        tx.event_create(event(2500)).await.unwrap();
+        let left = list(tx.reader(), None, None, None, 2500, 10).await.unwrap();
+        assert_eq!(
+            left.iter().map(|event| (event.id, event.subject.as_str())).collect::<Vec<_>>(),
+            [(2501, "2500")]
+        );
+        tx.commit().await.unwrap();
     }
 }

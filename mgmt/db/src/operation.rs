@@ -18,7 +18,7 @@
 use std::collections::HashSet;
 
 use podzol_mgmt_api::operation::OperationState;
-use podzol_vocab::{AccountId, OperationId};
+use podzol_vocab::{AccountId, Generation, OperationId};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{Condition, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
@@ -38,6 +38,8 @@ pub struct Model {
     pub subject: String,
     /// The generation of its subject for which it was begun, where the subject has generations.
     pub goal: Option<i64>,
+    /// The generation that a router had in force when it was done.
+    pub generation: Option<i64>,
     /// What it loads: operations with the same queue share a limit, such as those of one host.
     pub queue: String,
     pub state: JsonCol<OperationState>,
@@ -242,13 +244,15 @@ impl Tx {
         self.run(&ended)
     }
 
-    /// Ends an operation that has got to its goal, and says what that is now.
+    /// Ends an operation that has told a router what it should do, and says which generation is in force there now.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn operation_succeeded_with(&self, row: &Model, step: String) -> Result<(), DbError> {
+    pub fn operation_in_force(&self, row: &Model, generation: Generation) -> Result<(), DbError> {
         self.operation_succeeded(row)?;
-        let said = Entity::update_many().col_expr(Column::Step, Expr::value(step));
+        let said = Entity::update_many()
+            .col_expr(Column::Step, Expr::value(format!("generation {} is in force", generation.0)))
+            .col_expr(Column::Generation, Expr::value(generation.0.cast_signed()));
         self.run(&said.filter(Column::Id.eq(row.id)))
     }
 

@@ -104,6 +104,12 @@ pub async fn last_of_addresses(
     Ok(last)
 }
 
+/// What had ended before a time without being counted; at most so many. It says the same as its index.
+fn uncounted(at: i64) -> Select<Entity> {
+    let ended = Entity::find().filter(Column::Whose.is_not_null()).filter(Expr::cust("boot = ''"));
+    ended.filter(Column::EndedAt.lt(at)).limit(FORGOTTEN_AT_ONCE)
+}
+
 impl Tx {
     /// Adds a count. It is told to nobody, as routers are asked all the time.
     ///
@@ -126,6 +132,10 @@ impl Tx {
     pub(crate) async fn traffic_begin(&self, row: &public_ip::Model) -> Result<(), DbError> {
         let (account, zone, address) = (row.account_id.0, row.zone_id.0, row.address.0);
         let before = last_of_addresses(self.reader(), account, zone, &[address]).await?.remove(&address);
+        // Whoever gets and gives back an address again and again, and uses it for nothing, leaves no trace of it.
+        if let Some(before) = before.as_ref().filter(|before| before.total.0 == Traffic::default()) {
+            Entity::delete_by_id(before.subject.clone()).exec(self.reader()).await?;
+        }
         let (boot, seen) = before.map_or_else(Default::default, |before| (before.boot, before.seen.0));
         self.insert::<Entity>(Model {
             subject: row.id.to_string(),
@@ -177,6 +187,22 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets some of what had ended before a time, in milliseconds since 1970, and no router was ever heard of that had counted it. Says
+    /// how many; none when there are no more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn traffic_forget_uncounted_before(&self, at: i64) -> Result<u64, DbError> {
+        let old = uncounted(at).fetch(self.reader()).await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let subjects: Vec<String> = old.into_iter().map(|row| row.subject).collect();
+        let count = subjects.len() as u64;
+        Entity::delete_many().filter(Column::Subject.is_in(subjects)).exec(self.reader()).await?;
+        Ok(count)
+    }
+
     /// Adds some of what had ended before a time, in milliseconds since 1970, to the sums of its accounts. Says how many; none
     /// when there are no more. What routers that run since before that time have counted would be added again.
     ///
@@ -221,9 +247,11 @@ impl Tx {
 #[cfg(test)]
 mod tests {
     use podzol_vocab::PublicIpId;
+    use sea_orm::{DbBackend, QueryTrait};
 
     use super::*;
     use crate::Db;
+    use crate::sqlite::Connection;
 
     fn sent(bytes: u64) -> Traffic {
         Traffic { sent_bytes: bytes, ..Traffic::default() }
@@ -281,6 +309,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_no_router_has_counted_is_forgotten_once_it_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let (account, zone) = (AccountId::new(), ZoneId::new());
+        let tx = db.begin().await.unwrap();
+        for (subject, boot, ended_at) in
+            [("old", "", Some(10)), ("counted", "a", Some(10)), ("new", "", Some(30)), ("there", "", None)]
+        {
+            let whose = ended_at.map(|_| "vm".to_owned());
+            let row = Model { boot: boot.into(), whose, ended_at, ..row(subject, account, zone, 0) };
+            tx.traffic_create(row).await.unwrap();
+        }
+        assert_eq!(tx.traffic_forget_uncounted_before(20).await.unwrap(), 1);
+        assert_eq!(tx.traffic_forget_uncounted_before(20).await.unwrap(), 0);
+        let kept = of_subjects(tx.reader(), &["old", "counted", "new", "there"].map(str::to_owned)).await;
+        assert_eq!(kept.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_no_router_has_counted_is_found_by_its_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = std::sync::Arc::new(Connection::open(&folder.path().join("db")).unwrap());
+        crate::migration::bring_up_to_date(&connection).await.unwrap();
+        let mut statement = uncounted(7).build(DbBackend::Sqlite);
+        statement.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+        let steps = connection.query(&statement, usize::MAX).unwrap();
+        let steps: Vec<String> = steps.iter().map(|step| step.try_get("", "detail").unwrap()).collect();
+        assert!(steps.len() == 1 && steps[0].contains("traffic_uncounted"), "{steps:#?}");
+    }
+
+    #[tokio::test]
     async fn an_address_that_is_somebodys_again_begins_where_its_router_was_and_at_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("db")).await.unwrap();
@@ -302,8 +361,8 @@ mod tests {
         tx.traffic_update(row(&first.id.to_string(), account, zone, 1_000)).await.unwrap();
         tx.traffic_end_of_address(&first).await.unwrap();
 
-        // The second is given back before anything was counted for it.
-        for _ in 0..2 {
+        // These are given back before anything was counted for them.
+        for _ in 0..3 {
             let again = address(account);
             tx.traffic_begin(&again).await.unwrap();
             let begun = counted(&again).await;
@@ -311,6 +370,7 @@ mod tests {
             tx.traffic_end_of_address(&again).await.unwrap();
         }
         assert_eq!(counted(&first).await.total.0, sent(1_000));
+        assert_eq!(ended(tx.reader(), account).await.unwrap().len(), 2);
         let others = address(AccountId::new());
         tx.traffic_begin(&others).await.unwrap();
         assert_eq!(counted(&others).await.seen.0, sent(0));

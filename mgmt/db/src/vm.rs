@@ -45,6 +45,7 @@ pub struct Model {
     pub desired: JsonCol<Desired>,
     pub state: JsonCol<VmState>,
     pub generation: i64,
+    /// The generation with which its last reboot was asked for; 0 if that was given up.
     pub reboots: i64,
     /// Whether it should stand still while it runs.
     pub paused: bool,

@@ -8,8 +8,10 @@
 //!  below the domain ─▶ records, or NOERROR or NXDOMAIN with the SOA record      (RFC 2308, 2)
 //! ```
 //!
-//! No answer is larger than the client takes, nor than 1232 bytes over UDP: such packets pass everywhere in one piece. What
-//! does not fit loses first the addresses of name servers and then all records, and says that it is cut off (TC).
+//! No answer is larger than the client takes, nor than 1232 bytes over UDP: such packets pass everywhere in one piece. Nor is it much longer
+//! than its question there, as anybody can ask in another's name. What does not fit loses first the addresses of name servers and then
+//! all records, and says that it is cut off (TC). For the same reason there is nothing of type ANY: an answer that says so is one of
+//! those of RFC 8482 but for the record in it, and asks nobody to come again by TCP.
 
 use hickory_proto::op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, RecordType};
@@ -23,6 +25,9 @@ pub(crate) const MAX_QUERY: usize = 4096;
 
 /// The longest answer over UDP in bytes: what the DNS flag day of 2020 agreed on.
 const MAX_UDP: u16 = 1232;
+
+/// How much longer than its question an answer over UDP may be, in bytes: room for two name servers with their addresses.
+const MAX_MORE: usize = 160;
 
 /// The types of records that are questions about the server rather than about a name: TKEY, TSIG, MAILB, MAILA
 /// (RFC 6895, 3.1). IXFR, AXFR and ANY have names.
@@ -41,18 +46,19 @@ pub(crate) fn answer(zone: &Zone, packet: &[u8], transport: Transport) -> Option
         Read::Odd(response, outcome) => (response, outcome, usize::MAX),
         Read::Query(query) => {
             let (response, outcome) = response_to(zone, &query);
-            (response, outcome, room(&query, transport))
+            (response, outcome, room(&query, packet.len(), transport))
         }
     };
     Some(Reply { bytes: encoded(response, limit)?, outcome })
 }
 
-/// How long an answer may be, in bytes.
-fn room(query: &Message, transport: Transport) -> usize {
+/// How long an answer to a query of a length may be, in bytes.
+fn room(query: &Message, length: usize, transport: Transport) -> usize {
     match transport {
         Transport::Tcp => u16::MAX.into(),
         Transport::Udp => {
-            query.edns.as_ref().map_or(512, |edns| edns.max_payload().clamp(512, MAX_UDP)).into()
+            let takes = query.edns.as_ref().map_or(512, |edns| edns.max_payload().clamp(512, MAX_UDP));
+            usize::from(takes).min(length + MAX_MORE)
         }
     }
 }

@@ -88,8 +88,7 @@ impl Zone {
         }
     }
 
-    /// What there is of a type at a name, or nothing if the name is in another zone. All types together give one record:
-    /// as few as may be (RFC 8482, 4.1).
+    /// What there is of a type at a name, or nothing if the name is in another zone. There is nothing of ANY.
     pub(crate) fn find(&self, name: &Name, kind: RecordType) -> Option<Found> {
         if !self.apex.zone_of(name) {
             return None;
@@ -109,7 +108,7 @@ impl Zone {
 
     fn at_apex(&self, kind: RecordType) -> Found {
         match kind {
-            RecordType::SOA | RecordType::ANY => {
+            RecordType::SOA => {
                 Found::Records(vec![self.start_of_authority(self.apex.clone(), APEX_TTL)], Vec::new())
             }
             RecordType::NS => Found::Records(self.servers.clone(), self.server_addresses()),
@@ -126,11 +125,8 @@ impl Zone {
                 None => return Found::NoName,
             },
         };
-        let mut records: Vec<Record> =
+        let records: Vec<Record> =
             addresses.into_iter().filter_map(|address| of_type(name, ttl, address, kind)).collect();
-        if kind == RecordType::ANY {
-            records.truncate(1);
-        }
         if records.is_empty() { Found::NoData } else { Found::Records(records, Vec::new()) }
     }
 
@@ -159,7 +155,7 @@ fn first_label(name: &Name) -> Option<podzol_vocab::Name> {
 
 fn of_type(name: &Name, ttl: u32, address: IpAddr, kind: RecordType) -> Option<Record> {
     let own = if address.is_ipv4() { RecordType::A } else { RecordType::AAAA };
-    (kind == own || kind == RecordType::ANY).then(|| address_record(name, ttl, address))
+    (kind == own).then(|| address_record(name, ttl, address))
 }
 
 fn address_record(name: &Name, ttl: u32, address: IpAddr) -> Record {

@@ -34,8 +34,8 @@ const LOOK_AT: u64 = 64;
 /// How many are looked at if those before had no place: many may wait for the same subject.
 const LOOK_AT_MOST: u64 = 1 << 15;
 
-/// The code of an attempt whose peer gave no answer. Its queue gets one operation at a time until there is one.
-pub const UNREACHABLE: &str = "unreachable";
+/// The code of an attempt whose peer gave no answer.
+const UNREACHABLE: &str = "unreachable";
 
 /// The longest time without looking for due operations. A wake-up usually comes first.
 const TICK: Duration = Duration::from_secs(2);
@@ -102,10 +102,15 @@ impl Running {
 
     /// Remembers whether the peer of a queue answers.
     fn learn(&mut self, queue: &str, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Again { code, .. } if code == UNREACHABLE) {
-            self.unreachable.insert(queue.to_owned());
-        } else {
-            self.unreachable.remove(queue);
+        match outcome {
+            Outcome::Unanswered { peer, .. } if peer == queue => {
+                self.unreachable.insert(queue.to_owned());
+            }
+            // That another peer is silent says nothing of this one.
+            Outcome::Unanswered { .. } => {}
+            _ => {
+                self.unreachable.remove(queue);
+            }
         }
     }
 
@@ -307,6 +312,11 @@ impl<W: Work> Engine<W> {
                 row.due_at = now().0 + wait.as_millis() as i64;
                 OperationState::Queued
             }
+            Outcome::Unanswered { detail, .. } => {
+                (row.error_code, row.error_detail) = (Some(UNREACHABLE.into()), Some(detail.clone()));
+                row.due_at = now().0 + backoff(row.attempts).as_millis() as i64;
+                OperationState::Queued
+            }
             Outcome::Failed { code, detail } => {
                 (row.error_code, row.error_detail) = (Some(code.clone()), Some(detail.clone()));
                 self.work.gave_up(&tx, &row, detail).await?;
@@ -361,6 +371,21 @@ fn backoff(attempts: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_whose_peer_is_silent_gets_one_at_a_time_and_another_peers_silence_counts_for_nothing() {
+        let mut running = Running::default();
+        let silent =
+            |peer: &str| Outcome::Unanswered { peer: peer.into(), detail: "it does not answer".into() };
+        running.learn("host", &silent("storage"));
+        assert_eq!(running.room("host"), PER_QUEUE);
+        running.learn("host", &silent("host"));
+        assert_eq!(running.room("host"), 1);
+        running.learn("host", &silent("storage"));
+        assert_eq!(running.room("host"), 1);
+        running.learn("host", &Outcome::again("in_progress", "it answers"));
+        assert_eq!(running.room("host"), PER_QUEUE);
+    }
 
     #[test]
     fn attempts_come_further_and_further_apart_up_to_a_limit() {

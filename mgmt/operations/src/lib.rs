@@ -16,5 +16,5 @@
 mod engine;
 mod outcome;
 
-pub use engine::{Engine, LEASE, UNREACHABLE};
+pub use engine::{Engine, LEASE};
 pub use outcome::{Outcome, Work};

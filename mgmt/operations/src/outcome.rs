@@ -22,6 +22,14 @@ pub enum Outcome {
         /// When to try again; the engine's own backoff if none.
         after: Option<Duration>,
     },
+    /// Not yet, as a peer did not answer; try again after a while. If the operation is in the queue of that peer, this gets
+    /// one operation at a time until there is an answer.
+    Unanswered {
+        /// The queue of the peer.
+        peer: String,
+        /// Who did not answer, for people.
+        detail: String,
+    },
     /// The goal cannot be reached; trying again would not help.
     Failed {
         /// What kind of error, for programs.

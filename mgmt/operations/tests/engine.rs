@@ -46,6 +46,7 @@ fn operation_on(subject: &str) -> Model {
         subject_kind: "thing".into(),
         subject: subject.into(),
         goal: None,
+        generation: None,
         queue: "one queue".into(),
         state: JsonCol(OperationState::Queued),
         step: None,

@@ -60,6 +60,10 @@ pub struct Console {
     /// After how long a session ends whatever happens, in seconds.
     #[serde(default = "default_lifetime")]
     pub session_secs: u64,
+    /// Whether displays are kept from looking seldom while a page looks at them: a change is seen within a tenth of a second then, and
+    /// otherwise up to three seconds late. It takes some processor time of hosts.
+    #[serde(default = "default_nudge")]
+    pub nudge: bool,
 }
 
 fn default_port() -> u16 {
@@ -105,6 +109,10 @@ fn default_idle() -> u64 {
 
 fn default_lifetime() -> u64 {
     12 * 3600
+}
+
+fn default_nudge() -> bool {
+    true
 }
 
 impl Console {

@@ -80,7 +80,7 @@ pub(super) fn of_proxy(
         ticket_keys,
         resume_origins: vec![settings.api_origin.clone()],
         servers: parts.servers.iter().map(server).collect::<BTreeMap<_, _>>(),
-        nudge: true,
+        nudge: settings.nudge,
     })
 }
 

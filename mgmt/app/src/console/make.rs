@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_api::template::TemplateRole;
-use podzol_mgmt_api::vm::Attachment;
+use podzol_mgmt_api::vm::{Attachment, VmState};
 use podzol_mgmt_db::console::{self, server};
 use podzol_mgmt_db::event::NewEvent;
-use podzol_mgmt_db::{Reader, Tx, find, now, offering, public_ip, template, vm};
+use podzol_mgmt_db::{JsonCol, Reader, Tx, find, now, offering, public_ip, template, vm};
 use podzol_vocab::{ConsoleProxyId, ConsoleServerId, HostId, OfferingId, VmId, ZoneId};
 
 use crate::system::{Ground, NewSystemVm, PUBLIC_SLOT, nic, parsed};
@@ -112,6 +112,22 @@ impl App {
         let error = (action != REMOVED).then(|| why.to_owned());
         tx.console_proxy_update(console::Model { draining_since, is_retired: true, error, ..row }).await?;
         self.system_vm_goes(tx, vm).await
+    }
+
+    /// The VM of a console proxy has ended. It has lost its pages and has nothing else to be started again for, so it goes: whoever
+    /// needs a place gets one at another.
+    pub(crate) async fn console_proxy_ended(&self, tx: &Tx, mut vm: vm::Model) -> Result<(), AppError> {
+        let Some(row) = console::of_vm(tx.reader(), vm.id.0).await? else {
+            return self.system_vm_goes(tx, vm.id.0).await;
+        };
+        let why = "it has ended";
+        let servers = console::servers(tx.reader(), &[row.id]).await?;
+        if self.settings.console.is_some() && servers.iter().all(|server| server.opened_at.is_none()) {
+            // The scan counts it among the starts that have failed, and has it go.
+            (vm.state, vm.error) = (JsonCol(VmState::Failed), Some(why.into()));
+            return Ok(tx.vm_update(vm).await?);
+        }
+        self.console_proxy_goes(tx, row, "console-proxy.dead", why).await
     }
 
     /// Removes the row of a console proxy whose VM is gone, and its address.

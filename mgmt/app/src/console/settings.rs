@@ -37,6 +37,8 @@ pub struct ConsoleSettings {
     pub session_idle: Duration,
     /// After how long a session ends whatever happens.
     pub session_lifetime: Duration,
+    /// Whether displays are kept from looking seldom while a page looks at them.
+    pub nudge: bool,
 }
 
 /// The ports of a console proxy's servers after the first.

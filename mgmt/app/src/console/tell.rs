@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::document::{self, Parts};
 use super::known::{Heard, Known, Told};
-use crate::router::{ASK, TellError, failed};
+use crate::router::{ASK, TellError, failed, patience};
 use crate::system::PUBLIC_SLOT;
 use crate::{App, AppError, ConsoleSettings};
 
@@ -76,11 +76,14 @@ impl App {
         session: ConsoleSessionId,
     ) -> Result<bool, TellError> {
         let known = self.here.consoles.of(row.id.0);
+        let fails = || match known.heard().is_failing() {
+            true => Err(TellError::Later("its console proxy does not answer".into())),
+            false => Ok(()),
+        };
+        fails()?;
         let mut told = known.told.lock().await;
         // Whoever was before has waited for all who are behind.
-        if known.heard().is_failing() {
-            return Err(TellError::Later("its console proxy does not answer".into()));
-        }
+        fails()?;
         let Some(should) = self.console_session_at(row, session).await? else { return Ok(false) };
         if told.document.is_some() {
             let put = self.put_anew(vm.id.0, &mut told, (session, should)).await;
@@ -163,8 +166,9 @@ impl App {
         known: &Known,
         told: &mut Told,
     ) -> Result<ProxyStatus, TellError> {
-        known.heard().unanswered.get_or_insert_with(Instant::now);
-        let asked = self.peers.call::<StatusGet>(PeerId::ConsoleProxy(vm.id.0), &(), &(), ASK).await;
+        let silent = known.heard().unanswered.get_or_insert_with(Instant::now).elapsed();
+        let asked =
+            self.peers.call::<StatusGet>(PeerId::ConsoleProxy(vm.id.0), &(), &(), patience(silent)).await;
         let status = asked.map_err(|error| {
             known.heard().failing.get_or_insert_with(Instant::now);
             failed(&error)

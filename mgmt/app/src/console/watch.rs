@@ -123,10 +123,11 @@ impl App {
         }
         let vms: Vec<VmId> = vms.into_iter().collect();
         if !vms.is_empty() {
-            for proxy in session::proxies_of_vms(self.db.reader(), &vms).await? {
-                consoles.of(proxy).touch();
-                any = true;
-            }
+            let mut proxies = session::proxies_of_vms(self.db.reader(), &vms).await?;
+            // Its own VM may have ended.
+            proxies.extend(console::of_vms(self.db.reader(), &vms).await?.into_iter().map(|row| row.id.0));
+            any |= !proxies.is_empty();
+            proxies.into_iter().for_each(|proxy| consoles.of(proxy).touch());
         }
         if any {
             consoles.look.notify_one();

@@ -49,7 +49,7 @@ pub(super) fn compare(place: &str, vms: &BTreeMap<VmId, Placed>, has: &HostInven
     let behind = "somebody else has changed it; a repair puts it right";
     for (id, vm) in vms.iter().filter(|(_, vm)| vm.settled) {
         let Some(domain) = domains.get(id).filter(|domain| domain.runs) else {
-            let cause = "its host reports that within seconds; then it is started again, or taken as stopped";
+            let cause = "its host reports that within seconds; then it is started again, or taken as stopped, or replaced as a console proxy is";
             add("vm_missing", id.to_string(), format!("VM {} should run and does not", vm.name), Some(cause));
             continue;
         };

@@ -1,4 +1,4 @@
-//! Forgets what is no longer needed: old answers, ended operations, old changes, uploads of deleted templates. Adds up what was
+//! Forgets what is no longer needed: old answers, ended operations, old changes and events, uploads of deleted templates. Adds up what was
 //! counted for what is long gone.
 
 use podzol_mgmt_db::{change, now, template};
@@ -13,6 +13,9 @@ const DAY: i64 = 24 * HOUR;
 /// address again, and the router that has gone on counting for it all the time must not have that added once more to the sum.
 const COUNTED: i64 = (SERVER_DAYS + 75) * DAY;
 
+/// How long it is kept that something was there which no router has counted: one that cannot be asked for longer has lost that.
+const UNCOUNTED: i64 = 7 * DAY;
+
 /// How long it is kept what was counted in which hour: a year, and a month to write its bill.
 const HOURS_KEPT: i64 = 400 * DAY;
 
@@ -23,13 +26,24 @@ pub(crate) async fn round(app: App) -> Result<(), AppError> {
         let answers = tx.idempotency_forget_before(at - DAY).await?;
         let operations = tx.operation_forget_before(at - 30 * DAY).await?;
         let changes = change::forget_before(&tx, at - HOUR).await?;
+        let events = tx.event_forget_before(at - app.settings.events_kept.as_millis() as i64).await?;
+        let uncounted = tx.traffic_forget_uncounted_before(at - UNCOUNTED).await?;
         let summed = tx.traffic_sum_up_before(at - COUNTED).await?;
         let hours = tx.traffic_hours_forget_before(at - HOURS_KEPT).await?;
         tx.commit().await?;
-        if answers + operations + changes + summed + hours == 0 {
+        if answers + operations + changes + events + uncounted + summed + hours == 0 {
             return forget_uploads(&app).await;
         }
-        tracing::debug!(answers, operations, changes, summed, hours, "forgot what is no longer needed");
+        tracing::debug!(
+            answers,
+            operations,
+            changes,
+            events,
+            uncounted,
+            summed,
+            hours,
+            "forgot what is no longer needed"
+        );
     }
 }
 

@@ -5,8 +5,8 @@
 //! every removal is recorded. What is only there for a
 //! moment, because the row was deleted just now, is gone by itself; so a round looks at the database after the agent.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,7 +15,7 @@ use podzol_mgmt_api::template::TemplateState;
 use podzol_mgmt_db::{find, pool, template, vm, volume};
 use podzol_rpc::PeerId;
 use podzol_storage_api::{Contents, PoolContents, TemplateDelete, VolumeDelete};
-use podzol_vocab::{Generation, HostId, Sha256, VolumeId};
+use podzol_vocab::{Generation, HostId, PoolId, Sha256, VolumeId};
 use tokio::time::Instant;
 
 use crate::work::storage_peer;
@@ -72,8 +72,11 @@ impl App {
     ) -> Result<(), AppError> {
         let known: HashSet<VolumeId> =
             volume::of_pool(self.db.reader(), row.id.0).await?.iter().map(|row| row.id.0).collect();
+        // Should its row go once more, it is kept for a while once more.
+        let is_left = |volume: &VolumeId| contents.volumes.contains(volume) && !known.contains(volume);
+        self.leftovers().retain(|(pool, volume), _| *pool != row.id.0 || is_left(volume));
         for volume in contents.volumes {
-            if known.contains(&volume) || !self.is_left_for_good(volume, keep).await {
+            if known.contains(&volume) || !self.is_left_for_good(row.id.0, volume, keep).await {
                 continue;
             }
             match self.peers.call::<VolumeDelete>(peer, &(row.id.0, volume), &(), CALL).await {
@@ -111,13 +114,17 @@ impl App {
         Ok(())
     }
 
+    fn leftovers(&self) -> MutexGuard<'_, HashMap<(PoolId, VolumeId), Instant>> {
+        self.here.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a volume was without a row for long enough. The first time is recorded: if this database was put back to
     /// an older state, an operator has this long to stop the service before disks are lost that only the newer one knew.
-    async fn is_left_for_good(&self, volume: VolumeId, after: Duration) -> bool {
+    async fn is_left_for_good(&self, pool: PoolId, volume: VolumeId, after: Duration) -> bool {
         let since = {
-            let mut leftovers = self.here.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
-            leftovers.get(&volume).copied().or_else(|| {
-                leftovers.insert(volume, Instant::now());
+            let mut leftovers = self.leftovers();
+            leftovers.get(&(pool, volume)).copied().or_else(|| {
+                leftovers.insert((pool, volume), Instant::now());
                 None
             })
         };

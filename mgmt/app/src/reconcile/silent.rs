@@ -16,7 +16,7 @@ use crate::{App, AppError, Here};
 const STILL: Duration = Duration::from_secs(3);
 
 /// How seldom servers report at most.
-const SELDOM: Duration = Duration::from_secs(60);
+pub(crate) const SELDOM: Duration = Duration::from_secs(60);
 
 /// Since when this service has been running without standing still, as a machine does that is paused or has no time for it.
 #[derive(Debug)]

@@ -1,18 +1,22 @@
 //! Comparing what routers do with what they should do.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use podzol_mgmt_api::doctor::Finding;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::{find, operation, router, vm};
-use podzol_vocab::VmId;
+use podzol_vocab::{RouterId, VmId};
 
 use super::{TellError, watch};
 use crate::{App, AppError, identity};
 
 /// The code of a finding: a router was told something else than it should do.
 const OUTDATED: &str = "router_outdated";
+
+/// How long a router may take to answer whoever wants to know whether it is well.
+const LOOK: Duration = Duration::from_secs(10);
 
 impl App {
     /// What of routers is not as it should be. One with which something is being done is left out.
@@ -70,7 +74,7 @@ impl App {
             return Ok(None);
         }
         self.appliance_found(&vm).await?;
-        if let Err(error) = self.ask_router(row, vm.id.0).await {
+        if let Err(error) = self.ask_router(row, vm.id.0, LOOK).await {
             let cause = "if that goes on, another VM takes its place";
             return Ok(Some(finding("no_answer", error.to_string(), cause)));
         }
@@ -129,13 +133,16 @@ impl App {
             .then(|| format!("what it was told as generation {} is not what it should do", told.generation)))
     }
 
-    /// Has routers that were told something else be told all once more.
-    pub(crate) async fn mend_routers(&self, findings: &[Finding]) -> Result<(), AppError> {
-        for id in findings.iter().filter(|finding| finding.code == OUTDATED) {
-            let Ok(id) = id.subject.parse::<podzol_vocab::RouterId>() else { continue };
+    /// Has routers that were told something else be told all once more, and takes those out of the findings that were.
+    pub(crate) async fn mend_routers(&self, findings: &mut Vec<Finding>) -> Result<(), AppError> {
+        let outdated = findings.iter().filter(|finding| finding.code == OUTDATED);
+        let outdated: Vec<RouterId> = outdated.filter_map(|finding| finding.subject.parse().ok()).collect();
+        for id in outdated {
             let Some(row) = find::<router::Entity>(self.db.reader(), id).await? else { continue };
             *self.here.routers.of(&row, row.vm_id.0).told.lock().await = None;
-            self.tell_if_it_runs(row).await;
+            if self.tell_if_it_runs(row).await {
+                findings.retain(|finding| finding.code != OUTDATED || finding.subject != id.to_string());
+            }
         }
         Ok(())
     }

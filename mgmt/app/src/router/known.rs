@@ -17,8 +17,10 @@ use podzol_appliance_api::{Document, RouterStatus};
 use podzol_mgmt_api::Timestamp;
 use podzol_mgmt_db::{change, router};
 use podzol_vocab::{AccountId, Generation, VmId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
+
+use super::watch::AT_ONCE;
 
 /// How many rows are noted one by one. With more, all is read once more.
 const MOST_NOTED: usize = 4096;
@@ -79,6 +81,8 @@ pub(crate) struct Known {
     dirty: Mutex<Dirty>,
     /// Whether somebody tells it whatever it should be told, as long as there is something.
     pub(super) being_told: AtomicBool,
+    /// Whether it is being looked at in a round.
+    pub(super) being_looked_at: AtomicBool,
     /// How often something that is to be told was noted.
     noted: AtomicU64,
     /// How often it had been before it could last not be told.
@@ -129,7 +133,7 @@ pub(super) struct Hitch {
 
 impl Heard {
     /// For how long it has not answered who asks. Nobody asks while this service stands still.
-    pub(super) fn silent(&self) -> Duration {
+    pub(crate) fn silent(&self) -> Duration {
         self.unanswered.map(|since| since.elapsed()).unwrap_or_default()
     }
 }
@@ -234,9 +238,11 @@ impl Drop for Untold<'_> {
 }
 
 /// All routers' VMs that are known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Routers {
     known: Mutex<All>,
+    /// Who has one looks at a router.
+    pub(super) looks: Semaphore,
     /// The last change that was noted. Held while changes are noted.
     pub(super) seen: tokio::sync::Mutex<Option<i64>>,
     /// Somebody should look at them soon.
@@ -247,6 +253,17 @@ pub(crate) struct Routers {
 struct All {
     known: HashMap<VmId, Arc<Known>>,
     of_account: HashMap<AccountId, BTreeSet<VmId>>,
+}
+
+impl Default for Routers {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            looks: Semaphore::new(AT_ONCE),
+            seen: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
 }
 
 impl Routers {
@@ -261,6 +278,7 @@ impl Routers {
             Arc::new(Known {
                 dirty: Mutex::default(),
                 being_told: AtomicBool::new(false),
+                being_looked_at: AtomicBool::new(false),
                 noted: AtomicU64::new(0),
                 failed_at: AtomicU64::new(u64::MAX),
                 told: tokio::sync::Mutex::default(),

@@ -21,6 +21,7 @@ mod diagnosis;
 mod differences;
 pub(crate) mod document;
 pub(crate) mod held;
+pub(crate) mod hung;
 mod kind;
 pub(crate) mod known;
 mod leave;
@@ -48,7 +49,7 @@ use crate::{Actor, App, AppError, view};
 
 pub(crate) use balancers::why_no_http;
 pub(crate) use make::{MAX_NETWORKS, in_network};
-pub(crate) use tell::{ASK, TellError, failed};
+pub(crate) use tell::{ASK, TellError, failed, patience};
 
 /// How long a router may take to be started anew, or replaced.
 const CHANGE: std::time::Duration = std::time::Duration::from_secs(900);

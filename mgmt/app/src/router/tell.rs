@@ -22,6 +22,15 @@ const TELL: Duration = Duration::from_secs(120);
 /// How long a router may take to say what it does.
 pub(crate) const ASK: Duration = Duration::from_secs(3);
 
+/// How long an answer is waited for at most.
+const LONGEST_ASK: Duration = Duration::from_secs(20);
+
+/// How long one that has been silent for so long has to answer. What it was asked before was given up, and it begins anew with
+/// what it is asked now: one that needs longer than [`ASK`] would never come to an answer. One that boots is asked often.
+pub(crate) fn patience(silent: Duration) -> Duration {
+    if silent < 4 * ASK { ASK } else { (silent / 2).min(LONGEST_ASK) }
+}
+
 /// How many changes are read at once.
 const BATCH: usize = 500;
 
@@ -65,7 +74,7 @@ impl App {
         let known = self.here.routers.of(row, vm);
         let has_said_what_it_can = known.heard().status.is_some();
         if !has_said_what_it_can {
-            self.ask_router(row, vm).await.map_err(|error| failed(&error))?;
+            self.ask_router(row, vm, ASK).await.map_err(|error| failed(&error))?;
         }
         let mut told = known.told.lock().await;
         let last = self.note_changes().await?;
@@ -199,7 +208,12 @@ impl App {
     }
 
     /// Asks a router what it does, and remembers it. A router that was started anew is to be told all once more.
-    pub(crate) async fn ask_router(&self, row: &router::Model, vm: VmId) -> Result<(), CallError> {
+    pub(crate) async fn ask_router(
+        &self,
+        row: &router::Model,
+        vm: VmId,
+        patience: Duration,
+    ) -> Result<(), CallError> {
         let known = self.here.routers.of(row, vm);
         // What it is told meanwhile may be in force only after it has answered.
         let before = {
@@ -207,7 +221,7 @@ impl App {
             heard.unanswered.get_or_insert_with(tokio::time::Instant::now);
             heard.in_force
         };
-        let status = self.peers.call::<StatusGet>(PeerId::Router(vm), &(), &(), ASK).await?;
+        let status = self.peers.call::<StatusGet>(PeerId::Router(vm), &(), &(), patience).await?;
         // What it was told with IPv6 it is to be told without, or the other way round.
         let is_other;
         let is_new = {

@@ -20,6 +20,7 @@ use podzol_mgmt_db::{JsonCol, Reader, now, public_ip, router, traffic, vm};
 use podzol_vocab::{NicId, VmId};
 use tokio::time::Instant;
 
+use super::ASK;
 use super::watch::SILENT;
 use crate::{App, AppError};
 
@@ -57,7 +58,7 @@ impl App {
     async fn counted_at_last(&self, row: &router::Model) -> Result<(), AppError> {
         let vm = row.vm_id.0;
         let is_silent = self.here.routers.of(row, vm).heard().silent() > SILENT;
-        if is_silent || self.ask_router(row, vm).await.is_err() {
+        if is_silent || self.ask_router(row, vm, ASK).await.is_err() {
             return self.count_what_was_heard(row, vm).await;
         }
         self.count_traffic_now(row, vm).await

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,9 +15,9 @@ use podzol_vocab::{NetworkId, VmId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::TellError;
 use super::known::{Heard, Hitch, Known};
 use super::make::is_of_guests;
+use super::{ASK, TellError, patience};
 use crate::operation::start;
 use crate::{App, AppError};
 
@@ -32,9 +32,6 @@ const BRING_BACK: Duration = Duration::from_secs(60);
 
 /// How many routers are asked at once.
 pub(super) const AT_ONCE: usize = 64;
-
-/// How many times as long as a host that is silent a router is waited for whose host says that its VM runs.
-const STUCK: u32 = 4;
 
 /// How long a router may be silent until it is said to be.
 pub(super) const SILENT: Duration = Duration::from_secs(15);
@@ -107,26 +104,33 @@ async fn look_after(app: &App, stop: &CancellationToken) {
     let mut round = tokio::time::interval((app.settings.silent_after / 3).min(ROUND));
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(round.tick()).await.is_some() {
-        let looked = stop.run_until_cancelled(app.look_after_routers()).await;
-        if let Some(Err(error)) = looked {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot look after routers");
+        let begun = stop.run_until_cancelled(app.begin_to_look_after_routers()).await;
+        if let Some(Err(error)) = begun {
+            cannot_look(&error);
         }
     }
 }
 
-/// Somebody tells a router, until this is dropped.
-struct BeingTold(Arc<Known>);
+fn cannot_look(error: &AppError) {
+    tracing::error!(error = error as &dyn std::error::Error, "cannot look after routers");
+}
 
-impl BeingTold {
-    /// Nothing if somebody does already.
-    fn begin(known: Arc<Known>) -> Option<Self> {
-        (!known.being_told.swap(true, Ordering::AcqRel)).then_some(Self(known))
+/// Somebody does something with a router that one does at a time, until this is dropped.
+struct Begun {
+    known: Arc<Known>,
+    what: fn(&Known) -> &AtomicBool,
+}
+
+impl Begun {
+    /// Nothing if somebody does it already.
+    fn begin(known: Arc<Known>, what: fn(&Known) -> &AtomicBool) -> Option<Self> {
+        (!what(&known).swap(true, Ordering::AcqRel)).then_some(Self { known, what })
     }
 }
 
-impl Drop for BeingTold {
+impl Drop for Begun {
     fn drop(&mut self) {
-        self.0.being_told.store(false, Ordering::Release);
+        (self.what)(&self.known).store(false, Ordering::Release);
     }
 }
 
@@ -146,7 +150,7 @@ impl App {
     /// Has a router told what it should do, beside all else; one that is slow holds up no other.
     fn tell_soon(&self, row: router::Model) {
         let known = self.here.routers.of(&row, row.vm_id.0);
-        let Some(begun) = BeingTold::begin(Arc::clone(&known)) else { return };
+        let Some(begun) = Begun::begin(Arc::clone(&known), |known| &known.being_told) else { return };
         let app = self.clone();
         tokio::spawn(async move {
             let noted = known.noted();
@@ -192,17 +196,44 @@ impl App {
         told.is_ok()
     }
 
+    /// Has every router be looked at once that is not being looked at still, each on its own: one that is slow holds up no other.
+    async fn begin_to_look_after_routers(&self) -> Result<(), AppError> {
+        for row in self.routers_to_look_at().await? {
+            let known = self.here.routers.of(&row, row.vm_id.0);
+            // Those that have no answer for anybody are not to be all that are asked.
+            let is_silent = known.heard().silent() > ASK;
+            let Some(begun) = Begun::begin(known, |known| &known.being_looked_at) else { continue };
+            let app = self.clone();
+            tokio::spawn(async move {
+                let _turn = match is_silent {
+                    true => None,
+                    false => Some(app.here.routers.looks.acquire().await),
+                };
+                if let Err(error) = app.look_after(row).await {
+                    cannot_look(&error);
+                }
+                drop(begun);
+            });
+        }
+        Ok(())
+    }
+
     /// Looks at every router once.
     pub(crate) async fn look_after_routers(&self) -> Result<(), AppError> {
+        let rows = self.routers_to_look_at().await?;
+        let looks = stream::iter(rows).map(|row| self.look_after(row)).buffer_unordered(AT_ONCE);
+        let failed: Vec<AppError> = looks.filter_map(async |done| done.err()).collect().await;
+        failed.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    async fn routers_to_look_at(&self) -> Result<Vec<router::Model>, AppError> {
         self.forget_networks().await?;
         self.let_go_of_addresses().await?;
         let rows = router::all(self.db.reader()).await?;
         let vms: BTreeSet<VmId> =
             rows.iter().flat_map(|row| [Some(row.vm_id), row.next_vm_id]).flatten().map(|vm| vm.0).collect();
         self.here.routers.keep(&vms);
-        let looks = stream::iter(rows).map(|row| self.look_after(row)).buffer_unordered(AT_ONCE);
-        let failed: Vec<AppError> = looks.filter_map(async |done| done.err()).collect().await;
-        failed.into_iter().next().map_or(Ok(()), Err)
+        Ok(rows)
     }
 
     async fn look_after(&self, row: router::Model) -> Result<(), AppError> {
@@ -222,7 +253,13 @@ impl App {
             _ => return Ok(()),
         }
         self.appliance_found(&vm).await?;
-        let asked = self.ask_router(&row, vm.id.0).await;
+        let silent = self.here.routers.of(&row, vm.id.0).heard().silent();
+        // One whose host is silent too is not waited for.
+        let longest = match silent > ASK && !self.is_away(self.db.reader(), &vm).await? {
+            true => patience(silent),
+            false => ASK,
+        };
+        let asked = self.ask_router(&row, vm.id.0, longest).await;
         let counted = match &asked {
             Ok(()) => self.count_traffic(&row, vm.id.0).await,
             Err(_) => self.count_what_was_heard(&row, vm.id.0).await,
@@ -235,6 +272,9 @@ impl App {
             Ok(()) => {
                 self.forget_passwords(&row, vm.id.0).await?;
                 self.here.routers.of(&row, vm.id.0).try_again();
+                if row.error.is_some() && self.here.hung.has(row.id.0) {
+                    self.needs_no_other(&row).await?;
+                }
                 if !self.balance_http(&row, &vm).await? && !self.router_outlives(&row, &vm).await? {
                     self.tell_soon(row);
                 }
@@ -245,6 +285,15 @@ impl App {
                 self.replace_if_dead(row, &vm).await
             }
         }
+    }
+
+    /// Forgets that no other VM could take a router's place: it hung, and answers again.
+    async fn needs_no_other(&self, row: &router::Model) -> Result<(), AppError> {
+        let tx = self.db.begin().await?;
+        let Some(mut row) = find::<router::Entity>(tx.reader(), row.id).await? else { return Ok(()) };
+        row.error = None;
+        tx.router_update(row).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Starts a router that does not run and that VMs need: a restart that was called off or for which there was no room, or
@@ -360,7 +409,8 @@ impl App {
         };
         let host_is_away = self.is_away(self.db.reader(), vm).await?;
         let silent_after = self.settings.silent_after;
-        let longest = if host_is_away { silent_after } else { silent_after * STUCK };
+        let longest =
+            if host_is_away { silent_after } else { self.here.hung.patience(row.id.0, silent_after) };
         let is_soon = brought_back.is_some_and(|at| at.elapsed() < BRING_BACK);
         // What starts or stops on a host that reports comes to its end there.
         let may_wait = vm.state.0 != VmState::Running && !host_is_away;
@@ -370,6 +420,9 @@ impl App {
         let tx = self.db.begin().await?;
         let Some(row) = find::<router::Entity>(tx.reader(), row.id).await? else { return Ok(()) };
         if row.next_vm_id.is_some() || self.is_being_changed(tx.reader(), &row).await? {
+            return Ok(());
+        }
+        if !host_is_away && self.another_boots(tx.reader(), &row).await? {
             return Ok(());
         }
         let why = match host_is_away {
@@ -382,6 +435,10 @@ impl App {
             Ok(operation) => {
                 self.router_event(&tx, &row, "router.dead", &why).await?;
                 start(&tx, operation).await?;
+                if !host_is_away {
+                    // Before others can look, who wait for this transaction.
+                    self.here.hung.replaced(row.id.0, row.zone_id.0);
+                }
                 tx.commit().await?;
                 known.heard().brought_back = Some(Instant::now());
                 self.wake.notify_one();
@@ -396,5 +453,16 @@ impl App {
             Err(AppError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether another router of its zone is being replaced that hangs, and its VM is not there yet.
+    async fn another_boots(&self, db: &impl Reader, row: &router::Model) -> Result<bool, AppError> {
+        for other in self.here.hung.may_boot(row.zone_id.0) {
+            let found = find::<router::Entity>(db, other).await?;
+            if other != row.id.0 && found.is_some_and(|other| other.next_vm_id.is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -238,7 +238,7 @@ impl App {
             must_run(row)?;
             must_hear(row)?;
             row.generation += 1;
-            row.reboots += 1;
+            row.reboots = row.generation;
             Ok(())
         })
         .await

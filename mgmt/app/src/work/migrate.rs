@@ -19,8 +19,8 @@ use podzol_agent_api::vm::{
 use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_api::vm::VmState;
 use podzol_mgmt_db::{JsonCol, find, operation, server, vm};
-use podzol_mgmt_operations::{Outcome, UNREACHABLE};
-use podzol_rpc::{CallError, PeerId};
+use podzol_mgmt_operations::Outcome;
+use podzol_rpc::PeerId;
 use podzol_vocab::{Generation, HostId};
 
 use super::vm::{CALL, WAIT, still_at_it};
@@ -73,7 +73,7 @@ impl App {
         let request = VmArriveRequest { plan: plan.clone(), from: here, wait_ms };
         let status = match self.peers.call::<VmArrive>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
             Ok(status) => status,
-            Err(error) => return self.unless_away(there, after_other(&error)).await,
+            Err(error) => return self.unless_away(there, after_call(&error, "the other host")).await,
         };
         let has_arrived = lives(status.state, &vm);
         match status.state {
@@ -123,12 +123,12 @@ impl App {
     async fn unless_away(&self, host: HostId, outcome: Outcome) -> Result<Outcome, AppError> {
         let away =
             |row: server::Model| matches!(row.state.0, ServerState::Disconnected | ServerState::Removed);
+        if !server::host(self.db.reader(), host).await?.is_none_or(away) {
+            return Ok(outcome);
+        }
         Ok(match outcome {
-            Outcome::Again { code, detail, .. }
-                if server::host(self.db.reader(), host).await?.is_none_or(away) =>
-            {
-                Outcome::Failed { code, detail }
-            }
+            Outcome::Again { code, detail, .. } => Outcome::Failed { code, detail },
+            Outcome::Unanswered { detail, .. } => Outcome::failed("unreachable", detail),
             outcome => outcome,
         })
     }
@@ -172,7 +172,7 @@ impl App {
                 Ok(Outcome::failed("start_failed", status.error.unwrap_or_default()))
             }
             Ok(_) => Ok(still_at_it("the other host takes it in")),
-            Err(error) => Ok(after_other(&error)),
+            Err(error) => Ok(after_call(&error, "the other host")),
         }
     }
 
@@ -212,7 +212,7 @@ impl App {
             }
             Ok(_) => {}
             Err(error) => {
-                let again = after_other(&error);
+                let again = after_call(&error, "the other host");
                 // Where it runs now, it does not run there.
                 let runs_here = stayed.is_ok_and(|status| status.state == OnHost::Running);
                 return Ok(if runs_here {
@@ -229,7 +229,7 @@ impl App {
         match self.peers.call::<VmDelete>(PeerId::Host(there), &vm.id.0, &request, CALL).await {
             Ok(status) if status.state == OnHost::Absent => self.known_on(&vm, here).await,
             Ok(_) => Ok(Whereabouts::Here(vm, still_at_it("the other host removes what it had of it"))),
-            Err(error) => Ok(Whereabouts::Here(vm, after_other(&error))),
+            Err(error) => Ok(Whereabouts::Here(vm, after_call(&error, "the other host"))),
         }
     }
 
@@ -255,7 +255,7 @@ impl App {
                 OnHost::Absent => self.known_on(vm, there).await,
                 _ => Ok(Whereabouts::Unknown(still_at_it("the other host finds out whether it has come"))),
             },
-            Err(error) => Ok(Whereabouts::Unknown(after_other(&error))),
+            Err(error) => Ok(Whereabouts::Unknown(after_call(&error, "the other host"))),
         }
     }
 
@@ -310,15 +310,4 @@ const LOOK_MS: u64 = 2_000;
 /// Whether a VM in this state on a host has arrived there: it runs, or stands still because it should.
 fn lives(state: OnHost, vm: &vm::Model) -> bool {
     state == OnHost::Running || (state == OnHost::Paused && vm.paused)
-}
-
-/// What a failed call to the other host means. That it does not answer says nothing of the host that the VM is on, whose
-/// queue the operation is in.
-fn after_other(error: &CallError) -> Outcome {
-    match after_call(error, "the other host") {
-        Outcome::Again { code, detail, after } if code == UNREACHABLE => {
-            Outcome::Again { code: "other_host_unreachable".into(), detail, after }
-        }
-        outcome => outcome,
-    }
 }

@@ -4,6 +4,7 @@
 //! its subject, not in the operation; so an operation whose goal was overtaken by a later request ends as cancelled.
 
 mod devices;
+mod given_up;
 mod host;
 mod migrate;
 mod pool;
@@ -15,13 +16,15 @@ mod volume;
 use std::future::Future;
 use std::time::Duration;
 
+use podzol_mgmt_api::host::ServerState;
 use podzol_mgmt_db::pool as pool_row;
-use podzol_mgmt_db::{Tx, operation};
-use podzol_mgmt_operations::{Outcome, UNREACHABLE, Work};
-use podzol_rpc::{CallError, PeerId};
+use podzol_mgmt_db::{Tx, find, now, operation, server};
+use podzol_mgmt_operations::{Outcome, Work};
+use podzol_rpc::{CallError, Endpoint, PeerId};
 use podzol_vocab::{ErrorCode, StorageServerId};
 
 use crate::operation::NewOperation;
+use crate::reconcile::silent::SELDOM;
 use crate::{App, AppError};
 
 pub(crate) use pool::{host_addresses, without_port};
@@ -47,7 +50,7 @@ impl Work for App {
         });
         let name = match &outcome {
             Outcome::Done | Outcome::Ended => "done",
-            Outcome::Again { .. } => "again",
+            Outcome::Again { .. } | Outcome::Unanswered { .. } => "again",
             Outcome::Failed { .. } => "failed",
             Outcome::Overtaken { .. } => "overtaken",
             Outcome::Cancelled => "cancelled",
@@ -80,7 +83,7 @@ impl App {
     ) -> Result<(), AppError> {
         let step = step.into();
         let tx = self.db.begin().await?;
-        if let Some(mut row) = podzol_mgmt_db::find::<operation::Entity>(tx.reader(), operation.id).await?
+        if let Some(mut row) = find::<operation::Entity>(tx.reader(), operation.id).await?
             && row.step.as_ref() != Some(&step)
         {
             row.step = Some(step);
@@ -111,6 +114,28 @@ impl App {
         Ok(work.await)
     }
 
+    /// Asks the storage server of a pool. One that has not reported for long is not waited for: whoever waits keeps others from
+    /// their hosts, which answer.
+    async fn ask_storage<E: Endpoint>(
+        &self,
+        pool: &pool_row::Model,
+        path: &E::Path,
+        request: &E::Request,
+        deadline: Duration,
+    ) -> Result<Result<E::Answer, Outcome>, AppError> {
+        let (peer, whom) = (storage_peer(pool)?, format!("storage server of pool {}", pool.name.0));
+        let row = find::<server::Entity>(self.db.reader(), pool.storage_server_id.clone()).await?;
+        let is_silent = |row: server::Model| {
+            let heard_at = self.heard.latest(row).reported_at.unwrap_or_default();
+            heard_at < now().0 - self.settings.silent_after.max(SELDOM).as_millis() as i64
+        };
+        if row.filter(|row| row.state.0 == ServerState::Disconnected).is_some_and(is_silent) {
+            return Ok(Err(unanswered(peer, &whom)));
+        }
+        let answer = self.peers.call::<E>(peer, path, request, deadline).await;
+        Ok(answer.map_err(|error| after_call(&error, &whom)))
+    }
+
     /// Makes a failed operation's goal the goal again, before it is retried; gives the operation as it would be anew.
     pub(crate) async fn work_retried(
         &self,
@@ -139,11 +164,21 @@ pub(crate) fn storage_peer(row: &pool_row::Model) -> Result<PeerId, AppError> {
     id.map(PeerId::StorageServer).map_err(|error| AppError::Internal(error.to_string()))
 }
 
+fn unanswered(peer: PeerId, whom: &str) -> Outcome {
+    let peer = match peer {
+        PeerId::Host(id) => id.to_string(),
+        PeerId::StorageServer(id) => id.to_string(),
+        // Nobody queues for these.
+        PeerId::Management | PeerId::Router(_) | PeerId::ConsoleProxy(_) => String::new(),
+    };
+    Outcome::Unanswered { peer, detail: format!("{whom} does not answer") }
+}
+
 /// What a failed call means for an operation.
 fn after_call(error: &CallError, whom: &str) -> Outcome {
     let Some(refusal) = error.refusal() else {
         tracing::warn!(error = error as &dyn std::error::Error, whom, "no answer");
-        return Outcome::again(UNREACHABLE, format!("{whom} does not answer"));
+        return unanswered(error.peer(), whom);
     };
     let detail = format!("{whom}: {}", refusal.message);
     match refusal.code {

@@ -13,7 +13,6 @@ use podzol_vocab::{PoolId, ZoneId};
 
 use crate::operation::NewOperation;
 use crate::pool::{must_be_empty, pool_operation};
-use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
 
 const CALL: Duration = Duration::from_secs(60);
@@ -33,9 +32,9 @@ impl App {
     async fn pool_make(&self, operation: &operation::Model, row: pool::Model) -> Result<Outcome, AppError> {
         let hosts = host_addresses(self.db.reader(), row.zone_id.0).await?;
         let plan = PoolPlan { path: row.path.clone(), hosts };
-        match self.peers.call::<PoolPut>(storage_peer(&row)?, &(row.id.0,), &plan, CALL).await {
+        match self.ask_storage::<PoolPut>(&row, &(row.id.0,), &plan, CALL).await? {
             Ok(status) => self.pool_is_ready(operation, &row, status, plan.hosts).await,
-            Err(error) => Ok(after_call(&error, "its storage server")),
+            Err(outcome) => Ok(outcome),
         }
     }
 
@@ -88,9 +87,8 @@ impl App {
     }
 
     async fn pool_remove(&self, row: pool::Model) -> Result<Outcome, AppError> {
-        if let Err(error) = self.peers.call::<PoolDelete>(storage_peer(&row)?, &(row.id.0,), &(), CALL).await
-        {
-            return Ok(after_call(&error, "its storage server"));
+        if let Err(outcome) = self.ask_storage::<PoolDelete>(&row, &(row.id.0,), &(), CALL).await? {
+            return Ok(outcome);
         }
         let tx = self.db.begin().await?;
         tx.pool_delete(row.id.0).await?;

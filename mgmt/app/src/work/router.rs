@@ -18,7 +18,7 @@ use podzol_vocab::{AccountId, NetworkId, RouterId, ZoneId};
 
 use super::vm::still_at_it;
 use crate::operation::{NewOperation, start};
-use crate::router::TellError;
+use crate::router::{TellError, patience};
 use crate::{App, AppError};
 
 impl App {
@@ -67,7 +67,7 @@ impl App {
         match in_force[..] {
             [generation] if worst == Outcome::Done => {
                 let tx = self.db.begin().await?;
-                tx.operation_succeeded_with(operation, format!("generation {} is in force", generation.0))?;
+                tx.operation_in_force(operation, generation)?;
                 tx.commit().await?;
                 Ok(Outcome::Ended)
             }
@@ -114,7 +114,8 @@ impl App {
     pub(super) async fn router_is_up(&self, vm: &vm::Model) -> Result<Option<Outcome>, AppError> {
         let Some(row) = router::of_vm(self.db.reader(), vm.id.0).await? else { return Ok(None) };
         self.appliance_found(vm).await?;
-        if let Err(error) = self.ask_router(&row, vm.id.0).await {
+        let silent = self.here.routers.of(&row, vm.id.0).heard().silent();
+        if let Err(error) = self.ask_router(&row, vm.id.0, patience(silent)).await {
             tracing::debug!(%error, vm = %vm.id, "a router does not answer yet");
             return Ok(Some(still_at_it("it boots")));
         }

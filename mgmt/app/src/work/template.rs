@@ -13,7 +13,6 @@ use podzol_vocab::{Secret, TemplateId};
 
 use crate::operation::NewOperation;
 use crate::template::import;
-use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
 
 /// How long a storage agent may keep the call open. Short, so that progress is shown.
@@ -40,7 +39,7 @@ impl App {
         let called = join_all(pools.iter().map(|pool| self.call_template(&row, pool))).await;
         let (mut at_it, mut worst) = (None, Outcome::Done);
         for (pool, called) in pools.iter().zip(called) {
-            let outcome = match called {
+            let outcome = match called? {
                 Ok(TemplateStatus::Ready { size, virtual_size }) => {
                     self.is_ready_in_a_pool(&row, size.0 as i64, virtual_size.0 as i64).await?;
                     continue;
@@ -79,7 +78,7 @@ impl App {
         row: &template::Model,
         pool: &pool::Model,
     ) -> Result<Option<Outcome>, AppError> {
-        Ok(match self.call_template(row, pool).await {
+        Ok(match self.call_template(row, pool).await? {
             Ok(TemplateStatus::Ready { .. }) => None,
             Ok(status) => Some(unfinished(pool, status)),
             Err(outcome) => Some(outcome),
@@ -90,7 +89,7 @@ impl App {
         &self,
         row: &template::Model,
         pool: &pool::Model,
-    ) -> Result<TemplateStatus, Outcome> {
+    ) -> Result<Result<TemplateStatus, Outcome>, AppError> {
         let source = match &row.url {
             Some(url) => TemplateSource::Url { url: Secret::new(url.clone()) },
             None => TemplateSource::Management { path: format!("/v1/templates/{}/data", row.sha256.0) },
@@ -104,9 +103,7 @@ impl App {
             .clone()
             .map(|signed| SignedManifest { manifest: signed.0.manifest, signature: signed.0.signature });
         let plan = TemplatePlan { source, format, signed, wait_ms: WAIT.as_millis() as u64 };
-        let peer = storage_peer(pool).map_err(|error| Outcome::failed("internal", error.to_string()))?;
-        let called = self.peers.call::<TemplatePut>(peer, &(pool.id.0, row.sha256.0), &plan, CALL).await;
-        called.map_err(|error| after_call(&error, &format!("storage server of pool {}", pool.name.0)))
+        self.ask_storage::<TemplatePut>(pool, &(pool.id.0, row.sha256.0), &plan, CALL).await
     }
 
     async fn is_ready_in_a_pool(

@@ -7,7 +7,7 @@
 //! ```
 //! A VM keeps its host, and its share of it, until the host has said that nothing of it is left: so no VM can run twice.
 //! A start that somebody asked for and that failed gives the VM the goal "stopped" with the error kept, and another
-//! operation to get there: he is there to see it. One that brings back a VM that ended by itself, as with its host, has no
+//! operation to get there, unless another start of it goes on: he is there to see it. One that brings back a VM that ended by itself, as with its host, has no
 //! deadline and is tried until it succeeds or somebody wants something else: what fails then, such as storage that comes
 //! back later than the hosts after a power cut, passes.
 
@@ -21,13 +21,12 @@ use podzol_mgmt_api::template::TemplateRole;
 use podzol_mgmt_api::vm::{Attachment, Step, VmState};
 use podzol_mgmt_api::volume::VolumeState;
 use podzol_mgmt_db::vm::Desired;
-use podzol_mgmt_db::{JsonCol, Tx, find, network, now, operation, pool, server, template, vm, volume};
+use podzol_mgmt_db::{JsonCol, find, network, now, operation, pool, server, template, vm, volume};
 use podzol_mgmt_operations::Outcome;
 use podzol_rpc::PeerId;
 use podzol_vocab::{Generation, HostId, NetworkId, NicId, VmId};
 use tokio::time::Instant;
 
-use crate::operation::{NewOperation, start};
 use crate::plan::{self, Parts};
 use crate::volume::pool_of;
 use crate::work::migrate::Whereabouts;
@@ -44,7 +43,7 @@ pub(super) const CALL: Duration = Duration::from_secs(35);
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 
 /// What a VM must be wanted to do for an operation of this kind to make sense; nothing if that is all one.
-fn wanted(kind: &str) -> Option<Desired> {
+pub(super) fn wanted(kind: &str) -> Option<Desired> {
     match kind {
         "vm.stop" | "vm.recover" | "vm.resize" => Some(Desired::Stopped),
         // It is stopped and kept for a while, or goes for good.
@@ -212,7 +211,11 @@ impl App {
         if let Some(mut row) = find::<vm::Entity>(tx.reader(), vm.id).await?
             && row.generation as u64 <= above.0
         {
+            let is_reboot = operation.kind == "vm.reboot" && operation.goal == Some(row.reboots);
             row.generation = above.next().0 as i64;
+            if is_reboot {
+                row.reboots = row.generation;
+            }
             if let Some(mut operation) = find::<operation::Entity>(tx.reader(), operation.id).await? {
                 operation.goal = Some(row.generation);
                 tx.operation_update(operation).await?;
@@ -461,81 +464,6 @@ impl App {
         tx.vm_delete(&vm).await?;
         tx.commit().await?;
         Ok(Outcome::Done)
-    }
-
-    /// A start that failed gives the VM the goal "stopped". A VM that ran when it was to be started or rebooted runs on.
-    pub(super) async fn vm_gave_up(
-        &self,
-        tx: &Tx,
-        operation: &operation::Model,
-        detail: &str,
-    ) -> Result<(), AppError> {
-        let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
-        let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else { return Ok(()) };
-        if row.desired.0 != Desired::Running || operation.goal != Some(row.generation) {
-            // A later request has given it another goal already.
-            return Ok(());
-        }
-        let state = row.state.0;
-        match state {
-            VmState::Migrating => {
-                // Where it is by now is found out by the next operation.
-                row.state = JsonCol(runs(&row));
-                row.error = Some(detail.to_owned());
-                row.generation += 1;
-                tx.vm_update(row.clone()).await?;
-                start(tx, NewOperation { deadline: None, ..self.vm_operation("vm.change", &row) }).await?;
-                self.wake.notify_one();
-            }
-            VmState::Starting => {
-                row.desired = JsonCol(Desired::Stopped);
-                row.state = JsonCol(VmState::Stopping);
-                row.generation += 1;
-                row.grace_secs = 0;
-                row.error = Some(detail.to_owned());
-                tx.vm_update(row.clone()).await?;
-                start(tx, self.vm_operation("vm.stop", &row)).await?;
-                self.wake.notify_one();
-            }
-            VmState::Running | VmState::Paused if devices::turned_back(tx, &mut row, detail).await? => {
-                row.generation += 1;
-                row.reboots -= i64::from(operation.kind == "vm.reboot");
-                tx.vm_update(row.clone()).await?;
-                start(tx, NewOperation { deadline: None, ..self.vm_operation("vm.change", &row) }).await?;
-                self.wake.notify_one();
-            }
-            VmState::Running if operation.kind == "vm.reboot" => {
-                // So that it is not rebooted long after, when its host is told of it again.
-                row.generation += 1;
-                row.reboots -= 1;
-                tx.vm_update(row).await?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    pub(super) async fn vm_retried(
-        &self,
-        tx: &Tx,
-        operation: &operation::Model,
-    ) -> Result<NewOperation, AppError> {
-        let id: VmId = operation.subject.parse().map_err(|_| AppError::NotFound("vm"))?;
-        let Some(mut row) = find::<vm::Entity>(tx.reader(), id).await? else {
-            return Err(AppError::Conflict { code: "goal_gone", detail: "the VM is gone".into() });
-        };
-        if wanted(&operation.kind) != Some(Desired::Running) || row.state.0 != VmState::Failed {
-            let detail = "the VM has another goal by now; ask for what it should be".into();
-            return Err(AppError::Conflict { code: "goal_gone", detail });
-        }
-        crate::vm::must_stay(&row)?;
-        self.router_for_vm(tx, &row).await?;
-        if row.host_id.is_none() {
-            row.host_id = Some(self.place_again(tx.reader(), &row).await?.into());
-        }
-        self.set_to_start(tx, &mut row).await?;
-        tx.vm_update(row.clone()).await?;
-        Ok(self.vm_operation("vm.start", &row))
     }
 }
 

@@ -10,7 +10,6 @@ use podzol_vocab::{ByteSize, Sha256, VolumeId};
 
 use crate::operation::NewOperation;
 use crate::volume::{pool_of, volume_operation};
-use crate::work::{after_call, storage_peer};
 use crate::{App, AppError};
 
 /// The deadline of a call.
@@ -72,8 +71,7 @@ impl App {
     ) -> Result<Option<Outcome>, AppError> {
         let pool = pool_of(self.db.reader(), row).await?;
         let plan = VolumePlan { template, size: ByteSize(row.size_bytes as u64) };
-        let whom = format!("storage server of pool {}", pool.name.0);
-        match self.peers.call::<VolumePut>(storage_peer(&pool)?, &(pool.id.0, row.id.0), &plan, CALL).await {
+        match self.ask_storage::<VolumePut>(&pool, &(pool.id.0, row.id.0), &plan, CALL).await? {
             Ok(status) => {
                 let tx = self.db.begin().await?;
                 let found = find::<volume::Entity>(tx.reader(), row.id).await?;
@@ -89,7 +87,7 @@ impl App {
                 }
                 Ok(None)
             }
-            Err(error) => Ok(Some(after_call(&error, &whom))),
+            Err(outcome) => Ok(Some(outcome)),
         }
     }
 
@@ -97,15 +95,11 @@ impl App {
     /// is asked again too.
     pub(super) async fn volume_destroy(&self, row: &volume::Model) -> Result<Option<Outcome>, AppError> {
         let pool = pool_of(self.db.reader(), row).await?;
-        let whom = format!("storage server of pool {}", pool.name.0);
-        let path = (pool.id.0, row.id.0);
-        match self.peers.call::<VolumeDelete>(storage_peer(&pool)?, &path, &(), CALL).await {
-            Ok(()) => Ok(None),
-            Err(error) => Ok(Some(match after_call(&error, &whom) {
-                Outcome::Failed { code, detail } => Outcome::again(code, detail),
-                outcome => outcome,
-            })),
-        }
+        Ok(match self.ask_storage::<VolumeDelete>(&pool, &(pool.id.0, row.id.0), &(), CALL).await? {
+            Ok(()) => None,
+            Err(Outcome::Failed { code, detail }) => Some(Outcome::again(code, detail)),
+            Err(outcome) => Some(outcome),
+        })
     }
 
     async fn volume_remove(&self, row: volume::Model) -> Result<Outcome, AppError> {

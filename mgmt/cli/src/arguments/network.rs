@@ -364,7 +364,8 @@ pub(crate) struct LoadBalancerCreate {
     pub(crate) protocol: String,
     #[arg(long)]
     pub(crate) port: u16,
-    /// Which member a new connection goes to; of HTTP, a new request.
+    /// Which member a new connection goes to; of HTTP, a new request. With least_load that is one by chance, in the proportions
+    /// of their weights; of HTTP, the one with the fewest connections for its weight.
     #[arg(long, default_value = "round_robin", value_parser = ["round_robin", "source_hash", "least_load"])]
     pub(crate) method: String,
     /// A VM that it leads to, with its port and its weight; may be given several times.

@@ -23,6 +23,8 @@ mod m0012_ipv6;
 mod m0013_ended_traffic;
 mod m0014_held_addresses;
 mod m0015_traffic_hours;
+mod m0016_uncounted_traffic;
+mod m0017_generation_in_force;
 
 struct Migrator;
 
@@ -59,6 +61,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_ended_traffic::Migration),
             Box::new(m0014_held_addresses::Migration),
             Box::new(m0015_traffic_hours::Migration),
+            Box::new(m0016_uncounted_traffic::Migration),
+            Box::new(m0017_generation_in_force::Migration),
         ]
     }
 }

@@ -13,7 +13,7 @@ use crate::{Col, DbError, FORGOTTEN_AT_ONCE, Reader, SOUGHT_AT_ONCE, Tx};
 pub const HOUR: i64 = 3_600_000;
 
 /// The most of anything that an hour has, far beyond what a link carries in one: so whatever a router says, hours can be added up.
-pub const MOST: i64 = 1 << 50;
+pub const MOST: i64 = 1 << 49;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "traffic_hours")]

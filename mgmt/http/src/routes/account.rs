@@ -7,7 +7,7 @@ use podzol_mgmt_api::account::{
     UserCreate,
 };
 use podzol_mgmt_api::traffic::{AccountTraffic, TrafficTime};
-use podzol_mgmt_api::{Page, PageQuery, Problem};
+use podzol_mgmt_api::{Page, PageQuery, Problem, UnnamedPageQuery};
 use podzol_mgmt_app::App;
 use podzol_vocab::{AccountId, KeyId, UserId};
 use utoipa_axum::router::OpenApiRouter;
@@ -61,7 +61,7 @@ async fn account_show(State(app): State<App>, User(actor): User, id: Id<AccountI
 }
 
 /// What went through an account's routers in a time, by public addresses and network interfaces, a page at a time.
-#[utoipa::path(get, path = "/v1/accounts/{id}/traffic", tag = "customers", operation_id = "account_traffic", params(("id" = AccountId, Path), TrafficTime, PageQuery),
+#[utoipa::path(get, path = "/v1/accounts/{id}/traffic", tag = "customers", operation_id = "account_traffic", params(("id" = AccountId, Path), TrafficTime, UnnamedPageQuery),
     responses((status = 200, description = "A page", body = Page<AccountTraffic>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn account_traffic(
     State(app): State<App>,

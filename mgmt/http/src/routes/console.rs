@@ -8,7 +8,7 @@ use podzol_mgmt_api::console::{
     ConsoleCertificate, ConsoleCertificatePut, ConsoleOpen, ConsoleOpened, ConsoleProxy, ConsoleResume,
     ConsoleResumed, ConsoleSession, ConsoleSessionFilter, ConsoleWaits,
 };
-use podzol_mgmt_api::{Page, PageQuery, Problem};
+use podzol_mgmt_api::{Page, PageQuery, Problem, UnnamedPageQuery};
 use podzol_mgmt_app::{App, AppError, Resumed};
 use podzol_rpc::Caller;
 use podzol_vocab::{ConsoleProxyId, ConsoleSessionId, VmId};
@@ -56,7 +56,7 @@ async fn vm_console(
 }
 
 /// The console sessions on VMs of the caller's account, a page at a time.
-#[utoipa::path(get, path = "/v1/console-sessions", tag = "customers", operation_id = "console_session_list", params(PageQuery, ConsoleSessionFilter),
+#[utoipa::path(get, path = "/v1/console-sessions", tag = "customers", operation_id = "console_session_list", params(UnnamedPageQuery, ConsoleSessionFilter),
     responses((status = 200, description = "A page", body = Page<ConsoleSession>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn console_session_list(
     State(app): State<App>,
@@ -153,7 +153,7 @@ fn for_its_origin(app: &App, headers: &HeaderMap, mut answer: Response) -> Respo
 }
 
 /// The console proxies, a page at a time.
-#[utoipa::path(get, path = "/v1/console-proxies", tag = "operators", operation_id = "console_proxy_list", params(PageQuery),
+#[utoipa::path(get, path = "/v1/console-proxies", tag = "operators", operation_id = "console_proxy_list", params(UnnamedPageQuery),
     responses((status = 200, description = "A page", body = Page<ConsoleProxy>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn console_proxy_list(
     State(app): State<App>,

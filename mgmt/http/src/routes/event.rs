@@ -9,7 +9,7 @@ use axum::response::sse::{Event as Message, KeepAlive};
 use futures_util::{Stream, StreamExt, stream};
 use http::HeaderMap;
 use podzol_mgmt_api::event::{Event, EventFilter};
-use podzol_mgmt_api::{Page, PageQuery, Problem};
+use podzol_mgmt_api::{Page, PageQuery, Problem, UnnamedPageQuery};
 use podzol_mgmt_app::{App, AppError, ChangeStream};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// What happened: who did what to what, oldest first.
-#[utoipa::path(get, path = "/v1/events", tag = "customers", operation_id = "event_list", params(PageQuery, EventFilter),
+#[utoipa::path(get, path = "/v1/events", tag = "customers", operation_id = "event_list", params(UnnamedPageQuery, EventFilter),
     responses((status = 200, description = "A page", body = Page<Event>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json")))]
 async fn event_list(

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use podzol_mgmt_api::operation::{Operation, OperationFilter};
-use podzol_mgmt_api::{Page, PageQuery, Problem};
+use podzol_mgmt_api::{Page, PageQuery, Problem, UnnamedPageQuery};
 use podzol_mgmt_app::App;
 use podzol_vocab::OperationId;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// The operations, a page at a time.
-#[utoipa::path(get, path = "/v1/operations", tag = "customers", operation_id = "operation_list", params(PageQuery, OperationFilter), 
+#[utoipa::path(get, path = "/v1/operations", tag = "customers", operation_id = "operation_list", params(UnnamedPageQuery, OperationFilter), 
     responses((status = 200, description = "A page", body = Page<Operation>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn operation_list(
     State(app): State<App>,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use podzol_mgmt_api::account::AccountFilter;
 use podzol_mgmt_api::router::{Router, RouterCapture, RouterDiagnosis, RouterLogs};
-use podzol_mgmt_api::{Created, Page, PageQuery, Problem};
+use podzol_mgmt_api::{Created, Page, PageQuery, Problem, UnnamedPageQuery};
 use podzol_mgmt_app::App;
 use podzol_vocab::RouterId;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,7 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// The routers, a page at a time.
-#[utoipa::path(get, path = "/v1/routers", tag = "customers", operation_id = "router_list", params(PageQuery, AccountFilter), 
+#[utoipa::path(get, path = "/v1/routers", tag = "customers", operation_id = "router_list", params(UnnamedPageQuery, AccountFilter), 
     responses((status = 200, description = "A page", body = Page<Router>), (status = "default", description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json")))]
 async fn router_list(
     State(app): State<App>,

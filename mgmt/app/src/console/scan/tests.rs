@@ -28,6 +28,7 @@ fn settings(folder: &std::path::Path) -> Settings {
         drain_within: short,
         session_idle: short,
         session_lifetime: short,
+        nudge: true,
     };
     Settings {
         template_folder: folder.to_owned(),
@@ -39,6 +40,7 @@ fn settings(folder: &std::path::Path) -> Settings {
         leftover_after: short,
         start_deadline: short,
         expunge_after: short,
+        events_kept: short,
         router_idle: short,
         console: Some(console),
         api_requests_per_second: NonZeroU32::MIN,
