@@ -3,7 +3,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build page images lab lab-down test check unit unit-beside-images reproducible router beside-each-other schedules shapes scenarios soak bench bench-router bench-console openapi
+.PHONY: help prerequisites build page images lab lab-down test check format without-lab image-builder programs template-of-proxy \
+	templates-for-tests templates unit control-plane others on-templates in-browsers reproducible router beside-each-other schedules shapes scenarios \
+	soak bench bench-router bench-console openapi
 
 # Where rustup puts cargo, for the first time that it is there.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -15,6 +17,7 @@ COMPILED := $(CACHE)/init-target/x86_64-unknown-linux-gnu
 PROXY_OF_TEMPLATE := $(COMPILED)/proxy/podzol-console-proxy
 
 VIEWER := console-proxy/viewer
+BENCH_CONSOLE := tests/bench/console
 # Put into the console proxy's program when that is compiled.
 PAGE := $(VIEWER)/dist/index.html
 
@@ -40,7 +43,7 @@ images: page ## Builds templates, the image of the lab's servers, and the Debian
 			$(IMAGE) build $$image --out target/images/$$image --cache $(CACHE) || exit; \
 		done > target/images/log 2>&1 & images=$$!; \
 		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
-		cargo build --locked --workspace --bins; \
+		cargo build --locked --workspace --exclude podzol-bench --bins; \
 		wait $$images || { cat target/images/log; exit 1; }; \
 		trap - EXIT; cat target/images/log
 	$(IMAGE) build debs --bin-dir target/debug --out target/images/debs --cache $(CACHE)
@@ -53,35 +56,48 @@ lab-down: ## Removes all that the lab made
 		[ -x $(LAB) ] || cargo build --locked --workspace --bin podzol-lab; \
 		$(LAB) down
 
-test: check unit-beside-images reproducible beside-each-other ## Runs all tests, the lab's scenarios too
+test: format without-lab beside-each-other reproducible ## Runs all tests, the lab's scenarios too
 	@echo "all tests have passed"
 
-# Images take minutes in which they wait for downloads and disks; compilers and tests leave them enough. The program that
-# makes them is a copy, as building the tests may build it anew.
-unit-beside-images: page
-	cargo build --locked --workspace --bin podzol-image
-	mkdir -p target/images; cp --remove-destination $(IMAGE) target/images/; \
-		echo "making images beside the tests, see target/images/log"; \
-		make_image() { nice -n 10 target/images/podzol-image build "$$@"; }; \
-		{ for image in lab-host tiny router router-l7 debian console-proxy; do \
-			make_image $$image --out target/images/$$image --cache $(CACHE) || exit; \
-		done; nice -n 10 tests/lab/again build target/images/podzol-image $(PROXY_OF_TEMPLATE); } \
-			> target/images/log 2>&1 & images=$$!; \
-		trap "pkill -P $$images || true; kill $$images 2> /dev/null || true" EXIT; \
-		$(MAKE) unit; \
-		wait $$images || { cat target/images/log; exit 1; }; \
-		trap - EXIT; cat target/images/log
+# Tests are built by clippy, which is the compiler with lints: to check beside building would take half as long again.
+test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
+test: export CLIPPY_ARGS := -Dwarnings__CLIPPY_HACKERY__
 
-# The lab waits a lot; what it leaves of the processors is enough for the schedules. A kernel that
-# groups processes by session (sched(7), autogroup) minds their niceness within a session only, so theirs is one of its own.
+# What needs no lab, three at a time: templates, then routers of them; browsers; the control plane; all else. Each needs what others
+# have made, and most tests wait, for agents that report, for what is due, for lines that are lost. Each command shows what it printed
+# when it has ended.
+without-lab: image-builder
+	+$(MAKE) --jobs 3 --output-sync=line templates others in-browsers on-templates control-plane
+	cat target/images/log
+
+# A copy, as building the tests may build it anew.
+image-builder: page
+	cargo build --locked --workspace --bin podzol-image
+	mkdir -p target/images; cp --remove-destination $(IMAGE) target/images/
+
+make_images = ( for image in $(1); do \
+		target/images/podzol-image build $$image --out target/images/$$image --cache $(CACHE) || exit; \
+	done ) >> target/images/log 2>&1 || { cat target/images/log; exit 1; }
+
+template-of-proxy: image-builder
+	@echo "making images beside the tests, see target/images/log"; rm -f target/images/log
+	$(call make_images,console-proxy)
+
+templates-for-tests: template-of-proxy
+	$(call make_images,router router-l7 debian)
+
+templates: templates-for-tests
+	$(call make_images,lab-host tiny)
+
+# The lab waits a lot; what it leaves of the processors is enough for more. A kernel that groups processes by session (sched(7),
+# autogroup) minds their niceness within a session only, so theirs is one of its own. (With $(MAKE) in it, `make -n` would run this.)
 beside-each-other: images
-	setsid bash -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null || true; exec nice -n 19 "$$@"' -- \
-		target/debug/podzol-schedules all --count 2000 --minutes 45 --jobs 1 > target/schedules.log 2>&1 & schedules=$$!; \
-		trap "kill $$schedules 2> /dev/null || true" EXIT; \
-		$(MAKE) scenarios; \
-		echo "waiting for the schedules"; \
-		wait $$schedules || { tail -n 40 target/schedules.log; exit 1; }; \
-		trap - EXIT; tail -n 4 target/schedules.log
+	setsid tests/lab/beside $(PROXY_OF_TEMPLATE) > target/beside.log 2>&1 & beside=$$!; \
+		trap "kill -- -$$beside 2> /dev/null || true" EXIT; \
+		$(MAKE_COMMAND) scenarios; \
+		echo "waiting for what was begun beside the lab"; \
+		wait $$beside || { tail -n 60 target/beside.log; exit 1; }; \
+		trap - EXIT; tail -n 4 target/beside.log
 
 schedules: build ## Has every step fail on a simulated cloud, and runs two thousand random schedules on it
 	target/debug/podzol-schedules all
@@ -91,21 +107,53 @@ shapes: build ## Records what this version's parts say to one another, for the v
 	target/debug/podzol-schedules shapes > target/shapes.json
 	mv target/shapes.json tests/schedules/shapes/$$(target/debug/podzol --version | sed -E 's/.* ([0-9]+\.[0-9]+).*/\1/').json
 
-check: prerequisites ## Checks format and lints
+format: prerequisites
 	cargo fmt --all --check
 	rustfmt --edition 2024 --check console-proxy/scenes/main.rs
+
+check: format ## Checks format and lints
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # Each test that damages packets at random does so for two seconds more than it does the same each time, from a beginning
-# of its own that it prints when it fails. The control plane's tests mostly wait, for agents that report and for what is due:
-# more of them than processors run at a time.
-unit: page ## Runs the tests that need no lab
-	PODZOL_MUST_RUN=1 PODZOL_FUZZ_SECONDS=2 cargo test --locked --workspace --exclude podzol-control-plane-tests
-	PODZOL_MUST_RUN=1 cargo test --locked --workspace --test control-plane -- --test-threads=6
+# of its own that it prints when it fails.
+TESTS := PODZOL_MUST_RUN=1 PODZOL_FUZZ_SECONDS=2 cargo test --locked --workspace
+NETNS := cargo test --locked --workspace --features podzol-scenarios/lab --test netns --
+OF_ROUTER := PODZOL_ROUTER=$(CURDIR)/target/images/router/router.qcow2 PODZOL_DEBIAN=$(CURDIR)/target/images/debian/debian.qcow2
+OF_ROUTER_L7 := PODZOL_ROUTER=$(CURDIR)/target/images/router-l7/router-l7.qcow2
+
+unit: control-plane others ## Runs the tests that need no template and no lab
+
+programs: image-builder
+	cargo build --locked --workspace --exclude podzol-bench --bins
+	$(TESTS) --no-run
+	$(TESTS) --no-run --features podzol-scenarios/lab
+
+control-plane: programs
+	$(TESTS) --test control-plane -- --test-threads=6
 	cd $(VIEWER) && npm test
+	cd $(BENCH_CONSOLE) && npm ci --ignore-scripts --no-audit --no-fund && npm run check
+
+others: programs
+	RUST_TEST_THREADS=3 $(TESTS) --exclude podzol-control-plane-tests
+
+in-browsers: programs template-of-proxy
+	cd $(VIEWER) && PODZOL_MUST_RUN=1 PODZOL_CONSOLE_PROXY=$(CURDIR)/target/debug/podzol-console-proxy \
+		PODZOL_CONSOLE_PROXY_OF_TEMPLATE=$(CURDIR)/$(PROXY_OF_TEMPLATE) npm exec -- vitest run --project browser
+
+# Each boots a router, which takes ten seconds of a processor: all have been run without (`others`). These are those that have to do with
+# the template's kernel, its init, its links or the programs in it.
+of_template := balancer::members_get balancer::a_member_that_dies control::links_have control::an_interface control::a_link_that \
+	control::a_router_that control::a_router_ends control::services_that dhcp::fifty diagnosis::a_capture_has dns::vms_names flood:: \
+	metadata::a_vm_is_told ra_dhcp6::networkd rules::vms_reach rules::static_nat rules::what_a_network rules6::a_vm_reaches \
+	rules6::what_is_too_big rules6::a_routing_header upkeep::routes_of cloud_init a_router_without_haproxy
+on-templates: programs templates-for-tests
+	$(OF_ROUTER) $(NETNS) $(of_template)
+	$(OF_ROUTER_L7) $(NETNS) balancer_l7::a_cookie balancer_l7::tls_ends balancer_l7::new_processes balancer_l7::a_process_that
+	$(OF_ROUTER) $(TESTS) --test control-plane -- cloud_init
 
 reproducible: images ## Builds templates once more elsewhere: they must be the same to the byte, and a router's no larger than 24 MB
-	for image in router-l7 debian; do $(IMAGE) build $$image --out target/images/$$image --cache $(CACHE); done
+	$(IMAGE) build all --out target/images --cache $(CACHE)
+	tests/lab/again sign $(IMAGE)
 	tests/lab/again build $(IMAGE) $(PROXY_OF_TEMPLATE)
 	tests/lab/again compare
 	size=$$(stat -c %s target/images/router/router.qcow2); \
@@ -115,18 +163,10 @@ router: prerequisites ## Builds the template of the routing appliance
 	cargo build --locked --workspace --bin podzol-image
 	$(IMAGE) build router --out target/images/router --cache $(CACHE)
 
-scenarios: images ## Runs a router's tests on its template; brings up a lab, runs the scenarios on it, and removes it
-	$(IMAGE) build debian --out target/images/debian --cache $(CACHE)
-	$(IMAGE) build router-l7 --out target/images/router-l7 --cache $(CACHE)
-	PODZOL_ROUTER=$(CURDIR)/target/images/router/router.qcow2 PODZOL_DEBIAN=$(CURDIR)/target/images/debian/debian.qcow2 \
-		cargo test --locked --workspace --features podzol-scenarios/lab --test netns
-	PODZOL_ROUTER=$(CURDIR)/target/images/router-l7/router-l7.qcow2 \
-		cargo test --locked --workspace --features podzol-scenarios/lab --test netns -- balancer_l7
-	cd $(VIEWER) && PODZOL_MUST_RUN=1 PODZOL_CONSOLE_PROXY=$(CURDIR)/target/debug/podzol-console-proxy \
-		PODZOL_CONSOLE_PROXY_OF_TEMPLATE=$(CURDIR)/$(PROXY_OF_TEMPLATE) npm run test-browser
+scenarios: images ## Brings up a lab, runs the scenarios on it, and removes it
 	cargo test --locked --workspace --features podzol-scenarios/lab --test killed
 	$(MAKE) lab
-	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=2 --nocapture \
+	cargo test --locked --workspace --features podzol-scenarios/lab --test scenarios -- --test-threads=3 --nocapture \
 		|| { tail -n 40 target/lab/mgmt.log; $(MAKE) lab-down; exit 1; }
 	$(MAKE) lab-down
 
@@ -153,7 +193,6 @@ bench-router: router ## Measures the routing appliance beside others; figures ar
 	target/release/bench-router
 
 # The proxy is built as it is for its template. websockify is what noVNC's page needs.
-BENCH_CONSOLE := tests/bench/console
 bench-console: prerequisites $(PAGE) ## Measures the console beside noVNC; figures are kept in tests/bench/README.md
 	cargo build --locked --profile proxy -p podzol-console-proxy
 	cd $(BENCH_CONSOLE) && npm ci --ignore-scripts --no-audit --no-fund && npm run check

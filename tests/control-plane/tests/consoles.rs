@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 mod capacity;
 mod certificate;
 mod identity;
+mod names;
 mod places;
 mod restarts;
 mod resume;
@@ -37,6 +38,7 @@ pub(crate) fn console() -> Console {
         drain_secs: 600,
         session_idle_secs: 1800,
         session_secs: 3600,
+        nudge: false,
     }
 }
 

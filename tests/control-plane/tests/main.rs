@@ -1,10 +1,12 @@
 //! The management service, with real agents on simulated servers, as its users and operators see it.
 
+mod cloud_init;
 mod consoles;
 mod create_bodies;
 mod doctor;
 mod exhaustion;
 mod generations;
+mod given_up;
 mod iso;
 mod joining;
 mod lifecycle;

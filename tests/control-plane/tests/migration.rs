@@ -172,15 +172,39 @@ async fn a_vm_on_its_way_takes_no_changes_and_holds_room_on_both_hosts() {
 async fn a_move_that_fails_leaves_the_vm_where_it_was_and_nothing_elsewhere() {
     let world = World::make().await;
     let run = world.pod.running(&world.vm)[0].1.run;
-    world.h1().hypervisor().fault(Step::Move, Fault::Fails(1));
+    world.h1().hypervisor().fault(Step::Move, Fault::Fails(u32::MAX));
 
     let ended = world.admin().ended(&world.migrate().await).await;
 
     assert_eq!((&ended["state"], &ended["error"]["code"]), (&json!("failed"), &json!("migration_failed")));
     world.is_only_on("h1", "running").await;
     assert_eq!(world.pod.running(&world.vm)[0].1.run, run);
+    world.h1().hypervisor().heal(Step::Move);
     world.admin().succeeded(&world.migrate().await).await;
     world.is_only_on("h2", "running").await;
+}
+
+#[tokio::test]
+async fn a_move_that_failed_is_tried_again_as_a_start_once_its_vm_has_failed_as_well() {
+    let world = World::make().await;
+    let (admin, vm) = (world.admin(), &world.vm);
+    world.h1().hypervisor().fault(Step::Move, Fault::Fails(u32::MAX));
+    let operation = world.migrate().await;
+    assert_eq!(admin.ended(&operation).await["state"], "failed");
+    let retry = format!("/v1/operations/{operation}/retry");
+    admin.post(&retry, &Value::Null).await.refused(409, "goal_gone");
+    admin.stop_vm(vm).await;
+    world.pod.hosts.iter().for_each(|host| host.hypervisor().fault(Step::Start, Fault::Fails(u32::MAX)));
+    let start = admin.change_vm(vm, "start", Value::Null).await;
+    assert_eq!(admin.ended(&start).await["state"], "failed");
+    admin.vm_in_state(vm, "failed").await;
+    world.pod.hosts.iter().for_each(|host| host.hypervisor().heal(Step::Start));
+
+    let again = admin.post(&retry, &Value::Null).await.ok();
+
+    assert_eq!((&again["id"], &again["kind"]), (&json!(operation), &json!("vm.start")));
+    admin.succeeded(&operation).await;
+    assert_eq!(admin.show_vm(vm).await["state"], "running");
 }
 
 #[tokio::test]
@@ -244,7 +268,15 @@ async fn a_vm_that_is_stopped_or_deleted_on_its_way_is_nowhere_in_the_end() {
         let (admin, vm) = (world.admin(), &world.vm);
         world.h1().hypervisor().fault(Step::Move, fault);
         world.migrate().await;
-        world.is_leaving().await;
+        // One that does not hang may be there before its host has reported that it leaves.
+        wait_for("the VM to set out", SOON, async || {
+            if world.h1().hypervisor().taken().contains(&Step::Move) {
+                Ok(())
+            } else {
+                Err("it has not".into())
+            }
+        })
+        .await;
 
         let answer = match what {
             "stop" => admin.post(&format!("/v1/vms/{vm}/stop"), &json!({ "grace_secs": 0 })).await.ok(),

@@ -113,10 +113,10 @@ pub fn up(lab: &Lab, computing: u8, accelerator: Accelerator, why: Option<&str>)
     if hosts.iter().filter(|host| host.role == Role::Compute).count() > 1 {
         proof::are_spread(&vms)?;
     }
-    progress.say("proving who reaches whom, and the outside");
+    progress.say("proving who reaches whom, and what routers give");
     let mut table = proof::reachability(lab, &vms)?;
     table.push('\n');
-    table.push_str(&proof::outside(lab, &vms)?);
+    table.push_str(&proof::from_routers(lab, &vms)?);
     progress.say("up");
     print_summary(lab, &table)
 }

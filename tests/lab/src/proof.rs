@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::cloud::wait_with;
 use crate::console::Console;
@@ -12,6 +12,9 @@ use crate::state::Lab;
 /// How long a VM may take to boot, and to answer.
 const BOOT: Duration = Duration::from_secs(600);
 const ANSWER: Duration = Duration::from_secs(90);
+
+/// Where a VM's own data is.
+const METADATA: &str = "http://169.254.169.254/latest/meta-data";
 
 /// How often to read the console of a VM that boots.
 const LOOK: Duration = Duration::from_secs(1);
@@ -139,24 +142,34 @@ pub fn reachability(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
     Ok(table)
 }
 
-/// Has every VM ask somebody outside who asks, and checks that all of an account are seen there as its router. Gives the
+/// Has every VM say what it has from its router: the address of its lease, which is what its own name is known by in the network,
+/// what the metadata service calls it, and as whom it is seen by somebody outside, which must be its account's router. Gives the
 /// answers as a table.
 ///
 /// # Errors
-/// When a VM does not reach the outside, or is seen as another account's.
-pub fn outside(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
+/// When a VM lacks something of that, or has another's.
+pub fn from_routers(lab: &Lab, vms: &[DemoVm]) -> anyhow::Result<String> {
     let cloud = lab.cloud()?;
-    let mut table = format!("{:<12} {:<15}\n", "FROM", "SEEN OUTSIDE AS");
+    let columns = ("FROM", "LEASE", "NAME THERE", "METADATA SAYS", "SEEN OUTSIDE AS");
+    let row = |(vm, lease, name, says, seen): (&str, &str, &str, &str, &str)| {
+        format!("{vm:<12} {lease:<12} {name:<28} {says:<14} {seen}\n")
+    };
+    let mut table = row(columns);
     for account in ACCOUNTS {
         let routers = cloud.podzol(&format!("router list --filter account={account}"))?;
         let source = routers[0]["source_nat"].as_str().with_context(|| format!("{account} has no router"))?;
         for from in vms.iter().filter(|vm| vm.account == account) {
             let mut console = Console::open(&lab.ssh(&lab.host(&from.host)?), &from.id)?;
+            let lease = console.ask("ip", ANSWER)?.join(" ");
+            ensure!(lease.contains(&from.address), "{} has {lease}, and not {}", from.name, from.address);
+            let name = format!("{}.net.{account}.internal", from.name);
+            let found = console.ask(&format!("sh nslookup {name}"), ANSWER)?.join(" ");
+            ensure!(found.contains(&format!("Address: {}", from.address)), "{name} is not found: {found}");
+            let says = console.ask(&format!("sh wget -qO- {METADATA}/local-hostname"), ANSWER)?.concat();
+            ensure!(says.trim() == from.name, "{} is called {says} by its metadata", from.name);
             let seen = seen_outside_as(&mut console)?;
-            if seen != source {
-                bail!("{} is seen outside as {seen}, and should be as {source}", from.name);
-            }
-            table.push_str(&format!("{:<12} {seen:<15}\n", from.name));
+            ensure!(seen == source, "{} is seen outside as {seen}, and should be as {source}", from.name);
+            table.push_str(&row((&from.name, &from.address, &name, says.trim(), &seen)));
         }
     }
     Ok(table)

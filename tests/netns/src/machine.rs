@@ -75,6 +75,8 @@ impl Machine {
         wait_long_for(&format!("a line {beginning}"), || {
             let text = std::fs::read(&self.console).map_err(|error| error.to_string())?;
             let text = String::from_utf8_lossy(&text).into_owned();
+            // A line may not be there whole yet.
+            let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             let found = text.lines().find_map(|line| line.split_once(beginning));
             let last = || text.lines().rev().take(5).collect::<Vec<_>>().join(" / ");
             found.map(|(_, rest)| rest.trim().to_owned()).ok_or_else(last)

@@ -228,6 +228,14 @@ impl World {
         self.manager.call::<StatusGet>(&self.management, &())
     }
 
+    /// The id of the router's image, as the manifest beside its template has it; a process has none.
+    pub fn image(&self) -> String {
+        let Body::Vm { template, .. } = &self.body else { return String::new() };
+        let manifest = std::fs::read(template.with_file_name("manifest.json")).expect("a manifest beside it");
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("it is JSON");
+        manifest["image"].as_str().expect("a router's image has an id").to_owned()
+    }
+
     /// Somebody else with a certificate of the same authority.
     pub fn somebody(&self, peer: PeerId) -> Caller {
         Caller { identity: self.others.of(peer), ..self.manager.clone() }

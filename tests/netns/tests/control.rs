@@ -2,13 +2,14 @@
 //! killed.
 
 use podzol_appliance_api::{
-    Balancer, Delta, DiagnosisGet, Document, DocumentPatch, DocumentPut, Health, IngressRule, LogsGet,
-    Member, Method, PortForward, StatusGet, Traffic, Transport,
+    Balancer, Delta, DiagnosisGet, Document, DocumentPatch, DocumentPut, GuestNetwork, Health, IngressRule,
+    LogsGet, Member, Method, PortForward, StatusGet, Traffic, Transport,
 };
 use podzol_netns_tests::{Connection, GATEWAY, NETWORK, OUTSIDE, PUBLIC, Site, Vm, World, wait_for};
 use podzol_rpc::{CallError, PeerId};
 use podzol_vocab::{
-    ErrorCode, FirewallRuleId, Generation, HostId, LoadBalancerId, PortForwardId, PortRange, WireError,
+    ErrorCode, FirewallRuleId, Generation, HostId, LoadBalancerId, MacAddr, PortForwardId, PortRange,
+    WireError,
 };
 
 use crate::dhcp::{has, udhcpc};
@@ -25,6 +26,7 @@ fn a_router_without_a_document_has_its_rules_and_is_reached_by_the_management_se
     let world = World::new();
     let status = world.status().unwrap();
     assert_eq!((status.generation, status.repairs), (None, 0));
+    assert_eq!(status.image, world.image());
     assert_eq!(status.boot.last().unwrap().step, "ready");
     let host = world.somebody(PeerId::Host(HostId::new()));
     let error = refusal(host.call::<StatusGet>(&world.management, &()).unwrap_err());
@@ -85,6 +87,50 @@ fn a_document_that_breaks_a_rule_or_names_an_interface_that_is_not_there_changes
 
     let after = world.status().unwrap();
     assert_eq!((after.generation, after.kernel), (before.generation, before.kernel));
+}
+
+#[test]
+fn a_link_that_the_kernel_refuses_to_change_takes_all_else_of_its_document_back() {
+    let mut world = World::new();
+    world.put(|_| {});
+    // Only there the kernel can be made to refuse.
+    let Some(router) = world.by_hand() else { return };
+    // What is on top of a link has no more room in a packet than that has.
+    let mac = MacAddr::local([2, 0, 0, 0, 1, 9]);
+    router.ip("link add below type veth peer name nobody");
+    router.ip(&format!("link add eth3 link below address {mac} type macvlan mode bridge"));
+    let seen = |world: &World| {
+        let router = world.by_hand().unwrap();
+        let links = router.run("ip -brief address show");
+        let status = world.status().unwrap();
+        (router.run("nft list ruleset"), links, (status.generation, status.kernel, status.repairs))
+    };
+    let before = seen(&world);
+    let traffic = Traffic::Tcp { ports: "80".parse().unwrap() };
+    let sources = vec!["0.0.0.0/0".parse().unwrap()];
+    let rule = (FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic });
+    let second = podzol_vocab::NetworkId::new();
+    let add = |mtu: u16| {
+        let rule = rule.clone();
+        move |document: &mut Document| {
+            let first = document.guests[&NETWORK].clone();
+            let (cidr, domain) = ("10.1.2.0/24".parse().unwrap(), "second.acme.internal".parse().unwrap());
+            document.guests.insert(second, GuestNetwork { mac, cidr, domain, mtu, ..first });
+            document.ingress.extend([rule]);
+        }
+    };
+
+    for refused in [world.try_put(add(9000)), world.try_patch(add(9000))] {
+        let error = refusal(refused.unwrap_err());
+        assert_eq!(error.code, ErrorCode::Internal, "{error:?}");
+        assert!(error.message.contains("9000"), "{error:?}");
+        assert_eq!(seen(&world), before);
+    }
+
+    world.put(add(1500));
+    let router = world.by_hand().unwrap();
+    assert!(router.run("ip -brief address show").contains("10.1.2.1/24"));
+    assert_ne!(router.run("nft list ruleset"), before.0);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use podzol_lab::Console;
 
 const SHORT: Duration = Duration::from_secs(180);
 
-/// How many may get no answer while a VM moves.
-const LOST: u32 = 3;
+/// How many may get no answer while a VM moves: it stands still for less than a second on hosts that are not emulated, and for
+/// some seconds on those that are. One that its network does not find anew is away for much longer.
+const LOST: u32 = 5;
 
 /// How many more are sent before the end, so that a VM that is not reached any more is noticed.
 const AFTERWARDS: u32 = 2 * LOST;

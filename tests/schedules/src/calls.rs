@@ -200,6 +200,8 @@ pub(crate) fn stormy(world: &World, seed: u64, probability: f64, log: bool) {
     let numbers: Mutex<HashMap<PeerId, u64>> = Mutex::default();
     let places: HashMap<PeerId, u64> =
         (2..).zip(&world.pod.hosts).map(|(place, host)| (host.peer(), place)).collect();
+    // Routers come and go: each draws as any other.
+    let routers = 2 + world.pod.hosts.len() as u64;
     let burst = AtomicU32::new(0);
     let begun = Instant::now();
     weather::set(move |call| {
@@ -211,6 +213,7 @@ pub(crate) fn stormy(world: &World, seed: u64, probability: f64, log: bool) {
         };
         let place = match call.peer {
             PeerId::Management => 0,
+            PeerId::Router(_) => routers,
             peer => places.get(&peer).copied().unwrap_or(1),
         };
         let mut random = StdRng::seed_from_u64(seed ^ (place << 56) ^ (number << 32));
@@ -223,8 +226,12 @@ pub(crate) fn stormy(world: &World, seed: u64, probability: f64, log: bool) {
             burst.store(BURST, Ordering::Relaxed);
         }
         if log && place > 0 {
-            let (at, to) = (begun.elapsed().as_millis(), places.get(&call.peer).map_or(0, |place| place - 1));
-            let to = if to == 0 { "storage".to_owned() } else { format!("h{to}") };
+            let at = begun.elapsed().as_millis();
+            let to = match place {
+                1 => "storage".to_owned(),
+                place if place == routers => "a router".to_owned(),
+                place => format!("h{}", place - 1),
+            };
             println!("  {at:>6} ms: {} {} to {to}: {fate:?}", call.method, call.path);
         }
         fate

@@ -12,6 +12,7 @@ mod beside;
 mod calls;
 mod hung;
 mod join;
+mod routers;
 mod steps;
 mod storm;
 mod world;
@@ -47,9 +48,15 @@ enum What {
         /// How many processes share the work.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
+        /// Only each so many-th failure of a step.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        each: u64,
     },
     /// Has every step of every flow fail in every way.
     Steps {
+        /// Only each so many-th failure.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        each: u64,
         /// How many processes share the work.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
@@ -125,28 +132,31 @@ fn run_command(command: What) -> anyhow::Result<()> {
     }));
     let begun = Instant::now();
     match command {
-        What::All { count, minutes, jobs } => {
-            let jobs = format!("--jobs={jobs}");
+        What::All { count, minutes, jobs, each } => {
+            let (jobs, each) = (format!("--jobs={jobs}"), format!("--each={each}"));
             let share =
                 |part: &[&str]| share_out([part.iter().map(ToString::to_string).collect()].into_iter());
-            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs]] {
+            for part in [&["join"][..], &["hung"], &["beside"], &["steps", &jobs, &each]] {
                 share(part)?;
             }
             let minutes = minutes.saturating_sub(begun.elapsed().as_secs() / 60).max(5);
             share(&["storms", &jobs, &format!("--count={count}"), &format!("--minutes={minutes}")])?;
         }
-        What::Steps { jobs, flow } if flow.is_empty() => {
+        What::Steps { jobs, flow, each } if flow.is_empty() => {
             let shares = (0..jobs as usize).map(|share| {
                 let flows = FLOWS.iter().skip(share).step_by(jobs as usize);
-                ["steps".to_owned()].into_iter().chain(flows.map(|flow| format!("--flow={flow:?}"))).collect()
+                ["steps".to_owned(), format!("--each={each}")]
+                    .into_iter()
+                    .chain(flows.map(|flow| format!("--flow={flow:?}")))
+                    .collect()
             });
             share_out(shares)?;
         }
-        What::Steps { flow: names, .. } => {
+        What::Steps { flow: names, each, .. } => {
             let flows: Vec<_> =
                 FLOWS.into_iter().filter(|flow| names.contains(&format!("{flow:?}"))).collect();
             ensure!(flows.len() == names.len(), "--flow: must be one of {FLOWS:?}");
-            let failures = virtual_time::run(steps::run_all(&flows)).map_err(anyhow::Error::msg)?;
+            let failures = virtual_time::run(steps::run_all(&flows, each)).map_err(anyhow::Error::msg)?;
             println!("{failures} failures of {} flows", flows.len());
         }
         What::Storms { from, count, minutes, jobs } => {
@@ -207,7 +217,7 @@ fn run(seeds: impl IntoIterator<Item = u64>, log: bool) -> anyhow::Result<usize>
 
 /// Runs the schedules of seeds, and says how many those were.
 async fn storms(seeds: impl IntoIterator<Item = u64>, log: bool) -> Result<usize, String> {
-    let mut world = World::make().await;
+    let mut world = World::with_routers().await;
     let mut schedules = 0;
     for seed in seeds {
         SEED.store(seed, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! Every step of every flow fails in every way.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -359,12 +360,17 @@ async fn overtake(world: &World) {
     }
 }
 
-/// Has every step of some flows fail in every way, and says how many failures that were. Where it matters most, what is
-/// done about a failure fails too.
+/// Has every step of some flows fail in every way, or each so many-th of these failures happen, and says how many those were. Where it
+/// matters most, what is done about a failure fails too.
 ///
 /// # Errors
 /// When something is wrong after one: with which.
-pub(crate) async fn run_all(flows: &[Flow]) -> Result<usize, String> {
+pub(crate) async fn run_all(flows: &[Flow], each: u64) -> Result<usize, String> {
+    let turn = Cell::new(0_u64);
+    let happens = || {
+        turn.set(turn.get() + 1);
+        turn.get().is_multiple_of(each)
+    };
     let mut world = World::make().await;
     world.admin().offering("large", 128).await;
     let mut failures = 0;
@@ -376,7 +382,7 @@ pub(crate) async fn run_all(flows: &[Flow]) -> Result<usize, String> {
         for number in 1..=smooth.calls.len() {
             let of_streams: &[Trouble] =
                 if is_stream(&smooth.calls[number - 1]) { &STREAM_TROUBLES } else { &[] };
-            for first in TROUBLES.iter().chain(of_streams).copied() {
+            for first in TROUBLES.iter().chain(of_streams).copied().filter(|_| happens()) {
                 let course = checked(&mut world, *flow, &smooth, Wrong::At(&[(number, first)])).await?;
                 failures += 1;
                 if *flow != Flow::Migrate || !DOUBTS.contains(&first) || !of_streams.is_empty() {
@@ -384,6 +390,7 @@ pub(crate) async fn run_all(flows: &[Flow]) -> Result<usize, String> {
                 }
                 for (later, second) in (number + 1..=course.calls.len())
                     .flat_map(|later| MORE_DOUBTS.map(|second| (later, second)))
+                    .filter(|_| happens())
                 {
                     checked(&mut world, *flow, &smooth, Wrong::At(&[(number, first), (later, second)]))
                         .await?;
@@ -392,7 +399,7 @@ pub(crate) async fn run_all(flows: &[Flow]) -> Result<usize, String> {
             }
         }
         for step in &smooth.steps {
-            for mishap in MISHAPS.into_iter().filter(|mishap| mishap.can_happen_at(*step)) {
+            for mishap in MISHAPS.into_iter().filter(|mishap| mishap.can_happen_at(*step) && happens()) {
                 checked(&mut world, *flow, &smooth, Wrong::In(*step, mishap)).await?;
                 failures += 1;
             }

@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::calls;
 use crate::world::{Part, World};
+use crate::{calls, routers};
 
 /// What a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +40,11 @@ enum Wish {
     Cancel,
     Import,
     Limit,
+    OfRouter(routers::Wish),
 }
 
 /// Each as often as it is drawn.
-const WISHES: [(Wish, u32); 24] = [
+const WISHES: [(Wish, u32); 35] = [
     (Wish::Create, 6),
     (Wish::Start, 4),
     (Wish::Stop, 3),
@@ -68,6 +69,17 @@ const WISHES: [(Wish, u32); 24] = [
     (Wish::Cancel, 2),
     (Wish::Import, 1),
     (Wish::Limit, 1),
+    (Wish::OfRouter(routers::Wish::Address), 6),
+    (Wish::OfRouter(routers::Wish::Release), 1),
+    (Wish::OfRouter(routers::Wish::Forward), 6),
+    (Wish::OfRouter(routers::Wish::StaticNat), 2),
+    (Wish::OfRouter(routers::Wish::Firewall), 2),
+    (Wish::OfRouter(routers::Wish::Egress), 2),
+    (Wish::OfRouter(routers::Wish::Balancer), 3),
+    (Wish::OfRouter(routers::Wish::Members), 2),
+    (Wish::OfRouter(routers::Wish::Unmake), 3),
+    (Wish::OfRouter(routers::Wish::Restart), 1),
+    (Wish::OfRouter(routers::Wish::Replace), 1),
 ];
 
 /// A blow beside what happens to calls.
@@ -107,8 +119,11 @@ async fn schedule(world: &mut World, seed: u64, log: bool) -> Result<(), String>
     calls::stormy(world, seed, probability, log);
     let length = random.random_range(LENGTH);
     for number in 0..length {
-        let wish =
-            WISHES.choose_weighted(&mut random, |(_, weight)| *weight).expect("the weights are good").0;
+        let weight = |(wish, weight): &(Wish, u32)| match wish {
+            Wish::OfRouter(_) if !world.has_routers => 0,
+            _ => *weight,
+        };
+        let wish = WISHES.choose_weighted(&mut random, weight).expect("the weights are good").0;
         let pause = Duration::from_millis(random.random_range(0..3000));
         let request = request(world, wish, number, &networks, &mut random).await;
         if log {
@@ -149,7 +164,8 @@ async fn schedule(world: &mut World, seed: u64, log: bool) -> Result<(), String>
 
 async fn forget_templates(world: &mut World) -> Result<(), String> {
     let templates = world.admin().list("/v1/templates").await;
-    let is_kept = |template: &Value| template["name"] == "tiny" || template["name"] == "cd";
+    let is_kept =
+        |template: &Value| ["tiny", "cd", routers::TEMPLATE].iter().any(|name| template["name"] == *name);
     let forgotten: Vec<&Value> = templates.iter().filter(|template| !is_kept(template)).collect();
     for template in &forgotten {
         world.admin().delete(&format!("/v1/templates/{}", text(template, "id"))).await.ok();
@@ -223,6 +239,9 @@ async fn request(
     networks: &[String],
     random: &mut StdRng,
 ) -> Option<(Method, String, Value)> {
+    if let Wish::OfRouter(wish) = wish {
+        return routers::request(world, wish, number, networks, random).await;
+    }
     let admin = world.admin();
     let vms = admin.list("/v1/vms").await;
     let mut any = |things: &[Value]| things.choose(random).map(|thing| text(thing, "id"));
@@ -302,6 +321,7 @@ async fn request(
             let limits = json!({ "limits": { "iops": random.random_range(100..110) } });
             Some((Method::PATCH, whose.choose(random)?.clone(), limits))
         }
+        Wish::OfRouter(_) => None,
         Wish::Import if random.random_bool(0.5) => {
             let name = format!("image-{number}");
             post(

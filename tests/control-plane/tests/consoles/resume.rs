@@ -28,13 +28,43 @@ async fn a_page_whose_proxy_is_killed_goes_on_at_another_one() {
     for _ in 0..4 {
         world.open().await;
     }
-    let vm: VmId = text(&proxy, "vm").parse().unwrap();
-    world.pod.host(&text(&proxy, "host")).hypervisor().kill_domain(vm);
+    let vm = killed(&world, &proxy);
     let there = until_resumed(&world, session.resume.token.expose()).await;
     let (again, other) = world.exchange(&json!({ "url": there })).await;
     assert_ne!(other["id"], proxy["id"]);
     assert_eq!((again.vm, again.rights), (session.vm, session.rights));
     assert_eq!(again.resume.token, session.resume.token);
+    is_cleaned_up(&world, &proxy, vm).await;
+}
+
+#[tokio::test]
+async fn a_page_whose_only_proxy_is_killed_goes_on_at_another_one_that_is_started() {
+    let world = World::make().await;
+    let opened = world.open().await;
+    let (session, proxy) = world.exchange(&opened).await;
+    assert_eq!(world.proxies().await.len(), 1);
+    let vm = killed(&world, &proxy);
+    world.admin().event_about("console-proxy.dead", &text(&proxy, "id"), "it has ended").await;
+    let there = until_resumed(&world, session.resume.token.expose()).await;
+    let (_, other) = world.exchange(&json!({ "url": there })).await;
+    assert_ne!(other["id"], proxy["id"]);
+    is_cleaned_up(&world, &proxy, vm).await;
+    // That is no start that has failed: nothing keeps others from being started.
+    let doctor = world.admin().get("/v1/doctor").await.ok();
+    assert!(!doctor.to_string().contains("did not start"), "{doctor:#}");
+}
+
+fn killed(world: &World, proxy: &Value) -> VmId {
+    let vm: VmId = text(proxy, "vm").parse().expect("an id of a VM");
+    world.pod.host(&text(proxy, "host")).hypervisor().kill_domain(vm);
+    vm
+}
+
+/// Neither its row, nor its VM, nor its address is left.
+async fn is_cleaned_up(world: &World, proxy: &Value, vm: VmId) {
+    let (id, host) = (&proxy["id"], world.pod.host(&text(proxy, "host")));
+    world.proxies_are("what was killed to be gone", |left| left.iter().all(|one| one["id"] != *id)).await;
+    assert!(host.hypervisor().domain(vm).is_none());
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Routers that die, are killed, or are put in others' places.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use podzol_appliance_api::Document;
+use podzol_appliance_api::{Document, Health};
 use podzol_sim::{Fault, Step};
 use podzol_test_support::ControlPlane;
 use podzol_vocab::VmId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{SOON, World, text, wait_for};
 
@@ -112,6 +113,54 @@ async fn a_router_that_was_being_restarted_when_its_host_died_is_put_on_another(
 }
 
 #[tokio::test]
+async fn a_service_of_a_router_that_does_not_work_is_seen_everywhere() {
+    let world = World::make().await;
+    served(&world).await;
+    let router = world.router().await;
+    let machine = world.machine(&router).await;
+    let down = async || {
+        let metrics = world.admin().get("/metrics").await.ok();
+        let metrics = metrics.as_str().unwrap_or_default().to_owned();
+        let counted = metrics.lines().find(|line| line.starts_with("podzol_router_services_down{"));
+        counted
+            .and_then(|line| line.rsplit_once(' '))
+            .map(|(_, value)| value.to_owned())
+            .expect("it is measured")
+    };
+    assert_eq!(down().await, "0");
+
+    machine.set_health("dns eth0", Health::Down { why: "out of memory".into() });
+
+    wait_for("it to be seen", SOON, async || {
+        let shown = world.router().await;
+        let error = shown["error"].as_str().unwrap_or_default();
+        if shown["state"] == "degraded" && error.contains("dns eth0") && error.contains("out of memory") {
+            Ok(())
+        } else {
+            Err(format!("{shown:#}"))
+        }
+    })
+    .await;
+    assert_eq!(down().await, "1");
+    world.doctor_finds("router_unhealthy").await;
+
+    machine.set_health("dns eth0", Health::Up);
+
+    wait_for("it to be well", SOON, async || {
+        let shown = world.router().await;
+        if shown["state"] == "running" && shown["error"].is_null() {
+            Ok(())
+        } else {
+            Err(format!("{shown:#}"))
+        }
+    })
+    .await;
+    assert_eq!(down().await, "0");
+    assert_eq!(world.admin().get("/v1/doctor").await.ok()["findings"], json!([]));
+    world.admin().event("router.create", "a VM needs it").await;
+}
+
+#[tokio::test]
 async fn the_doctor_says_that_a_router_which_vms_need_cannot_be_started() {
     let world = World::with(ControlPlane::with(|config| config.vm_start_secs = 15).await).await;
     let (_, before) = served(&world).await;
@@ -123,6 +172,7 @@ async fn the_doctor_says_that_a_router_which_vms_need_cannot_be_started() {
     world.doctor_finds("router_down").await;
     each().for_each(|hypervisor| hypervisor.heal(Step::Start));
     does_again(&world, &before).await;
+    world.admin().event_about("router.start", &text(&router, "id"), "it did not run").await;
     assert_eq!(world.admin().get("/v1/doctor").await.ok()["findings"], json!([]));
 }
 
@@ -141,6 +191,76 @@ async fn a_router_that_hangs_is_replaced_though_its_host_says_that_it_runs() {
 }
 
 #[tokio::test]
+async fn of_routers_that_hang_one_after_the_other_is_replaced() {
+    let world = World::with(ControlPlane::with(|config| config.silent_secs = 2).await).await;
+    served(&world).await;
+    let globex = world.admin().customer("globex").await;
+    let network = world.pod.network(&globex.api, "net", "10.1.1.0/24").await;
+    world.pod.vm(&globex.api, "web", &network).await;
+    let before = world.admin().list("/v1/routers").await;
+    // None that takes the place of another comes up.
+    let each = || world.pod.hosts.iter().map(|host| host.hypervisor());
+    each().for_each(|hypervisor| hypervisor.fault(Step::Start, Fault::Hangs));
+    for router in &before {
+        world.machine(router).await.hang();
+    }
+    let dead = async || world.admin().list("/v1/events?action=router.dead&limit=500").await.len();
+    wait_for("one to be replaced", SOON, async || match dead().await {
+        0 => Err("none is".into()),
+        _ => Ok(()),
+    })
+    .await;
+
+    // Twice as long as a router may say nothing.
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(dead().await, 1, "the other one waits");
+
+    each().for_each(|hypervisor| hypervisor.heal(Step::Start));
+    wait_for("both to have another VM", SOON, async || {
+        let now = world.admin().list("/v1/routers").await;
+        let is_other = |router: &Value| before.iter().all(|before| text(before, "vm") != text(router, "vm"));
+        let runs = |router: &Value| text(router, "state") == "running";
+        if now.iter().all(|router| is_other(router) && runs(router)) {
+            Ok(())
+        } else {
+            Err(format!("{now:#?}"))
+        }
+    })
+    .await;
+    assert_eq!(dead().await, 2);
+}
+
+#[tokio::test]
+async fn a_router_that_hung_and_answers_again_before_another_could_take_its_place_goes_on_and_is_well() {
+    let control_plane = ControlPlane::with(|config| {
+        config.silent_secs = 2;
+        config.vm_start_secs = 15;
+    });
+    let world = World::with(control_plane.await).await;
+    let (_, before) = served(&world).await;
+    let router = world.router().await;
+    let each = || world.pod.hosts.iter().map(|host| host.hypervisor());
+    each().for_each(|hypervisor| hypervisor.fault(Step::Start, Fault::Fails(1_000_000)));
+    world.machine(&router).await.hang();
+    let findings = async || world.admin().get("/v1/doctor").await.ok()["findings"].clone();
+    wait_for("the doctor to say so", SOON, async || {
+        let found = findings().await;
+        if found.to_string().contains("router_not_replaced") { Ok(()) } else { Err(format!("{found:#}")) }
+    })
+    .await;
+
+    world.machine(&router).await.heal();
+
+    wait_for("all to be well", SOON, async || match findings().await {
+        found if found == json!([]) => Ok(()),
+        found => Err(format!("{found:#}")),
+    })
+    .await;
+    assert_eq!(text(&world.router().await, "vm"), text(&router, "vm"));
+    does_again(&world, &before).await;
+}
+
+#[tokio::test]
 async fn a_router_is_replaced_by_one_of_the_newest_template_and_restarted() {
     let world = World::make().await;
     let (_, before) = served(&world).await;
@@ -154,6 +274,7 @@ async fn a_router_is_replaced_by_one_of_the_newest_template_and_restarted() {
     let now = world.router().await;
     assert_eq!((text(&now, "template"), text(&now, "id")), (newer, text(&router, "id")));
     assert_ne!(text(&now, "vm"), text(&router, "vm"));
+    world.admin().event_about("router.replaced", &text(&now, "id"), "another VM has taken its place").await;
     does_again(&world, &before).await;
     let one_left = || world.pod.hosts.iter().flat_map(|host| host.hypervisor().domains()).count();
     wait_for("the one before to be gone", SOON, async || match one_left() {
@@ -169,6 +290,31 @@ async fn a_router_is_replaced_by_one_of_the_newest_template_and_restarted() {
     assert_ne!(world.machine(&world.router().await).await.status().boot_id, boots);
     let logs = world.admin().get(&format!("{path}/logs")).await.ok();
     assert!(logs["lines"].is_array(), "{logs}");
+}
+
+#[tokio::test]
+async fn a_router_that_cannot_be_replaced_goes_on_and_the_doctor_says_so_until_it_can() {
+    let world = World::with(ControlPlane::with(|config| config.vm_start_secs = 15).await).await;
+    let (_, before) = served(&world).await;
+    let router = world.router().await;
+    let each = || world.pod.hosts.iter().map(|host| host.hypervisor());
+    each().for_each(|hypervisor| hypervisor.fault(Step::Start, Fault::Fails(1_000_000)));
+    let path = format!("/v1/routers/{}/replace", text(&router, "id"));
+
+    let asked = world.admin().post(&path, &json!({})).await.ok();
+    let ended = world.admin().ended(&text(&asked, "operation.id")).await;
+
+    assert_eq!(ended["state"], "failed", "{ended:#}");
+    world.doctor_finds("router_not_replaced").await;
+    assert_eq!(text(&world.router().await, "vm"), text(&router, "vm"), "the one before stays");
+    does_again(&world, &before).await;
+
+    each().for_each(|hypervisor| hypervisor.heal(Step::Start));
+    let asked = world.admin().post(&path, &json!({})).await.ok();
+    world.admin().succeeded(&text(&asked, "operation.id")).await;
+    assert_ne!(text(&world.router().await, "vm"), text(&router, "vm"));
+    does_again(&world, &before).await;
+    assert_eq!(world.admin().get("/v1/doctor").await.ok()["findings"], json!([]));
 }
 
 #[tokio::test]

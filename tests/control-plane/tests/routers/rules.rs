@@ -136,6 +136,7 @@ async fn rules_are_in_force_when_their_operations_end_and_cost_a_change_each() {
     let ended = api.succeeded(&text(&deleted, "operation.id")).await;
     let document = world.document().await;
     assert_eq!(text(&ended, "step"), format!("generation {} is in force", document.generation.0));
+    assert_eq!(ended["generation"], document.generation.0);
     assert_eq!(world.router().await["generation_in_force"], json!(document.generation));
     assert_eq!(document.port_forwards[&forward.parse().unwrap()].to_port, 8080);
     assert_eq!(document.guests.values().next().unwrap().egress, podzol_appliance_api::EgressPolicy::Deny);
@@ -200,4 +201,27 @@ async fn what_a_router_does_not_take_is_told_to_whoever_asked_and_tried_again() 
         if has == 2 { Ok(()) } else { Err(format!("{has} addresses")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_router_was_told_otherwise_than_the_database_has_it_is_found_and_mended() {
+    let served = Served::make().await;
+    let world = &served.world;
+    let ip = served.make_one("/v1/public-ips", json!({ "zone": world.pod.zone })).await;
+    let forward = json!({
+        "public_ip": ip, "transport": "tcp", "ports": "8000", "vm": served.vm, "to_port": 80,
+    });
+    let forward = served.make_one("/v1/port-forwards", forward).await;
+    assert_eq!(world.admin().get("/v1/doctor").await.ok()["findings"], json!([]));
+
+    // As no change of the service's is: it notes what it changes.
+    let database = rusqlite::Connection::open(world.control_plane.data_dir().join("podzol.sqlite")).unwrap();
+    let change = "UPDATE rules SET spec = json_set(spec, '$.to_port', 81) WHERE spec LIKE '%port-forward%'";
+    assert_eq!(database.execute(change, ()).unwrap(), 1);
+    world.doctor_finds("router_outdated").await;
+    assert_eq!(world.document().await.port_forwards[&forward.parse().unwrap()].to_port, 80);
+
+    let repaired = world.admin().post("/v1/doctor/repair", &json!({})).await.ok();
+    assert_eq!(repaired["findings"], json!([]), "{repaired:#}");
+    assert_eq!(world.document().await.port_forwards[&forward.parse().unwrap()].to_port, 81);
 }

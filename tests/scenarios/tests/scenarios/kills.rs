@@ -1,7 +1,7 @@
 //! Whatever is killed while things go on: all of it converges, and nothing differs in the end.
 //!
 //! What is done and killed, and when, comes from a seed, which is printed; `PODZOL_SEED` and `PODZOL_ROUNDS` set it and
-//! the number of rounds: 20, of some 20 s each, and at least 10 on a slow machine.
+//! the number of rounds: 20, of some 20 s each, and at least 8 on a slow machine.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use serde_json::Value;
 const CONVERGES: Duration = Duration::from_secs(600);
 
 /// How long to go on with it, after so many rounds.
-const LONG_ENOUGH: Duration = Duration::from_secs(600);
-const AT_LEAST: u64 = 10;
+const LONG_ENOUGH: Duration = Duration::from_secs(180);
+const AT_LEAST: u64 = 8;
 
 /// What is killed.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +119,7 @@ impl Imported {
         Self(name)
     }
 
-    fn is_there_and_goes(self, admin: &Cloud) {
+    fn goes_once_it_is_there(self, admin: &Cloud) {
         let shown = admin.podzol(&format!("template show {}", self.0)).unwrap();
         assert_eq!(shown["state"], "ready", "{shown}");
         admin.podzol(&format!("template delete {}", self.0)).unwrap();
@@ -138,7 +138,7 @@ impl Drained {
         Self(name)
     }
 
-    fn is_empty_and_comes_back(self, admin: &Cloud) {
+    fn comes_back_once_it_is_empty(self, admin: &Cloud) {
         wait_for("the host to be empty", CONVERGES, || {
             let shown = admin.podzol(&format!("host show {}", self.0))?;
             let is_empty = shown["state"] == "maintenance" && shown["vms"] == 0;
@@ -234,13 +234,13 @@ fn whatever_is_killed_while_things_go_on_all_of_it_converges() {
         let id = now.as_ref().and_then(|vm| vm["id"].as_str()).unwrap_or("no such VM").to_owned();
         kill(&lab, victim, &id);
         if let Some(drained) = drained {
-            drained.is_empty_and_comes_back(&admin);
+            drained.comes_back_once_it_is_empty(&admin);
         }
 
         vm = settled(&lab, &admin).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error:#}"));
 
         if let Some(imported) = imported {
-            imported.is_there_and_goes(&admin);
+            imported.goes_once_it_is_there(&admin);
         }
         let running = processes_of(&lab, &id).unwrap();
         assert!(running.len() <= 1, "seed {seed}, round {round}: it runs on {running:?}");

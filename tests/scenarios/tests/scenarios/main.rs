@@ -1,6 +1,8 @@
 //! What must hold on a lab: real servers, real KVM, real VLANs, real NFS. Run by `make test`: each has the lab
 //! for itself, but for those in `beside`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod beside;
 mod capacity;
 mod clocks;
@@ -20,5 +22,6 @@ mod migration;
 mod pages;
 mod restarts;
 mod router;
+mod rules;
 mod spoofing;
 mod vxlan;

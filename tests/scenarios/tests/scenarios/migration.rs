@@ -51,7 +51,7 @@ fn a_vm_goes_to_another_host_and_back_and_hardly_a_ping_is_lost() {
         let answer = admin.podzol(&format!("vm migrate {} --to {to} --wait", moves.id)).unwrap();
 
         assert_eq!(answer["state"], "running", "{answer}");
-        assert_eq!(processes_of(&lab, &moves.id).unwrap(), [to.clone()]);
+        assert_eq!(processes_of(&lab, &moves.id).unwrap(), std::slice::from_ref(to));
         assert!(uptime(&lab, &admin, &moves.name) > before, "it was started anew");
         let log = admin.podzol(&format!("vm console-log {}", moves.id)).unwrap();
         assert!(log["text"].as_str().unwrap().contains("tiny ready acme-2"), "{log}");

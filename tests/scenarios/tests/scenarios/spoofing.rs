@@ -23,6 +23,7 @@ struct Sender {
     victim_mac: Mac,
     victim: Ipv4Addr,
     victim6: Ipv6Addr,
+    gateway: Ipv4Addr,
 }
 
 /// A frame with a name, which ends with a mark by which it is known again.
@@ -116,6 +117,24 @@ impl Sender {
         ]
     }
 
+    /// Frames of a VM that takes its gateway's place. One that may route is not asked for them: its neighbours would believe it.
+    fn of_its_gateway(&self) -> Vec<Forged> {
+        let frame = |what, kind, payload: Vec<u8>| Forged {
+            what,
+            bytes: ethernet(EVERYBODY, self.mac, kind, &payload),
+        };
+        let arp = |operation| arp(operation, (self.mac, self.gateway), (EVERYBODY, self.gateway));
+        vec![
+            frame(
+                "IPv4 from its gateway's address",
+                0x0800,
+                ipv4(self.gateway, Ipv4Addr::BROADCAST, &udp(9, 9)),
+            ),
+            frame("an answer of ARP for its gateway's address", 0x0806, arp(2)),
+            frame("a question of ARP from its gateway's address", 0x0806, arp(1)),
+        ]
+    }
+
     /// Frames that are nobody's to send.
     fn of_nobody(&self) -> Vec<Forged> {
         let honest = ipv4(self.address, Ipv4Addr::BROADCAST, &udp(9, 9));
@@ -194,6 +213,8 @@ impl Sender {
         let nic = |vm: &str| admin.podzol(&format!("vm show {vm}")).unwrap()["nics"][0].clone();
         let (own, victim) = (nic(vms.from), nic(vms.to));
         let address = |nic: &Value| nic["address"].as_str().unwrap().parse().unwrap();
+        let network = admin.podzol(&format!("network show {}", own["network"].as_str().unwrap())).unwrap();
+        let (base, _) = network["cidr"].as_str().unwrap().split_once('/').unwrap();
         Self {
             mac: mac(&own),
             address: address(&own),
@@ -201,6 +222,8 @@ impl Sender {
             victim_mac: mac(&victim),
             victim: address(&victim),
             victim6: link_local(mac(&victim)),
+            // The first address of a network.
+            gateway: Ipv4Addr::from_bits(u32::from(base.parse::<Ipv4Addr>().unwrap()) + 1),
         }
     }
 
@@ -215,7 +238,8 @@ impl Sender {
 /// Sees that only what is a VM's own gets through.
 pub(crate) fn only_honest_frames_pass(lab: &Lab, vms: &Neighbours<'_>) {
     let sender = Sender::of(lab, vms);
-    assert_eq!(seen(lab, vms, &sender.all()), names(&sender.honest()));
+    let frames: Vec<Forged> = sender.all().into_iter().chain(sender.of_its_gateway()).collect();
+    assert_eq!(seen(lab, vms, &frames), names(&sender.honest()));
 }
 
 #[test]

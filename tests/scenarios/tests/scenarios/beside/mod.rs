@@ -1,7 +1,6 @@
-//! Scenarios that disturb each other as little as two customers do, and run two at a time: a Debian VM boots for minutes on h1,
-//! and leaves h2, the storage server and a processor of this machine to the others.
+//! Scenarios that leave the lab's own servers to the others, or disturb them as little as another customer does: they run before the
+//! rest, two at a time.
 
-mod cloud_init;
 mod emulation;
 mod on_hosts;
 mod templates;
