@@ -143,7 +143,7 @@ in-browsers: programs template-of-proxy
 # Each boots a router, which takes ten seconds of a processor: all have been run without (`others`). These are those that have to do with
 # the template's kernel, its init, its links or the programs in it.
 of_template := balancer::members_get balancer::a_member_that_dies control::links_have control::an_interface control::a_link_that \
-	control::a_router_that control::a_router_ends control::services_that dhcp::fifty diagnosis::a_capture_has dns::vms_names flood:: \
+	control::a_router_that control::a_router_ends control::a_router_follows control::services_that dhcp::fifty diagnosis::a_capture_has dns::vms_names flood:: \
 	metadata::a_vm_is_told ra_dhcp6::networkd rules::vms_reach rules::static_nat rules::what_a_network rules6::a_vm_reaches \
 	rules6::what_is_too_big rules6::a_routing_header upkeep::routes_of cloud_init a_router_without_haproxy
 on-templates: programs templates-for-tests

@@ -14,7 +14,6 @@
 //! A change costs what it changes, not what there is: what checks it, the packet filter, and the document itself follow it
 //! ([`Checker`], [`Rules`], [`Before`]), and services look at the document only if their part of it is another.
 
-mod before;
 mod change;
 mod http;
 mod repair;
@@ -25,7 +24,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use podzol_appliance_api::limits::MAX_PIECES;
-use podzol_appliance_api::{Checker, Counters, Delta, Document, ManagementSide};
+use podzol_appliance_api::{Before, Checker, Counters, Delta, Document, ManagementSide};
 use podzol_appliance_haproxy::Model;
 use podzol_appliance_nft::{
     Change, Down, LIST, ListingError, Rules, Ruleset, Shape, counters, first_load, observed,
@@ -36,7 +35,6 @@ use sha2::Digest;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::before::Before;
 use crate::haproxy::Balancing;
 use crate::links::kernel::{Kernel, KernelError};
 use crate::links::{self, Names, Observed, Wanted, plan, settings};
@@ -348,6 +346,9 @@ impl Router {
                     return Err(internal(&error));
                 }
             };
+        }
+        if state.document.limits() != next.document.limits() {
+            settings::limit(next.document.limits());
         }
         (state.document, state.names, state.is_told) = (next.document, next.names, true);
         Ok(observed)

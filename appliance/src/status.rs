@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 
 use podzol_appliance_api::{
-    Capture, CapturedLink, Diagnosis, EXTENSION_CONSOLE, EXTENSION_IPV6, EXTENSION_L7, Health,
-    HttpBalancerStatus, Phase, RouterStatus,
+    Capture, CapturedLink, Diagnosis, EXTENSION_CONSOLE, EXTENSION_IPV6, EXTENSION_L7, EXTENSION_LIMITS,
+    Health, HttpBalancerStatus, Phase, RouterStatus,
 };
 use podzol_appliance_haproxy::Shown;
 use podzol_vocab::{ErrorCode, InterfaceName, LoadBalancerId, NicId, Sha256, WireError};
@@ -70,7 +70,7 @@ impl Overview {
     fn extensions(&self) -> BTreeSet<String> {
         let l7 = self.balancing.iter().map(|_| EXTENSION_L7);
         let console = console::is_here().then_some(EXTENSION_CONSOLE);
-        l7.chain(console).chain([EXTENSION_IPV6]).map(str::to_owned).collect()
+        l7.chain(console).chain([EXTENSION_IPV6, EXTENSION_LIMITS]).map(str::to_owned).collect()
     }
 
     fn healths(&self, facts: &Facts) -> BTreeMap<String, Health> {

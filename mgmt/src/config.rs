@@ -7,6 +7,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use podzol_console_proxy_api::Origin;
+use podzol_mgmt_app::ROUTER_CONNECTIONS_PER_VM;
 use podzol_rpc::config::{Check, Rules};
 use podzol_vocab::Invalid;
 use serde::Deserialize;
@@ -63,6 +64,10 @@ pub struct Config {
     /// How long a router is kept that no VM needs, in seconds.
     #[serde(default = "default_router_idle")]
     pub router_idle_secs: u64,
+    /// How many connections a VM may have begun through its router at a time, by each of its addresses. More than the router
+    /// follows at all it never has.
+    #[serde(default = "default_router_connections")]
+    pub router_connections_per_vm: u32,
     /// How many API requests a second an account may send on average, where its quotas do not say.
     #[serde(default = "default_requests")]
     pub api_requests_per_second: NonZeroU32,
@@ -142,6 +147,10 @@ fn default_event() -> u64 {
     400
 }
 
+fn default_router_connections() -> u32 {
+    32_768
+}
+
 fn default_router_idle() -> u64 {
     900
 }
@@ -179,6 +188,10 @@ impl Check for Config {
         must(self.vm_expunge_secs <= 31_536_000, "vm_expunge_secs: must be at most 31536000");
         must((1..=36_500).contains(&self.event_days), "event_days: must be 1 to 36500");
         must(self.router_idle_secs <= 604_800, "router_idle_secs: must be at most 604800");
+        must(
+            ROUTER_CONNECTIONS_PER_VM.contains(&self.router_connections_per_vm),
+            "router_connections_per_vm: must be 64 to 1048576",
+        );
         must(
             self.api_requests_per_second.get() <= 1_000_000,
             "api_requests_per_second: must be at most 1000000",
@@ -228,7 +241,8 @@ mod tests {
         check(
             "data_dir = 'var'\napi_listen = '127.0.0.1:1'\nagent_listen = '127.0.0.1:1'\ncpu_overcommit = 0\n\
              memory_overcommit_percent = 49\nstorage_overcommit = 65\nsilent_secs = 1\njoin_token_secs = 0\n\
-             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\nevent_days = 0\nrouter_idle_secs = 604801\n\
+             leftover_secs = 31536001\nvm_start_secs = 9\nvm_expunge_secs = 31536001\nevent_days = 0\n\
+             router_idle_secs = 604801\nrouter_connections_per_vm = 63\n\
              api_requests_per_second = 1000001\napi_requests_at_once = 65537\n\
              log = 'a=b=c'\ncolour = 'red'\nlog_level = 'x'\n",
             &[
@@ -246,6 +260,7 @@ mod tests {
                 "vm_expunge_secs: must be at most 31536000",
                 "event_days: must be 1 to 36500",
                 "router_idle_secs: must be at most 604800",
+                "router_connections_per_vm: must be 64 to 1048576",
                 "api_requests_per_second: must be at most 1000000",
                 "api_requests_at_once: must be at most 65536",
                 "log: must be a filter, such as info or podzol_mgmt=debug,info",

@@ -70,6 +70,7 @@ impl Service {
             expunge_after: Duration::from_secs(config.vm_expunge_secs),
             events_kept: Duration::from_secs(config.event_days * 86_400),
             router_idle: Duration::from_secs(config.router_idle_secs),
+            router_connections_per_vm: config.router_connections_per_vm,
             console: match (&config.console, &names) {
                 (Some(console), Some(names)) => Some(console_settings(&config, console, names.clone())?),
                 _ => None,

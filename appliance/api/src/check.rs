@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 pub use self::checker::Checker;
 use crate::METADATA_ADDRESS;
 use crate::document::{Document, PublicSide};
-use crate::limits::{MAX_FORWARDERS, MAX_GUESTS};
+use crate::limits::{MAX_FOLLOWED, MAX_FORWARDERS, MAX_GUESTS, MIN_FOLLOWED, MIN_FOLLOWED_OF_VM};
 use crate::seed::ManagementSide;
 
 /// What is wrong with a document: which field, and which rule it breaks.
@@ -100,6 +100,20 @@ impl Document {
         };
         let are_good = self.forwarders.iter().all(|one| good(one) && seen.insert(*one));
         found.must(are_good, "forwarders", "must be IPv4 addresses of other hosts, each once");
+    }
+
+    fn check_followed(&self, found: &mut Found) {
+        let Some(limits) = self.limits else { return };
+        found.must(
+            (MIN_FOLLOWED..=MAX_FOLLOWED).contains(&limits.connections),
+            "limits.connections",
+            format_args!("must be {MIN_FOLLOWED} to {MAX_FOLLOWED}"),
+        );
+        found.must(
+            (MIN_FOLLOWED_OF_VM..=limits.connections).contains(&limits.connections_per_vm),
+            "limits.connections_per_vm",
+            format_args!("must be {MIN_FOLLOWED_OF_VM} to limits.connections"),
+        );
     }
 
     /// Whether an address is the router's.

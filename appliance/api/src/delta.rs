@@ -10,7 +10,7 @@ use podzol_vocab::{
 use serde::{Deserialize, Serialize};
 
 use crate::document::{
-    Balancer, Document, GuestNetwork, LocalPort, PortForward, PublicSide, StaticNat, VmFacts, VmNic,
+    Balancer, Document, GuestNetwork, Limits, LocalPort, PortForward, PublicSide, StaticNat, VmFacts, VmNic,
 };
 use crate::firewall::{EgressRule, EgressRule6, IngressRule, IngressRule6};
 use crate::http::HttpBalancer;
@@ -65,6 +65,9 @@ pub struct Delta {
     /// Ports for programs of its own VM.
     #[serde(default, skip_serializing_if = "Entries::is_empty")]
     pub local_ports: Entries<ConsoleServerId, LocalPort>,
+    /// The limits, if they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// What is different among entries under ids.
@@ -138,9 +141,12 @@ pub enum DeltaError {
 }
 
 impl Delta {
-    /// What makes `to` of `from`; nothing if that takes the whole document, because the side to the outside goes.
+    /// What makes `to` of `from`; nothing if that takes the whole document, because the side to the outside goes, or the limits
+    /// do.
     pub fn between(from: &Document, to: &Document) -> Option<Self> {
-        if from.public.is_some() && to.public.is_none() {
+        let without_public = from.public.is_some() && to.public.is_none();
+        let without_limits = from.limits.is_some() && to.limits.is_none();
+        if without_public || without_limits {
             return None;
         }
         Some(Self {
@@ -160,6 +166,7 @@ impl Delta {
             balancers: Entries::between(&from.balancers, &to.balancers),
             http_balancers: Entries::between(&from.http_balancers, &to.http_balancers),
             local_ports: Entries::between(&from.local_ports, &to.local_ports),
+            limits: to.limits.filter(|_| from.limits != to.limits),
         })
     }
 
@@ -184,6 +191,7 @@ impl Delta {
             && self.balancers.is_in(&document.balancers)
             && self.http_balancers.is_in(&document.http_balancers)
             && self.local_ports.is_in(&document.local_ports)
+            && self.limits.is_none_or(|limits| document.limits == Some(limits))
     }
 
     /// Changes a document in place.
@@ -216,6 +224,7 @@ impl Delta {
         self.balancers.apply(&mut document.balancers);
         self.http_balancers.apply(&mut document.http_balancers);
         self.local_ports.apply(&mut document.local_ports);
+        document.limits = self.limits.or(document.limits);
         Ok(())
     }
 }
@@ -287,5 +296,23 @@ mod tests {
         };
         let with = Document { public: Some(public), ..document(1, &[]) };
         assert_eq!(Delta::between(&with, &document(2, &[])), None);
+    }
+
+    #[test]
+    fn limits_come_and_change_by_deltas_and_go_with_the_whole_document() {
+        let limited = |generation, connections| {
+            let limits = Limits { connections, connections_per_vm: 1000 };
+            Document { limits: Some(limits), ..document(generation, &[]) }
+        };
+        let mut now = document(1, &[]);
+        for next in [limited(2, 2000), limited(3, 4000)] {
+            let delta = Delta::between(&now, &next).unwrap();
+            assert!(!delta.is_in(&now));
+            delta.apply(&mut now).unwrap();
+            assert_eq!(now, next);
+        }
+        let without = Delta::between(&now, &limited(4, 4000)).unwrap();
+        assert_eq!(without.limits, None);
+        assert_eq!(Delta::between(&now, &document(4, &[])), None);
     }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::firewall::{EgressRule, EgressRule6, IngressRule, IngressRule6};
 use crate::http::HttpBalancer;
+use crate::limits::DEFAULT_FOLLOWED;
+#[cfg(doc)]
+use crate::limits::{MAX_FOLLOWED, MIN_FOLLOWED, MIN_FOLLOWED_OF_VM};
 
 /// All that a router should do. What is not in it, the router does not do. Everything that there can be many of is under
 /// its id, so that two documents differ by entries.
@@ -65,6 +68,10 @@ pub struct Document {
     /// rules say from where they are reached, as for balancers of HTTP. Left out when there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub local_ports: BTreeMap<ConsoleServerId, LocalPort>,
+    /// How many connections there may be; [`Limits::default`] if left out, which it is for routers without the extension
+    /// [`EXTENSION_LIMITS`], as they know no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 impl Document {
@@ -75,6 +82,11 @@ impl Document {
             || self.guests.values().any(|guest| guest.prefix6.is_some())
             || self.public.as_ref().is_some_and(|public| public.ipv6.is_some())
             || self.nics.values().any(|nic| nic.address6.is_some())
+    }
+
+    /// How many connections there may be.
+    pub fn limits(&self) -> Limits {
+        self.limits.unwrap_or_default()
     }
 
     /// All but what it says of IPv6, for a router that knows nothing of it.
@@ -91,6 +103,28 @@ impl Document {
 
 /// The extension of a router that serves IPv6, as its status names it.
 pub const EXTENSION_IPV6: &str = "ipv6";
+
+/// The extension of a router that has limits in its document, as its status names it.
+pub const EXTENSION_LIMITS: &str = "limits";
+
+/// How many connections a router follows. They are of all protocols: what is asked and answered over UDP is one for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The most at a time, of all VMs and of the router itself: [`MIN_FOLLOWED`] to [`MAX_FOLLOWED`], each of which takes some
+    /// 320 bytes of its memory. What would be one more gets no answer.
+    pub connections: u32,
+    /// The most of them that one address of a VM may have begun, so that no VM takes the room of all:
+    /// [`MIN_FOLLOWED_OF_VM`] to `connections`. Those that were begun before another number is in force are not counted.
+    pub connections_per_vm: u32,
+}
+
+impl Default for Limits {
+    /// What the smallest router has room for, all of which a single VM may have.
+    fn default() -> Self {
+        Self { connections: DEFAULT_FOLLOWED, connections_per_vm: DEFAULT_FOLLOWED }
+    }
+}
 
 /// A port of TCP that a program in the appliance's own VM listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 //!
 //! This crate does no I/O and knows neither nftables nor any protocol that the router serves.
 
+mod before;
 mod capture;
 mod check;
 mod delta;
@@ -18,13 +19,14 @@ pub mod limits;
 mod seed;
 mod status;
 
+pub use before::Before;
 pub use capture::{Capture, CaptureProtocol, CapturedLink, PCAP};
 pub use check::{Checker, Problem};
 pub use delta::{Delta, DeltaError, Entries};
 pub use diagnosis::{Diagnosis, Lease, LeaseEvent, Said, Talker, Tracked};
 pub use document::{
-    Balancer, Check, CheckKind, Document, EXTENSION_IPV6, EgressPolicy, GuestNetwork, LocalPort, Member,
-    Method, PortForward, PublicSide, PublicSide6, StaticNat, VmFacts, VmNic,
+    Balancer, Check, CheckKind, Document, EXTENSION_IPV6, EXTENSION_LIMITS, EgressPolicy, GuestNetwork,
+    Limits, LocalPort, Member, Method, PortForward, PublicSide, PublicSide6, StaticNat, VmFacts, VmNic,
 };
 pub use endpoint::{CaptureMake, DiagnosisGet, DocumentPatch, DocumentPut, LogsGet, StatusGet};
 pub use firewall::{EgressRule, EgressRule6, IngressRule, IngressRule6, Traffic, Traffic6};

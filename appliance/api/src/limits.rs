@@ -29,6 +29,17 @@ pub const MAX_MEMBERS: usize = 64;
 /// The most connections of a balancer of HTTP: as many as a gigabyte of memory holds, at 50 KiB for one.
 pub const MAX_CONNECTIONS: u32 = 20_000;
 
+/// The fewest and the most connections that a router may be told to follow, and how many it follows if it is told nothing. At
+/// some 320 bytes each, that is 20 MB of a router's memory, and 336 MB for the most.
+pub const MIN_FOLLOWED: u32 = 1024;
+/// See [`MIN_FOLLOWED`].
+pub const MAX_FOLLOWED: u32 = 1 << 20;
+/// See [`MIN_FOLLOWED`].
+pub const DEFAULT_FOLLOWED: u32 = 65_536;
+
+/// The fewest connections that a VM may be limited to: with less, a system that boots comes to nothing.
+pub const MIN_FOLLOWED_OF_VM: u32 = 64;
+
 /// The longest that a client or a member of a balancer of HTTP may say nothing, in seconds.
 pub const MAX_IDLE_SECS: u32 = 3600;
 

@@ -27,6 +27,8 @@
 //!   ingress rules must let its private address in, as a rule for 0.0.0.0/0 does.
 //! - **Established connections** go on whatever becomes of the rule that let them in; a rule decides about new ones.
 //! - **Without an address outside** (no source NAT and no static NAT) nothing leaves at all.
+//! - **Connections that a VM has begun** are counted by its address, in each family, when a packet begins one: at the limit it
+//!   gets no answer. What the limit is stands in the rules that count ([`Ruleset`]), made anew when it changes.
 //! - **Counting** is done in a table of its own, so that repairing the filter keeps the counters. What is counted was
 //!   let through; traffic that stays on one link is not.
 //!
@@ -64,10 +66,13 @@
 //!   things: fragments instead of the packet (4068 bytes for 4028), and what Ethernet fills short packets up with (46 for 40).
 //! - Refused: `reject` for all unique local addresses (RFC 4193) outside. Sites may have nothing else; what is theirs to route,
 //!   their gateway knows.
+//! - Refused: to count the connections that are begun to VMs too. Whoever floods a VM's public port from outside would then keep
+//!   others out of it with few packets; as it is, the kernel forgets what was never answered first (`early_drop`).
 //! - Port ranges that are shifted (8000-8010 to 9000-9010) become single ports: nft has no expression for them.
 
 mod balancer;
 mod counters;
+mod limit;
 mod listing;
 mod rules;
 mod ruleset;

@@ -8,6 +8,7 @@ use podzol_vocab::LoadBalancerId;
 use serde_json::Value;
 
 use crate::balancer::{Chain, chain_owner};
+use crate::limit::Limit;
 use crate::ruleset::{Ruleset, Set};
 use crate::shape::Shape;
 use crate::wire::{Form, Protocol};
@@ -52,6 +53,7 @@ pub struct Observed {
 pub fn observed(json: &[u8]) -> Result<Observed, ListingError> {
     let mut ruleset = Ruleset::default();
     let mut shape = Shape::default();
+    let mut limits = Vec::new();
     for mut object in objects(serde_json::from_slice(json)?)? {
         let Some((kind, body)) = object.as_object_mut().and_then(|object| object.iter_mut().next()) else {
             continue;
@@ -62,6 +64,10 @@ pub fn observed(json: &[u8]) -> Result<Observed, ListingError> {
                 ruleset.chains.entry(id).or_insert(None);
             }
             ("rule", Some(id)) => add_rule(&mut ruleset, id, &body["expr"]),
+            ("rule", None) if Limit::is_in(body) => {
+                limits.push(Limit::taken(body));
+                shape.add(kind, body);
+            }
             ("set" | "map", _) => {
                 add_elements(&mut ruleset, body)?;
                 shape.add(kind, body);
@@ -69,6 +75,7 @@ pub fn observed(json: &[u8]) -> Result<Observed, ListingError> {
             _ => shape.add(kind, body),
         }
     }
+    ruleset.limit = Limit::of_all(&limits);
     Ok(Observed { ruleset, shape })
 }
 

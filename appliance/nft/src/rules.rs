@@ -15,6 +15,7 @@ use podzol_appliance_pieces::{Areas, Way};
 use podzol_vocab::{InterfaceName, LINK_GATEWAY, LoadBalancerId, NetworkId, NicId};
 
 use crate::balancer::Chain;
+use crate::limit::Limit;
 use crate::ruleset::{Ruleset, Set};
 use crate::script::{Change, Differences, change};
 
@@ -53,6 +54,7 @@ impl Rules {
     /// balancers that are down. Nothing comes from a network without a link.
     pub fn of(document: &Document, links: &BTreeMap<NetworkId, InterfaceName>, down: &Down) -> Self {
         let mut rules = Self { links: links.clone(), ..Self::default() };
+        rules.ruleset.limit = Limit::of(document);
         for (network, link) in links {
             if let Some(guest) = document.guests.get(network) {
                 rules.add_link(link, guest);
@@ -100,9 +102,9 @@ impl Rules {
         self.too_many
     }
 
-    /// Whether a change can be followed: one of networks or public addresses takes rules that are made anew.
+    /// Whether a change can be followed: one of networks, public addresses or limits takes rules that are made anew.
     pub fn can_follow(delta: &Delta) -> bool {
-        delta.keeps_sides()
+        delta.keeps_sides() && delta.limits.is_none()
     }
 
     /// Follows a change of which [`Rules::can_follow`] holds, from one document to the next. Gives what makes the

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use podzol_vocab::LoadBalancerId;
 
 use crate::balancer::Chain;
+use crate::limit::Limit;
 
 /// The table of rules, in each family, and the one that counts.
 const FILTER: &str = "podzol";
 pub(crate) const COUNT: &str = "podzol_count";
 
-/// What stands in the skeleton's sets and maps, and the balancers' chains.
+/// What stands in the skeleton's sets and maps, the balancers' chains, and how many connections a VM may have begun.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ruleset {
     pub(crate) sets: BTreeMap<Set, Elements>,
     /// A chain that is somebody's but not as any is made has nothing.
     pub(crate) chains: BTreeMap<LoadBalancerId, Option<Chain>>,
+    pub(crate) limit: Limit,
 }
 
 /// Elements by their keys, as nft(8) lists them; those of maps with their values.

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use podzol_vocab::LoadBalancerId;
 
 use crate::balancer::{Chain, chain_name};
+use crate::limit::Limit;
 use crate::listing::Observed;
 use crate::ruleset::{Elements, Place, Ruleset, Set};
 use crate::shape::Shape;
@@ -84,10 +85,10 @@ pub(crate) fn change(differences: &Differences<'_>) -> Option<Change> {
     in_steps.or_else(|| script(differences).map(Change::by_script))
 }
 
-/// Nothing if it takes one script: a chain that packets meet already is another, or a network goes or is another.
+/// Nothing if it takes one script: a chain that packets meet already is another, or a network goes or is another, or a limit is.
 fn in_steps(differences: &Differences<'_>) -> Option<Vec<Step>> {
     let (mut before, mut after) = (Differences::default(), Differences::default());
-    if differences.chains_new.iter().any(|new| new.was_there) {
+    if differences.limit.is_some() || differences.chains_new.iter().any(|new| new.was_there) {
         return None;
     }
     before.chains_new.clone_from(&differences.chains_new);
@@ -130,6 +131,9 @@ pub(crate) fn script(differences: &Differences<'_>) -> Option<String> {
     for (set, Difference { new, .. }) in &differences.sets {
         elements(&mut text, "add", *set, new.iter().copied());
     }
+    if let Some(limit) = differences.limit {
+        let _ = write!(text, "{limit}");
+    }
     (!text.is_empty()).then_some(text)
 }
 
@@ -139,6 +143,7 @@ pub(crate) struct Differences<'a> {
     sets: BTreeMap<Set, Difference<'a>>,
     chains_gone: Vec<LoadBalancerId>,
     chains_new: Vec<NewChain<'a>>,
+    limit: Option<Limit>,
 }
 
 /// A balancer's chain that is new, or another than before.
@@ -170,6 +175,7 @@ impl<'a> Differences<'a> {
         for (id, before, after) in side_by_side(&before.chains, &after.chains) {
             differences.add_chain(*id, before, after);
         }
+        differences.limit = Some(after.limit).filter(|limit| *limit != before.limit);
         differences
     }
 

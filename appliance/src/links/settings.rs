@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::{fs, io};
 
+use podzol_appliance_api::Limits;
+
 use super::Ipv6;
 
-const SETTINGS: [(&str, &str); 17] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("ipv4/ip_forward", "1"),
     // An address is answered for on its own link only.
     ("ipv4/conf/all/arp_ignore", "1"),
@@ -25,8 +27,6 @@ const SETTINGS: [(&str, &str); 17] = [
     // Neighbours in networks of thousands of VMs, without forgetting those in use.
     ("ipv4/neigh/default/gc_thresh3", "16384"),
     ("ipv6/neigh/default/gc_thresh3", "16384"),
-    // Somewhat over 300 bytes each: 20 MB of a router's memory at most.
-    ("netfilter/nf_conntrack_max", "65536"),
     // Connections that a router before this one has followed go on.
     ("netfilter/nf_conntrack_tcp_loose", "1"),
 ];
@@ -59,27 +59,41 @@ pub(super) fn ipv6(link: &str, wanted: Ipv6) -> io::Result<()> {
     }
 }
 
+/// How many connections are followed: the one setting that goes by the document.
+const FOLLOWED: &str = "netfilter/nf_conntrack_max";
+
 /// Sets those again that somebody has changed: which.
-pub(crate) fn repair() -> Vec<&'static str> {
-    let is_other = |(name, value): &(&str, &str)| {
+pub(crate) fn repair(limits: Limits) -> Vec<&'static str> {
+    let is_other = |(name, value): &(&str, String)| {
         let path = Path::new("/proc/sys/net").join(name);
         let Ok(now) = fs::read_to_string(&path) else { return false };
         now.trim() != *value && fs::write(&path, value).is_ok()
     };
-    SETTINGS.iter().filter(|setting| is_other(setting)).map(|(name, _)| *name).collect()
+    all(limits).filter(is_other).map(|(name, _)| name).collect()
 }
 
 /// Sets all of them. Some are a whole machine's, and cannot be set in a network namespace of one.
 pub(crate) fn apply() {
+    all(Limits::default()).for_each(|(name, value)| set(name, &value));
+}
+
+/// Sets how many connections are followed. More than that may be there already; they end when they would.
+pub(crate) fn limit(limits: Limits) {
+    set(FOLLOWED, &limits.connections.to_string());
+}
+
+fn all(limits: Limits) -> impl Iterator<Item = (&'static str, String)> {
+    let followed = (FOLLOWED, limits.connections.to_string());
+    SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned())).chain([followed])
+}
+
+fn set(name: &str, value: &str) {
     let is_own_machine = std::os::unix::process::parent_id() == 1;
-    for (name, value) in SETTINGS {
-        let path = Path::new("/proc/sys/net").join(name);
-        match fs::write(&path, value) {
-            // A kernel without IPv6 has nothing to turn off, and a namespace has no limits of its own.
-            Err(error) if is_own_machine && !name.starts_with("ipv6/") => {
-                tracing::warn!(name, %error, "a setting of the kernel stays as it is");
-            }
-            _ => {}
+    match fs::write(Path::new("/proc/sys/net").join(name), value) {
+        // A kernel without IPv6 has nothing to turn off, and a namespace has no limits of its own.
+        Err(error) if is_own_machine && !name.starts_with("ipv6/") => {
+            tracing::warn!(name, %error, "a setting of the kernel stays as it is");
         }
+        _ => {}
     }
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use podzol_appliance_api::{Checker, Delta, DeltaError, Document, Problem};
+use podzol_appliance_api::{Before, Checker, Delta, DeltaError, Document, Problem};
 use podzol_vocab::{ErrorCode, Generation, Order, WireError};
 
 use super::Router;
-use super::before::Before;
 
 /// How many of a document's problems an answer names.
 const TOLD: usize = 5;

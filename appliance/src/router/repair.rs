@@ -56,7 +56,7 @@ impl Router {
     /// When links cannot be looked at.
     pub(crate) async fn repair_links(&self) -> Result<(), KernelError> {
         let mut state = self.state.lock().await;
-        let settings = settings::repair();
+        let settings = settings::repair(state.document.limits());
         if !settings.is_empty() {
             tracing::warn!(?settings, "settings of the kernel were not as they should be, and are now");
             state.repairs += 1;

@@ -34,7 +34,7 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 const IDENTITY: &str = "etc/podzol-image";
 
 /// Loaded at every start, in this order, each after what it needs.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 20] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
@@ -46,6 +46,7 @@ const MODULES: [&str; 19] = [
     "nf_conntrack_netlink",
     "nf_tables",
     "nft_chain_nat",
+    "nft_connlimit",
     "nft_ct",
     "nft_fib_ipv4",
     "nft_fib_ipv6",

@@ -120,6 +120,10 @@ pub(crate) struct Here {
     pub(crate) places: Mutex<place::Places>,
 }
 
+/// What [`Settings::router_connections_per_vm`] may be: what a router's document may say.
+pub const ROUTER_CONNECTIONS_PER_VM: std::ops::RangeInclusive<u32> =
+    podzol_appliance_api::limits::MIN_FOLLOWED_OF_VM..=podzol_appliance_api::limits::MAX_FOLLOWED;
+
 /// What an operator may decide about the service's behaviour.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -145,6 +149,8 @@ pub struct Settings {
     pub events_kept: std::time::Duration,
     /// How long a router is kept that no VM needs.
     pub router_idle: std::time::Duration,
+    /// How many connections an address of a VM may have begun through its router at a time.
+    pub router_connections_per_vm: u32,
     /// Consoles in a browser; none where there is no domain for them.
     pub console: Option<ConsoleSettings>,
     /// How many API requests a second an account may send on average, where its quotas do not say.

@@ -3,7 +3,7 @@
 
 use podzol_appliance_api::{
     Balancer, Delta, DiagnosisGet, Document, DocumentPatch, DocumentPut, GuestNetwork, Health, IngressRule,
-    LogsGet, Member, Method, PortForward, StatusGet, Traffic, Transport,
+    Limits, LogsGet, Member, Method, PortForward, StatusGet, Traffic, Transport,
 };
 use podzol_netns_tests::{Connection, GATEWAY, NETWORK, OUTSIDE, PUBLIC, Site, Vm, World, wait_for};
 use podzol_rpc::{CallError, PeerId};
@@ -321,6 +321,46 @@ fn open_ways(document: &mut Document, vm: &Vm) {
     document.port_forwards.insert(PortForwardId::new(), forward);
     document.balancers.insert(LoadBalancerId::new(), balancer);
     document.ingress.insert(FirewallRuleId::new(), IngressRule { public: PUBLIC, sources, traffic });
+}
+
+#[test]
+fn a_router_follows_as_many_connections_as_its_document_says_and_of_a_vm_too() {
+    let mut world = World::new();
+    let [one, other] = [("one", 2), ("other", 3)].map(|(name, last)| {
+        let vm = world.vm(name, last);
+        vm.configure();
+        vm
+    });
+    let outside = (OUTSIDE, 80).into();
+    let _site = Site::open(&world.outside, 80, "outside");
+    let followed =
+        |world: &World| world.manager.call::<DiagnosisGet>(&world.management, &()).unwrap().connections.1;
+    // A network namespace has no number of its own: it is its machine's, which cannot be set from there.
+    let is_own = world.by_hand().is_none();
+    assert!(!is_own || followed(&world) == 65_536);
+    let limit = |connections, connections_per_vm| {
+        move |document: &mut Document| document.limits = Some(Limits { connections, connections_per_vm })
+    };
+    let before = world.status().unwrap();
+    let error = refusal(world.try_patch(limit(2000, 2001)).unwrap_err());
+    assert_eq!(error.message, "limits.connections_per_vm: must be 64 to limits.connections");
+    assert_eq!(world.status().unwrap().kernel, before.kernel);
+
+    world.patch(limit(2000, 64));
+    assert!(!is_own || followed(&world) == 2000);
+    let mut held: Vec<_> = (0..64).map(|_| Connection::open(&one.space, outside).unwrap()).collect();
+    assert!(Connection::open(&one.space, outside).is_err());
+    assert!(held.iter_mut().all(|connection| connection.ask().is_ok()));
+    assert!(Connection::open(&other.space, outside).is_ok());
+
+    world.patch(limit(1024, 65));
+    assert!(!is_own || followed(&world) == 1024);
+    held.push(Connection::open(&one.space, outside).unwrap());
+    assert!(held.iter_mut().all(|connection| connection.ask().is_ok()));
+    world.put(|document| document.limits = None);
+    assert!(!is_own || followed(&world) == 65_536);
+    let status = world.status().unwrap();
+    assert_eq!((status.repairs, status.kernel), (0, before.kernel));
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl ControlPlane {
             vm_expunge_secs: 0,
             event_days: 400,
             router_idle_secs: 900,
+            router_connections_per_vm: 32_768,
             api_requests_per_second: const { std::num::NonZeroU32::new(1_000_000).unwrap() },
             api_requests_at_once: const { std::num::NonZeroUsize::new(256).unwrap() },
             console: None,

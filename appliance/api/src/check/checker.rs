@@ -107,6 +107,7 @@ impl Checker {
         document.check_public(&mut found);
         document.check_sides6(&mut found);
         document.check_forwarders(&mut found);
+        document.check_followed(&mut found);
         checker.check_all(&mut found, document);
         if found.0.is_empty() { Ok(checker) } else { Err(found.0) }
     }
@@ -140,6 +141,9 @@ impl Checker {
         self.check_limits(&mut found, to);
         if delta.forwarders.is_some() {
             to.check_forwarders(&mut found);
+        }
+        if delta.limits.is_some() {
+            to.check_followed(&mut found);
         }
         self.check_changed(&mut found, delta, to);
         found.0.is_empty()

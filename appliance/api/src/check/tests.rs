@@ -5,7 +5,7 @@ use podzol_vocab::{
 
 use super::*;
 use crate::document::{
-    Balancer, Check, CheckKind, EgressPolicy, GuestNetwork, Member, Method, PortForward, PublicSide,
+    Balancer, Check, CheckKind, EgressPolicy, GuestNetwork, Limits, Member, Method, PortForward, PublicSide,
     StaticNat, VmFacts, VmNic,
 };
 use crate::firewall::{EgressRule, IngressRule, Traffic};
@@ -133,7 +133,7 @@ type Bad = (fn(&mut Document), &'static str);
 
 #[test]
 fn every_rule_has_its_bad_case_and_names_its_field() {
-    let bad: [Bad; 49] = [
+    let bad: [Bad; 52] = [
         (|d| d.forwarders = vec!["2001:db8::1".parse().unwrap()], "forwarders"),
         (|d| d.forwarders = vec![[10, 1, 1, 1].into()], "forwarders"),
         (|d| d.forwarders = vec![[192, 0, 2, 53].into(); 2], "forwarders"),
@@ -223,6 +223,9 @@ fn every_rule_has_its_bad_case_and_names_its_field() {
         (|d| member_of(d).address = [192, 0, 2, 1].into(), "balancers.*.members.*.address"),
         (|d| check_of(d).rise = 0, "balancers.*.check.rise"),
         (|d| check_of(d).kind = CheckKind::Http { path: "no slash".into() }, "balancers.*.check.kind.path"),
+        (|d| d.limits = limits(MAX_FOLLOWED + 1, MIN_FOLLOWED_OF_VM), "limits.connections"),
+        (|d| d.limits = limits(MIN_FOLLOWED, MIN_FOLLOWED_OF_VM - 1), "limits.connections_per_vm"),
+        (|d| d.limits = limits(MIN_FOLLOWED, MIN_FOLLOWED + 1), "limits.connections_per_vm"),
     ];
     for (number, (spoil, expected)) in bad.into_iter().enumerate() {
         let mut document = document();
@@ -240,6 +243,10 @@ fn assert_only(document: &Document, expected: &str, number: usize) {
         parts.map(|part| if is_id(&part) { "*" } else { part }).collect::<Vec<_>>().join(".")
     });
     assert_eq!(starred.collect::<Vec<_>>(), [expected], "case {number}: {problems:?}");
+}
+
+fn limits(connections: u32, connections_per_vm: u32) -> Option<Limits> {
+    Some(Limits { connections, connections_per_vm })
 }
 
 fn six_networks(document: &mut Document) {

@@ -8,6 +8,7 @@ mod balancers;
 mod churn;
 mod firewall;
 mod ipv6;
+mod limit;
 mod nat;
 mod router;
 #[path = "../sample/mod.rs"]

@@ -46,6 +46,7 @@ impl App {
             }
             after.public = then.public.filter(|public| in_force.public.as_ref() != Some(public));
             after.forwarders = Some(then.forwarders).filter(|all| *all != in_force.forwarders);
+            after.limits = then.limits.filter(|limits| in_force.limits.as_ref() != Some(limits));
             entries(&in_force.guests, &guests, &mut after.guests);
         }
         let zone = find::<zone::Entity>(db, row.zone_id).await?.ok_or(AppError::NotFound("zone"))?;

@@ -8,12 +8,14 @@ mod balancers;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use podzol_appliance_api::limits::{DEFAULT_FOLLOWED, MAX_FOLLOWED};
 use podzol_appliance_api::{
     Balancer, Document, DomainName, EgressPolicy, EgressRule, EgressRule6, GuestNetwork, HttpBalancer,
-    IngressRule, IngressRule6, PortForward, PublicSide, PublicSide6, StaticNat, Traffic, Traffic6, VmFacts,
-    VmNic,
+    IngressRule, IngressRule6, Limits, PortForward, PublicSide, PublicSide6, StaticNat, Traffic, Traffic6,
+    VmFacts, VmNic,
 };
 use podzol_mgmt_api::firewall::{EgressPolicy as Policy, Packets, Protocol};
+use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_api::vm::Attachment;
 use podzol_mgmt_api::zone::PublicNetwork;
 use podzol_mgmt_db::rule::{self, Spec};
@@ -47,6 +49,8 @@ pub(crate) struct Sides {
     pub(crate) addresses: Vec<public_ip::Model>,
     /// Whether the router knows IPv6, as it has said itself. One that does not would refuse all for it.
     pub(crate) has_ipv6: bool,
+    /// How many connections it follows, if the router knows limits, as it has said itself.
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Sides {
@@ -59,6 +63,7 @@ impl Sides {
     pub(crate) fn write(&self, document: &mut Document) -> Result<(), String> {
         document.guests = self.guests()?;
         document.public = self.public();
+        document.limits = self.limits;
         let servers = self.public.name_servers.iter();
         document.forwarders = servers.map(|address| IpAddr::V4(*address)).collect();
         if !self.has_ipv6 {
@@ -116,6 +121,17 @@ impl Sides {
         let number = served.filter_map(|network| network.prefix6).min()?;
         zone6::public_side(self.public.ipv6.as_ref()?, number)
     }
+}
+
+/// How many connections a router of this size follows, of which so many at most are one VM's.
+///
+/// What the smallest has room for is what all have; of the memory that one has beyond [`MEMORY`] MiB, a quarter is for more.
+pub(crate) fn limits(size: &Size, per_vm: u32) -> Limits {
+    const MEMORY: u64 = 256;
+    // A connection takes somewhat over 300 bytes.
+    let room = (size.memory_mib.saturating_sub(MEMORY) << 20) / 4 / 320;
+    let connections = u32::try_from(room).unwrap_or(u32::MAX).clamp(DEFAULT_FOLLOWED, MAX_FOLLOWED);
+    Limits { connections, connections_per_vm: per_vm.min(connections) }
 }
 
 /// The domain of a network.

@@ -28,7 +28,7 @@
 
 use std::time::Duration;
 
-use podzol_appliance_api::{EXTENSION_IPV6, EXTENSION_L7};
+use podzol_appliance_api::{EXTENSION_IPV6, EXTENSION_L7, EXTENSION_LIMITS};
 use podzol_mgmt_api::offering::Size;
 use podzol_mgmt_api::template::{TemplateExtension, TemplateRole};
 use podzol_mgmt_db::{Reader, Tx, find, network, now, offering, router, rule, template, vm};
@@ -57,22 +57,31 @@ const FOR_IPV6: &str = "a network with IPv6 takes one that knows it";
 /// How soon it is tried again to replace a router that came to nothing.
 const AGAIN: Duration = Duration::from_secs(600);
 
+/// How a router's status names what a template says that it has.
+const fn word(extension: TemplateExtension) -> &'static str {
+    match extension {
+        TemplateExtension::L7 => EXTENSION_L7,
+        TemplateExtension::Ipv6 => EXTENSION_IPV6,
+    }
+}
+
 impl Heard {
     /// Whether the router can balance HTTP, once it has said what it can.
     pub(crate) fn has_l7(&self) -> Option<bool> {
-        self.has(TemplateExtension::L7)
+        self.has(EXTENSION_L7)
     }
 
     /// Whether the router knows IPv6, once it has said what it can.
     pub(crate) fn has_ipv6(&self) -> Option<bool> {
-        self.has(TemplateExtension::Ipv6)
+        self.has(EXTENSION_IPV6)
     }
 
-    fn has(&self, extension: TemplateExtension) -> Option<bool> {
-        let word = match extension {
-            TemplateExtension::L7 => EXTENSION_L7,
-            TemplateExtension::Ipv6 => EXTENSION_IPV6,
-        };
+    /// Whether the router knows limits, once it has said what it can.
+    pub(crate) fn has_limits(&self) -> Option<bool> {
+        self.has(EXTENSION_LIMITS)
+    }
+
+    fn has(&self, word: &str) -> Option<bool> {
         self.status.as_ref().map(|status| status.extensions.contains(word))
     }
 }
@@ -147,7 +156,7 @@ impl App {
         extension: TemplateExtension,
     ) -> Result<bool, AppError> {
         let known = self.here.routers.get(row.vm_id.0);
-        if let Some(says) = known.and_then(|known| known.heard().has(extension)) {
+        if let Some(says) = known.and_then(|known| known.heard().has(word(extension))) {
             return Ok(says);
         }
         let Some(vm) = find::<vm::Entity>(db, row.vm_id).await? else { return Ok(false) };

@@ -12,7 +12,7 @@ use podzol_vocab::{ErrorCode, Generation, VmId};
 
 use super::differences::served_ranges;
 use super::document::{self, Referred, Sides};
-use super::known::{Dirty, Known};
+use super::known::{Dirty, Heard, Known};
 use crate::{App, AppError};
 
 /// How long a router may take to put a document in force: some times what the largest one takes, which should be some 20 s if all kinds
@@ -222,17 +222,17 @@ impl App {
             heard.in_force
         };
         let status = self.peers.call::<StatusGet>(PeerId::Router(vm), &(), &(), patience).await?;
-        // What it was told with IPv6 it is to be told without, or the other way round.
+        // What it was told with IPv6 or with limits it is to be told without, or the other way round.
         let is_other;
         let is_new = {
             let mut heard = known.heard();
             let is_new = status.generation.is_none() || status.generation < before;
-            let had = heard.has_ipv6();
+            let had = (heard.has_ipv6(), heard.has_limits());
             heard.in_force = status.generation.max(heard.in_force.filter(|_| !is_new));
             (heard.last, heard.unanswered) = (tokio::time::Instant::now(), None);
             heard.at = Some(now());
             heard.status = Some(status);
-            is_other = had.is_some() && had != heard.has_ipv6();
+            is_other = had.0.is_some() && had != (heard.has_ipv6(), heard.has_limits());
             is_new
         };
         if is_other {
@@ -305,13 +305,19 @@ impl App {
             tag.and_then(podzol_vocab::Tag::traffic) == Some(podzol_vocab::TrafficType::Management)
         };
         nics.retain(|nic| !is_management(nic));
+        let heard_that = |has: fn(&Heard) -> Option<bool>| {
+            self.here.routers.get(vm).is_some_and(|known| has(&known.heard()) == Some(true))
+        };
+        let found = find::<vm::Entity>(db, Col(vm)).await?.ok_or(AppError::NotFound("vm"))?;
+        let limits = document::limits(&found.size.0, self.settings.router_connections_per_vm);
         Ok(Sides {
             account: account.ok_or(AppError::NotFound("account"))?.name.0,
             nics,
             networks,
             public: public.0,
             addresses: public_ip::of(db, row.account_id.0, row.zone_id.0).await?,
-            has_ipv6: self.here.routers.get(vm).is_some_and(|known| known.heard().has_ipv6() == Some(true)),
+            has_ipv6: heard_that(Heard::has_ipv6),
+            limits: Some(limits).filter(|_| heard_that(Heard::has_limits)),
         })
     }
 

@@ -176,7 +176,7 @@ async fn a_router_of_an_older_image_is_told_what_it_was_always_told() {
     let document = world.document().await;
     assert!(!document.has_ipv6());
     let told = serde_json::to_string(&document).unwrap();
-    for word in ["prefix6", "address6", "ingress6", "egress6", "ipv6"] {
+    for word in ["prefix6", "address6", "ingress6", "egress6", "ipv6", "limits"] {
         assert!(!told.contains(word), "{word}: {told}");
     }
     let shown = api.get(&format!("/v1/networks/{network}")).await.ok();

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use podzol_appliance_api::Limits;
+use podzol_test_support::ControlPlane;
 use podzol_vocab::{ErrorCode, WireError};
 use serde_json::{Value, json};
 
@@ -42,6 +44,26 @@ impl Served {
     async fn done(&self, answer: Value) {
         self.world.acme.api.succeeded(&text(&answer, "operation.id")).await;
     }
+}
+
+#[tokio::test]
+async fn a_router_is_told_how_many_connections_there_may_be_if_it_knows_limits() {
+    let world = World::with(ControlPlane::with(|config| config.router_connections_per_vm = 1000).await).await;
+    // It has a quarter of 256 MiB for connections of 320 bytes.
+    let size = json!({ "name": "router", "vcpus": 1, "memory_mib": 512, "disk_gib": 1 });
+    world.admin().post("/v1/offerings", &size).await.ok();
+    let served = Served::of(world).await;
+    let world = &served.world;
+    assert_eq!(world.document().await.limits, None);
+
+    world.admin().router_template_with("router-limits", &[]).await;
+    let replace = format!("/v1/routers/{}/replace", text(&world.router().await, "id"));
+    let replaced = world.admin().post(&replace, &Value::Null).await.ok();
+    world.admin().succeeded(&text(&replaced, "operation.id")).await;
+    let document = world.document().await;
+    assert_eq!(document.limits, Some(Limits { connections: 209_715, connections_per_vm: 1000 }));
+    assert_eq!(document.problems(), vec![]);
+    assert_eq!(world.router().await["extensions"], json!(["limits"]));
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use podzol_appliance_api::{
-    Capture, CapturedLink, Counters, Delta, DeltaError, Diagnosis, Document, EXTENSION_IPV6, EXTENSION_L7,
-    Health, HttpBalancerStatus, Lease, LogLine, Logs, METADATA_ADDRESS, ManagementSide, Phase, Problem,
-    RouterStatus, Tracked, VmNic,
+    Before, Capture, CapturedLink, Checker, Counters, Delta, DeltaError, Diagnosis, Document, EXTENSION_IPV6,
+    EXTENSION_L7, EXTENSION_LIMITS, Health, HttpBalancerStatus, Lease, LogLine, Logs, METADATA_ADDRESS,
+    ManagementSide, Phase, Problem, RouterStatus, Tracked, VmNic,
 };
 use podzol_vocab::{
     ErrorCode, Generation, LoadBalancerId, MacAddr, NetworkId, NicId, Order, Secret, Sha256, VmId, WireError,
@@ -49,7 +49,10 @@ pub(super) struct Appliance {
 
 #[derive(Debug, Default)]
 struct Memory {
-    document: Document,
+    document: Arc<Document>,
+    /// As in the appliance, a change costs what it changes.
+    before: Option<Before>,
+    checker: Option<Checker>,
     /// Whether the document is one that was put; the first is empty.
     is_told: bool,
     names: BTreeMap<NetworkId, String>,
@@ -98,7 +101,7 @@ impl Appliance {
 
     pub(super) fn document(&self) -> Option<Document> {
         let memory = lock(&self.memory);
-        memory.is_told.then(|| memory.document.clone())
+        memory.is_told.then(|| Document::clone(&memory.document))
     }
 
     /// Puts a document in force, as the appliance does.
@@ -106,14 +109,17 @@ impl Appliance {
         let mut memory = lock(&self.memory);
         if memory.is_told {
             let in_force = memory.document.generation;
-            match document.generation.order(in_force, memory.document == document) {
+            match document.generation.order(in_force, *memory.document == document) {
                 Order::Newer => {}
                 Order::Same => return Ok(()),
                 Order::Older => return Err(stale(in_force)),
                 Order::Different => return Err(conflict(in_force)),
             }
         }
-        self.bring(&mut memory, document)
+        let checker = self.refuse_problems(&memory, Checker::of(&document), &document)?;
+        memory.bring(Arc::new(document));
+        (memory.before, memory.checker) = (None, Some(checker));
+        Ok(())
     }
 
     /// Changes the document in force, as the appliance does.
@@ -124,30 +130,42 @@ impl Appliance {
             // The same change again, as its answer was lost; or another one of the same number.
             return if delta.is_in(&memory.document) { Ok(()) } else { Err(conflict(in_force)) };
         }
-        let mut document = memory.document.clone();
-        match delta.apply(&mut document) {
-            Ok(()) if memory.is_told => self.bring(&mut memory, document),
-            Ok(()) | Err(DeltaError::Elsewhere { .. }) => Err(stale(in_force)),
+        let document = match Before::next(memory.before.take(), &memory.document, delta) {
+            Ok(document) if memory.is_told => document,
+            Ok(_) | Err(DeltaError::Elsewhere { .. }) => return Err(stale(in_force)),
             Err(DeltaError::Backwards) => {
-                Err(WireError::new(ErrorCode::Invalid, "to: must be greater than from"))
+                return Err(WireError::new(ErrorCode::Invalid, "to: must be greater than from"));
             }
-        }
+        };
+        // After a change that is refused it is made anew.
+        let mut checker = match memory.checker.take() {
+            Some(checker) => checker,
+            None => Checker::of(&memory.document).map_err(|problems| invalid(&problems))?,
+        };
+        let followed = checker.follow(delta, &memory.document, &document);
+        self.refuse_problems(&memory, followed, &document)?;
+        let before = memory.bring(document);
+        let before = Before { document: before, delta: Arc::new(delta.clone()) };
+        (memory.before, memory.checker) = (Some(before), Some(checker));
+        Ok(())
     }
 
-    fn bring(&self, memory: &mut Memory, document: Document) -> Result<(), WireError> {
-        let mut problems = document.problems();
-        problems.extend(document.problems_beside(&self.management));
-        problems.extend(self.problem_of_extensions(&document));
-        if !problems.is_empty() {
-            return Err(WireError::new(ErrorCode::Invalid, told(&problems)));
+    fn refuse_problems<T>(
+        &self,
+        memory: &Memory,
+        checked: Result<T, Vec<Problem>>,
+        document: &Document,
+    ) -> Result<T, WireError> {
+        let mut others = document.problems_beside(&self.management);
+        others.extend(self.problem_of_extensions(document));
+        match checked {
+            Ok(checked) if others.is_empty() => {
+                self.check_missing(&memory.document, document)?;
+                Ok(checked)
+            }
+            Ok(_) => Err(invalid(&others)),
+            Err(problems) => Err(invalid(&[problems, others].concat())),
         }
-        self.check_missing(&memory.document, &document)?;
-        memory.count(&document);
-        memory.names = follow(&memory.names, &document);
-        memory.passwords.retain(|vm, password| password_of(&document, *vm) == Some(&*password));
-        memory.log.push(format!("a document is in force generation={}", document.generation));
-        (memory.document, memory.is_told) = (document, true);
-        Ok(())
     }
 
     /// What of a document takes an extension that the image does not have.
@@ -156,6 +174,9 @@ impl Appliance {
         if document.has_ipv6() && !extensions.contains(EXTENSION_IPV6) {
             // As one of version 0.2.0 says it, which knows no such field.
             return Some(Problem { field: "ipv6".into(), rule: "unknown field".into() });
+        }
+        if document.limits.is_some() && !extensions.contains(EXTENSION_LIMITS) {
+            return Some(Problem { field: "limits".into(), rule: "unknown field".into() });
         }
         let has_none = !extensions.contains(EXTENSION_L7);
         let id = document.http_balancers.keys().next().filter(|_| has_none)?;
@@ -319,6 +340,16 @@ impl Appliance {
 }
 
 impl Memory {
+    /// Has a document without problems in force. Gives the one before.
+    fn bring(&mut self, document: Arc<Document>) -> Arc<Document> {
+        self.count(&document);
+        self.names = follow(&self.names, &document);
+        self.passwords.retain(|vm, password| password_of(&document, *vm) == Some(&*password));
+        self.log.push(format!("a document is in force generation={}", document.generation));
+        self.is_told = true;
+        std::mem::replace(&mut self.document, document)
+    }
+
     /// Counts for all that a document has, if only nothing.
     fn count(&mut self, document: &Document) {
         for id in document.nics.keys() {
@@ -359,6 +390,11 @@ fn add(total: &mut Counters, new: Counters) {
     total.sent_packets += new.sent_packets;
     total.received_bytes += new.received_bytes;
     total.received_packets += new.received_packets;
+}
+
+/// The refusal of a document that breaks rules.
+fn invalid(problems: &[Problem]) -> WireError {
+    WireError::new(ErrorCode::Invalid, told(problems))
 }
 
 /// The first problems of a document, in one line.

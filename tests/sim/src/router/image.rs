@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use podzol_appliance_api::{EXTENSION_IPV6, EXTENSION_L7};
+use podzol_appliance_api::{EXTENSION_IPV6, EXTENSION_L7, EXTENSION_LIMITS};
 
 /// Where the label is in an image ([`podzol_test_support::image::qcow2`]), and more bytes than any has.
 const LABEL: u64 = 4 << 16;
@@ -17,7 +17,7 @@ const LONGEST: usize = 64;
 /// The extensions of a router that boots from the first of these disks.
 pub(super) fn extensions(disks: &[PathBuf]) -> BTreeSet<String> {
     let label = disks.first().and_then(|disk| label(disk).ok()).unwrap_or_default();
-    [EXTENSION_IPV6, EXTENSION_L7]
+    [EXTENSION_IPV6, EXTENSION_L7, EXTENSION_LIMITS]
         .into_iter()
         .filter(|word| label.contains(word))
         .map(str::to_owned)

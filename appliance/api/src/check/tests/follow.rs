@@ -127,7 +127,7 @@ const OTHER: NetworkId = NetworkId::from_bytes([9; 16]);
 
 /// Puts one entry or takes one away, good or bad.
 fn change(document: &mut Document, random: &mut StdRng) {
-    let kind = random.random_range(0..22);
+    let kind = random.random_range(0..23);
     match kind {
         0 | 1 => put_vm(document, random),
         2..=4 => drop(document.nics.insert(few!(NicId, random), any_nic(random))),
@@ -174,6 +174,10 @@ fn change(document: &mut Document, random: &mut StdRng) {
         15 if random.random_ratio(1, 4) => {
             let with = random.random_ratio(3, 4).then_some([203, 0, 113, 10].into());
             document.guests.values_mut().for_each(|guest| guest.source_nat = with);
+        }
+        19 => {
+            let most = if random.random_ratio(1, 4) { MIN_FOLLOWED - 1 } else { MIN_FOLLOWED };
+            document.limits = limits(most, random.random_range(MIN_FOLLOWED_OF_VM - 4..most));
         }
         _ => take_away(document, random),
     }

@@ -25,7 +25,7 @@ use podzol_appliance_nft::{
 };
 
 pub(crate) use namespace::Namespace;
-use traffic::Address;
+pub(crate) use traffic::Address;
 pub(crate) use udp::hears;
 
 use crate::sample::{mac, ruleset};

@@ -42,6 +42,7 @@ fn settings(folder: &std::path::Path) -> Settings {
         expunge_after: short,
         events_kept: short,
         router_idle: short,
+        router_connections_per_vm: 64,
         console: Some(console),
         api_requests_per_second: NonZeroU32::MIN,
         api_requests_at_once: NonZeroUsize::MIN,

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
-use podzol_appliance_api::{Delta, DeltaError, Document};
+use crate::delta::{Delta, DeltaError};
+use crate::document::Document;
 
 /// The document before the one in force, and what has led from there.
 #[derive(Debug)]
-pub(super) struct Before {
-    pub(super) document: Arc<Document>,
-    pub(super) delta: Arc<Delta>,
+pub struct Before {
+    /// The document before.
+    pub document: Arc<Document>,
+    /// What makes the one in force of it.
+    pub delta: Arc<Delta>,
 }
 
 impl Before {
@@ -20,7 +23,7 @@ impl Before {
     ///
     /// # Errors
     /// When the change does not begin at the document in force.
-    pub(super) fn next(
+    pub fn next(
         before: Option<Self>,
         in_force: &Arc<Document>,
         delta: &Delta,
@@ -38,10 +41,10 @@ impl Before {
 
 #[cfg(test)]
 mod tests {
-    use podzol_appliance_api::PortForward;
     use podzol_vocab::{Generation, PortForwardId, Transport};
 
     use super::*;
+    use crate::PortForward;
 
     fn put(from: u64, id: PortForwardId, to_port: u16) -> Arc<Delta> {
         let forward = PortForward {
