@@ -235,7 +235,8 @@ mod tests {
                 { "concat": [{ "prefix": { "addr": "2001:db8::", "len": 64 } }, 6, 22, { "range": ["::1", "::3"] }] },
             ] } },
         ]);
-        let mut expected = Ruleset::default();
+        // No rule that limits is listed.
+        let mut expected = Ruleset { limit: Limit::of_all(&[]), ..Ruleset::default() };
         for (set, key, value) in [
             (Set::Guests, "\"eth0\"", None),
             (Set::Gateways, "\"eth0\" . 10.1.1.1", None),
