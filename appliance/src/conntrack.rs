@@ -1,4 +1,4 @@
-//! The connections that the kernel follows, counted over netlink (linux/netfilter/nfnetlink_conntrack.h).
+//! The connections that the kernel follows, counted and forgotten over netlink (linux/netfilter/nfnetlink_conntrack.h).
 //!
 //! The kernel gives them some hundred at a time, and no more of them are held: what is kept is numbers, and of sources as many
 //! as [`SOURCES`]. Others have their turn between two parts. Connections that come and go meanwhile may be missed or counted
@@ -8,12 +8,17 @@
 //! Of more sources than there is room for, those with the most connections are found as by Misra and Gries: one that finds no
 //! room takes one from all, and those that have none left go. So no number is too great, and each is too low by at most one
 //! for each time that this was done.
+//!
+//! The kernel keeps a connection with the member of a balancer that its first packet was given to, answered or not, and so does
+//! whoever uses the same port again within two minutes. Of a member that has died, what it has not answered is forgotten: the
+//! client's next try, of the same connection, is given to another. What it has answered stays, as it may be back soon: a
+//! connection that is forgotten would be refused then. (IPVS's `expire_nodest_conn` forgets those too.)
 
 mod message;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -27,7 +32,7 @@ use podzol_appliance_api::{Talker, Tracked};
 use podzol_vocab::NetworkId;
 use tokio::io::unix::AsyncFd;
 
-use self::message::{Entry, Part, REQUEST, parts};
+use self::message::{Entry, Family, Part, parts};
 
 /// The most sources that are counted apart: as many as a router has VMs.
 const SOURCES: usize = 4096;
@@ -40,19 +45,62 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Counts those of this network namespace, by the ranges of networks.
 pub(crate) async fn count(networks: &[(IpNet, NetworkId)]) -> io::Result<Tracked> {
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "connections cannot be counted in time");
-    tokio::time::timeout(DEADLINE, dump(networks)).await.map_err(late)?
+    let mut counting = Counting::new(networks);
+    each(Family::Both, |entry| {
+        counting.add(entry);
+        Ok(())
+    })
+    .await?;
+    Ok(counting.done())
 }
 
-async fn dump(networks: &[(IpNet, NetworkId)]) -> io::Result<Tracked> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;
-    sendto(socket.as_raw_fd(), &REQUEST, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+/// Forgets the connections of TCP to these that they have not answered. How many there were.
+pub(crate) async fn forget(dead: &BTreeSet<SocketAddr>) -> io::Result<usize> {
+    let (socket, mut forgotten) = (open(SockFlag::empty())?, 0);
+    each(Family::V4, |entry| {
+        let is_of_dead = entry.answerer.is_some_and(|answerer| dead.contains(&answerer));
+        if !is_of_dead || entry.is_answered() {
+            return Ok(());
+        }
+        forgotten += 1;
+        demand(&socket, &message::forget(entry))
+    })
+    .await?;
+    Ok(forgotten)
+}
+
+fn open(flags: SockFlag) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | flags;
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?)
+}
+
+/// Has something done, which is so before the kernel takes anything else. What is not there any more is gone, too.
+fn demand(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
+    sendto(socket.as_raw_fd(), request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    let mut answer = [0; 512];
+    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    match parts(&answer[..length]).next() {
+        Some(Part::Error(errno)) if errno != 0 && Errno::from_raw(errno) != Errno::ENOENT => {
+            Err(Errno::from_raw(errno).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows each of a family to somebody.
+async fn each(family: Family, see: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "connections cannot be looked at in time");
+    tokio::time::timeout(DEADLINE, dump(family, see)).await.map_err(late)?
+}
+
+async fn dump(family: Family, mut see: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    let socket = open(SockFlag::SOCK_NONBLOCK)?;
+    sendto(socket.as_raw_fd(), &message::dump(family), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     #[expect(unsafe_code, reason = "tokio has no socket of this kind")]
     // SAFETY: the socket gives the same descriptor until it is dropped, and closes it only then.
     let registered = unsafe { AsyncFd::register(socket) };
     let socket: AsyncFd<OwnedFd> = registered?;
-    let (mut counting, mut buffer) = (Counting::new(networks), vec![0; PART]);
+    let mut buffer = vec![0; PART];
     loop {
         let mut ready = socket.readable().await?;
         let received = ready.try_io(|socket| {
@@ -61,8 +109,8 @@ async fn dump(networks: &[(IpNet, NetworkId)]) -> io::Result<Tracked> {
         let Ok(received) = received else { continue };
         for part in parts(&buffer[..received?]) {
             match part {
-                Part::Entry(entry) => counting.add(&entry),
-                Part::End => return Ok(counting.done()),
+                Part::Entry(entry) => see(&entry)?,
+                Part::End => return Ok(()),
                 Part::Error(errno) => return Err(Errno::from_raw(errno).into()),
                 Part::Other => {}
             }
@@ -83,7 +131,7 @@ impl<'a> Counting<'a> {
         Self { networks, tracked: Tracked::default(), sources: Sources::new(SOURCES) }
     }
 
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, entry: &Entry<'_>) {
         let tracked = &mut self.tracked;
         tracked.entries += 1;
         // There are some hundred protocols at most, and few states.

@@ -2,8 +2,9 @@
 //! gets no new connections until it answers again as often as it should.
 //!
 //! A member that is new works until it has been found out that it does not, so that a balancer serves from its first moment.
+//! What one has not answered that does not work any more is given to another when its client tries again ([`conntrack`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::conntrack;
 use crate::router::{Router, chain};
 use crate::shown::Shown;
 
@@ -45,8 +47,8 @@ struct Asked {
 }
 
 impl Asked {
-    fn is_at_place_of(&self, other: &Self) -> bool {
-        (self.address, self.port) == (other.address, other.port)
+    fn at(&self) -> SocketAddr {
+        (self.address, self.port).into()
     }
 }
 
@@ -83,11 +85,12 @@ pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown
     let mut asked: BTreeMap<Which, Asking> = BTreeMap::new();
     let mut down = Down::default();
     let mut version = None;
+    let (mut news, mut died) = (Vec::new(), BTreeSet::new());
     loop {
         if let Some(wanted) = wanted_anew(&mut shown, &mut version) {
             // What is believed of a member stays while it is where it was, however it is asked from now on.
             down.retain(|which| match (asked.get(which), wanted.get(which)) {
-                (Some(asking), Some(wanted)) => asking.asked.is_at_place_of(wanted),
+                (Some(asking), Some(wanted)) => asking.asked.at() == wanted.at(),
                 _ => false,
             });
             asked.retain(|which, asking| wanted.get(which) == Some(&asking.asked));
@@ -103,20 +106,38 @@ pub(crate) async fn follow(router: Arc<Router>, mut shown: watch::Receiver<Shown
         let set = router.set_down(down.clone()).await;
         if let Err(error) = &set {
             tracing::error!(error = chain(error), "balancers cannot be changed");
+        } else if !died.is_empty() {
+            forget(&std::mem::take(&mut died)).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(AGAIN), if set.is_err() => {}
             changed = shown.changed() => if changed.is_err() { return },
-            Some((Who { which, number }, works)) = changes.recv() => {
+            1.. = changes.recv_many(&mut news, WAITING) => for (Who { which, number }, works) in news.drain(..) {
                 // One that is not asked any more, or in another way, may have said something before.
-                if asked.get(&which).is_some_and(|asking| asking.number == number) {
-                    let (balancer, member) = which;
-                    tracing::info!(%balancer, %member, works, "a member of a balancer has changed");
-                    if works { down.remove(&which) } else { down.insert(which) };
+                let Some(asking) = asked.get(&which).filter(|asking| asking.number == number) else { continue };
+                let (balancer, member) = which;
+                tracing::info!(%balancer, %member, works, "a member of a balancer has changed");
+                if works {
+                    down.remove(&which);
+                } else {
+                    down.insert(which);
+                    // The clients of a balancer of HTTP are not connected to its members.
+                    if shown.borrow().document.balancers.contains_key(&balancer) {
+                        died.insert(asking.asked.at());
+                    }
                 }
             }
         }
+    }
+}
+
+/// Has the clients of dead members try others. Without it they wait until the kernel forgets.
+async fn forget(dead: &BTreeSet<SocketAddr>) {
+    match conntrack::forget(dead).await {
+        Ok(0) => {}
+        Ok(connections) => tracing::info!(connections, "dead members have not answered; others may"),
+        Err(error) => tracing::warn!(%error, "connections to dead members stay with them"),
     }
 }
 
@@ -215,7 +236,7 @@ fn is_own(error: &io::Error) -> bool {
 
 /// Whether a member gives the answer that it should.
 async fn probe(asked: &Asked) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(SocketAddr::from((asked.address, asked.port))).await?;
+    let mut stream = TcpStream::connect(asked.at()).await?;
     let CheckKind::Http { path } = &asked.check.kind else { return Ok(true) };
     let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", asked.address);
     stream.write_all(request.as_bytes()).await?;

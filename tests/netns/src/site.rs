@@ -14,7 +14,10 @@ use crate::wait::wait_for;
 /// How long a client waits for a connection or an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How long a client of a [`Load`] rests after each connection: with few of them, no port is used twice in a test.
+/// How long a client of a [`Load`] does: longer than the kernel waits before it tries to connect for the third time.
+const GREAT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a client of a [`Load`] rests after each connection.
 const REST: Duration = Duration::from_millis(10);
 
 /// A web server that says which it is. It goes on until the process ends.
@@ -99,12 +102,12 @@ impl Connection {
     /// # Errors
     /// When nobody accepts it in time.
     pub fn open(from: &Namespace, to: SocketAddr) -> io::Result<Self> {
-        from.inside(|| Self::from_here(to))
+        from.inside(|| Self::from_here(to, PATIENCE))
     }
 
-    fn from_here(to: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+    fn from_here(to: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, patience)?;
+        stream.set_read_timeout(Some(patience))?;
         Ok(Self(BufReader::new(stream)))
     }
 
@@ -151,7 +154,8 @@ impl Load {
             from.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
-                    let answer = Connection::from_here(to).and_then(|mut connection| connection.ask());
+                    let connection = Connection::from_here(to, GREAT_PATIENCE);
+                    let answer = connection.and_then(|mut connection| connection.ask());
                     let answer = answer.map_err(|error| error.kind());
                     lock(&tries).push(Try { client, begun, ended: Instant::now(), answer });
                     std::thread::sleep(REST);

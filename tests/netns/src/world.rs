@@ -358,6 +358,18 @@ impl Vm {
         self.space.ip(&format!("address add {}/24 dev eth0", self.address));
         self.space.ip(&format!("route add default via {GATEWAY}"));
     }
+
+    /// Takes its link down.
+    pub fn unplug(&self) {
+        self.space.ip("link set eth0 down");
+    }
+
+    /// Brings its link up again with the route that went with it, at once: without it the VM answers the router's checks and
+    /// nobody else.
+    pub fn plug(&self) {
+        let line = format!("ip link set eth0 up && ip route add default via {GATEWAY}");
+        assert!(self.space.command("sh").args(["-c", &line]).status().is_ok_and(|status| status.success()));
+    }
 }
 
 /// The drive that tells a router with this MAC address in its management network who it is; of an authority of its own.

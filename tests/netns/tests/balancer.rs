@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use podzol_appliance_api::{
     Balancer, Check, CheckKind, Counters, IngressRule, Member, Method, RouterStatus, Traffic, Transport,
@@ -12,7 +12,8 @@ use podzol_vocab::{FirewallRuleId, LoadBalancerId, NicId};
 
 const PORT: u16 = 8080;
 const RISE: u8 = 3;
-const FALL: u8 = 2;
+/// So many that a machine which is busy with other tests does not seem dead.
+const FALL: u8 = 4;
 
 /// So many connections in a row that a balancer of few members cannot have passed one of them over.
 const IN_A_ROW: usize = 50;
@@ -41,7 +42,7 @@ impl Farm {
             (vm.nic, Member { address: vm.address, port: 80, weight: *weight, drains: false })
         });
         let check =
-            kind.map(|kind| Check { kind, interval_ms: 500, timeout_ms: 300, rise: RISE, fall: FALL });
+            kind.map(|kind| Check { kind, interval_ms: 500, timeout_ms: 450, rise: RISE, fall: FALL });
         let balancer = Balancer {
             public: PUBLIC,
             transport: Transport::Tcp,
@@ -156,32 +157,30 @@ fn members_get_connections_in_the_proportions_of_their_weights() {
 }
 
 #[test]
-fn a_member_that_dies_under_load_is_missed_only_until_its_check_says_so_and_comes_back() {
+fn a_member_that_dies_under_load_loses_only_what_it_had_begun_with_and_comes_back() {
     let mut farm = Farm::new(&[1, 1, 1], Some(CheckKind::Tcp));
     let (load, begun) = (farm.load(), Instant::now());
     wait_for_a_row(&load, begun, |one| one.answer.as_deref() == Ok("2"));
     farm.look();
 
+    let before = Instant::now();
+    farm.vms[2].unplug();
     let died = Instant::now();
-    farm.vms[2].space.ip("link set eth0 down");
-    wait_for_a_row(&load, died, |one| one.answer.is_err());
-    // One who has been trying to get there since it died would get there when it comes back.
+    // Who was sent to it tries again after a second, and then after some more.
+    wait_for_a_row(&load, before, |one| one.ended - one.begun > Duration::from_millis(900));
     load.wait_for_those_before();
     assert_eq!(farm.look().checked, [(farm.id, [farm.vms[2].nic].into())].into());
 
     let (came_back, visits_before) = (Instant::now(), farm.sites[2].visits().len());
-    farm.vms[2].space.ip("link set eth0 up");
-    farm.vms[2].space.ip("route add default via 10.1.1.1");
+    farm.vms[2].plug();
     wait_for_a_row(&load, came_back, |one| one.answer.as_deref() == Ok("2"));
     let tries = load.stop();
     assert_eq!(farm.look().checked, [(farm.id, [].into())].into());
 
-    assert!(tries.iter().filter(|one| one.ended < died).all(|one| one.answer.is_ok()));
     let failed: Vec<&Try> = tries.iter().filter(|one| one.answer.is_err()).collect();
-    // The router asks the others as often: by the time that it has asked one of them some more times, it had to know.
-    let checks = farm.sites[0].visits().into_iter().filter(|visit| is_check(visit.from) && visit.at > died);
-    let knows = checks.map(|visit| visit.at).nth(usize::from(FALL) + 6).unwrap();
-    assert!(failed.iter().all(|one| one.begun < knows), "{failed:?}, died {died:?}, had to know {knows:?}");
+    // Each of four clients had one connection at most that it could have accepted.
+    assert!(failed.iter().all(|one| one.begun < died && one.ended > before), "{failed:?}, died {died:?}");
+    assert!(failed.len() <= 4, "{failed:?}");
     let back = farm.sites[2].visits().split_off(visits_before);
     let checks_first = back.iter().take_while(|visit| is_check(visit.from)).count();
     assert!(checks_first >= usize::from(RISE), "{checks_first} checks before the first connection");

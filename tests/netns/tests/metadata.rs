@@ -47,7 +47,7 @@ fn a_vm_that_routes_and_takes_its_neighbours_address_is_told_nothing_of_that() {
     router.space.ip("addr add 10.1.1.2/24 dev eth0");
     router.space.ip("route replace default via 10.1.1.1");
     // It answers whoever asks for the address, and is answered.
-    victim.space.ip("link set eth0 down");
+    victim.unplug();
     router.space.run("dig +time=5 +tries=3 @10.1.1.1 web-1.internal");
     assert!(is_refused(&router));
     victim.space.ip("link set eth0 up");
