@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{
@@ -9,6 +10,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 /// What a client trusts.
@@ -35,6 +37,22 @@ pub(crate) fn write(folder: &Path) -> Trust {
     fs::write(folder.join("server-cert.pem"), signed.pem()).unwrap();
     fs::write(folder.join("server-key.pem"), key.serialize_pem()).unwrap();
     Trust(certificate.der().clone())
+}
+
+/// Writes a key of RSA and a certificate that it has signed itself, in one file, for a server called localhost that takes no other key.
+pub(crate) fn write_rsa(file: &Path) -> Trust {
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    command.args([
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ]);
+    let made = command.args(["-keyout", "-"]).output().expect("openssl is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::write(file, &made.stdout).unwrap();
+    Trust(CertificateDer::from_pem_slice(&made.stdout).unwrap())
 }
 
 impl Trust {

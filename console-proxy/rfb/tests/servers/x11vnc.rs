@@ -4,9 +4,10 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 
-use podzol_rfb::{ClientMessage, Config, Encoding, Security};
+use podzol_rfb::{Certificate, ClientMessage, Config, Encoding, Event, Security};
 
 use crate::server::{Server, is_there};
+use crate::tls;
 use crate::viewer::{Viewer, config, with_password};
 use crate::x11::X11;
 use crate::xvnc::draw;
@@ -16,6 +17,7 @@ struct Display {
     x11: X11,
     port: u16,
     vnc: Server,
+    trust: tls::Trust,
     _xvfb: Server,
 }
 
@@ -35,7 +37,10 @@ impl Display {
         let x11 = xvfb.wait(|| X11::connect(number));
 
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("password"), "password\n").unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("password"), "password\n").unwrap();
+        fs::write(path("who"), "name\npassword\n").unwrap();
+        let trust = tls::write_rsa(&path("server.pem"));
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let mut command = Command::new("x11vnc");
         command.current_dir(folder.path()).args([
@@ -58,12 +63,17 @@ impl Display {
                 "5",
             ])
             .args(more);
-        Some(Self { x11, port, vnc: Server::start(folder, &mut command), _xvfb: xvfb })
+        Some(Self { x11, port, vnc: Server::start(folder, &mut command), trust, _xvfb: xvfb })
     }
 
     fn viewer(&mut self, config: Config) -> Viewer {
+        let line = self.connect();
+        Viewer::new(line, config, Some(self.trust.clone()))
+    }
+
+    fn connect(&mut self) -> TcpStream {
         let port = self.port;
-        Viewer::new(self.vnc.wait(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()), config, None)
+        self.vnc.wait(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
     }
 
     fn wait_for_picture(&mut self, viewer: &mut Viewer) {
@@ -96,4 +106,15 @@ fn the_pointer_arrives_and_a_password_is_proved() {
     display.wait_for_picture(&mut viewer);
     viewer.client.send(ClientMessage::Pointer { buttons: 0, x: 77, y: 66 }).unwrap();
     viewer.wait("the pointer", |_| display.x11.pointer() == (77, 66, 0));
+}
+
+/// Its own check of names and passwords is a program, to which it gives both in a line each.
+#[test]
+fn vencrypt_proves_a_name_and_a_password_within_tls() {
+    let plain = ["-ssl", "server.pem", "-vencrypt", "plain:nodh:only", "-unixpw_cmd", "cmp - who"];
+    let Some(mut display) = Display::start(&plain) else { return };
+    let config = Config { username: Some("name".into()), ..with_password(Security::X509Plain, "password") };
+    let mut viewer = display.viewer(config);
+    display.wait_for_picture(&mut viewer);
+    assert_eq!(viewer.events[0], Event::StartTls(Certificate::X509));
 }

@@ -107,9 +107,16 @@ impl World {
 
     /// The PSNR in dB of the tiles that a viewer does not see as they are; none if there are none.
     pub(crate) fn decibels(&mut self, number: usize) -> Option<f64> {
-        let view = &self.viewers[number].view;
+        self.viewers[number].decibels(self.screen.pixels())
+    }
+}
+
+impl Seat {
+    /// The same, beside a picture as large.
+    pub(crate) fn decibels(&self, there: &[u32]) -> Option<f64> {
+        let view = &self.view;
         let (width, size) = (usize::from(view.size().width), view.size());
-        let there = self.screen.pixels();
+        assert_eq!(view.pixels().len(), there.len());
         let (mut error, mut samples) = (0_u64, 0_usize);
         for (y, x) in
             (0..size.height).step_by(16).flat_map(|y| (0..size.width).step_by(16).map(move |x| (y, x)))
