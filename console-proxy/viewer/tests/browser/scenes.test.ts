@@ -8,6 +8,10 @@
  * yet. A page that is far away may still show for that long what was before the stop, and then what is exact; so it is compared where it gets
  * pictures with loss, and the last one counts that it has shown so long. A picture put together of several moments, as one sees it for some milliseconds between two updates, is not compared: no
  * picture of QEMU's is like it.
+ *
+ * These are samples. Each picture of viewers of different speed is compared where there is a clock that can be stopped
+ * (`console-proxy/stripes/tests/updates/scenarios.rs`), and what that decoder has of a body is what a page has, through every
+ * transport (`pictures.test.ts`).
  */
 
 import { existsSync } from 'node:fs';
